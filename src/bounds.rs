@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// How much a value may be. Lists and objects count as levels, and the value itself is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ValueBounds {
     /// Levels of lists and objects.
     pub depth: usize,
     /// Elements of lists and fields of objects, in all of the value.
@@ -34,17 +34,17 @@ const MIB: usize = 1 << 20;
 
 /// What comes from outside: parameters, answers, frames, what a model gives to a tool or replies instead of a text. Each door
 /// has a limit of its own for the size as well, most of them smaller.
-pub const OUTSIDE: Bounds =
-    Bounds { depth: 64, elements: 100_000, key: 1024, text: 4 * MIB, size: 16 * MIB, unique_names: false };
+pub const OUTSIDE: ValueBounds =
+    ValueBounds { depth: 64, elements: 100_000, key: 1024, text: 4 * MIB, size: 16 * MIB, unique_names: false };
 /// What people and programs send to interfaces of our own, above all what a person allows: the text has one meaning, whoever
 /// reads it. What Python's programs and models send is read as Python reads it, which takes the last of two names.
-pub const UNAMBIGUOUS: Bounds = Bounds { unique_names: true, ..OUTSIDE };
+pub const UNAMBIGUOUS: ValueBounds = ValueBounds { unique_names: true, ..OUTSIDE };
 /// What a model's server sends around a reply, which may hold a probability for each of thousands of tokens.
-pub const SERVED: Bounds = Bounds { elements: 2_000_000, text: 64 * MIB, size: 64 * MIB, ..OUTSIDE };
+pub const SERVED: ValueBounds = ValueBounds { elements: 2_000_000, text: 64 * MIB, size: 64 * MIB, ..OUTSIDE };
 /// What the steps of a workflow make of other values: they may put something around what came from outside.
-pub const MADE: Bounds = Bounds { depth: 80, elements: 1_000_000, key: 64 * 1024, ..OUTSIDE };
+pub const MADE: ValueBounds = ValueBounds { depth: 80, elements: 1_000_000, key: 64 * 1024, ..OUTSIDE };
 /// A record as it is stored: it puts a few levels around a value. The parser of every reader takes 127.
-pub const STORED: Bounds = Bounds {
+pub const STORED: ValueBounds = ValueBounds {
     depth: 100,
     elements: usize::MAX,
     key: usize::MAX,
@@ -54,7 +54,7 @@ pub const STORED: Bounds = Bounds {
 };
 
 /// What the parser takes anyway, with its own limit of levels.
-const READABLE: Bounds = Bounds { depth: usize::MAX, ..STORED };
+const READABLE: ValueBounds = ValueBounds { depth: usize::MAX, ..STORED };
 
 /// The name of a field that the JSON parser keeps for itself: it would read the field's text as JSON of its own, however deep.
 const RESERVED: &str = "$serde_json::private::RawValue";
@@ -65,17 +65,17 @@ const LETTERS: usize = 40;
 
 /// Where a value is more than it may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exceeded {
+pub struct ExceededBound {
     /// Where: `params.x[0]`; empty: the value itself.
     pub place: String,
     /// Which limit.
-    pub limit: Limit,
+    pub limit: BoundKind,
 }
 
 /// A limit that a value does not keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are the fields of `Bounds`")]
-pub enum Limit {
+pub enum BoundKind {
     Depth(usize),
     Elements(usize),
     Key(usize),
@@ -87,21 +87,21 @@ pub enum Limit {
     Repeated(String),
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for BoundKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Limit::Depth(most) => write!(f, "nested deeper than {most} levels"),
-            Limit::Elements(most) => write!(f, "more than {most} elements and fields in all"),
-            Limit::Key(most) => write!(f, "the name of a field is longer than {most} bytes"),
-            Limit::Text(most) => write!(f, "a text is longer than {most} bytes"),
-            Limit::Size(most) => write!(f, "the whole is larger than {most} bytes"),
-            Limit::Reserved => write!(f, "a field may not be named {RESERVED:?}"),
-            Limit::Repeated(name) => write!(f, "the key \"{name}\" stands twice in one object"),
+            BoundKind::Depth(most) => write!(f, "nested deeper than {most} levels"),
+            BoundKind::Elements(most) => write!(f, "more than {most} elements and fields in all"),
+            BoundKind::Key(most) => write!(f, "the name of a field is longer than {most} bytes"),
+            BoundKind::Text(most) => write!(f, "a text is longer than {most} bytes"),
+            BoundKind::Size(most) => write!(f, "the whole is larger than {most} bytes"),
+            BoundKind::Reserved => write!(f, "a field may not be named {RESERVED:?}"),
+            BoundKind::Repeated(name) => write!(f, "the key \"{name}\" stands twice in one object"),
         }
     }
 }
 
-impl fmt::Display for Exceeded {
+impl fmt::Display for ExceededBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place.as_str() {
             "" => write!(f, "{}", self.limit),
@@ -110,28 +110,28 @@ impl fmt::Display for Exceeded {
     }
 }
 
-impl std::error::Error for Exceeded {}
+impl std::error::Error for ExceededBound {}
 
 /// Why a JSON text is not read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum UnfitJson {
     /// It is more than it may be.
     #[error(transparent)]
-    Exceeded(#[from] Exceeded),
+    Exceeded(#[from] ExceededBound),
     /// It is not JSON, or not what is wanted.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
 
 /// Reads a JSON text, if it is within bounds.
-pub fn read<T: DeserializeOwned>(text: &[u8], bounds: &Bounds) -> Result<T, Unfit> {
+pub fn read<T: DeserializeOwned>(text: &[u8], bounds: &ValueBounds) -> Result<T, UnfitJson> {
     check(text, bounds)?;
     Ok(serde_json::from_slice(text)?)
 }
 
 /// Reads what this system has stored, or what a server sends that its operator has chosen: the parser has a limit of depth of
 /// its own, and the name by which a text gets around that is refused.
-pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unfit> {
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, UnfitJson> {
     read(text, &READABLE)
 }
 
@@ -142,8 +142,8 @@ pub fn outline<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error>
 }
 
 /// Whether a JSON text is within bounds. Of a text that is not JSON nothing is said: the parser refuses it.
-pub fn check(text: &[u8], bounds: &Bounds) -> Result<(), Exceeded> {
-    let exceeded = |(offset, limit)| Exceeded { place: place(text, offset), limit };
+pub fn check(text: &[u8], bounds: &ValueBounds) -> Result<(), ExceededBound> {
+    let exceeded = |(offset, limit)| ExceededBound { place: place(text, offset), limit };
     if !is_plainly_within(text, bounds) {
         scan(text, bounds).map_err(exceeded)?;
     }
@@ -154,7 +154,7 @@ pub fn check(text: &[u8], bounds: &Bounds) -> Result<(), Exceeded> {
 }
 
 /// Whether a text is so short and shallow that it keeps every limit however its bytes are read; most are.
-fn is_plainly_within(text: &[u8], bounds: &Bounds) -> bool {
+fn is_plainly_within(text: &[u8], bounds: &ValueBounds) -> bool {
     let shortest = bounds.key.min(bounds.text).min(bounds.elements).min(bounds.size);
     text.len() <= shortest
         && (bounds.depth == usize::MAX || brackets(text) <= bounds.depth)
@@ -170,9 +170,9 @@ fn brackets(text: &[u8]) -> usize {
 }
 
 /// The first place at which a text is out of bounds.
-fn scan(text: &[u8], bounds: &Bounds) -> Result<(), (usize, Limit)> {
+fn scan(text: &[u8], bounds: &ValueBounds) -> Result<(), (usize, BoundKind)> {
     if text.len() > bounds.size {
-        return Err((0, Limit::Size(bounds.size)));
+        return Err((0, BoundKind::Size(bounds.size)));
     }
     let (mut depth, mut elements) = (0_usize, 0_usize);
     // The last text: if a colon follows, it is the name of a field.
@@ -186,10 +186,10 @@ fn scan(text: &[u8], bounds: &Bounds) -> Result<(), (usize, Limit)> {
                 if last.len() > bounds.key.min(bounds.text) {
                     let is_name = next_is_colon(text, end + 1);
                     if is_name && last.len() > bounds.key {
-                        return Err((at, Limit::Key(bounds.key)));
+                        return Err((at, BoundKind::Key(bounds.key)));
                     }
                     if !is_name && last.len() > bounds.text {
-                        return Err((at, Limit::Text(bounds.text)));
+                        return Err((at, BoundKind::Text(bounds.text)));
                     }
                 }
                 at = end;
@@ -198,16 +198,16 @@ fn scan(text: &[u8], bounds: &Bounds) -> Result<(), (usize, Limit)> {
                 depth += 1;
                 elements += 1;
                 if depth > bounds.depth {
-                    return Err((at, Limit::Depth(bounds.depth)));
+                    return Err((at, BoundKind::Depth(bounds.depth)));
                 }
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
             b',' => elements += 1,
-            b':' if is_reserved(&text[last.clone()]) => return Err((at, Limit::Reserved)),
+            b':' if is_reserved(&text[last.clone()]) => return Err((at, BoundKind::Reserved)),
             _ => {}
         }
         if elements > bounds.elements {
-            return Err((at, Limit::Elements(bounds.elements)));
+            return Err((at, BoundKind::Elements(bounds.elements)));
         }
         at += 1;
     }
@@ -215,7 +215,7 @@ fn scan(text: &[u8], bounds: &Bounds) -> Result<(), (usize, Limit)> {
 }
 
 /// The first name that stands twice in its object, however it is written. For texts that are within the other bounds.
-fn look_for_repeated(text: &[u8]) -> Result<(), (usize, Limit)> {
+fn look_for_repeated(text: &[u8]) -> Result<(), (usize, BoundKind)> {
     // What is open: where it begins, and the names so far. Those of a list are none.
     let mut open: Vec<(usize, HashSet<Cow<'_, [u8]>>)> = Vec::new();
     let mut last = 0..0;
@@ -234,7 +234,7 @@ fn look_for_repeated(text: &[u8]) -> Result<(), (usize, Limit)> {
                 if let Some((begin, names)) = open.last_mut()
                     && let Some(repeated) = names.replace(name)
                 {
-                    return Err((*begin, Limit::Repeated(shown(&repeated))));
+                    return Err((*begin, BoundKind::Repeated(shown(&repeated))));
                 }
             }
             _ => {}
@@ -280,7 +280,7 @@ fn is_reserved(name: &[u8]) -> bool {
 }
 
 /// A step on the way to a place.
-enum Part<'t> {
+enum PathPart<'t> {
     Field(&'t [u8]),
     Index(usize),
     /// An object before its first field.
@@ -289,7 +289,7 @@ enum Part<'t> {
 
 /// The place in a JSON text that a byte belongs to.
 fn place(text: &[u8], offset: usize) -> String {
-    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut parts: Vec<PathPart<'_>> = Vec::new();
     let mut last = 0..0;
     let mut at = 0;
     while at < offset
@@ -301,17 +301,17 @@ fn place(text: &[u8], offset: usize) -> String {
                 last = at + 1..end;
                 at = end;
             }
-            b'[' => parts.push(Part::Index(0)),
-            b'{' => parts.push(Part::Object),
+            b'[' => parts.push(PathPart::Index(0)),
+            b'{' => parts.push(PathPart::Object),
             b']' | b'}' => drop(parts.pop()),
             b',' => {
-                if let Some(Part::Index(index)) = parts.last_mut() {
+                if let Some(PathPart::Index(index)) = parts.last_mut() {
                     *index += 1;
                 }
             }
             b':' => {
                 if let Some(part) = parts.last_mut() {
-                    *part = Part::Field(&text[last.clone()]);
+                    *part = PathPart::Field(&text[last.clone()]);
                 }
             }
             _ => {}
@@ -321,7 +321,7 @@ fn place(text: &[u8], offset: usize) -> String {
     named(parts.iter())
 }
 
-fn named<'p, 't: 'p>(parts: impl Iterator<Item = &'p Part<'t>>) -> String {
+fn named<'p, 't: 'p>(parts: impl Iterator<Item = &'p PathPart<'t>>) -> String {
     let mut shown = String::new();
     for (count, part) in parts.enumerate() {
         if count == PARTS {
@@ -329,12 +329,12 @@ fn named<'p, 't: 'p>(parts: impl Iterator<Item = &'p Part<'t>>) -> String {
             break;
         }
         match part {
-            Part::Index(index) => write!(shown, "[{index}]").expect("a text takes everything"),
-            Part::Field(name) => {
+            PathPart::Index(index) => write!(shown, "[{index}]").expect("a text takes everything"),
+            PathPart::Field(name) => {
                 let dot = if shown.is_empty() { "" } else { "." };
                 write!(shown, "{dot}{}", self::shown(name)).expect("a text takes everything");
             }
-            Part::Object => {}
+            PathPart::Object => {}
         }
     }
     shown
@@ -349,29 +349,34 @@ fn shown(name: &[u8]) -> String {
 }
 
 /// Whether a value is within bounds. Its size is counted roughly: its texts and names, and a few bytes for each element.
-pub fn check_value(value: &Value, bounds: &Bounds) -> Result<(), Exceeded> {
+pub fn check_value(value: &Value, bounds: &ValueBounds) -> Result<(), ExceededBound> {
     let mut left = *bounds;
     let mut way = Vec::new();
-    measure(value, bounds, &mut left, &mut way).map_err(|limit| Exceeded { place: named(way.iter().rev()), limit })
+    measure(value, bounds, &mut left, &mut way).map_err(|limit| ExceededBound { place: named(way.iter().rev()), limit })
 }
 
 /// Roughly what an element takes beside its texts.
 const ELEMENT: usize = 8;
 
 /// Takes a value from what is left. Goes no deeper than the bounds allow. After a refusal `way` holds the way to it, backwards.
-fn measure<'v>(value: &'v Value, bounds: &Bounds, left: &mut Bounds, way: &mut Vec<Part<'v>>) -> Result<(), Limit> {
+fn measure<'v>(
+    value: &'v Value,
+    bounds: &ValueBounds,
+    left: &mut ValueBounds,
+    way: &mut Vec<PathPart<'v>>,
+) -> Result<(), BoundKind> {
     let mut take = |bytes: usize| match left.size.checked_sub(bytes) {
         Some(size) => {
             left.size = size;
             Ok(())
         }
-        None => Err(Limit::Size(bounds.size)),
+        None => Err(BoundKind::Size(bounds.size)),
     };
     take(ELEMENT)?;
     match value {
-        Value::String(text) if text.len() > bounds.text => return Err(Limit::Text(bounds.text)),
+        Value::String(text) if text.len() > bounds.text => return Err(BoundKind::Text(bounds.text)),
         Value::String(text) => take(text.len())?,
-        Value::Array(_) | Value::Object(_) if left.depth == 0 => return Err(Limit::Depth(bounds.depth)),
+        Value::Array(_) | Value::Object(_) if left.depth == 0 => return Err(BoundKind::Depth(bounds.depth)),
         _ => {}
     }
     let count = match value {
@@ -379,24 +384,24 @@ fn measure<'v>(value: &'v Value, bounds: &Bounds, left: &mut Bounds, way: &mut V
         Value::Object(fields) => fields.len(),
         _ => return Ok(()),
     };
-    left.elements = left.elements.checked_sub(count).ok_or(Limit::Elements(bounds.elements))?;
+    left.elements = left.elements.checked_sub(count).ok_or(BoundKind::Elements(bounds.elements))?;
     left.depth -= 1;
     match value {
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                measure(item, bounds, left, way).inspect_err(|_| way.push(Part::Index(index)))?;
+                measure(item, bounds, left, way).inspect_err(|_| way.push(PathPart::Index(index)))?;
             }
         }
         Value::Object(fields) => {
             for (name, field) in fields {
                 if name.len() > bounds.key {
-                    return Err(Limit::Key(bounds.key));
+                    return Err(BoundKind::Key(bounds.key));
                 }
                 if name == RESERVED {
-                    return Err(Limit::Reserved);
+                    return Err(BoundKind::Reserved);
                 }
-                left.size = left.size.checked_sub(name.len()).ok_or(Limit::Size(bounds.size))?;
-                measure(field, bounds, left, way).inspect_err(|_| way.push(Part::Field(name.as_bytes())))?;
+                left.size = left.size.checked_sub(name.len()).ok_or(BoundKind::Size(bounds.size))?;
+                measure(field, bounds, left, way).inspect_err(|_| way.push(PathPart::Field(name.as_bytes())))?;
             }
         }
         _ => {}
@@ -418,9 +423,9 @@ pub fn shorten(value: &mut Value, depth: usize) {
 
 /// A JSON text in which nothing is deeper than `depth` levels: in the place of what is, a text says so. None: nothing is.
 pub fn cut(text: &[u8], depth: usize) -> Option<Vec<u8>> {
-    let bounds = Bounds { depth, ..STORED };
+    let bounds = ValueBounds { depth, ..STORED };
     match scan(text, &bounds) {
-        Err((_, Limit::Depth(_))) => {}
+        Err((_, BoundKind::Depth(_))) => {}
         _ => return None,
     }
     let note = format!("\"(nested deeper than {depth} levels)\"");
@@ -462,13 +467,13 @@ mod tests {
 
     use super::*;
 
-    const SMALL: Bounds = Bounds { depth: 3, elements: 6, key: 4, text: 8, size: 100, unique_names: false };
+    const SMALL: ValueBounds = ValueBounds { depth: 3, elements: 6, key: 4, text: 8, size: 100, unique_names: false };
 
     fn nested(depth: usize) -> String {
         format!("{}{}", "[".repeat(depth), "]".repeat(depth))
     }
 
-    fn refused(text: &str, bounds: &Bounds) -> String {
+    fn refused(text: &str, bounds: &ValueBounds) -> String {
         check(text.as_bytes(), bounds).unwrap_err().to_string()
     }
 
@@ -476,7 +481,7 @@ mod tests {
     fn what_is_within_bounds_is_read_and_what_is_not_is_named() {
         let small = SMALL;
         for text in [nested(3), r#"{"a": [1, 2, {"b": "[[[[ \" [["}]}"#.to_owned(), "[1,2,3,4,5,6]".to_owned()] {
-            read::<Value>(text.as_bytes(), &Bounds { text: 20, ..small }).unwrap();
+            read::<Value>(text.as_bytes(), &ValueBounds { text: 20, ..small }).unwrap();
         }
         for (text, sentence) in [
             (r#"{"p": {"x": [[1]]}}"#, "p.x[0]: nested deeper than 3 levels"),
@@ -490,7 +495,7 @@ mod tests {
         }
         assert_eq!(refused(&" ".repeat(101), &small), "the whole is larger than 100 bytes");
         assert_eq!(refused(&nested(65), &OUTSIDE), "[0][0][0][0][0][0]…: nested deeper than 64 levels");
-        assert!(matches!(read::<Value>(b"[", &OUTSIDE), Err(Unfit::Json(_))));
+        assert!(matches!(read::<Value>(b"[", &OUTSIDE), Err(UnfitJson::Json(_))));
         for broken in ["\"", "\"\\", "[\"\\", "]]]]", "{:", ",,:,"] {
             check(broken.as_bytes(), &OUTSIDE).unwrap();
         }
@@ -502,13 +507,13 @@ mod tests {
             let text = format!(r#"{{"x": {{"{name}" : "[[]]"}}}}"#);
             assert_eq!(refused(&text, &STORED), format!("x: a field may not be named {RESERVED:?}"));
             let value = json!({"x": {RESERVED: "[]"}});
-            assert_eq!(check_value(&value, &MADE).unwrap_err().limit, Limit::Reserved);
+            assert_eq!(check_value(&value, &MADE).unwrap_err().limit, BoundKind::Reserved);
         }
     }
 
     #[test]
     fn a_value_is_measured_as_its_text_is() {
-        let small = Bounds { size: 200, ..SMALL };
+        let small = ValueBounds { size: 200, ..SMALL };
         for value in [json!([[[]]]), json!({"a": {"b": [1, 2, 3]}}), json!("12345678"), json!(null)] {
             check_value(&value, &small).unwrap();
             check(value.to_string().as_bytes(), &small).unwrap();
@@ -522,7 +527,7 @@ mod tests {
             assert_eq!(check_value(&value, &small).unwrap_err().to_string(), sentence);
         }
         let large = json!(vec!["x".repeat(8); 6]);
-        assert_eq!(check_value(&large, &Bounds { size: 64, ..small }).unwrap_err().limit, Limit::Size(64));
+        assert_eq!(check_value(&large, &ValueBounds { size: 64, ..small }).unwrap_err().limit, BoundKind::Size(64));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MOST_DIRECTIONS: usize = 2_000;
 pub const LEFT_OUT: char = '\u{fffd}';
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CharacterKind {
     /// Begins something new.
     Other,
     /// Belongs to what is before it.
@@ -29,21 +29,25 @@ enum Kind {
     Direction,
 }
 
-fn kind(c: char) -> Kind {
+fn kind(c: char) -> CharacterKind {
     match c {
         // Nearly all that is written; none of it combines.
-        '\0'..='\u{2ff}' | '\u{3041}'..='\u{3098}' | '\u{309b}'..='\u{a66e}' | '\u{ac00}'..='\u{d7a3}' => Kind::Other,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => Kind::Direction,
-        '\u{200d}' => Kind::Joiner,
-        _ if VIRAMAS.binary_search(&c).is_ok() => Kind::Joiner,
-        '\u{1100}'..='\u{115f}' | '\u{a960}'..='\u{a97c}' => Kind::Leading,
-        '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7fb}' | '\u{1f3fb}'..='\u{1f3ff}' => Kind::Mark,
+        '\0'..='\u{2ff}' | '\u{3041}'..='\u{3098}' | '\u{309b}'..='\u{a66e}' | '\u{ac00}'..='\u{d7a3}' => {
+            CharacterKind::Other
+        }
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => {
+            CharacterKind::Direction
+        }
+        '\u{200d}' => CharacterKind::Joiner,
+        _ if VIRAMAS.binary_search(&c).is_ok() => CharacterKind::Joiner,
+        '\u{1100}'..='\u{115f}' | '\u{a960}'..='\u{a97c}' => CharacterKind::Leading,
+        '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7fb}' | '\u{1f3fb}'..='\u{1f3ff}' => CharacterKind::Mark,
         _ => match get_general_category(c) {
             GeneralCategory::NonspacingMark
             | GeneralCategory::SpacingMark
             | GeneralCategory::EnclosingMark
-            | GeneralCategory::Format => Kind::Mark,
-            _ => Kind::Other,
+            | GeneralCategory::Format => CharacterKind::Mark,
+            _ => CharacterKind::Other,
         },
     }
 }
@@ -86,23 +90,23 @@ const VIRAMAS: [char; 32] = [
 
 /// The text as it may be shown. A text that anybody writes comes back as it is, without a copy.
 pub fn legible(text: &str) -> Cow<'_, str> {
-    Flow::default().take(text)
+    LegibleFlow::default().take(text)
 }
 
 /// A text that comes in pieces.
 #[derive(Clone, Default)]
-pub struct Flow {
-    bounds: Bounds,
+pub struct LegibleFlow {
+    bounds: MarkBounds,
     leaving_out: bool,
 }
 
-impl Flow {
+impl LegibleFlow {
     /// The next piece as it may be shown.
     pub fn take<'t>(&mut self, piece: &'t str) -> Cow<'t, str> {
         if piece.is_ascii() {
             if !piece.is_empty() {
                 *self = Self {
-                    bounds: Bounds { directions: self.bounds.directions, ..Bounds::default() },
+                    bounds: MarkBounds { directions: self.bounds.directions, ..MarkBounds::default() },
                     leaving_out: false,
                 };
             }
@@ -128,32 +132,32 @@ impl Flow {
 
 /// How far what is being shown has grown.
 #[derive(Clone, Default)]
-struct Bounds {
+struct MarkBounds {
     marks: usize,
     joined: usize,
     directions: usize,
-    before: Option<Kind>,
+    before: Option<CharacterKind>,
 }
 
-impl Bounds {
+impl MarkBounds {
     /// Whether there is room for the next character.
     fn takes(&mut self, c: char) -> bool {
         let kind = kind(c);
         let before = self.before.replace(kind);
         let goes_on = match kind {
-            Kind::Other => before == Some(Kind::Joiner),
-            Kind::Leading => matches!(before, Some(Kind::Leading | Kind::Joiner)),
-            Kind::Mark | Kind::Joiner | Kind::Direction => true,
+            CharacterKind::Other => before == Some(CharacterKind::Joiner),
+            CharacterKind::Leading => matches!(before, Some(CharacterKind::Leading | CharacterKind::Joiner)),
+            CharacterKind::Mark | CharacterKind::Joiner | CharacterKind::Direction => true,
         };
         self.joined = if goes_on { self.joined + 1 } else { 1 };
         self.marks = match kind {
-            Kind::Other | Kind::Leading => 0,
+            CharacterKind::Other | CharacterKind::Leading => 0,
             // Two marks in one.
             _ if matches!(c, '\u{344}' | '\u{f73}' | '\u{f75}' | '\u{f81}') => self.marks + 2,
             _ => self.marks + 1,
         };
-        self.directions += usize::from(kind == Kind::Direction);
-        let too_many = kind == Kind::Direction && self.directions > MOST_DIRECTIONS;
+        self.directions += usize::from(kind == CharacterKind::Direction);
+        let too_many = kind == CharacterKind::Direction && self.directions > MOST_DIRECTIONS;
         self.marks <= MOST_MARKS && self.joined <= MOST_JOINED && !too_many
     }
 }
@@ -204,7 +208,7 @@ mod tests {
             assert!(shown.chars().count() <= MOST_JOINED + 40, "{part:?}: {}", shown.chars().count());
             assert!(shown.contains(LEFT_OUT), "{part:?}");
         }
-        let mut flow = Flow::default();
+        let mut flow = LegibleFlow::default();
         let pieces: String = (0..100).map(|_| flow.take("\u{301}").into_owned()).collect();
         assert_eq!(pieces.chars().count(), MOST_MARKS + 1, "however it is cut");
         assert_eq!(flow.take("b\u{301}"), "b\u{301}");

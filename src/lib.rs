@@ -2,7 +2,7 @@
 //!
 //! The map, in reading order. A module names only modules on lower floors (`docs/explanation/architecture.md`).
 
-// Ground: names, what is stored and sent, time, money, what is wrong where, tasks, logs, figures, traces.
+// Ground: names, what is stored and sent, time, money, what is wrong where, tasks, logs, metrics, traces.
 pub mod bounds;
 pub mod clock;
 pub mod ids;
@@ -15,10 +15,10 @@ pub mod protocol;
 pub mod redact;
 pub mod schema;
 pub mod seal;
+pub mod signing;
 pub mod telemetry;
 pub mod traces;
 pub mod visible;
-pub mod vouch;
 pub mod yaml;
 
 // Floor 1: what people write, what runs say, and serving HTTP.

@@ -32,7 +32,7 @@ pub struct Lifecycle {
 
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum LifecycleEnd {
     /// Everything finished in time.
     Clean,
     /// A task failed, or was left behind.
@@ -109,12 +109,12 @@ impl Lifecycle {
     }
 
     /// Waits for a signal or a failure, then for the end of every task.
-    pub async fn run(self) -> End {
-        let signals = Signals::new();
+    pub async fn run(self) -> LifecycleEnd {
+        let signals = EndSignals::new();
         self.run_until(signals).await
     }
 
-    async fn run_until(self, mut signals: Signals) -> End {
+    async fn run_until(self, mut signals: EndSignals) -> LifecycleEnd {
         let Shutdown { soft, hard, tracker, failed } = self.shutdown;
         tokio::select! {
             name = signals.next() => tracing::info!("{name}: ending, within {:?}", self.grace),
@@ -130,19 +130,19 @@ impl Lifecycle {
         hard.cancel();
         if tokio::time::timeout(LAST_BOUND, tracker.wait()).await.is_err() {
             tracing::error!("{} tasks did not stop and are left behind", tracker.len());
-            return End::Failed;
+            return LifecycleEnd::Failed;
         }
-        if failed.load(Ordering::Relaxed) { End::Failed } else { End::Clean }
+        if failed.load(Ordering::Relaxed) { LifecycleEnd::Failed } else { LifecycleEnd::Clean }
     }
 }
 
 /// SIGTERM and Ctrl-C.
-struct Signals {
+struct EndSignals {
     #[cfg(unix)]
     terminate: Option<tokio::signal::unix::Signal>,
 }
 
-impl Signals {
+impl EndSignals {
     fn new() -> Self {
         Self {
             #[cfg(unix)]
@@ -184,7 +184,7 @@ mod tests {
             let _ = told.send(());
         });
         shutdown.spawn("the task", async { Err::<(), _>("no luck") });
-        assert_eq!(lifecycle.run().await, End::Failed);
+        assert_eq!(lifecycle.run().await, LifecycleEnd::Failed);
         heard.await.expect("the patient task finished within the grace period");
     }
 
@@ -193,6 +193,6 @@ mod tests {
         let lifecycle = Lifecycle::new(Duration::from_secs(10));
         lifecycle.shutdown().run(std::future::pending::<()>());
         lifecycle.shutdown().begin();
-        assert_eq!(lifecycle.run().await, End::Failed);
+        assert_eq!(lifecycle.run().await, LifecycleEnd::Failed);
     }
 }

@@ -25,7 +25,7 @@ pub struct Problem {
 }
 
 /// How much of a long line is shown.
-const SHOWN: usize = 110;
+const LONGEST_SHOWN: usize = 110;
 
 impl Problem {
     /// A problem of a file as a whole: it is missing, it cannot be read.
@@ -88,12 +88,12 @@ fn excerpt(source: &str, column: usize) -> (String, usize) {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let before = column.saturating_sub(1);
     let length = source.trim_end().chars().count();
-    let start = if length <= SHOWN || before < SHOWN - 20 { 0 } else { before - 20 };
-    let mut shown: String = source.trim_end().chars().skip(start).take(SHOWN).map(plain).collect();
+    let start = if length <= LONGEST_SHOWN || before < LONGEST_SHOWN - 20 { 0 } else { before - 20 };
+    let mut shown: String = source.trim_end().chars().skip(start).take(LONGEST_SHOWN).map(plain).collect();
     if start > 0 {
         shown.insert_str(0, "… ");
     }
-    if start + SHOWN < length {
+    if start + LONGEST_SHOWN < length {
         shown.push_str(" …");
     }
     (shown, before - start + if start > 0 { 2 } else { 0 })

@@ -14,16 +14,16 @@ pub const DEFAULT_FILE: &str = "fastagency.yaml";
 
 /// What was found in a project.
 #[derive(Debug)]
-pub struct Report {
+pub struct ProjectReport {
     /// What is there.
-    pub summary: Summary,
+    pub summary: ProjectSummary,
     /// All that is wrong, in all files.
     pub problems: Option<Problems>,
 }
 
 /// What is in a project; shown in a few lines.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct ProjectSummary {
     /// The configuration: its file, or none for the defaults.
     pub config: Option<String>,
     /// The folder of workflows.
@@ -45,15 +45,15 @@ pub fn load_config(named: Option<&Path>, environment: Environment<'_>) -> Result
 
 /// Checks the configuration and all workflows. If the configuration is wrong, the workflows are looked for in `workflows`
 /// beside it all the same.
-pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Report {
+pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> ProjectReport {
     let mut problems = Vec::new();
     let config = load_config(named, environment).map_err(|wrong| problems.extend(wrong)).ok();
     let beside = named.and_then(Path::parent).unwrap_or(Path::new("")).join("workflows");
     let folder = config.as_ref().map_or(beside, |config| config.workflows.clone());
-    let mut summary = Summary {
+    let mut summary = ProjectSummary {
         config: config.as_ref().map(|config| config.path.display().to_string()),
         folder: folder.display().to_string(),
-        ..Summary::default()
+        ..ProjectSummary::default()
     };
     let models: Option<BTreeSet<Name>> = config.as_ref().map(|config| config.llms.keys().cloned().collect());
     match workflow::load_folder(&folder) {
@@ -72,10 +72,10 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Repo
         Err(_) => {}
     }
     summary.models = models.into_iter().flatten().collect();
-    Report { summary, problems: Problems::new(problems) }
+    ProjectReport { summary, problems: Problems::new(problems) }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ProjectSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listed = |names: &[Name]| match names {
             [] => "none".to_owned(),

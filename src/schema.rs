@@ -10,7 +10,7 @@ use serde_json::Value;
 /// How many parts a schema may have, those that it refers to counted each time.
 const MOST_PARTS: usize = 100_000;
 /// How deep a schema may be nested.
-const DEEPEST: usize = 64;
+const DEEPEST_SCHEMA: usize = 64;
 /// How often the check of one text may go back to try another way through a pattern that looks around or repeats what it
 /// found; all other patterns take a time that grows with the text alone.
 const MOST_STEPS_BACK: usize = 100_000;
@@ -38,7 +38,7 @@ impl std::error::Error for Error {}
 
 /// Makes a schema ready.
 pub fn validator(schema: &Value) -> Result<Validator, Error> {
-    let mut parts = Parts { root: schema, known: HashMap::new(), under_way: HashSet::new() };
+    let mut parts = SchemaParts { root: schema, known: HashMap::new(), under_way: HashSet::new() };
     if parts.of(schema, 0)? > MOST_PARTS {
         return Err(Error::TooLarge(format!(
             "the schema has more than {MOST_PARTS} parts, with all that it refers to"
@@ -56,16 +56,16 @@ pub fn validator(schema: &Value) -> Result<Validator, Error> {
 }
 
 /// Counts the parts of a schema as a check meets them: what is referred to from many places is met in each.
-struct Parts<'s> {
+struct SchemaParts<'s> {
     root: &'s Value,
     known: HashMap<&'s str, usize>,
     under_way: HashSet<&'s str>,
 }
 
-impl<'s> Parts<'s> {
+impl<'s> SchemaParts<'s> {
     fn of(&mut self, schema: &'s Value, depth: usize) -> Result<usize, Error> {
-        if depth > DEEPEST {
-            return Err(Error::TooLarge(format!("the schema is more than {DEEPEST} levels deep")));
+        if depth > DEEPEST_SCHEMA {
+            return Err(Error::TooLarge(format!("the schema is more than {DEEPEST_SCHEMA} levels deep")));
         }
         let mut count = 1_usize;
         match schema {

@@ -29,12 +29,12 @@ pub fn redact(redactor: Redactor) {
 
 /// Standard error, or what stands for it, without what no line shows. An event comes in one piece.
 #[derive(Clone)]
-struct Lines<W> {
+struct LogLines<W> {
     to: W,
     colour: bool,
 }
 
-impl<W: Write> Write for Lines<W> {
+impl<W: Write> Write for LogLines<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let text = match REDACTOR.get().filter(|redactor| !redactor.is_empty()) {
@@ -51,16 +51,16 @@ impl<W: Write> Write for Lines<W> {
 }
 
 /// Makes what an event is written to.
-struct Writing<F> {
+struct LogLinesMaker<F> {
     to: F,
     colour: bool,
 }
 
-impl<'a, W: Write, F: Fn() -> W> MakeWriter<'a> for Writing<F> {
-    type Writer = Lines<W>;
+impl<'a, W: Write, F: Fn() -> W> MakeWriter<'a> for LogLinesMaker<F> {
+    type Writer = LogLines<W>;
 
-    fn make_writer(&'a self) -> Lines<W> {
-        Lines { to: (self.to)(), colour: self.colour }
+    fn make_writer(&'a self) -> LogLines<W> {
+        LogLines { to: (self.to)(), colour: self.colour }
     }
 }
 
@@ -86,7 +86,7 @@ fn line(event: &str, colour: bool) -> Cow<'_, str> {
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub enum LogFormat {
     /// For people.
     #[default]
     Text,
@@ -96,7 +96,7 @@ pub enum Format {
 
 /// Starts logging. `verbosity` 0 shows what an operator should know, 1 what the program does, 2 and more all that it says, none
 /// only what goes wrong; `RUST_LOG` goes before it, and neither makes libraries say more than `info`.
-pub fn start(format: Format, verbosity: Option<u8>) {
+pub fn start(format: LogFormat, verbosity: Option<u8>) {
     let default = match verbosity {
         // What the NATS client says of its connection, we say ourselves.
         None => "warn,async_nats=off",
@@ -122,7 +122,7 @@ pub fn start(format: Format, verbosity: Option<u8>) {
 }
 
 fn subscriber<W: Write + 'static>(
-    format: Format,
+    format: LogFormat,
     filter: EnvFilter,
     colour: bool,
     to: impl Fn() -> W + Send + Sync + 'static,
@@ -133,12 +133,12 @@ fn subscriber<W: Write + 'static>(
     let registry = tracing_subscriber::registry().with(known).with(filter);
     let layer = tracing_subscriber::fmt::layer();
     match format {
-        Format::Text => {
-            let layer = layer.with_writer(Writing { to, colour }).with_ansi(colour).with_target(false);
+        LogFormat::Text => {
+            let layer = layer.with_writer(LogLinesMaker { to, colour }).with_ansi(colour).with_target(false);
             Box::new(registry.with(layer))
         }
-        Format::Json => {
-            let layer = layer.with_writer(Writing { to, colour: false }).with_ansi(false).with_target(false);
+        LogFormat::Json => {
+            let layer = layer.with_writer(LogLinesMaker { to, colour: false }).with_ansi(false).with_target(false);
             Box::new(registry.with(layer.json().flatten_event(true)))
         }
     }
@@ -171,9 +171,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLines(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Kept {
+    impl Write for CapturedLines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -184,8 +184,8 @@ mod tests {
         }
     }
 
-    fn logged(format: Format, colour: bool, directives: &str, work: impl FnOnce()) -> String {
-        let kept = Kept::default();
+    fn logged(format: LogFormat, colour: bool, directives: &str, work: impl FnOnce()) -> String {
+        let kept = CapturedLines::default();
         let to = kept.clone();
         let subscriber = subscriber(format, EnvFilter::new(directives), colour, move || to.clone());
         tracing::subscriber::with_default(subscriber, work);
@@ -196,7 +196,7 @@ mod tests {
     fn no_text_of_others_makes_a_line_or_hides_one() {
         let hostile = "a\r\n2026-01-01T00:00:00Z  INFO root logged in\u{2028}b\u{2029}\u{85}\u{b}\u{c}\x1b[31m\u{9b}31m\x1b]0;x\x07\u{202e}\u{2066}\u{200b}\0\u{7f}\tc";
         let failing = std::io::Error::other(hostile);
-        for (format, colour) in [(Format::Text, false), (Format::Text, true), (Format::Json, false)] {
+        for (format, colour) in [(LogFormat::Text, false), (LogFormat::Text, true), (LogFormat::Json, false)] {
             let shown = logged(format, colour, "trace", || {
                 let span = tracing::info_span!("fastagency", path = %hostile, user.id = hostile, what = ?hostile);
                 let _in = span.enter();
@@ -212,15 +212,18 @@ mod tests {
                     text = if colour { text.replace(&format!("\x1b[{code}m"), "") } else { text };
                 }
                 assert!(!text.chars().any(visible::is_hidden), "{format:?} {colour}: {text:?}");
-                assert!(format != Format::Json || serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+                assert!(
+                    format != LogFormat::Json || serde_json::from_str::<serde_json::Value>(&text).is_ok(),
+                    "{text}"
+                );
             }
         }
-        assert!(logged(Format::Text, false, "trace", || tracing::warn!("Grüße\nx")).contains("Grüße\\nx"));
+        assert!(logged(LogFormat::Text, false, "trace", || tracing::warn!("Grüße\nx")).contains("Grüße\\nx"));
     }
 
     #[test]
     fn libraries_say_no_more_than_operators_need_whatever_is_asked_for() {
-        let shown = logged(Format::Text, false, "trace,tungstenite=trace,h2=debug", || {
+        let shown = logged(LogFormat::Text, false, "trace,tungstenite=trace,h2=debug", || {
             let secret = "frame of a socket";
             tracing::trace!(target: "tungstenite::protocol", "{secret}");
             tracing::debug!(target: "h2::codec", "{secret}");

@@ -2,15 +2,15 @@
 #![no_main]
 
 use bytes::Bytes;
-use fastagency::audit::{Columns, Format, Prompts, event, verify};
-use fastagency::broker::Stored;
-use fastagency::chain::Key;
+use fastagency::audit::{CsvColumns, ExportFormat, PromptHistory, event, verify};
+use fastagency::broker::StoredRecord;
+use fastagency::chain::ChainKey;
 use fastagency::clock::Timestamp;
 use fastagency::ids::RunId;
 use fastagency::redact::Redactor;
+use fastagency::run::active_time::ActiveTime;
 use fastagency::run::record::{Body, LogEntry, Record, VERSION};
-use fastagency::run::spent::Spent;
-use fastagency::run::summary::Summary;
+use fastagency::run::summary::RunSummary;
 use fastagency::run::{look_through, redaction};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -29,12 +29,12 @@ fn has_fractions(value: &Value) -> bool {
 }
 
 /// What is stored, as a log says it.
-fn log(payloads: impl IntoIterator<Item = Bytes>) -> Vec<Stored> {
-    (1..).zip(payloads).map(|(seq, payload)| Stored { seq, at: Timestamp::UNIX_EPOCH, payload }).collect()
+fn log(payloads: impl IntoIterator<Item = Bytes>) -> Vec<StoredRecord> {
+    (1..).zip(payloads).map(|(seq, payload)| StoredRecord { seq, at: Timestamp::UNIX_EPOCH, payload }).collect()
 }
 
 /// Its records, as far as it can be read.
-fn read(run: RunId, log: &[Stored]) -> Vec<LogEntry> {
+fn read(run: RunId, log: &[StoredRecord]) -> Vec<LogEntry> {
     look_through(run, log, 0).records
 }
 
@@ -80,15 +80,15 @@ fuzz_target!(|bytes: &[u8]| {
 
     // Everything that is made of a run's records is made of any.
     let records = read(run, &log);
-    let summary = Summary::of(run, &records);
-    let _ = Spent::of(&records).until(Timestamp::MAX);
-    let (columns, mut prompts, mut lines) = (Columns::of(&summary), Prompts::default(), String::new());
+    let summary = RunSummary::of(run, &records);
+    let _ = ActiveTime::of(&records).until(Timestamp::MAX);
+    let (columns, mut prompts, mut lines) = (CsvColumns::of(&summary), PromptHistory::default(), String::new());
     for placed in &records {
         let told = event(run, placed, &redactor);
-        for format in [Format::Jsonl, Format::Csv] {
+        for format in [ExportFormat::Jsonl, ExportFormat::Csv] {
             columns.write(format, &told, &mut lines);
         }
         let _ = prompts.of(placed);
     }
-    let _ = verify::verify(&Key::new(&"key".into()), run, &log, None);
+    let _ = verify::verify(&ChainKey::new(&"key".into()), run, &log, None);
 });

@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use crate::audit::keep::{self, Stands};
+use crate::audit::keep::{self, RewriteOutcome};
 use crate::broker::{Broker, ScannedItem};
 use crate::ids::{RunId, UserId};
 pub use crate::protocol::api::Erased;
-use crate::protocol::log::{Body, Created, Erasure, Outcome};
-use crate::run::summary::Summary;
+use crate::protocol::log::{EffectOutcome, RecordBody, RunCreation, RunErasure};
+use crate::run::summary::RunSummary;
 use crate::run::{self, Result, answer, clean, remove, summary};
 
 /// How long a run that is going on may take to end after it was cancelled.
@@ -26,18 +26,18 @@ const LATE_LINE: Duration = Duration::from_secs(1);
 /// Erases everything of a user's runs. Those that are going on are cancelled first. After a failure, or if some have not
 /// ended, it may be called again. What is left of runs that were removed before names the person no more, and is kept for
 /// `kept` from now on.
-pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Duration) -> Result<Erased> {
+pub async fn erase(broker: &Broker, user: &UserId, erasure: &RunErasure, kept: Duration) -> Result<Erased> {
     let mut erased = Erased::default();
     if broker.cleaner.is_none() {
-        erased.cleaned_within_secs = Some(clean::WITHIN.as_secs());
+        erased.cleaned_within_secs = Some(clean::CLEANED_WITHIN.as_secs());
     }
     let mut going_on = Vec::new();
     // How a run began may be what cannot be read; then its line in the lists says whose it is.
-    let lines: BTreeMap<RunId, Summary> =
+    let lines: BTreeMap<RunId, RunSummary> =
         summary::list(broker, Some(user)).await?.into_iter().map(|line| (line.id, line)).collect();
     for run in all_runs(broker).await? {
         let looked = run::look(broker, run, 0).await?;
-        if let Some(Body::Removed(left)) = looked.records.first().map(|first| &first.record.body) {
+        if let Some(RecordBody::Removed(left)) = looked.records.first().map(|first| &first.record.body) {
             if remove::erase(broker, run, left, user, erasure, kept).await? {
                 erased.removed.push(run);
             }
@@ -58,7 +58,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
                 erased.unreadable.push(run);
             }
             let answered = looked.records.iter().any(|placed| match &placed.record.body {
-                Body::Did { outcome: Outcome::Answer(answered), .. } => answered.by.as_ref() == Some(user),
+                RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => answered.by.as_ref() == Some(user),
                 _ => false,
             });
             if answered {
@@ -68,14 +68,14 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
         }
         let stands = match keep::erase(broker, run, erasure).await {
             // It can never go on, and so it can never end.
-            Ok(Stands::NotEnded) if !looked.unreadable.is_empty() => {
+            Ok(RewriteOutcome::NotEnded) if !looked.unreadable.is_empty() => {
                 answer::cancel(broker, &created.workflow, run, None, None).await?;
                 keep::erase_unreadable(broker, run, erasure).await
             }
             stands => stands,
         };
         match stands {
-            Ok(Stands::NotEnded) => {
+            Ok(RewriteOutcome::NotEnded) => {
                 answer::cancel(broker, &created.workflow, run, None, None).await?;
                 going_on.push((run, created));
             }
@@ -96,7 +96,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
     let mut just_ended = Vec::new();
     for (run, created) in going_on {
         loop {
-            if keep::erase(broker, run, erasure).await? != Stands::NotEnded {
+            if keep::erase(broker, run, erasure).await? != RewriteOutcome::NotEnded {
                 forget(broker, run, &created).await?;
                 list_as_erased(broker, run).await?;
                 just_ended.push((run, created));
@@ -114,28 +114,28 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
         // Their worker may put a last line into the lists after them.
         tokio::time::sleep(LATE_LINE).await;
         for (run, created) in just_ended {
-            summary::unshelve(broker, created.user.as_ref(), run).await?;
+            summary::remove_summary(broker, created.user.as_ref(), run).await?;
         }
     }
     Ok(erased)
 }
 
 /// Removes what is kept of a run beside its log.
-async fn forget(broker: &Broker, run: RunId, created: &Created) -> Result<()> {
+async fn forget(broker: &Broker, run: RunId, created: &RunCreation) -> Result<()> {
     clean::forget_copies(broker, run, created).await?;
-    summary::unshelve(broker, created.user.as_ref(), run).await
+    summary::remove_summary(broker, created.user.as_ref(), run).await
 }
 
 /// The audit's lists show that it was erased, and by whom.
 async fn list_as_erased(broker: &Broker, run: RunId) -> Result<()> {
-    Summary::of(run, &run::read(broker, run, 0).await?).shelve_removed(broker, None).await
+    RunSummary::of(run, &run::read(broker, run, 0).await?).publish_removed_summary(broker, None).await
 }
 
 async fn all_runs(broker: &Broker) -> Result<BTreeSet<RunId>> {
     let mut runs = BTreeSet::new();
-    let mut tour = broker.log.survey().await?;
-    while let Some(sighting) = tour.next().await {
-        if let ScannedItem::Record { run, .. } = sighting? {
+    let mut scan = broker.log.scan().await?;
+    while let Some(item) = scan.next().await {
+        if let ScannedItem::Record { run, .. } = item? {
             runs.insert(run);
         }
     }

@@ -11,11 +11,13 @@ use crate::protocol::api::{
     AuditEventBodyView, AuditEventView, AuditMessageView, ErasureView, ModelRequestView, RemovedRunView, RenameView,
 };
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{Asked, Body, Erasure, LogEntry, Origin, Outcome, Removal, Renamed};
+use crate::protocol::log::{
+    EffectOutcome, LogEntry, LoggedRequest, RecordBody, RunErasure, RunOrigin, RunRemoval, TitleEvent,
+};
 use crate::redact::Redactor;
-use crate::run::assembler::Unread;
+use crate::run::assembler::UnreadableRecord;
 use crate::run::redaction;
-use crate::run::summary::Rename;
+use crate::run::summary::TitleChange;
 
 /// A record as the audit shows it (`docs/how-to/audit.md` lists what belongs to which kind).
 pub fn event(run: RunId, placed: &LogEntry, redactor: &Redactor) -> AuditEventView {
@@ -39,13 +41,13 @@ pub fn event(run: RunId, placed: &LogEntry, redactor: &Redactor) -> AuditEventVi
 }
 
 /// A record that cannot be read, or not whole, in its place: who reads on knows that something is missing.
-pub fn unreadable(run: RunId, unread: &Unread) -> AuditEventView {
+pub fn unreadable(run: RunId, unread: &UnreadableRecord) -> AuditEventView {
     let reason = unread.why.to_string();
     beside(run, unread.seq, unread.at, AuditEventBodyView::Unreadable { reason })
 }
 
 /// That a run was given another title, as the audit tells it. Such events lie beside the log, and have no place in it.
-pub fn renamed(run: RunId, rename: &Rename, redactor: &Redactor) -> AuditEventView {
+pub fn renamed(run: RunId, rename: &TitleChange, redactor: &Redactor) -> AuditEventView {
     let title = |title: &Option<String>| title.as_deref().map(|title| redactor.text(title).into_owned());
     let body = AuditEventBodyView::Renamed {
         by: rename.renamed.by.as_ref().map(ToString::to_string),
@@ -77,10 +79,10 @@ fn beside(run: RunId, seq: u64, at: Timestamp, body: AuditEventBodyView) -> Audi
 }
 
 /// The workflow and the user of a run, where a record names them.
-fn whose(body: &Body) -> (Option<String>, Option<String>) {
+fn whose(body: &RecordBody) -> (Option<String>, Option<String>) {
     let named = match body {
-        Body::Created(created) => Some((&created.workflow, &created.user)),
-        Body::Removed(removal) => removal.evidence.as_ref().map(|evidence| (&evidence.workflow, &evidence.user)),
+        RecordBody::Created(created) => Some((&created.workflow, &created.user)),
+        RecordBody::Removed(removal) => removal.evidence.as_ref().map(|evidence| (&evidence.workflow, &evidence.user)),
         _ => None,
     };
     match named {
@@ -89,45 +91,45 @@ fn whose(body: &Body) -> (Option<String>, Option<String>) {
     }
 }
 
-fn body(body: Body) -> AuditEventBodyView {
+fn body(body: RecordBody) -> AuditEventBodyView {
     match body {
-        Body::Created(created) => AuditEventBodyView::Created {
+        RecordBody::Created(created) => AuditEventBodyView::Created {
             definition: created.definition,
             params: created.params,
             groups: created.groups.into_vec(),
             origin: origin(created.origin),
             trace: created.trace,
-            vouched: created.vouched,
+            vouched: created.signature,
         },
-        Body::Claimed { worker, epoch, message } => AuditEventBodyView::Claimed {
+        RecordBody::Claimed { worker, epoch, message } => AuditEventBodyView::Claimed {
             worker: worker.to_string(),
             epoch,
             message: message.as_ref().map(self::message),
         },
-        Body::Said { key, message } if message.says.asks() => {
+        RecordBody::Said { key, message } if message.says.asks() => {
             AuditEventBodyView::Asked { key, message: self::message(&message) }
         }
-        Body::Said { key, message } => AuditEventBodyView::Said { key, message: self::message(&message) },
-        Body::Did { key, outcome } => did(key, outcome),
-        Body::Calling { key, digest } => AuditEventBodyView::Calling { key, digest },
-        Body::Parked { until } => AuditEventBodyView::Parked { until },
-        Body::Ended(ended) => AuditEventBodyView::Ended {
+        RecordBody::Said { key, message } => AuditEventBodyView::Said { key, message: self::message(&message) },
+        RecordBody::Did { key, outcome } => did(key, outcome),
+        RecordBody::Calling { key, digest } => AuditEventBodyView::Calling { key, digest },
+        RecordBody::Parked { until } => AuditEventBodyView::Parked { until },
+        RecordBody::Ended(ended) => AuditEventBodyView::Ended {
             outcome: ended.outcome,
             reason: ended.reason,
             message: message(&ended.message),
             result: ended.result,
             usage: ended.usage,
         },
-        Body::Part { .. } => AuditEventBodyView::Part,
-        Body::Removed(removal) => AuditEventBodyView::Removed(Box::new(removed(*removal))),
-        Body::Kept(_) => AuditEventBodyView::Removed(Box::default()),
+        RecordBody::Part { .. } => AuditEventBodyView::Part,
+        RecordBody::Removed(removal) => AuditEventBodyView::Removed(Box::new(removed(*removal))),
+        RecordBody::Kept(_) => AuditEventBodyView::Removed(Box::default()),
     }
 }
 
-fn did(key: EffectKey, outcome: Outcome) -> AuditEventBodyView {
+fn did(key: EffectKey, outcome: EffectOutcome) -> AuditEventBodyView {
     match outcome {
-        Outcome::Answer(answered) => answer(key, answered),
-        Outcome::Reply(reply) => AuditEventBodyView::Replied {
+        EffectOutcome::Answer(answered) => answer(key, answered),
+        EffectOutcome::Reply(reply) => AuditEventBodyView::Replied {
             content: reply.content,
             tool_calls: reply.tool_calls,
             refusal: reply.refusal,
@@ -136,10 +138,10 @@ fn did(key: EffectKey, outcome: Outcome) -> AuditEventBodyView {
             model: reply.model,
             key,
         },
-        Outcome::Failed { kind, message } => {
+        EffectOutcome::Failed { kind, message } => {
             AuditEventBodyView::Failed { error: kind.to_string(), reason: message, key }
         }
-        Outcome::Value(value) => AuditEventBodyView::Made { value, key },
+        EffectOutcome::Value(value) => AuditEventBodyView::Made { value, key },
     }
 }
 
@@ -177,19 +179,19 @@ fn message(message: &Message) -> AuditMessageView {
     }
 }
 
-fn request(asked: Asked) -> ModelRequestView {
-    let Asked { llm, took_ms, after, common, messages, tools, response_format, parameters } = asked;
+fn request(asked: LoggedRequest) -> ModelRequestView {
+    let LoggedRequest { llm, took_ms, after, common, messages, tools, response_format, parameters } = asked;
     ModelRequestView { llm, took_ms, after, common, messages, tools, response_format, parameters }
 }
 
 /// Where a run came from, as the log has it.
-fn origin(origin: Origin) -> String {
+fn origin(origin: RunOrigin) -> String {
     json!(origin).as_str().unwrap_or_default().to_owned()
 }
 
 /// What is left of a run: what it was is told beside who removed it. Of the time the record has that of its storing.
-fn removed(removal: Removal) -> RemovedRunView {
-    let erased = removal.erased.map(|Erasure { by, reason, at }| ErasureView { by, reason, at });
+fn removed(removal: RunRemoval) -> RemovedRunView {
+    let erased = removal.erased.map(|RunErasure { by, reason, at }| ErasureView { by, reason, at });
     let left = RemovedRunView {
         removed_at: removal.at,
         by: removal.by,
@@ -199,8 +201,11 @@ fn removed(removal: Removal) -> RemovedRunView {
         ..RemovedRunView::default()
     };
     let Some(evidence) = removal.evidence else { return left };
-    let rename =
-        |Renamed { by, at, dropped }| RenameView { by: by.map(|by: crate::ids::UserId| by.to_string()), at, dropped };
+    let rename = |TitleEvent { by, at, dropped }| RenameView {
+        by: by.map(|by: crate::ids::UserId| by.to_string()),
+        at,
+        dropped,
+    };
     RemovedRunView {
         definition: evidence.definition,
         origin: Some(origin(evidence.origin)),
@@ -220,16 +225,16 @@ mod tests {
 
     use super::*;
     use crate::ids::{MessageId, Name, UserId, WorkerId};
-    use crate::message::Content;
+    use crate::message::MessageContent;
     use crate::protocol::failure::FailureKind;
-    use crate::protocol::log::{Created, Ended, Ending, Evidence, Record, Usage, completed_message};
+    use crate::protocol::log::{Record, RunCreation, RunEnd, RunEvidence, RunOutcome, RunUsage, completed_message};
 
-    fn answered(outcome: AnswerOutcome) -> Body {
+    fn answered(outcome: AnswerOutcome) -> RecordBody {
         let answered = AnswerRecord { question: MessageId::random(), by: UserId::new("ann"), outcome };
-        Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) }
+        RecordBody::Did { key: "1".into(), outcome: EffectOutcome::Answer(answered) }
     }
 
-    fn told(run: RunId, body: Body) -> AuditEventView {
+    fn told(run: RunId, body: RecordBody) -> AuditEventView {
         let placed = LogEntry { seq: 41, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
         event(run, &placed, &Redactor::default())
     }
@@ -248,63 +253,66 @@ mod tests {
         let run = RunId::random();
         let user = UserId::new("ann");
         let workflow = Name::parse("lesson").unwrap();
-        let evidence = Evidence {
+        let evidence = RunEvidence {
             workflow: workflow.clone(),
             definition: Some("abc".into()),
             user: user.clone(),
-            origin: Origin::FastAgency,
+            origin: RunOrigin::FastAgency,
             created_at: Timestamp::UNIX_EPOCH,
             ended_at: Some(Timestamp::UNIX_EPOCH),
-            outcome: Some(Ending::Failed),
-            usage: Usage::default(),
+            outcome: Some(RunOutcome::Failed),
+            usage: RunUsage::default(),
             records: Some(3),
-            renamed: vec![Renamed { by: user.clone(), at: Timestamp::UNIX_EPOCH, dropped: 2 }],
+            renamed: vec![TitleEvent { by: user.clone(), at: Timestamp::UNIX_EPOCH, dropped: 2 }],
         };
-        let removal = Removal {
+        let removal = RunRemoval {
             at: Some(Timestamp::UNIX_EPOCH),
             by: Some("ann".into()),
             reason: Some("a mistake".into()),
             rule: Some("keep_ended: 1d".into()),
             evidence: Some(evidence),
-            erased: Some(Erasure { by: None, reason: "asked".into(), at: Timestamp::UNIX_EPOCH }),
+            erased: Some(RunErasure { by: None, reason: "asked".into(), at: Timestamp::UNIX_EPOCH }),
             chain: None,
         };
-        let created = Created {
+        let created = RunCreation {
             workflow,
             definition: None,
             params: Map::from_iter([("a".to_owned(), json!([1, null]))]),
             user,
             groups: Box::new(["staff".to_owned()]),
-            origin: Origin::ForeignWorker,
+            origin: RunOrigin::ForeignWorker,
             trace: Some("00-1-2-01".into()),
-            vouched: Some("signed".into()),
+            signature: Some("signed".into()),
         };
-        let ended = Ended {
-            outcome: Ending::Cancelled,
+        let ended = RunEnd {
+            outcome: RunOutcome::Cancelled,
             reason: Some("by ann".into()),
             result: Value::Null,
-            usage: Usage { tool_calls: 1, ..Usage::default() },
+            usage: RunUsage { tool_calls: 1, ..RunUsage::default() },
             message: completed_message(run, Value::Null),
         };
         let refused = AnswerOutcome::Refused { reason: "no number".into() };
-        let failed = Outcome::Failed { kind: FailureKind::Tool, message: "no luck".into() };
+        let failed = EffectOutcome::Failed { kind: FailureKind::Tool, message: "no luck".into() };
         let bodies = [
-            Body::Created(created),
-            Body::Claimed { worker: WorkerId::random(), epoch: 2, message: None },
-            Body::Said { key: "1".into(), message: Message { says: Content::text("hi"), ..ended.message.clone() } },
+            RecordBody::Created(created),
+            RecordBody::Claimed { worker: WorkerId::random(), epoch: 2, message: None },
+            RecordBody::Said {
+                key: "1".into(),
+                message: Message { says: MessageContent::text("hi"), ..ended.message.clone() },
+            },
             answered(AnswerOutcome::Given(json!({"x": 1.5}).into())),
             answered(AnswerOutcome::Given(Value::Null.into())),
             answered(AnswerOutcome::TimedOut { default: None }),
             answered(AnswerOutcome::TimedOut { default: Some(json!("later").into()) }),
             answered(refused),
-            Body::Did { key: "2/tool/1".into(), outcome: failed },
-            Body::Did { key: "3".into(), outcome: Outcome::Value(json!([])) },
-            Body::Did { key: "4".into(), outcome: Outcome::Value(Value::Null) },
-            Body::Calling { key: "5".into(), digest: Some("d1".into()) },
-            Body::Parked { until: Some(Timestamp::UNIX_EPOCH) },
-            Body::Ended(ended),
-            Body::Removed(Box::new(removal)),
-            Body::Removed(Box::default()),
+            RecordBody::Did { key: "2/tool/1".into(), outcome: failed },
+            RecordBody::Did { key: "3".into(), outcome: EffectOutcome::Value(json!([])) },
+            RecordBody::Did { key: "4".into(), outcome: EffectOutcome::Value(Value::Null) },
+            RecordBody::Calling { key: "5".into(), digest: Some("d1".into()) },
+            RecordBody::Parked { until: Some(Timestamp::UNIX_EPOCH) },
+            RecordBody::Ended(ended),
+            RecordBody::Removed(Box::new(removal)),
+            RecordBody::Removed(Box::default()),
         ];
         let mut records: Vec<Record> = bodies.into_iter().map(Record::new).collect();
         for name in ["chat", "replies", "steps"] {
@@ -319,10 +327,10 @@ mod tests {
     #[test]
     fn an_event_of_every_kind_is_read_as_it_was_sent() {
         let run = RunId::random();
-        let rename = Rename {
+        let rename = TitleChange {
             from: None,
             to: Some("a title".into()),
-            renamed: Renamed { by: None, at: Timestamp::UNIX_EPOCH, dropped: 1 },
+            renamed: TitleEvent { by: None, at: Timestamp::UNIX_EPOCH, dropped: 1 },
         };
         let mut events = vec![renamed(run, &rename, &Redactor::default()), redacted(run, 7, Timestamp::UNIX_EPOCH)];
         for record in records() {

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::protocol::api::AuditEventView;
-use crate::run::summary::Summary;
+use crate::run::summary::RunSummary;
 
 /// What an export is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
+pub enum ExportFormat {
     /// One JSON object a line.
     Jsonl,
     /// RFC 4180, with a line of headings.
@@ -38,40 +38,40 @@ const COLUMNS: [&str; 15] = [
 ];
 
 /// Whose events are written.
-pub struct Columns {
+pub struct CsvColumns {
     workflow: String,
     user: String,
 }
 
-impl Format {
+impl ExportFormat {
     /// What stands before all events.
     pub fn head(self) -> String {
         match self {
-            Format::Jsonl => String::new(),
-            Format::Csv => COLUMNS.join(",") + "\r\n",
+            ExportFormat::Jsonl => String::new(),
+            ExportFormat::Csv => COLUMNS.join(",") + "\r\n",
         }
     }
 
     /// Its media type.
     pub fn media_type(self) -> &'static str {
         match self {
-            Format::Jsonl => "application/x-ndjson",
-            Format::Csv => "text/csv; charset=utf-8; header=present",
+            ExportFormat::Jsonl => "application/x-ndjson",
+            ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
         }
     }
 
     /// How the name of such a file ends.
     pub fn extension(self) -> &'static str {
         match self {
-            Format::Jsonl => "jsonl",
-            Format::Csv => "csv",
+            ExportFormat::Jsonl => "jsonl",
+            ExportFormat::Csv => "csv",
         }
     }
 }
 
-impl Columns {
+impl CsvColumns {
     /// The columns that are the same for all events of a run.
-    pub fn of(run: &Summary) -> Self {
+    pub fn of(run: &RunSummary) -> Self {
         Self {
             workflow: run.workflow.as_ref().map(ToString::to_string).unwrap_or_default(),
             user: run.user.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -79,15 +79,15 @@ impl Columns {
     }
 
     /// Writes an event ([`super::event`]) as one line.
-    pub fn write(&self, format: Format, event: AuditEventView, out: &mut String) {
+    pub fn write(&self, format: ExportFormat, event: AuditEventView, out: &mut String) {
         match format {
-            Format::Jsonl => {
+            ExportFormat::Jsonl => {
                 let workflow = event.workflow.or_else(|| Some(self.workflow.clone()));
                 let user = event.user.or_else(|| Some(Some(self.user.clone())));
                 let event = json!(AuditEventView { workflow, user, ..event });
                 writeln!(out, "{event}").expect("a text takes everything");
             }
-            Format::Csv => {
+            ExportFormat::Csv => {
                 let event = json!(event);
                 for (place, column) in COLUMNS.into_iter().enumerate() {
                     if place > 0 {
@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn an_event_is_a_line_in_both_forms() {
-        let run = Summary { user: crate::ids::UserId::new("=ann"), ..Summary::new(RunId::random()) };
-        let columns = Columns::of(&run);
+        let run = RunSummary { user: crate::ids::UserId::new("=ann"), ..RunSummary::new(RunId::random()) };
+        let columns = CsvColumns::of(&run);
         let message = AuditMessageView {
             uuid: MessageId::random(),
             sender: Some("A".into()),
@@ -196,12 +196,12 @@ mod tests {
             prompt: None,
         };
         let mut out = String::new();
-        columns.write(Format::Csv, event.clone(), &mut out);
+        columns.write(ExportFormat::Csv, event.clone(), &mut out);
         let wanted = format!("{},,\"'=ann\",3,1970-01-01T00:00:00Z,said,A,B,\"x\ny\",,,,,,\"{{", run.id);
         assert!(out.starts_with(&wanted), "{out}");
-        assert_eq!(Format::Csv.head().matches(',').count(), COLUMNS.len() - 1);
+        assert_eq!(ExportFormat::Csv.head().matches(',').count(), COLUMNS.len() - 1);
         let mut out = String::new();
-        columns.write(Format::Jsonl, event, &mut out);
+        columns.write(ExportFormat::Jsonl, event, &mut out);
         let back: Value = serde_json::from_str(out.trim_end()).unwrap();
         assert_eq!((&back["user"], &back["message"], out.lines().count()), (&json!("=ann"), &json!(message), 1));
     }

@@ -8,23 +8,23 @@ use crate::protocol::api::AuditEventView;
 use crate::protocol::log::LogEntry;
 use crate::redact::Redactor;
 use crate::run::Result;
-use crate::run::assembler::{Assembler, Unread};
-use crate::run::summary::{self, Summary};
+use crate::run::assembler::{RecordAssembler, UnreadableRecord};
+use crate::run::summary::{self, RunSummary};
 
 /// What is known of a run.
-pub struct History {
+pub struct RunHistory {
     run: RunId,
     /// The records of its log, as far as they can be read.
     pub records: Vec<LogEntry>,
     /// What of it cannot be read.
-    pub unreadable: Vec<Unread>,
+    pub unreadable: Vec<UnreadableRecord>,
     /// What lies beside them, as events, with the time of each.
     beside: Vec<(Timestamp, AuditEventView)>,
 }
 
 /// Reads what is known of a run. A run that is not there has no records.
-pub async fn history(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<History> {
-    let mut assembler = Assembler::default();
+pub async fn history(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<RunHistory> {
+    let mut assembler = RecordAssembler::default();
     let mut records = Vec::new();
     let mut unread = Vec::new();
     let mut beside = Vec::new();
@@ -41,14 +41,14 @@ pub async fn history(broker: &Broker, run: RunId, redactor: &Redactor) -> Result
         records.extend(taken.records);
         unread.extend(taken.unreadable);
     }
-    let user = Summary::of(run, &records).user;
+    let user = RunSummary::of(run, &records).user;
     let renames = summary::renames(broker, user.as_ref(), run).await?;
     beside.extend(renames.iter().map(|rename| (rename.renamed.at, renamed(run, rename, redactor))));
     beside.sort_by_key(|(at, _)| *at);
-    Ok(History { run, records, unreadable: unread, beside })
+    Ok(RunHistory { run, records, unreadable: unread, beside })
 }
 
-impl History {
+impl RunHistory {
     /// Nothing is stored.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.unreadable.is_empty()
@@ -84,16 +84,16 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::log::{Body, Record};
+    use crate::protocol::log::{Record, RecordBody};
 
     #[test]
     fn what_lies_beside_a_record_of_the_same_millisecond_comes_after_it() {
-        let record = Record::new(Body::Parked { until: None });
+        let record = Record::new(RecordBody::Parked { until: None });
         let placed = LogEntry { seq: 1, at: "2026-01-01T00:00:00.001000900Z".parse().unwrap(), record };
         let (run, at) = (RunId::random(), "2026-01-01T00:00:00.001Z".parse().unwrap());
         let (beside, told) = (redacted(run, 2, at), event(run, &placed, &Redactor::default()));
         let history =
-            History { run, records: vec![placed], unreadable: Vec::new(), beside: vec![(at, beside.clone())] };
+            RunHistory { run, records: vec![placed], unreadable: Vec::new(), beside: vec![(at, beside.clone())] };
         assert_eq!(history.told(&Redactor::default()), [told, beside]);
     }
 }

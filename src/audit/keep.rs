@@ -5,20 +5,23 @@
 //! The new history is appended before the old one is removed: whoever dies in between leaves both, and whoever reads takes the
 //! new one.
 
-use crate::broker::{self, Broker, Lane, RemovalMethod, Stored};
+use crate::broker::{self, Broker, RecordLane, RemovalMethod, StoredRecord};
 use crate::chain::{digest, linked, read_mark};
 use crate::ids::RunId;
-use crate::protocol::log::{Body, Erasure, Evidence, Kept, KeptEntry, LogEntry, PIECE, Record, VERSION, is_last_piece};
+use crate::protocol::log::{
+    KeptEntry, KeptHistory, LARGEST_PIECE, LogEntry, Record, RecordBody, RunErasure, RunEvidence, VERSION,
+    is_last_piece,
+};
 use crate::redact::Redactor;
-use crate::run::assembler::{Unreadable, readable};
+use crate::run::assembler::{UnreadableReason, readable};
 use crate::run::{Error, Result, clean, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.
-const TRIES: u32 = 4;
+const MOST_TRIES: u32 = 4;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stands {
+pub enum RewriteOutcome {
     /// It is stored anew.
     Anew,
     /// It was before.
@@ -30,32 +33,33 @@ pub enum Stands {
 }
 
 /// Redacts the log of a run that has ended, its line in the lists with it. After a failure it may be called again.
-pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<Stands> {
-    let stands = anew(broker, run, &mut |record| redaction::record(redactor, record), None, Of::Ended).await?;
-    if stands == Stands::Anew {
-        let mut line = summary::Summary::of(run, &crate::run::look(broker, run, 0).await?.records);
+pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<RewriteOutcome> {
+    let stands =
+        anew(broker, run, &mut |record| redaction::record(redactor, record), None, RewriteScope::Ended).await?;
+    if stands == RewriteOutcome::Anew {
+        let mut line = summary::RunSummary::of(run, &crate::run::look(broker, run, 0).await?.records);
         // Titles that people gave it before it was said what is not to be seen.
         summary::change_titles(broker, line.user.as_ref(), run, &|title| redactor.in_place(title)).await?;
         redaction::summary(redactor, &mut line);
-        line.shelve(broker).await?;
+        line.publish_summary(broker).await?;
         summary::forget_older(broker, line.user.as_ref(), run).await?;
     }
     Ok(stands)
 }
 
 /// Takes everything out of the log of a run that has ended. What is left proves what was there, and says who erased it and why.
-pub async fn erase(broker: &Broker, run: RunId, erasure: &Erasure) -> Result<Stands> {
-    anew(broker, run, &mut |_| {}, Some(erasure), Of::Ended).await
+pub async fn erase(broker: &Broker, run: RunId, erasure: &RunErasure) -> Result<RewriteOutcome> {
+    anew(broker, run, &mut |_| {}, Some(erasure), RewriteScope::Ended).await
 }
 
 /// The same of a run that cannot go on, because a record of it cannot be read; it need not have ended.
-pub async fn erase_unreadable(broker: &Broker, run: RunId, erasure: &Erasure) -> Result<Stands> {
-    anew(broker, run, &mut |_| {}, Some(erasure), Of::Unreadable).await
+pub async fn erase_unreadable(broker: &Broker, run: RunId, erasure: &RunErasure) -> Result<RewriteOutcome> {
+    anew(broker, run, &mut |_| {}, Some(erasure), RewriteScope::Unreadable).await
 }
 
 /// Which runs are stored anew.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
+enum RewriteScope {
     /// Those that have ended.
     Ended,
     /// Those as well of which a record cannot be read.
@@ -66,21 +70,21 @@ async fn anew(
     broker: &Broker,
     run: RunId,
     change: &mut (dyn for<'r> FnMut(&'r mut Record) + Send),
-    erased: Option<&Erasure>,
-    of: Of,
-) -> Result<Stands> {
-    for _ in 0..TRIES {
+    erased: Option<&RunErasure>,
+    of: RewriteScope,
+) -> Result<RewriteOutcome> {
+    for _ in 0..MOST_TRIES {
         let stored = broker.log.read(run, 0).await?;
-        let history = History::of(broker, run, &stored)?;
+        let history = HistoryRewrite::of(broker, run, &stored)?;
         match history.stands {
-            Stands::Anew => {}
+            RewriteOutcome::Anew => {}
             // Whoever stored it may have died before the old one was removed.
-            Stands::Already if erased.is_none() || history.erased => {
+            RewriteOutcome::Already if erased.is_none() || history.erased => {
                 clean::forget(broker, run, history.anew_from, RemovalMethod::Overwrite).await?;
-                return Ok(Stands::Already);
+                return Ok(RewriteOutcome::Already);
             }
-            Stands::Already => {}
-            Stands::NotEnded if of == Of::Unreadable && history.unreadable => {}
+            RewriteOutcome::Already => {}
+            RewriteOutcome::NotEnded if of == RewriteScope::Unreadable && history.unreadable => {}
             other => return Ok(other),
         }
         let evidence = erased.and_then(|_| history.evidence());
@@ -102,12 +106,12 @@ async fn anew(
             }
         }
         let entries = entries.into_iter().map(|(entry, _)| entry).collect();
-        let kept = Record::new(Body::Kept(Kept { entries, erased: erased.cloned(), evidence }));
+        let kept = Record::new(RecordBody::Kept(KeptHistory { entries, erased: erased.cloned(), evidence }));
         let last = stored.last().expect("it has a record").seq;
         match append(broker, run, &kept, last).await {
             Ok(first) => {
                 clean::forget(broker, run, first, RemovalMethod::Overwrite).await?;
-                return Ok(Stands::Anew);
+                return Ok(RewriteOutcome::Anew);
             }
             Err(Error::Broker(broker::Error::Conflict { .. })) => {}
             Err(error) => return Err(error),
@@ -119,11 +123,11 @@ async fn anew(
 /// Appends a record whatever its size, and returns the sequence of its first piece.
 async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> Result<u64> {
     let unstorable = |source| Error::Unstorable { run, source };
-    let mut largest = PIECE;
+    let mut largest = LARGEST_PIECE;
     let mut payloads = record.payloads().map_err(unstorable)?.into_iter();
     let mut first = None;
     while let Some(payload) = payloads.next() {
-        match broker.log.append(run, Lane::Did, payload, last).await {
+        match broker.log.append(run, RecordLane::Did, payload, last).await {
             Ok(seq) => {
                 last = seq;
                 first.get_or_insert(seq);
@@ -141,12 +145,12 @@ async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> 
 
 /// Notes digests of what is not to be read any more, as they are kept: covered, and only where a link is proven by them.
 #[derive(Clone, Copy)]
-struct Cover<'b> {
+struct DigestCover<'b> {
     broker: &'b Broker,
     run: RunId,
 }
 
-impl Cover<'_> {
+impl DigestCover<'_> {
     /// Notes the digest of what was stored, unless it is noted.
     fn note(self, entry: &mut KeptEntry, stored: &[u8]) {
         if entry.digest.is_none() && entry.chain.is_some() {
@@ -163,9 +167,9 @@ impl Cover<'_> {
 }
 
 /// A log as it is to be kept.
-struct History<'b> {
-    cover: Cover<'b>,
-    stands: Stands,
+struct HistoryRewrite<'b> {
+    cover: DigestCover<'b>,
+    stands: RewriteOutcome,
     /// Each stored record, and the record itself if there is one to be changed.
     entries: Vec<(KeptEntry, Option<Record>)>,
     erased: bool,
@@ -176,7 +180,7 @@ struct History<'b> {
 }
 
 /// A record that was read to be changed.
-enum Read {
+enum ReadRecord {
     /// Whole.
     Whole(Record),
     /// Without what is too deep.
@@ -185,27 +189,29 @@ enum Read {
     Not,
 }
 
-impl Read {
+impl ReadRecord {
     /// Reads the text of a record. One of a newer program is that one's to keep.
     fn of(run: RunId, seq: u64, text: &[u8]) -> Result<Self> {
         let record = match readable(text) {
-            Ok(record) => Read::Whole(record),
-            Err((Some(record), _)) => Read::Shallow(*record),
-            Err((None, _)) => Read::Not,
+            Ok(record) => ReadRecord::Whole(record),
+            Err((Some(record), _)) => ReadRecord::Shallow(*record),
+            Err((None, _)) => ReadRecord::Not,
         };
         match &record {
-            Read::Whole(Record { version, .. }) | Read::Shallow(Record { version, .. }) if *version > VERSION => {
-                Err(Unreadable::TooNew { run, seq, version: *version }.into())
+            ReadRecord::Whole(Record { version, .. }) | ReadRecord::Shallow(Record { version, .. })
+                if *version > VERSION =>
+            {
+                Err(UnreadableReason::TooNew { run, seq, version: *version }.into())
             }
             _ => Ok(record),
         }
     }
 }
 
-impl<'b> History<'b> {
-    fn of(broker: &'b Broker, run: RunId, stored: &[Stored]) -> Result<Self> {
-        let cover = Cover { broker, run };
-        let (stands, entries) = (Stands::Gone, Vec::new());
+impl<'b> HistoryRewrite<'b> {
+    fn of(broker: &'b Broker, run: RunId, stored: &[StoredRecord]) -> Result<Self> {
+        let cover = DigestCover { broker, run };
+        let (stands, entries) = (RewriteOutcome::Gone, Vec::new());
         let mut history = Self { cover, stands, entries, erased: false, anew_from: 0, unreadable: false };
         let mut text = String::new();
         // The stored pieces of the record that is being read.
@@ -215,10 +221,10 @@ impl<'b> History<'b> {
                 Some(linked) => (linked.payload(), Some(linked.text.to_owned())),
                 None => (one.payload.clone(), None),
             };
-            let read = Read::of(run, one.seq, &payload)?;
+            let read = ReadRecord::of(run, one.seq, &payload)?;
             let mut entry = KeptEntry { seq: one.seq, at: one.at, chain, digest: None, text: None };
             let read = match read {
-                Read::Whole(Record { body: Body::Part { index, count, text: piece, .. }, .. }) => {
+                ReadRecord::Whole(Record { body: RecordBody::Part { index, count, text: piece, .. }, .. }) => {
                     if index == 0 {
                         history.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
                         text.clear();
@@ -230,7 +236,7 @@ impl<'b> History<'b> {
                         continue;
                     }
                     entry.text = Some(std::mem::take(&mut text));
-                    Read::of(run, one.seq, entry.text.as_deref().unwrap_or_default().as_bytes())?
+                    ReadRecord::of(run, one.seq, entry.text.as_deref().unwrap_or_default().as_bytes())?
                 }
                 read => {
                     entry.text = Some(String::from_utf8_lossy(&payload).into_owned());
@@ -245,11 +251,11 @@ impl<'b> History<'b> {
     }
 
     /// What of a record can be looked at. Of the rest nothing is kept but its digest: what it says is not known.
-    fn readable(&mut self, entry: &mut KeptEntry, read: Read, stored: &[u8]) -> Option<Record> {
+    fn readable(&mut self, entry: &mut KeptEntry, read: ReadRecord, stored: &[u8]) -> Option<Record> {
         let record = match read {
-            Read::Whole(record) => return Some(record),
-            Read::Shallow(record) => Some(record),
-            Read::Not => None,
+            ReadRecord::Whole(record) => return Some(record),
+            ReadRecord::Shallow(record) => Some(record),
+            ReadRecord::Not => None,
         };
         self.unreadable = true;
         self.cover.note(entry, stored);
@@ -258,26 +264,26 @@ impl<'b> History<'b> {
     }
 
     /// What the run was, without who it belonged to.
-    fn evidence(&self) -> Option<Box<Evidence>> {
+    fn evidence(&self) -> Option<Box<RunEvidence>> {
         let placed = |(entry, record): &(KeptEntry, Option<Record>)| {
             Some(LogEntry { seq: entry.seq, at: entry.at, record: record.clone()? })
         };
         // The record of an effect before the end may be one append with it.
         let first = self.entries.iter().find_map(placed)?;
         let last = self.entries.iter().rev().find_map(placed)?;
-        Evidence::of(&[first, last]).map(|evidence| Box::new(Evidence { user: None, ..evidence }))
+        RunEvidence::of(&[first, last]).map(|evidence| Box::new(RunEvidence { user: None, ..evidence }))
     }
 
     /// Takes the next record, which is stored in these pieces.
     fn take(&mut self, run: RunId, record: Option<Record>, pieces: &mut Vec<KeptEntry>) -> Result<()> {
         let from = pieces.first().map_or(0, |piece| piece.seq);
         let kept = match record {
-            Some(Record { body: Body::Kept(kept), .. }) => kept,
+            Some(Record { body: RecordBody::Kept(kept), .. }) => kept,
             record => {
                 self.stands = match record.as_ref().map(|record| &record.body) {
-                    Some(Body::Ended(_)) => Stands::Anew,
-                    Some(Body::Removed(_)) => Stands::Gone,
-                    _ => Stands::NotEnded,
+                    Some(RecordBody::Ended(_)) => RewriteOutcome::Anew,
+                    Some(RecordBody::Removed(_)) => RewriteOutcome::Gone,
+                    _ => RewriteOutcome::NotEnded,
                 };
                 let last = pieces.pop().expect("a record is stored in one piece at least");
                 self.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
@@ -291,7 +297,7 @@ impl<'b> History<'b> {
             self.cover.again(&mut entry);
             let record = match entry.text.take() {
                 Some(text) => {
-                    let read = Read::of(run, entry.seq, text.as_bytes())?;
+                    let read = ReadRecord::of(run, entry.seq, text.as_bytes())?;
                     entry.text = Some(text.clone());
                     self.readable(&mut entry, read, text.as_bytes())
                 }
@@ -305,7 +311,7 @@ impl<'b> History<'b> {
             }
             self.entries.push((piece, None));
         }
-        (self.stands, self.erased, self.anew_from) = (Stands::Already, kept.erased.is_some(), from);
+        (self.stands, self.erased, self.anew_from) = (RewriteOutcome::Already, kept.erased.is_some(), from);
         Ok(())
     }
 }

@@ -14,8 +14,8 @@ mod select;
 pub mod verify;
 
 pub use event::{event, unreadable};
-pub use export::{Columns, Format};
-pub use history::{History, history};
-pub use prompts::Prompts;
+pub use export::{CsvColumns, ExportFormat};
+pub use history::{RunHistory, history};
+pub use prompts::PromptHistory;
 pub use runs::{every_run, listed};
-pub use select::{How, Selection};
+pub use select::{RunSelection, RunStatus};

@@ -9,19 +9,21 @@ use serde_json::Value;
 use crate::protocol::api::PromptView;
 use crate::protocol::dialogue::ChatMessage;
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{Body, LogEntry};
+use crate::protocol::log::{LogEntry, RecordBody};
 
 /// The requests of one run, as its records are read in order.
 #[derive(Default)]
-pub struct Prompts {
+pub struct PromptHistory {
     known: HashMap<EffectKey, (Vec<Arc<ChatMessage>>, Vec<Value>)>,
 }
 
-impl Prompts {
+impl PromptHistory {
     /// The request whose reply or failure a record holds, whole: `messages`, `tools`, `response_format`, `parameters`. None: it
     /// holds none, or was stored by an earlier version of this program.
     pub fn of(&mut self, placed: &LogEntry) -> Option<PromptView> {
-        let (Body::Did { key, .. }, Some(asked)) = (&placed.record.body, &placed.record.asked) else { return None };
+        let (RecordBody::Did { key, .. }, Some(asked)) = (&placed.record.body, &placed.record.asked) else {
+            return None;
+        };
         let before = asked.after.as_ref().and_then(|after| self.known.get(after));
         let (mut messages, earlier) = match before {
             Some((messages, tools)) => (messages.get(..asked.common)?.to_vec(), tools.clone()),

@@ -4,22 +4,22 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt;
 
-use super::select::{How, Selection};
-use crate::broker::{Broker, ScannedItem, Stored};
+use super::select::{RunSelection, RunStatus};
+use crate::broker::{Broker, ScannedItem, StoredRecord};
 use crate::ids::RunId;
-use crate::protocol::log::Body;
-use crate::run::assembler::Assembler;
-use crate::run::summary::{Summary, list_all, list_all_and_removed};
+use crate::protocol::log::RecordBody;
+use crate::run::assembler::RecordAssembler;
+use crate::run::summary::{RunSummary, list_all, list_all_and_removed};
 use crate::run::{self, Result};
 
 /// Every run in a few words. Lists come a moment after the logs, and a line is lost with a worker that dies before it writes
 /// it; here the logs count, as far as they can be read. What it says is not redacted.
-pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
-    let mut runs: HashMap<RunId, Summary> = list_all(broker).await?.into_iter().map(|run| (run.id, run)).collect();
+pub async fn every_run(broker: &Broker) -> Result<Vec<RunSummary>> {
+    let mut runs: HashMap<RunId, RunSummary> = list_all(broker).await?.into_iter().map(|run| (run.id, run)).collect();
     let mut last: HashMap<RunId, u64> = HashMap::new();
-    let mut tour = broker.log.survey().await?;
-    while let Some(sighting) = tour.next().await {
-        if let ScannedItem::Record { run, stored } = sighting? {
+    let mut scan = broker.log.scan().await?;
+    while let Some(item) = scan.next().await {
+        if let ScannedItem::Record { run, stored } = item? {
             // There may be many tombstones; each says all that there is.
             if let Some(removed) = removed(run, &stored) {
                 last.remove(&run);
@@ -43,10 +43,10 @@ pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
             None => {
                 let looked = run::look(broker, run, 0).await?;
                 let first = looked.records.first().map(|first| &first.record.body);
-                let removed = matches!(first, Some(Body::Removed(_)));
+                let removed = matches!(first, Some(RecordBody::Removed(_)));
                 // How one began may be what cannot be read.
                 if looked.created().is_some() || removed || !looked.unreadable.is_empty() {
-                    let mut summary = Summary::of(run, &looked.records);
+                    let mut summary = RunSummary::of(run, &looked.records);
                     if let (None, false, Some(unread)) = (looked.created(), removed, looked.unreadable.first()) {
                         summary.created_at = unread.at;
                     }
@@ -60,15 +60,19 @@ pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
 
 /// The runs that are meant, as lists have them: with those that people have removed or erased. Those that a rule has removed
 /// are shown to who asks for removed ones.
-pub async fn listed(broker: &Broker, selection: &Selection) -> Result<Vec<Summary>> {
-    if selection.state == Some(How::Removed) { every_run(broker).await } else { list_all_and_removed(broker).await }
+pub async fn listed(broker: &Broker, selection: &RunSelection) -> Result<Vec<RunSummary>> {
+    if selection.state == Some(RunStatus::Removed) {
+        every_run(broker).await
+    } else {
+        list_all_and_removed(broker).await
+    }
 }
 
 /// What a tombstone tells of its run; none: it is another record.
-fn removed(run: RunId, stored: &Stored) -> Option<Summary> {
-    let taken = Assembler::default().look(run, stored);
+fn removed(run: RunId, stored: &StoredRecord) -> Option<RunSummary> {
+    let taken = RecordAssembler::default().look(run, stored);
     let [only] = taken.records.as_slice() else { return None };
-    let Body::Removed(removal) = &only.record.body else { return None };
+    let RecordBody::Removed(removal) = &only.record.body else { return None };
     // A program before left nothing in it.
-    (removal.evidence.is_some() || removal.erased.is_some()).then(|| Summary::of(run, &taken.records))
+    (removal.evidence.is_some() || removal.erased.is_some()).then(|| RunSummary::of(run, &taken.records))
 }

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::protocol::api::query_pairs;
-use crate::protocol::log::Ending;
-use crate::run::summary::{State, Summary};
+use crate::protocol::log::RunOutcome;
+use crate::run::summary::{RunState, RunSummary};
 
 /// How a run is doing, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "their names are their documentation")]
-pub enum How {
+pub enum RunStatus {
     Queued,
     Running,
     Waiting,
@@ -26,13 +26,13 @@ pub enum How {
 /// Which runs are meant: those to which everything that is said applies. Queries of `/api/audit` are read as one, and
 /// written from one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Selection {
+pub struct RunSelection {
     /// Only runs of this workflow.
     pub workflow: Option<String>,
     /// Only this user's.
     pub user: Option<String>,
     /// Only those that are so, or that ended so.
-    pub state: Option<How>,
+    pub state: Option<RunStatus>,
     /// Only those that this worker claimed last.
     pub worker: Option<String>,
     /// Only those created then or later.
@@ -43,7 +43,7 @@ pub struct Selection {
     pub q: Option<String>,
 }
 
-impl How {
+impl RunStatus {
     /// All there are.
     pub const ALL: [Self; 8] = [
         Self::Queued,
@@ -59,39 +59,39 @@ impl How {
     /// What it is called where one is asked for.
     pub fn name(self) -> &'static str {
         match self {
-            How::Queued => "queued",
-            How::Running => "running",
-            How::Waiting => "waiting",
-            How::Ended => "ended",
-            How::Completed => "completed",
-            How::Failed => "failed",
-            How::Cancelled => "cancelled",
-            How::Removed => "removed",
+            RunStatus::Queued => "queued",
+            RunStatus::Running => "running",
+            RunStatus::Waiting => "waiting",
+            RunStatus::Ended => "ended",
+            RunStatus::Completed => "completed",
+            RunStatus::Failed => "failed",
+            RunStatus::Cancelled => "cancelled",
+            RunStatus::Removed => "removed",
         }
     }
 
-    fn fits(self, run: &Summary) -> bool {
+    fn fits(self, run: &RunSummary) -> bool {
         match self {
-            How::Queued => run.state == State::Queued,
-            How::Running => run.state == State::Running,
-            How::Waiting => run.state == State::Waiting,
-            How::Ended => run.state == State::Ended,
-            How::Completed => run.outcome == Some(Ending::Completed),
-            How::Failed => run.outcome == Some(Ending::Failed),
-            How::Cancelled => run.outcome == Some(Ending::Cancelled),
-            How::Removed => run.removed.is_some(),
+            RunStatus::Queued => run.state == RunState::Queued,
+            RunStatus::Running => run.state == RunState::Running,
+            RunStatus::Waiting => run.state == RunState::Waiting,
+            RunStatus::Ended => run.state == RunState::Ended,
+            RunStatus::Completed => run.outcome == Some(RunOutcome::Completed),
+            RunStatus::Failed => run.outcome == Some(RunOutcome::Failed),
+            RunStatus::Cancelled => run.outcome == Some(RunOutcome::Cancelled),
+            RunStatus::Removed => run.removed.is_some(),
         }
     }
 }
 
-impl Selection {
+impl RunSelection {
     /// As a gateway is asked: names and values of a query.
     pub fn query(&self) -> Vec<(String, String)> {
         query_pairs(self)
     }
 
     /// Whether a run is meant.
-    pub fn takes(&self, run: &Summary) -> bool {
+    pub fn takes(&self, run: &RunSummary) -> bool {
         let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
         let user = run.user.as_ref().map(|user| user.as_str()).unwrap_or_default();
         // Whose run it is cannot be read: it may be the one that is meant.
@@ -113,9 +113,9 @@ impl Selection {
     }
 
     /// Those that are meant, the newest first; `after` is the last one that was seen.
-    pub fn of(&self, runs: Vec<Summary>, after: Option<(Timestamp, RunId)>) -> Vec<Summary> {
-        let place = |run: &Summary| (run.created_at, run.id);
-        let mut runs: Vec<Summary> =
+    pub fn of(&self, runs: Vec<RunSummary>, after: Option<(Timestamp, RunId)>) -> Vec<RunSummary> {
+        let place = |run: &RunSummary| (run.created_at, run.id);
+        let mut runs: Vec<RunSummary> =
             runs.into_iter().filter(|run| after.is_none_or(|after| place(run) < after) && self.takes(run)).collect();
         runs.sort_by_key(|run| std::cmp::Reverse(place(run)));
         runs
@@ -132,44 +132,44 @@ mod tests {
     #[test]
     fn a_run_is_meant_if_everything_applies_to_it_and_the_newest_comes_first() {
         let worker = WorkerId::random();
-        let run = |digit: char, millis: i64, user: &str, outcome| Summary {
+        let run = |digit: char, millis: i64, user: &str, outcome| RunSummary {
             workflow: Some(Name::parse("lesson").unwrap()),
             user: UserId::new(user),
             title: Some("Triangles".into()),
-            state: State::Ended,
+            state: RunState::Ended,
             outcome: Some(outcome),
             worker: Some(worker),
             created_at: Timestamp::from_millisecond(millis).unwrap(),
-            ..Summary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
+            ..RunSummary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
         };
         let all = vec![
-            run('1', 1, "ann", Ending::Completed),
-            run('2', 2, "bob", Ending::Failed),
-            run('3', 2, "ann", Ending::Failed),
+            run('1', 1, "ann", RunOutcome::Completed),
+            run('2', 2, "bob", RunOutcome::Failed),
+            run('3', 2, "ann", RunOutcome::Failed),
         ];
-        let ids = |selection: &Selection, after| -> String {
+        let ids = |selection: &RunSelection, after| -> String {
             selection.of(all.clone(), after).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
         };
-        let any = Selection::default;
+        let any = RunSelection::default;
         assert_eq!(ids(&any(), None), "321");
         assert_eq!(ids(&any(), Some((all[2].created_at, all[2].id))), "21");
-        assert_eq!(ids(&Selection { state: Some(How::Failed), ..any() }, None), "32");
-        assert_eq!(ids(&Selection { user: Some("ann".into()), state: Some(How::Ended), ..any() }, None), "31");
-        assert_eq!(ids(&Selection { user: Some("an".into()), ..any() }, None), "");
-        assert_eq!(ids(&Selection { since: Some(all[1].created_at), ..any() }, None), "32");
-        assert_eq!(ids(&Selection { until: Some(all[1].created_at), ..any() }, None), "1");
-        assert_eq!(ids(&Selection { q: Some("BOB".into()), ..any() }, None), "2");
+        assert_eq!(ids(&RunSelection { state: Some(RunStatus::Failed), ..any() }, None), "32");
+        assert_eq!(ids(&RunSelection { user: Some("ann".into()), state: Some(RunStatus::Ended), ..any() }, None), "31");
+        assert_eq!(ids(&RunSelection { user: Some("an".into()), ..any() }, None), "");
+        assert_eq!(ids(&RunSelection { since: Some(all[1].created_at), ..any() }, None), "32");
+        assert_eq!(ids(&RunSelection { until: Some(all[1].created_at), ..any() }, None), "1");
+        assert_eq!(ids(&RunSelection { q: Some("BOB".into()), ..any() }, None), "2");
         assert_eq!(
-            ids(&Selection { q: Some("triang".into()), worker: Some(worker.to_string()), ..any() }, None),
+            ids(&RunSelection { q: Some("triang".into()), worker: Some(worker.to_string()), ..any() }, None),
             "321"
         );
-        assert_eq!(ids(&Selection { worker: Some("other".into()), ..any() }, None), "");
+        assert_eq!(ids(&RunSelection { worker: Some("other".into()), ..any() }, None), "");
     }
 
     #[test]
     fn what_is_asked_is_read_as_it_was_meant() {
-        for how in How::ALL {
-            let asked = Selection {
+        for how in RunStatus::ALL {
+            let asked = RunSelection {
                 workflow: Some("a b&c".into()),
                 user: Some("ann".into()),
                 state: Some(how),
@@ -182,8 +182,8 @@ mod tests {
             assert_eq!(query.len(), 7);
             assert!(query.contains(&("state".to_owned(), how.name().to_owned())));
             let fields = query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
-            assert_eq!(serde_json::from_value::<Selection>(Value::Object(fields)).unwrap(), asked);
+            assert_eq!(serde_json::from_value::<RunSelection>(Value::Object(fields)).unwrap(), asked);
         }
-        assert_eq!(Selection::default().query(), []);
+        assert_eq!(RunSelection::default().query(), []);
     }
 }

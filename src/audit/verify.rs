@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::broker::{Broker, ScannedItem, Stored};
-use crate::chain::anchors::{self, Anchor, Fate, Found};
-use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
+use crate::broker::{Broker, ScannedItem, StoredRecord};
+use crate::chain::anchors::{self, AnchorFolder, LogAnchor, LogFate};
+use crate::chain::{ChainHead, ChainKey, ChainLink, ChainMark, digest, linked, read_mark};
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::RunId;
 pub use crate::protocol::api::{Finding, Report, Verdict};
-use crate::protocol::log::{Body, Kept, Record, is_last_piece};
+use crate::protocol::log::{KeptHistory, Record, RecordBody, is_last_piece};
 use crate::run::look_through;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -20,26 +20,26 @@ use futures_util::StreamExt;
 const CLOCKS_DIFFER: Duration = Duration::from_secs(300);
 
 /// A stored record as the chain sees it.
-struct Step {
+struct ChainStep {
     seq: u64,
     /// When it was stored, as the store says.
     at: Timestamp,
-    link: Option<Link>,
-    digest: Known,
+    link: Option<ChainLink>,
+    digest: RecordDigest,
 }
 
 /// What is known of the digest of a record.
-enum Known {
-    Plain(Mark),
+enum RecordDigest {
+    Plain(ChainMark),
     /// Only who has the key knows it.
     Covered(String),
 }
 
-impl Step {
-    fn fits(&self, link: &Link, key: &Key, run: RunId, before: &Head) -> bool {
+impl ChainStep {
+    fn fits(&self, link: &ChainLink, key: &ChainKey, run: RunId, before: &ChainHead) -> bool {
         match &self.digest {
-            Known::Plain(digest) => link.fits(key, run, before, digest),
-            Known::Covered(text) => {
+            RecordDigest::Plain(digest) => link.fits(key, run, before, digest),
+            RecordDigest::Covered(text) => {
                 key.uncover(run, self.seq, text).iter().any(|digest| link.fits(key, run, before, digest))
             }
         }
@@ -48,8 +48,8 @@ impl Step {
 
 /// Verifies logs: with the key that they were chained with, and the anchors in a folder.
 #[derive(Clone)]
-pub struct Verifier {
-    key: Key,
+pub struct LogVerifier {
+    key: ChainKey,
     anchors: PathBuf,
 }
 
@@ -91,9 +91,9 @@ impl From<crate::broker::Error> for Error {
     }
 }
 
-impl Verifier {
+impl LogVerifier {
     /// One with a key, and the folder of the anchors.
-    pub fn new(key: Key, anchors: PathBuf) -> Self {
+    pub fn new(key: ChainKey, anchors: PathBuf) -> Self {
         Self { key, anchors }
     }
 
@@ -123,7 +123,7 @@ impl Verifier {
 }
 
 /// Verifies the log of a run. `anchor` must have been read before the log was: a run may be going on.
-pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>) -> Verdict {
+pub fn verify(key: &ChainKey, run: RunId, stored: &[StoredRecord], anchor: Option<&LogAnchor>) -> Verdict {
     let (steps, erased) = steps(stored);
     let mut verdict = Verdict {
         chained: 0,
@@ -133,12 +133,12 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
         findings: Vec::new(),
         unreadable: unreadable(run, stored),
     };
-    let mut head = Head::default();
+    let mut head = ChainHead::default();
     for (place, step) in steps.iter().enumerate() {
         let Some(link) = step.link else {
             if head.number == 0 {
                 verdict.unchained += 1;
-                head = Head { seq: step.seq, ..Head::default() };
+                head = ChainHead { seq: step.seq, ..ChainHead::default() };
             } else {
                 find(
                     &mut verdict,
@@ -150,7 +150,7 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
         };
         // A tombstone stands alone.
         let alone = link.before.filter(|_| place == 0 && steps.len() == 1);
-        let before = alone.map_or(head, |(seq, mark)| Head { seq, number: link.number.saturating_sub(1), mark });
+        let before = alone.map_or(head, |(seq, mark)| ChainHead { seq, number: link.number.saturating_sub(1), mark });
         // It has the place before it in itself, and may stand after what has not been removed yet.
         verdict.removed |= link.before.is_some();
         if step.fits(&link, key, run, &before) {
@@ -176,7 +176,7 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
         } else {
             find(&mut verdict, Some(step.seq), "was changed, or was moved here, or the key is another one");
         }
-        head = Head { seq: step.seq, number: link.number, mark: link.mark };
+        head = ChainHead { seq: step.seq, number: link.number, mark: link.mark };
     }
     if let Some(anchor) = anchor {
         compare(&mut verdict, &head, anchor, steps.is_empty());
@@ -185,7 +185,7 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
 }
 
 /// The records of a log that cannot be read.
-fn unreadable(run: RunId, stored: &[Stored]) -> Vec<Finding> {
+fn unreadable(run: RunId, stored: &[StoredRecord]) -> Vec<Finding> {
     let unread = look_through(run, stored, 0).unreadable.into_iter();
     unread.map(|unread| Finding { seq: Some(unread.seq), what: unread.why.to_string() }).collect()
 }
@@ -195,9 +195,9 @@ fn find(verdict: &mut Verdict, seq: Option<u64>, what: impl Into<String>) {
 }
 
 /// Looks whether a log ends where its anchor says.
-fn compare(verdict: &mut Verdict, head: &Head, anchor: &Anchor, empty: bool) {
+fn compare(verdict: &mut Verdict, head: &ChainHead, anchor: &LogAnchor, empty: bool) {
     let known = anchor.head;
-    if let Fate::Removed { until } = anchor.fate {
+    if let LogFate::Removed { until } = anchor.fate {
         verdict.removed = true;
         if let Some(until) = until.filter(|until| empty && SystemClock.now() < *until) {
             find(verdict, None, format!("it was removed, and what was left of it until {until} is gone"));
@@ -217,8 +217,8 @@ fn compare(verdict: &mut Verdict, head: &Head, anchor: &Anchor, empty: bool) {
 }
 
 /// What the chain goes over: the stored records; of a history that was stored anew, those that it stands for and then its own.
-fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
-    let mut steps: Vec<Step> = Vec::with_capacity(stored.len());
+fn steps(stored: &[StoredRecord]) -> (Vec<ChainStep>, bool) {
+    let mut steps: Vec<ChainStep> = Vec::with_capacity(stored.len());
     let mut erased = false;
     let mut text = String::new();
     // Where the record that is being read begins among the steps.
@@ -228,22 +228,22 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
         let payload = linked.as_ref().map_or_else(|| one.payload.clone(), |linked| linked.payload());
         let own = digest(&payload);
         let kept = match kept_in(&payload, &mut text) {
-            Piece::First => {
+            RecordPiece::First => {
                 from = steps.len();
                 None
             }
-            Piece::Further => None,
-            Piece::Last(kept) => kept,
-            Piece::Whole(kept) => {
+            RecordPiece::Further => None,
+            RecordPiece::Last(kept) => kept,
+            RecordPiece::Whole(kept) => {
                 from = steps.len();
                 kept
             }
         };
-        steps.push(Step {
+        steps.push(ChainStep {
             seq: one.seq,
             at: one.at,
             link: linked.map(|linked| linked.link),
-            digest: Known::Plain(own),
+            digest: RecordDigest::Plain(own),
         });
         if let Some(kept) = kept {
             erased = kept.erased.is_some();
@@ -254,59 +254,59 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
     (steps, erased)
 }
 
-fn step_of(entry: &crate::protocol::log::KeptEntry) -> Step {
-    let link = entry.chain.as_deref().and_then(Link::read);
+fn step_of(entry: &crate::protocol::log::KeptEntry) -> ChainStep {
+    let link = entry.chain.as_deref().and_then(ChainLink::read);
     let own = || digest(entry.text.as_deref().unwrap_or_default().as_bytes());
     let digest = match entry.digest.as_deref() {
-        None => Known::Plain(own()),
-        Some(text) => read_mark(text).map_or_else(|| Known::Covered(text.to_owned()), Known::Plain),
+        None => RecordDigest::Plain(own()),
+        Some(text) => read_mark(text).map_or_else(|| RecordDigest::Covered(text.to_owned()), RecordDigest::Plain),
     };
-    Step { seq: entry.seq, at: entry.at, link, digest }
+    ChainStep { seq: entry.seq, at: entry.at, link, digest }
 }
 
-enum Piece {
+enum RecordPiece {
     First,
     Further,
-    Last(Option<Box<Kept>>),
-    Whole(Option<Box<Kept>>),
+    Last(Option<Box<KeptHistory>>),
+    Whole(Option<Box<KeptHistory>>),
 }
 
 /// Reads as much of a payload as tells what it stands for. One that cannot be read stands for itself.
-fn kept_in(payload: &Bytes, text: &mut String) -> Piece {
+fn kept_in(payload: &Bytes, text: &mut String) -> RecordPiece {
     let kept = |text: &[u8]| match crate::bounds::parse::<Record>(text) {
-        Ok(Record { body: Body::Kept(kept), .. }) => Some(Box::new(kept)),
+        Ok(Record { body: RecordBody::Kept(kept), .. }) => Some(Box::new(kept)),
         _ => None,
     };
     // Most records are neither; they need not be read.
     let begins = |kind: &str| payload.windows(kind.len()).take(96).any(|window| window == kind.as_bytes());
     if begins("\"kind\":\"kept\"") {
-        return Piece::Whole(kept(payload));
+        return RecordPiece::Whole(kept(payload));
     }
     if !begins("\"kind\":\"part\"") {
-        return Piece::Whole(None);
+        return RecordPiece::Whole(None);
     }
     match crate::bounds::parse::<Record>(payload) {
-        Ok(Record { body: Body::Part { index, count, text: piece, .. }, .. }) => {
+        Ok(Record { body: RecordBody::Part { index, count, text: piece, .. }, .. }) => {
             if index == 0 {
                 text.clear();
             }
             text.push_str(&piece);
             match index {
-                0 if count > 1 => Piece::First,
-                _ if !is_last_piece(index, count) => Piece::Further,
-                _ => Piece::Last(kept(std::mem::take(text).as_bytes())),
+                0 if count > 1 => RecordPiece::First,
+                _ if !is_last_piece(index, count) => RecordPiece::Further,
+                _ => RecordPiece::Last(kept(std::mem::take(text).as_bytes())),
             }
         }
-        _ => Piece::Whole(None),
+        _ => RecordPiece::Whole(None),
     }
 }
 
 /// Every run that there is or was: those with a log, and those that only the anchors know.
-async fn all_runs(broker: &Broker, anchors: &Found) -> Result<BTreeSet<RunId>, Error> {
+async fn all_runs(broker: &Broker, anchors: &AnchorFolder) -> Result<BTreeSet<RunId>, Error> {
     let mut runs: BTreeSet<RunId> = anchors.anchors.keys().copied().collect();
-    let mut tour = broker.log.survey().await?;
-    while let Some(sighting) = tour.next().await {
-        if let ScannedItem::Record { run, .. } = sighting? {
+    let mut scan = broker.log.scan().await?;
+    while let Some(item) = scan.next().await {
+        if let ScannedItem::Record { run, .. } = item? {
             runs.insert(run);
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::{FileError, Scope, User};
+use super::file::{KeyScope, PasswordUser, UsersFileError};
 use super::session::SessionId;
 use crate::config;
 use crate::ids::UserId;
@@ -23,7 +23,7 @@ pub struct Caller {
     /// He may read everybody's runs in the audit.
     pub is_auditor: bool,
     /// What the key that he shows is for; empty: for everything that he may do.
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<KeyScope>,
     /// The version of the user or key in the file of users and keys; none: the caller is not from there.
     pub version: Option<Box<str>>,
     /// The id of the token that the caller shows, if this program gave it out.
@@ -36,7 +36,7 @@ pub struct Caller {
 
 /// Why somebody may not come in.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Denied {
+pub enum AuthDenial {
     /// He does not say who he is.
     Unknown,
     /// What he says is not so. The reason is for logs, not for him.
@@ -66,7 +66,7 @@ pub enum Denied {
 pub enum Error {
     /// The file of users and keys.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] UsersFileError),
     /// The key that tokens are checked with.
     #[error("cannot use the key {}: {reason}", path.display())]
     Key {
@@ -91,17 +91,17 @@ impl Caller {
     }
 
     /// The first of these that his key is not for.
-    pub fn lacks(&self, wanted: &[Scope]) -> Option<Scope> {
-        let lacks = |scope: &Scope| !self.scopes.is_empty() && !self.scopes.contains(scope);
+    pub fn lacks(&self, wanted: &[KeyScope]) -> Option<KeyScope> {
+        let lacks = |scope: &KeyScope| !self.scopes.is_empty() && !self.scopes.contains(scope);
         wanted.iter().copied().find(lacks)
     }
 
     /// A user of the file.
-    pub(super) fn of_file(name: UserId, user: &User) -> Self {
+    pub(super) fn of_file(name: UserId, user: &PasswordUser) -> Self {
         Self { version: Some(user.version().into()), ..Self::new(name, user.groups.clone()) }
     }
 
-    pub(super) fn is_among(&self, members: &config::Members) -> bool {
+    pub(super) fn is_among(&self, members: &config::UsersAndGroups) -> bool {
         self.user.as_ref().is_some_and(|user| members.users.iter().any(|name| name == user.as_str()))
             || self.groups.iter().any(|group| members.groups.contains(group))
     }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::caller::{Caller, Denied};
+use super::caller::{AuthDenial, Caller};
 use crate::config;
 use crate::ids::UserId;
 
@@ -14,19 +14,19 @@ use crate::ids::UserId;
 pub const KEY_PREFIX: &str = "fak_";
 
 /// What somebody proves with who they are.
-pub(super) enum Credentials {
+pub(super) enum CallerCredentials {
     Password { user: String, password: String },
     Bearer(String),
 }
 
-pub(super) fn credentials(headers: &HeaderMap) -> Result<Credentials, Denied> {
-    let wrong = |why: &str| Denied::Wrong { why: why.to_owned() };
+pub(super) fn credentials(headers: &HeaderMap) -> Result<CallerCredentials, AuthDenial> {
+    let wrong = |why: &str| AuthDenial::Wrong { why: why.to_owned() };
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (None, _) => {
             // FastAPI's own way of sending a key.
-            let key = headers.get("x-api-key").ok_or(Denied::Unknown)?;
-            return key.to_str().map(|key| Credentials::Bearer(key.to_owned())).map_err(|_| wrong("an odd key"));
+            let key = headers.get("x-api-key").ok_or(AuthDenial::Unknown)?;
+            return key.to_str().map(|key| CallerCredentials::Bearer(key.to_owned())).map_err(|_| wrong("an odd key"));
         }
         (Some(value), None) => value.to_str().map_err(|_| wrong("an odd authorization"))?,
         (Some(_), Some(_)) => return Err(wrong("two authorizations")),
@@ -34,36 +34,40 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<Credentials, Denied> {
     let (scheme, rest) = value.split_once(' ').ok_or_else(|| wrong("an odd authorization"))?;
     let rest = rest.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(Credentials::Bearer(rest.to_owned()));
+        return Ok(CallerCredentials::Bearer(rest.to_owned()));
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(wrong("a scheme that is not known"));
     }
     let plain = BASE64_STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     match plain.as_deref().and_then(|plain| plain.split_once(':')) {
-        Some((user, password)) => Ok(Credentials::Password { user: user.to_owned(), password: password.to_owned() }),
+        Some((user, password)) => {
+            Ok(CallerCredentials::Password { user: user.to_owned(), password: password.to_owned() })
+        }
         None => Err(wrong("an odd user and password")),
     }
 }
 
 /// The user that a proxy names. From anywhere else the header is a lie, and says so loudly.
 pub(super) fn from_header(
-    trusted: &config::TrustedHeader,
+    trusted: &config::TrustedHeaderConfig,
     headers: &HeaderMap,
     address: IpAddr,
-) -> Result<Option<Caller>, Denied> {
+) -> Result<Option<Caller>, AuthDenial> {
     let mut values = headers.get_all(&trusted.user).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let is_one = |name: &String| headers.get_all(name).iter().count() <= 1;
     if !is_one(&trusted.user) || !trusted.groups.as_ref().is_none_or(is_one) {
         // One of them is the caller's own, which the proxy should have replaced.
-        return Err(Denied::Wrong { why: format!("{} came more than once", trusted.user) });
+        return Err(AuthDenial::Wrong { why: format!("{} came more than once", trusted.user) });
     }
     if !trusted.from.iter().any(|network| network.contains(&address.to_canonical())) {
-        return Err(Denied::Wrong { why: format!("{} came from {address}, which is no trusted proxy", trusted.user) });
+        return Err(AuthDenial::Wrong {
+            why: format!("{} came from {address}, which is no trusted proxy", trusted.user),
+        });
     }
     let user = value.to_str().ok().and_then(UserId::new);
-    let user = user.ok_or_else(|| Denied::Wrong { why: format!("{} holds no name", trusted.user) })?;
+    let user = user.ok_or_else(|| AuthDenial::Wrong { why: format!("{} holds no name", trusted.user) })?;
     let groups = trusted.groups.as_ref().and_then(|name| headers.get(name)).and_then(|value| value.to_str().ok());
     let groups = groups.unwrap_or_default().split(',').map(str::trim).filter(|group| !group.is_empty());
     Ok(Some(Caller::new(user, groups.map(str::to_owned).collect())))

@@ -17,13 +17,13 @@ pub(super) fn install() {
 }
 
 /// A secret, for the algorithms with one.
-struct Shared {
+struct SharedSecret {
     algorithm: Algorithm,
     key: hmac::Key,
 }
 
 /// A public key.
-struct Public {
+struct VerifyingKey {
     algorithm: Algorithm,
     key: DecodingKey,
 }
@@ -40,7 +40,7 @@ fn shared(algorithm: Algorithm) -> Option<hmac::Algorithm> {
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     match shared(*algorithm) {
         Some(kind) if key.family() == AlgorithmFamily::Hmac => {
-            Ok(Box::new(Shared { algorithm: *algorithm, key: hmac::Key::new(kind, key.as_bytes()) }))
+            Ok(Box::new(SharedSecret { algorithm: *algorithm, key: hmac::Key::new(kind, key.as_bytes()) }))
         }
         // This program signs with a secret only; with anything else it only checks.
         _ => Err(ErrorKind::InvalidAlgorithm.into()),
@@ -53,7 +53,10 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         if key.family() != AlgorithmFamily::Hmac {
             return Err(ErrorKind::InvalidAlgorithm.into());
         }
-        return Ok(Box::new(Shared { algorithm: *algorithm, key: hmac::Key::new(kind, key.try_get_as_bytes()?) }));
+        return Ok(Box::new(SharedSecret {
+            algorithm: *algorithm,
+            key: hmac::Key::new(kind, key.try_get_as_bytes()?),
+        }));
     }
     let family = match algorithm {
         Algorithm::ES256 | Algorithm::ES384 => AlgorithmFamily::Ec,
@@ -63,32 +66,32 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     if key.family() != family {
         return Err(ErrorKind::InvalidAlgorithm.into());
     }
-    Ok(Box::new(Public { algorithm: *algorithm, key: key.clone() }))
+    Ok(Box::new(VerifyingKey { algorithm: *algorithm, key: key.clone() }))
 }
 
-impl Signer<Vec<u8>> for Shared {
+impl Signer<Vec<u8>> for SharedSecret {
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
         Ok(hmac::sign(&self.key, message).as_ref().to_vec())
     }
 }
-impl JwtSigner for Shared {
+impl JwtSigner for SharedSecret {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 }
-impl Verifier<Vec<u8>> for Shared {
+impl Verifier<Vec<u8>> for SharedSecret {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
         // Takes the same time whichever byte is wrong.
         hmac::verify(&self.key, message, signature).map_err(|_| SignatureError::new())
     }
 }
-impl JwtVerifier for Shared {
+impl JwtVerifier for SharedSecret {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 }
 
-impl Verifier<Vec<u8>> for Public {
+impl Verifier<Vec<u8>> for VerifyingKey {
     fn verify(&self, message: &[u8], given: &Vec<u8>) -> Result<(), SignatureError> {
         let wrong = |_| SignatureError::new();
         let rsa: &signature::RsaParameters = match self.algorithm {
@@ -113,7 +116,7 @@ impl Verifier<Vec<u8>> for Public {
         }
     }
 }
-impl Public {
+impl VerifyingKey {
     fn plainly(
         &self,
         algorithm: &'static dyn signature::VerificationAlgorithm,
@@ -124,7 +127,7 @@ impl Public {
         signature::UnparsedPublicKey::new(algorithm, key).verify(message, given).map_err(|_| SignatureError::new())
     }
 }
-impl JwtVerifier for Public {
+impl JwtVerifier for VerifyingKey {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

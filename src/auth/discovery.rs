@@ -3,11 +3,11 @@
 use reqwest::Client;
 use serde::Deserialize;
 
-use super::fetch::{self, Failed};
+use super::fetch::{self, FetchError};
 
 /// Where a provider's endpoints are (OpenID Connect Discovery 1.0).
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Discovered {
+pub(super) struct ProviderEndpoints {
     issuer: String,
     pub authorization_endpoint: String,
     pub token_endpoint: String,
@@ -16,19 +16,19 @@ pub(super) struct Discovered {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-impl Discovered {
+impl ProviderEndpoints {
     /// Asks a provider.
-    pub async fn fetch(client: &Client, issuer: &str) -> Result<Self, Failed> {
+    pub async fn fetch(client: &Client, issuer: &str) -> Result<Self, FetchError> {
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let found: Self = fetch::json(client.get(url)).await?;
         if found.issuer != issuer {
             // Whoever answers for another issuer would sign for it as well.
             let found: String = found.issuer.chars().take(200).collect();
-            return Err(Failed::Unavailable(format!("it calls itself {found:?}, not {issuer:?}")));
+            return Err(FetchError::Unavailable(format!("it calls itself {found:?}, not {issuer:?}")));
         }
         let secure = |url: &str| url.starts_with("https://") || issuer.starts_with("http://");
         if ![&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri].into_iter().all(|url| secure(url)) {
-            return Err(Failed::Unavailable("it names an endpoint without TLS".to_owned()));
+            return Err(FetchError::Unavailable("it names an endpoint without TLS".to_owned()));
         }
         Ok(found)
     }

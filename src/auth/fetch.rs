@@ -9,20 +9,20 @@ use crate::bounds::{self, OUTSIDE};
 use crate::problem::chain;
 
 /// How long an answer may take.
-const WITHIN: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer that is read.
-const LARGEST: usize = 256 * 1024;
+const LARGEST_RESPONSE: usize = 256 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Failed {
+pub(super) enum FetchError {
     /// The server says no.
     Refused { status: StatusCode, words: String },
     /// It cannot be asked now, or what it says cannot be understood.
     Unavailable(String),
 }
 
-impl std::fmt::Display for Failed {
+impl std::fmt::Display for FetchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused { status, words } => write!(f, "it says {status}: {words}"),
@@ -34,7 +34,7 @@ impl std::fmt::Display for Failed {
 /// A client for addresses like this one; the reason if there can be none.
 pub(super) fn client(url: &str) -> Result<Client, String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || Client::builder().timeout(WITHIN).redirect(redirect::Policy::none());
+    let builder = || Client::builder().timeout(FETCH_TIMEOUT).redirect(redirect::Policy::none());
     builder()
         .build()
         // A container without certificates can still reach an address without TLS.
@@ -43,22 +43,23 @@ pub(super) fn client(url: &str) -> Result<Client, String> {
 }
 
 /// Sends a request and reads the JSON of its answer.
-pub(super) async fn json<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failed> {
-    let unavailable = |error: reqwest::Error| Failed::Unavailable(chain(&error.without_url()));
+pub(super) async fn json<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, FetchError> {
+    let unavailable = |error: reqwest::Error| FetchError::Unavailable(chain(&error.without_url()));
     let mut answer = request.send().await.map_err(unavailable)?;
     let status = answer.status();
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(unavailable)? {
         body.extend_from_slice(&chunk);
-        if body.len() > LARGEST {
-            return Err(Failed::Unavailable(format!("its answer has more than {LARGEST} bytes")));
+        if body.len() > LARGEST_RESPONSE {
+            return Err(FetchError::Unavailable(format!("its answer has more than {LARGEST_RESPONSE} bytes")));
         }
     }
     if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT && status != StatusCode::TOO_MANY_REQUESTS {
-        return Err(Failed::Refused { status, words: String::from_utf8_lossy(&body).chars().take(300).collect() });
+        return Err(FetchError::Refused { status, words: String::from_utf8_lossy(&body).chars().take(300).collect() });
     }
     if !status.is_success() {
-        return Err(Failed::Unavailable(format!("it says {status}")));
+        return Err(FetchError::Unavailable(format!("it says {status}")));
     }
-    bounds::read(&body, &OUTSIDE).map_err(|error| Failed::Unavailable(format!("its answer cannot be read: {error}")))
+    bounds::read(&body, &OUTSIDE)
+        .map_err(|error| FetchError::Unavailable(format!("its answer cannot be read: {error}")))
 }

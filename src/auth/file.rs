@@ -16,19 +16,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Who is known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct People {
+pub struct UserDirectory {
     /// Users by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub users: BTreeMap<String, User>,
+    pub users: BTreeMap<String, PasswordUser>,
     /// Keys by their name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub keys: BTreeMap<String, Key>,
+    pub keys: BTreeMap<String, ApiKey>,
 }
 
 /// Somebody with a password.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub struct PasswordUser {
     /// The hash of the password ([`super::hash_password`]).
     pub password: String,
     /// What he belongs to.
@@ -42,7 +42,7 @@ pub struct User {
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum KeyScope {
     /// Starting runs.
     Start,
     /// Seeing which workflows and runs there are, and what happens in them.
@@ -55,7 +55,7 @@ pub enum Scope {
     Audit,
 }
 
-impl Scope {
+impl KeyScope {
     /// All there are.
     pub const ALL: [Self; 5] = [Self::Start, Self::See, Self::Answer, Self::Cancel, Self::Audit];
 
@@ -74,7 +74,7 @@ impl Scope {
 /// A key of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Key {
+pub struct ApiKey {
     /// SHA-256 of the key, in hexadecimal. A key is random and long: it cannot be guessed, and needs no slow hash.
     pub sha256: String,
     /// Whose runs it starts and sees.
@@ -84,15 +84,15 @@ pub struct Key {
     pub groups: Vec<String>,
     /// What it may be used for, of what its user and groups may; empty: all of that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<Scope>,
-    /// The [`User::account`] of its user, if that one is in this file: the key counts only as long as the user is there.
+    pub scopes: Vec<KeyScope>,
+    /// The [`PasswordUser::account`] of its user, if that one is in this file: the key counts only as long as the user is there.
     /// None: a program with a name of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
 }
 
-impl User {
-    /// A new random [`User::account`].
+impl PasswordUser {
+    /// A new random [`PasswordUser::account`].
     pub fn new_account() -> String {
         crate::ids::hex(&rand::random::<[u8; 8]>())
     }
@@ -104,8 +104,8 @@ impl User {
     }
 }
 
-impl Key {
-    /// As [`User::version`].
+impl ApiKey {
+    /// As [`PasswordUser::version`].
     pub fn version(&self) -> String {
         version(&[self.account.as_deref().unwrap_or_default(), &self.sha256])
     }
@@ -123,7 +123,7 @@ fn version(parts: &[&str]) -> String {
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub enum UsersFileError {
     /// It cannot be read or written.
     #[error("cannot use {}", path.display())]
     Io {
@@ -143,15 +143,15 @@ pub enum FileError {
     },
 }
 
-impl People {
+impl UserDirectory {
     /// Reads a file; one that is not there has nobody in it.
-    pub fn read(path: &Path) -> Result<Self, FileError> {
+    pub fn read(path: &Path) -> Result<Self, UsersFileError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(FileError::Io { path: path.to_owned(), source }),
+            Err(source) => return Err(UsersFileError::Io { path: path.to_owned(), source }),
         };
-        let content = |reason: String| FileError::Content { path: path.to_owned(), reason };
+        let content = |reason: String| UsersFileError::Content { path: path.to_owned(), reason };
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -171,8 +171,8 @@ impl People {
     }
 
     /// The user of this name and version, or the key of this user and version, still counts, and for the same.
-    pub fn has(&self, user: &str, version: &str, groups: &[String], scopes: &[Scope]) -> bool {
-        let is_key = |key: &Key| {
+    pub fn has(&self, user: &str, version: &str, groups: &[String], scopes: &[KeyScope]) -> bool {
+        let is_key = |key: &ApiKey| {
             let is_same = key.user == user && key.version() == version;
             is_same && key.groups == groups && key.scopes == scopes && self.counts(key)
         };
@@ -181,15 +181,15 @@ impl People {
     }
 
     /// Whether the user of a key, where it was one of this file, is still there.
-    pub fn counts(&self, key: &Key) -> bool {
+    pub fn counts(&self, key: &ApiKey) -> bool {
         key.account.is_none() || self.users.get(&key.user).is_some_and(|user| user.account == key.account)
     }
 
     /// Writes a file, whole or not at all, for its owner's eyes only.
-    pub fn write(&self, path: &Path) -> Result<(), FileError> {
-        let io = |source| FileError::Io { path: path.to_owned(), source };
+    pub fn write(&self, path: &Path) -> Result<(), UsersFileError> {
+        let io = |source| UsersFileError::Io { path: path.to_owned(), source };
         let text = serde_saphyr::to_string(self)
-            .map_err(|error| FileError::Content { path: path.to_owned(), reason: error.to_string() })?;
+            .map_err(|error| UsersFileError::Content { path: path.to_owned(), reason: error.to_string() })?;
         let draft = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
@@ -202,35 +202,35 @@ impl People {
 }
 
 /// The file as it is now.
-pub(super) struct Watched {
+pub(super) struct WatchedUsersFile {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<UsersFileState>,
 }
 
-struct State {
-    people: Arc<People>,
+struct UsersFileState {
+    people: Arc<UserDirectory>,
     changed: Option<SystemTime>,
     looked: Instant,
     /// Counts the changes.
     version: u64,
 }
 
-impl Watched {
-    pub fn open(path: &Path) -> Result<Self, FileError> {
-        let people = Arc::new(People::read(path)?);
-        let state = State { people, changed: changed(path), looked: Instant::now(), version: 0 };
+impl WatchedUsersFile {
+    pub fn open(path: &Path) -> Result<Self, UsersFileError> {
+        let people = Arc::new(UserDirectory::read(path)?);
+        let state = UsersFileState { people, changed: changed(path), looked: Instant::now(), version: 0 };
         Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
     }
 
     /// Who is known now, and how often that has changed. A file that cannot be read counts as it was.
-    pub fn now(&self) -> (Arc<People>, u64) {
+    pub fn now(&self) -> (Arc<UserDirectory>, u64) {
         let mut state = self.state.lock();
         if state.looked.elapsed() >= LOOK_EVERY {
             state.looked = Instant::now();
             let found = changed(&self.path);
             if found != state.changed {
                 state.changed = found;
-                match People::read(&self.path) {
+                match UserDirectory::read(&self.path) {
                     Ok(people) => {
                         state.people = Arc::new(people);
                         state.version += 1;
@@ -255,14 +255,17 @@ mod tests {
     fn what_is_written_is_read_and_what_is_wrong_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.yaml");
-        assert_eq!(People::read(&path).unwrap(), People::default());
-        let user =
-            User { password: super::super::passwords::hash("x"), groups: vec!["teachers".into()], account: None };
+        assert_eq!(UserDirectory::read(&path).unwrap(), UserDirectory::default());
+        let user = PasswordUser {
+            password: super::super::passwords::hash("x"),
+            groups: vec!["teachers".into()],
+            account: None,
+        };
         let key =
-            Key { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![], scopes: vec![], account: None };
-        let people = People { users: [("alice".into(), user)].into(), keys: [("k".into(), key)].into() };
+            ApiKey { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![], scopes: vec![], account: None };
+        let people = UserDirectory { users: [("alice".into(), user)].into(), keys: [("k".into(), key)].into() };
         people.write(&path).unwrap();
-        assert_eq!(People::read(&path).unwrap(), people);
+        assert_eq!(UserDirectory::read(&path).unwrap(), people);
         #[cfg(unix)]
         assert_eq!(
             std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
@@ -274,7 +277,7 @@ mod tests {
             ("user: {}", "user"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = People::read(&path).unwrap_err().to_string();
+            let error = UserDirectory::read(&path).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("geheim"), "{error}");
         }
     }

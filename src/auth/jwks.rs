@@ -11,23 +11,23 @@ use reqwest::Client;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::discovery::Discovered;
-use super::{Denied, Error, fetch};
+use super::discovery::ProviderEndpoints;
+use super::{AuthDenial, Error, fetch};
 
 /// How long keys count without being fetched again.
-const FRESH: Duration = Duration::from_secs(10 * 60);
+const KEYS_FRESH_FOR: Duration = Duration::from_secs(10 * 60);
 /// How soon they are fetched again for a key that is not known: tokens with made-up keys must not become requests over there.
-const AGAIN: Duration = Duration::from_secs(10);
+const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where keys are published.
-pub(super) enum Source {
+pub(super) enum JwksSource {
     /// Here.
     Address(String),
     /// Where this OpenID provider says.
     Issuer(String),
 }
 
-impl Source {
+impl JwksSource {
     fn name(&self) -> &str {
         let (Self::Address(name) | Self::Issuer(name)) = self;
         name
@@ -35,33 +35,33 @@ impl Source {
 }
 
 /// The keys of one source.
-pub(super) struct Jwks {
-    source: Source,
+pub(super) struct JwksCache {
+    source: JwksSource,
     client: Client,
-    state: Mutex<State>,
+    state: Mutex<JwksState>,
 }
 
 #[derive(Default)]
-struct State {
+struct JwksState {
     keys: Option<Arc<JwkSet>>,
     /// When they were fetched, or it was tried in vain.
     tried: Option<Instant>,
     fetched: Option<Instant>,
 }
 
-impl Jwks {
-    pub fn new(source: Source) -> Result<Self, Error> {
+impl JwksCache {
+    pub fn new(source: JwksSource) -> Result<Self, Error> {
         let client =
             fetch::client(source.name()).map_err(|reason| Error::Jwks { url: source.name().to_owned(), reason })?;
         Ok(Self { source, client, state: Mutex::default() })
     }
 
     /// The key that a token names (or the only one there is), if it is for this algorithm.
-    pub async fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Denied> {
+    pub async fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, AuthDenial> {
         // One fetches, the others wait for what he gets.
         let mut state = self.state.lock().await;
-        let stale = state.fetched.is_none_or(|fetched| fetched.elapsed() > FRESH);
-        let may_try = state.tried.is_none_or(|tried| tried.elapsed() > AGAIN);
+        let stale = state.fetched.is_none_or(|fetched| fetched.elapsed() > KEYS_FRESH_FOR);
+        let may_try = state.tried.is_none_or(|tried| tried.elapsed() > REFETCH_PAUSE);
         let known = state.keys.as_deref().and_then(|keys| find(keys, kid, algorithm));
         if (stale || known.is_none()) && may_try {
             state.tried = Some(Instant::now());
@@ -76,18 +76,19 @@ impl Jwks {
             }
         }
         match state.keys.as_deref() {
-            None => Err(Denied::Unavailable { why: "the keys that sign tokens cannot be fetched now".to_owned() }),
+            None => Err(AuthDenial::Unavailable { why: "the keys that sign tokens cannot be fetched now".to_owned() }),
             // Keys that cannot be fetched again still count: whoever signs is away, not replaced.
-            Some(keys) => find(keys, kid, algorithm)
-                .ok_or_else(|| Denied::Wrong { why: "the token is signed with a key that is not known".to_owned() }),
+            Some(keys) => find(keys, kid, algorithm).ok_or_else(|| AuthDenial::Wrong {
+                why: "the token is signed with a key that is not known".to_owned(),
+            }),
         }
     }
 
     async fn fetch(&self) -> Result<JwkSet, String> {
         let url = match &self.source {
-            Source::Address(url) => url.clone(),
-            Source::Issuer(issuer) => {
-                Discovered::fetch(&self.client, issuer).await.map_err(|error| error.to_string())?.jwks_uri
+            JwksSource::Address(url) => url.clone(),
+            JwksSource::Issuer(issuer) => {
+                ProviderEndpoints::fetch(&self.client, issuer).await.map_err(|error| error.to_string())?.jwks_uri
             }
         };
         fetch::json(self.client.get(url)).await.map_err(|error| error.to_string())

@@ -22,9 +22,9 @@ mod warnings;
 
 pub use admin_link::AdminLink;
 pub use authenticator::Authenticator;
-pub use caller::{Caller, Denied, Error};
+pub use caller::{AuthDenial, Caller, Error};
 pub use credentials::{KEY_PREFIX, new_key};
-pub use file::{FileError, Key, People, Scope, User};
+pub use file::{ApiKey, KeyScope, PasswordUser, UserDirectory, UsersFileError};
 pub use passwords::hash as hash_password;
-pub use request_filter::{OpenToOthers, RequestFilter};
+pub use request_filter::{RequestFilter, UnprotectedListener};
 pub use warnings::warnings;

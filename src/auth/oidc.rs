@@ -18,19 +18,19 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::discovery::Discovered;
-use super::fetch::Failed;
-use super::tokens::Tokens;
-use super::{Denied, Error, fetch};
+use super::discovery::ProviderEndpoints;
+use super::fetch::FetchError;
+use super::tokens::TokenVerifier;
+use super::{AuthDenial, Error, fetch};
 use crate::bounds::{self, OUTSIDE};
 use crate::config;
 
 /// How long what was discovered counts.
-const FRESH: Duration = Duration::from_secs(10 * 60);
+const ENDPOINTS_FRESH_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// A login that has begun: what must come back with it, and what must not be known to whoever brings it back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Begun {
+pub struct LoginAttempt {
     /// Comes back in the address.
     pub state: String,
     /// Comes back in the ID token.
@@ -43,7 +43,7 @@ pub struct Begun {
 
 /// What a provider gives for a code, or instead of what it gave before.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct ProviderTokens {
     /// Says who logged in.
     pub id_token: String,
     /// When the ID token ends, in seconds since 1970.
@@ -64,37 +64,37 @@ pub enum LoginError {
 }
 
 /// The provider, from the side of who logs in.
-pub struct Provider {
-    config: config::Oidc,
+pub struct OidcProvider {
+    config: config::OidcConfig,
     client: Client,
-    tokens: Tokens,
-    discovered: Mutex<Option<(Instant, Arc<Discovered>)>>,
+    tokens: TokenVerifier,
+    discovered: Mutex<Option<(Instant, Arc<ProviderEndpoints>)>>,
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     id_token: Option<String>,
     refresh_token: Option<String>,
 }
 
-impl Provider {
+impl OidcProvider {
     /// The provider of a configuration; nothing is asked yet.
-    pub fn new(config: &config::Oidc) -> Result<Self, Error> {
+    pub fn new(config: &config::OidcConfig) -> Result<Self, Error> {
         super::crypto::install();
         let client =
             fetch::client(&config.issuer).map_err(|reason| Error::Jwks { url: config.issuer.clone(), reason })?;
-        let tokens = Tokens::new(&config.tokens())?.given_to(&config.client_id);
+        let tokens = TokenVerifier::new(&config.tokens())?.given_to(&config.client_id);
         Ok(Self { config: config.clone(), client, tokens, discovered: Mutex::default() })
     }
 
-    async fn discovered(&self) -> Result<Arc<Discovered>, LoginError> {
+    async fn discovered(&self) -> Result<Arc<ProviderEndpoints>, LoginError> {
         let mut kept = self.discovered.lock().await;
         if let Some((when, found)) = &*kept
-            && when.elapsed() < FRESH
+            && when.elapsed() < ENDPOINTS_FRESH_FOR
         {
             return Ok(found.clone());
         }
-        match Discovered::fetch(&self.client, &self.config.issuer).await {
+        match ProviderEndpoints::fetch(&self.client, &self.config.issuer).await {
             Ok(found) => Ok(kept.insert((Instant::now(), Arc::new(found))).1.clone()),
             // Endpoints seldom move; one that has says so itself.
             Err(error) => match &*kept {
@@ -108,10 +108,10 @@ impl Provider {
     }
 
     /// Begins a login: what to remember, and where to send the browser.
-    pub async fn begin(&self, redirect_uri: String) -> Result<(Begun, String), LoginError> {
+    pub async fn begin(&self, redirect_uri: String) -> Result<(LoginAttempt, String), LoginError> {
         let provider = self.discovered().await?;
         let secret = || BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        let begun = Begun { state: secret(), nonce: secret(), verifier: secret(), redirect_uri };
+        let begun = LoginAttempt { state: secret(), nonce: secret(), verifier: secret(), redirect_uri };
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(begun.verifier.as_bytes()));
         let query = Serializer::new(String::new())
             .append_pair("response_type", "code")
@@ -129,7 +129,12 @@ impl Provider {
     }
 
     /// Gets what a code stands for. `issuer`: who the browser says it comes from (RFC 9207), if it does.
-    pub async fn finish(&self, begun: &Begun, code: &str, issuer: Option<&str>) -> Result<Given, LoginError> {
+    pub async fn finish(
+        &self,
+        begun: &LoginAttempt,
+        code: &str,
+        issuer: Option<&str>,
+    ) -> Result<ProviderTokens, LoginError> {
         if issuer.is_some_and(|issuer| issuer != self.config.issuer) {
             return Err(LoginError::Refused("the login comes from another server".to_owned()));
         }
@@ -146,11 +151,11 @@ impl Provider {
             return Err(LoginError::Refused("the ID token belongs to another login".to_owned()));
         }
         self.accept(&claims)?;
-        Ok(Given { id_token, fresh_until: ends(&claims), refresh_token: answer.refresh_token })
+        Ok(ProviderTokens { id_token, fresh_until: ends(&claims), refresh_token: answer.refresh_token })
     }
 
     /// Gets an ID token in the place of an old one, about the same person.
-    pub async fn renew(&self, refresh_token: &str, old: &str) -> Result<Given, LoginError> {
+    pub async fn renew(&self, refresh_token: &str, old: &str) -> Result<ProviderTokens, LoginError> {
         let answer = self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
         let id_token = answer.id_token.ok_or_else(|| LoginError::Refused("there is no new ID token".to_owned()))?;
         let claims = self.claims(&id_token).await?;
@@ -160,19 +165,19 @@ impl Provider {
         self.accept(&claims)?;
         // A provider that gives no new one lets the old one stand (RFC 6749, 6).
         let refresh_token = answer.refresh_token.or_else(|| Some(refresh_token.to_owned()));
-        Ok(Given { id_token, fresh_until: ends(&claims), refresh_token })
+        Ok(ProviderTokens { id_token, fresh_until: ends(&claims), refresh_token })
     }
 
     /// Refuses here, in words, what the gateway would refuse.
     fn accept(&self, claims: &Map<String, Value>) -> Result<(), LoginError> {
         match self.tokens.caller(claims) {
             Ok(_) => Ok(()),
-            Err(Denied::Wrong { why: words } | Denied::Unfit { words }) => Err(LoginError::Refused(words)),
+            Err(AuthDenial::Wrong { why: words } | AuthDenial::Unfit { words }) => Err(LoginError::Refused(words)),
             Err(_) => Err(LoginError::Refused("the ID token does not count".to_owned())),
         }
     }
 
-    async fn ask(&self, form: &[(&str, &str)]) -> Result<TokenAnswer, LoginError> {
+    async fn ask(&self, form: &[(&str, &str)]) -> Result<TokenResponse, LoginError> {
         let provider = self.discovered().await?;
         let mut form = form.to_vec();
         let mut request = self.client.post(&provider.token_endpoint);
@@ -200,17 +205,19 @@ impl Provider {
             .header(reqwest::header::ACCEPT, "application/json")
             .body(Serializer::new(String::new()).extend_pairs(form).finish());
         fetch::json(request).await.map_err(|error| match error {
-            Failed::Refused { .. } => LoginError::Refused(format!("the login's server does not take it: {error}")),
-            Failed::Unavailable(why) => LoginError::Unavailable(why),
+            FetchError::Refused { .. } => LoginError::Refused(format!("the login's server does not take it: {error}")),
+            FetchError::Unavailable(why) => LoginError::Unavailable(why),
         })
     }
 
     async fn claims(&self, id_token: &str) -> Result<Map<String, Value>, LoginError> {
         self.tokens.claims(id_token).await.map_err(|denied| match denied {
-            Denied::Wrong { why } => LoginError::Refused(why),
-            Denied::Unavailable { why } => LoginError::Unavailable(why),
-            Denied::Unfit { words } => LoginError::Refused(words),
-            Denied::Unknown | Denied::TooOften { .. } => LoginError::Refused("the ID token does not count".to_owned()),
+            AuthDenial::Wrong { why } => LoginError::Refused(why),
+            AuthDenial::Unavailable { why } => LoginError::Unavailable(why),
+            AuthDenial::Unfit { words } => LoginError::Refused(words),
+            AuthDenial::Unknown | AuthDenial::TooOften { .. } => {
+                LoginError::Refused("the ID token does not count".to_owned())
+            }
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 4;
 
 /// Checks passwords.
-pub(super) struct Passwords {
+pub(super) struct PasswordChecker {
     permits: Semaphore,
     /// What the password of somebody unknown is checked against, so that it takes as long as that of somebody known.
     nobody: String,
@@ -17,7 +17,7 @@ pub(super) struct Passwords {
     checked: std::sync::atomic::AtomicUsize,
 }
 
-impl Passwords {
+impl PasswordChecker {
     pub fn new() -> Self {
         Self {
             permits: Semaphore::new(AT_ONCE),
@@ -62,7 +62,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_known_by_its_hash_only() {
-        let passwords = Passwords::new();
+        let passwords = PasswordChecker::new();
         let kept = hash("geheim");
         assert!(is_hash(&kept) && !kept.contains("geheim") && kept != hash("geheim"), "{kept}");
         assert!(passwords.check("geheim", Some(&kept)).await);
@@ -70,7 +70,7 @@ mod tests {
         assert!(!passwords.check("a password that nobody has", None).await);
         assert!(!passwords.check("x", Some("no hash")).await);
         // Somebody unknown is the same work as somebody known: one argon2id hash each, with the same parameters.
-        let work = |passwords: &Passwords| passwords.checked.load(std::sync::atomic::Ordering::Relaxed);
+        let work = |passwords: &PasswordChecker| passwords.checked.load(std::sync::atomic::Ordering::Relaxed);
         let before = work(&passwords);
         assert!(!passwords.check("guess", Some(&kept)).await && !passwords.check("guess", None).await);
         assert_eq!(work(&passwords) - before, 2);

@@ -14,16 +14,16 @@ const MOST_REMEMBERED: usize = 10_000;
 const MOST_CHECKING: usize = 1000;
 /// Passwords that were right a moment ago: a page asks often, and a hash costs tens of milliseconds. Kept are codes that only
 /// this process can make.
-pub(super) struct Remembered {
+pub(super) struct PasswordCache {
     key: hmac::Key,
     kept: Mutex<HashMap<[u8; 32], Instant>>,
-    checking: Mutex<HashMap<[u8; 32], Weak<Turns>>>,
+    checking: Mutex<HashMap<[u8; 32], Weak<CheckLock>>>,
 }
 
 /// One check of the same words after the other.
-pub(super) type Turns = tokio::sync::Mutex<()>;
+pub(super) type CheckLock = tokio::sync::Mutex<()>;
 
-impl Remembered {
+impl PasswordCache {
     pub(super) fn new() -> Self {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
@@ -44,7 +44,7 @@ impl Remembered {
     }
 
     /// Whose turn it is to have these words checked.
-    pub(super) fn checking(&self, user: &str, password: &str, version: u64) -> Arc<Turns> {
+    pub(super) fn checking(&self, user: &str, password: &str, version: u64) -> Arc<CheckLock> {
         let code = self.code(user, password, version);
         let mut checking = self.checking.lock();
         if let Some(turns) = checking.get(&code).and_then(Weak::upgrade) {

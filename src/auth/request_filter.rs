@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
 use crate::auth::origin;
-use crate::config::{Auth, AuthMode};
+use crate::config::{AuthConfig, AuthMode};
 
 /// What proxies say about the request before them.
 const FORWARDED: [HeaderName; 6] = [
@@ -27,14 +27,14 @@ const LOCAL_ENDS: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"
     "auth.mode is none, and other machines can reach {address}: everyone there could start runs and read them. Set \
      another auth.mode, listen on 127.0.0.1, or set auth.open: true to allow it"
 )]
-pub struct OpenToOthers {
+pub struct UnprotectedListener {
     address: SocketAddr,
 }
 
 /// What one listener believes and refuses.
 #[derive(Debug, Clone)]
 pub struct RequestFilter {
-    reach: Reach,
+    reach: AnonymousReach,
     proxies: Vec<IpNet>,
     /// Names that the configuration says are ours.
     names: Vec<String>,
@@ -42,7 +42,7 @@ pub struct RequestFilter {
 
 /// How far `auth.mode: none` reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum AnonymousReach {
     /// Everyone is asked who calls: names and addresses open nothing.
     Asked,
     /// No one is asked: this machine only.
@@ -53,11 +53,11 @@ enum Reach {
 
 impl RequestFilter {
     /// The filter that the configuration describes. `public_url` is where browsers find the page, if that is configured.
-    pub fn new(auth: &Auth, public_url: Option<&str>) -> Self {
+    pub fn new(auth: &AuthConfig, public_url: Option<&str>) -> Self {
         let reach = match auth.mode {
-            AuthMode::None if auth.open => Reach::Open,
-            AuthMode::None => Reach::ThisMachine,
-            _ => Reach::Asked,
+            AuthMode::None if auth.open => AnonymousReach::Open,
+            AuthMode::None => AnonymousReach::ThisMachine,
+            _ => AnonymousReach::Asked,
         };
         let addresses = auth.origins.iter().map(String::as_str).chain(public_url);
         let names = addresses.map(|address| name_of(origin::host_of(address)).to_ascii_lowercase()).collect();
@@ -65,14 +65,14 @@ impl RequestFilter {
     }
 
     /// Refuses an address that other machines can reach, unless callers are asked who they are or `auth.open` allows it.
-    pub fn check_listener(&self, address: SocketAddr) -> Result<(), OpenToOthers> {
-        let is_refused = self.reach == Reach::ThisMachine && !address.ip().to_canonical().is_loopback();
-        if is_refused { Err(OpenToOthers { address }) } else { Ok(()) }
+    pub fn check_listener(&self, address: SocketAddr) -> Result<(), UnprotectedListener> {
+        let is_refused = self.reach == AnonymousReach::ThisMachine && !address.ip().to_canonical().is_loopback();
+        if is_refused { Err(UnprotectedListener { address }) } else { Ok(()) }
     }
 
     /// Whether this address is open to everyone who reaches it: worth a warning.
     pub fn is_open_at(&self, address: SocketAddr) -> bool {
-        self.reach == Reach::Open && !address.ip().to_canonical().is_loopback()
+        self.reach == AnonymousReach::Open && !address.ip().to_canonical().is_loopback()
     }
 
     /// Looks at a request before anything else does: takes away what no named proxy has said, and refuses, with
@@ -80,9 +80,9 @@ impl RequestFilter {
     pub fn check_request(&self, headers: &mut HeaderMap, peer: IpAddr) -> Result<(), String> {
         // A claim that speaks against a request needs no one's trust, so it is heard before it may be taken away.
         let verdict = match self.reach {
-            Reach::Asked => Ok(()),
-            Reach::ThisMachine => self.check_machine(headers, peer).and_then(|()| self.check_names(headers)),
-            Reach::Open => self.check_names(headers),
+            AnonymousReach::Asked => Ok(()),
+            AnonymousReach::ThisMachine => self.check_machine(headers, peer).and_then(|()| self.check_names(headers)),
+            AnonymousReach::Open => self.check_names(headers),
         };
         let peer = peer.to_canonical();
         if !self.proxies.iter().any(|network| network.contains(&peer)) {
@@ -129,7 +129,7 @@ impl RequestFilter {
         }
         // An address is no name, and one without a dot, or with such an end, is no one's outside this network.
         let is_local = || !name.contains('.') || LOCAL_ENDS.iter().any(|end| name.ends_with(end));
-        self.reach == Reach::Open && (address_of(&host).is_some() || is_local())
+        self.reach == AnonymousReach::Open && (address_of(&host).is_some() || is_local())
     }
 }
 
@@ -184,7 +184,8 @@ mod tests {
 
     fn filter(open: bool) -> RequestFilter {
         let proxies = vec!["127.0.0.0/8".parse().unwrap()];
-        let auth = Auth { open, proxies, origins: vec!["https://chat.example.com".into()], ..Auth::default() };
+        let auth =
+            AuthConfig { open, proxies, origins: vec!["https://chat.example.com".into()], ..AuthConfig::default() };
         RequestFilter::new(&auth, Some("https://public.example.com:8443"))
     }
 
@@ -242,7 +243,11 @@ mod tests {
 
     #[test]
     fn what_proxies_say_is_kept_from_named_ones_only() {
-        let asked = Auth { mode: AuthMode::ApiKey, proxies: vec!["10.0.0.1/32".parse().unwrap()], ..Auth::default() };
+        let asked = AuthConfig {
+            mode: AuthMode::ApiKey,
+            proxies: vec!["10.0.0.1/32".parse().unwrap()],
+            ..AuthConfig::default()
+        };
         let filter = RequestFilter::new(&asked, None);
         let sent = [
             ("host", "x.example"),
@@ -271,7 +276,7 @@ mod tests {
         for other in ["0.0.0.0:1", "[::]:1", "192.168.1.7:1", "[2001:db8::1]:1"] {
             assert!(filter(false).check_listener(at(other)).is_err(), "{other}");
             assert!(filter(true).check_listener(at(other)).is_ok() && filter(true).is_open_at(at(other)), "{other}");
-            let asked = RequestFilter::new(&Auth { mode: AuthMode::ApiKey, ..Auth::default() }, None);
+            let asked = RequestFilter::new(&AuthConfig { mode: AuthMode::ApiKey, ..AuthConfig::default() }, None);
             assert!(asked.check_listener(at(other)).is_ok() && !asked.is_open_at(at(other)), "{other}");
         }
     }

@@ -25,14 +25,14 @@ pub type SessionId = [u8; 16];
 
 /// What [`HEADER`] says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedSession {
     /// The session.
     pub id: SessionId,
     /// The version of the user or key who logged in; none: not known.
     pub version: Option<String>,
 }
 
-impl Named {
+impl NamedSession {
     /// Reads the header's text.
     pub fn read(text: &str) -> Option<Self> {
         let (id, version) = text.split_once('.').map_or((text, None), |(id, version)| (id, Some(version.to_owned())));
@@ -53,13 +53,13 @@ pub fn read_id(text: &str) -> Option<SessionId> {
 
 /// Somebody who has logged in.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Session {
+pub struct LoginSession {
     /// Its own; a renewed session keeps it.
     pub id: SessionId,
     /// When it is over, in seconds since 1970.
     pub until: u64,
     /// What the gateway is shown.
-    pub proof: Proof,
+    pub proof: LoginProof,
     /// The version of the user or key who logged in, as the gateway said it; none: it said none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -67,7 +67,7 @@ pub struct Session {
 
 /// What the gateway is shown for somebody who has logged in.
 #[derive(Clone, Serialize, Deserialize)]
-pub enum Proof {
+pub enum LoginProof {
     /// This, as `Authorization`.
     Authorization(String),
     /// An ID token.
@@ -82,15 +82,15 @@ pub enum Proof {
 }
 
 /// A session is a secret whole.
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for LoginSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("until", &self.until).finish_non_exhaustive()
     }
 }
 
-impl Session {
+impl LoginSession {
     /// One that begins now.
-    pub fn begin(proof: Proof, lifetime: Duration) -> Self {
+    pub fn begin(proof: LoginProof, lifetime: Duration) -> Self {
         Self { id: rand::random(), until: now().saturating_add(lifetime.as_secs()), proof, version: None }
     }
 
@@ -100,15 +100,15 @@ impl Session {
     }
 
     /// What the gateway is told of it in [`HEADER`].
-    pub fn named(&self) -> Named {
-        Named { id: self.id, version: self.version.clone() }
+    pub fn named(&self) -> NamedSession {
+        NamedSession { id: self.id, version: self.version.clone() }
     }
 
     /// Its `Authorization`.
     pub fn authorization(&self) -> String {
         match &self.proof {
-            Proof::Authorization(value) => value.clone(),
-            Proof::Oidc { id_token, .. } => format!("Bearer {id_token}"),
+            LoginProof::Authorization(value) => value.clone(),
+            LoginProof::Oidc { id_token, .. } => format!("Bearer {id_token}"),
         }
     }
 }
@@ -120,7 +120,7 @@ pub fn now() -> u64 {
 
 /// What a sealed text is for: one that was made for something else does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SealPurpose {
     /// A session.
     Session,
     /// A login that has begun.
@@ -146,7 +146,7 @@ impl CookieKey {
     }
 
     /// The value of a cookie.
-    pub fn seal(&self, purpose: Purpose, content: &impl Serialize) -> String {
+    pub fn seal(&self, purpose: SealPurpose, content: &impl Serialize) -> String {
         let plain = serde_json::to_vec(content).expect("what cookies hold is JSON");
         let nonce: [u8; NONCE] = rand::random();
         let payload = Payload { msg: &plain, aad: about(purpose) };
@@ -155,7 +155,7 @@ impl CookieKey {
     }
 
     /// What a cookie holds; `None` if it was not sealed for this with this key.
-    pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, value: &str) -> Option<T> {
+    pub fn open<T: DeserializeOwned>(&self, purpose: SealPurpose, value: &str) -> Option<T> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(value).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
         let payload = || Payload { msg: sealed, aad: about(purpose) };
@@ -173,10 +173,10 @@ fn cipher(key: &SecretString) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(&hash.finalize())
 }
 
-fn about(purpose: Purpose) -> &'static [u8] {
+fn about(purpose: SealPurpose) -> &'static [u8] {
     match purpose {
-        Purpose::Session => b"session",
-        Purpose::Login => b"login",
+        SealPurpose::Session => b"session",
+        SealPurpose::Login => b"login",
     }
 }
 
@@ -187,24 +187,29 @@ mod tests {
     #[test]
     fn a_cookie_opens_only_with_its_key_for_what_it_was_made_and_unchanged() {
         let key = CookieKey::new(&"key".into());
-        let session = Session::begin(Proof::Authorization("Basic secret".into()), Duration::from_secs(60));
-        let value = key.seal(Purpose::Session, &session);
-        let opened: Session = key.open(Purpose::Session, &value).expect("it opens");
+        let session = LoginSession::begin(LoginProof::Authorization("Basic secret".into()), Duration::from_secs(60));
+        let value = key.seal(SealPurpose::Session, &session);
+        let opened: LoginSession = key.open(SealPurpose::Session, &value).expect("it opens");
         assert_eq!((opened.id, opened.authorization().as_str()), (session.id, "Basic secret"));
         assert!(!opened.is_over() && !value.contains("secret") && !format!("{session:?}").contains("secret"));
-        assert!(key.open::<Session>(Purpose::Login, &value).is_none());
-        assert!(CookieKey::new(&"other".into()).open::<Session>(Purpose::Session, &value).is_none());
+        assert!(key.open::<LoginSession>(SealPurpose::Login, &value).is_none());
+        assert!(CookieKey::new(&"other".into()).open::<LoginSession>(SealPurpose::Session, &value).is_none());
         for at in 0..value.len() {
             let mut changed = value.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).expect("ASCII");
-            assert!(key.open::<Session>(Purpose::Session, &changed).is_none(), "changed at {at}");
+            assert!(key.open::<LoginSession>(SealPurpose::Session, &changed).is_none(), "changed at {at}");
         }
         let rotated = CookieKey::new(&"new".into()).with_previous(&["other".into(), "key".into()]);
-        assert_eq!(rotated.open::<Session>(Purpose::Session, &value).map(|session| session.id), Some(session.id));
-        assert!(key.open::<Session>(Purpose::Session, &rotated.seal(Purpose::Session, &session)).is_none());
+        assert_eq!(
+            rotated.open::<LoginSession>(SealPurpose::Session, &value).map(|session| session.id),
+            Some(session.id)
+        );
+        assert!(
+            key.open::<LoginSession>(SealPurpose::Session, &rotated.seal(SealPurpose::Session, &session)).is_none()
+        );
         for hostile in ["", "x", "====", &"A".repeat(40), &"A".repeat(100_000)] {
-            assert!(key.open::<Session>(Purpose::Session, hostile).is_none());
+            assert!(key.open::<LoginSession>(SealPurpose::Session, hostile).is_none());
         }
     }
 }

@@ -27,46 +27,46 @@ const MOST_KEPT: usize = 50_000;
 
 /// Failures so far.
 #[derive(Default)]
-pub(super) struct Throttle {
-    kept: Mutex<HashMap<Key, Bucket>>,
+pub(super) struct LoginThrottle {
+    kept: Mutex<HashMap<ThrottleKey, FailureBucket>>,
     /// Where names were right, and when last.
     homes: Mutex<HashMap<(String, IpAddr), Instant>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
+enum ThrottleKey {
     NameAtAddress(String, IpAddr),
     Address(IpAddr),
     Network(IpAddr),
     Name(String),
 }
 
-type Count = (Key, (u32, Duration));
+type FailureCount = (ThrottleKey, (u32, Duration));
 
 /// Failures that are not forgiven yet, as of a moment.
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+struct FailureBucket {
     failures: f64,
     as_of: Instant,
 }
 
-impl Throttle {
+impl LoginThrottle {
     /// How long this caller must wait before his next try, if at all.
     #[cfg(test)]
     pub fn wait(&self, name: &str, address: IpAddr, now: Instant) -> Option<Duration> {
         let is_home = self.is_home(name, address, now);
-        let counts = |(key, _): &Count| !(is_home && matches!(key, Key::Name(_)));
+        let counts = |(key, _): &FailureCount| !(is_home && matches!(key, ThrottleKey::Name(_)));
         let kept = self.kept.lock();
         longest(&kept, of_name(name, address).into_iter().chain(of_address(address)).filter(counts), now)
     }
 
     /// Counts a try before it is known what it is, so that those which are checked at the same time count as well; or says how
-    /// long the caller must wait. A try that was right is taken back ([`Throttle::succeeded`]).
+    /// long the caller must wait. A try that was right is taken back ([`LoginThrottle::succeeded`]).
     pub fn begin(&self, name: &str, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let is_home = self.is_home(name, address, now);
-        let counts: Vec<Count> = of_name(name, address).into_iter().chain(of_address(address)).collect();
+        let counts: Vec<FailureCount> = of_name(name, address).into_iter().chain(of_address(address)).collect();
         let mut kept = self.kept.lock();
-        let asked = counts.iter().filter(|(key, _)| !(is_home && matches!(key, Key::Name(_)))).cloned();
+        let asked = counts.iter().filter(|(key, _)| !(is_home && matches!(key, ThrottleKey::Name(_)))).cloned();
         match longest(&kept, asked, now) {
             Some(wait) => Err(wait),
             None => {
@@ -118,8 +118,12 @@ impl Throttle {
     }
 }
 
-fn longest(kept: &HashMap<Key, Bucket>, counts: impl IntoIterator<Item = Count>, now: Instant) -> Option<Duration> {
-    let wait = |(key, (free, forgiven_in)): Count| {
+fn longest(
+    kept: &HashMap<ThrottleKey, FailureBucket>,
+    counts: impl IntoIterator<Item = FailureCount>,
+    now: Instant,
+) -> Option<Duration> {
+    let wait = |(key, (free, forgiven_in)): FailureCount| {
         let bucket = kept.get(&key)?;
         let over = bucket.now(now, forgiven_in) - f64::from(free) + 1.0;
         (over > 0.0).then(|| forgiven_in.mul_f64(over))
@@ -127,15 +131,15 @@ fn longest(kept: &HashMap<Key, Bucket>, counts: impl IntoIterator<Item = Count>,
     counts.into_iter().filter_map(wait).max()
 }
 
-fn count(kept: &mut HashMap<Key, Bucket>, counts: impl IntoIterator<Item = Count>, now: Instant) {
+fn count(kept: &mut HashMap<ThrottleKey, FailureBucket>, counts: impl IntoIterator<Item = FailureCount>, now: Instant) {
     for (key, (_, forgiven_in)) in counts {
         let failures = kept.get(&key).map_or(0.0, |bucket| bucket.now(now, forgiven_in)) + 1.0;
-        kept.insert(key, Bucket { failures, as_of: now });
+        kept.insert(key, FailureBucket { failures, as_of: now });
     }
     if kept.len() > MOST_KEPT {
         // What is forgiven says nothing any more. Of the rest those go that were wrong least: made-up names are as many as
         // somebody likes, and must not drive out the one that is being guessed.
-        let forgiven_in = |key: &Key| key.allows().1;
+        let forgiven_in = |key: &ThrottleKey| key.allows().1;
         kept.retain(|key, bucket| bucket.now(now, forgiven_in(key)) > 0.0);
         if kept.len() > MOST_KEPT / 2 {
             forget_half(kept, |key, bucket| {
@@ -146,19 +150,19 @@ fn count(kept: &mut HashMap<Key, Bucket>, counts: impl IntoIterator<Item = Count
     }
 }
 
-impl Key {
+impl ThrottleKey {
     /// Failures that are free, and how soon one is forgiven.
     fn allows(&self) -> (u32, Duration) {
         match self {
-            Key::NameAtAddress(..) => OF_NAME_AT_ADDRESS,
-            Key::Address(_) => OF_ADDRESS,
-            Key::Network(_) => OF_NETWORK,
-            Key::Name(_) => OF_NAME,
+            ThrottleKey::NameAtAddress(..) => OF_NAME_AT_ADDRESS,
+            ThrottleKey::Address(_) => OF_ADDRESS,
+            ThrottleKey::Network(_) => OF_NETWORK,
+            ThrottleKey::Name(_) => OF_NAME,
         }
     }
 }
 
-impl Bucket {
+impl FailureBucket {
     fn now(&self, now: Instant, forgiven_in: Duration) -> f64 {
         let forgiven = now.saturating_duration_since(self.as_of).as_secs_f64() / forgiven_in.as_secs_f64();
         (self.failures - forgiven).max(0.0)
@@ -178,15 +182,18 @@ fn short(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn of_name(name: &str, address: IpAddr) -> [Count; 2] {
+fn of_name(name: &str, address: IpAddr) -> [FailureCount; 2] {
     let name = short(name);
-    [(Key::NameAtAddress(name.clone(), subscriber(address)), OF_NAME_AT_ADDRESS), (Key::Name(name), OF_NAME)]
+    [
+        (ThrottleKey::NameAtAddress(name.clone(), subscriber(address)), OF_NAME_AT_ADDRESS),
+        (ThrottleKey::Name(name), OF_NAME),
+    ]
 }
 
-fn of_address(address: IpAddr) -> impl Iterator<Item = Count> {
+fn of_address(address: IpAddr) -> impl Iterator<Item = FailureCount> {
     let network = prefix(address, NETWORK);
-    let network = network.is_ipv6().then_some((Key::Network(network), OF_NETWORK));
-    [(Key::Address(subscriber(address)), OF_ADDRESS)].into_iter().chain(network)
+    let network = network.is_ipv6().then_some((ThrottleKey::Network(network), OF_NETWORK));
+    [(ThrottleKey::Address(subscriber(address)), OF_ADDRESS)].into_iter().chain(network)
 }
 
 #[cfg(test)]
@@ -198,7 +205,7 @@ mod tests {
 
     #[test]
     fn whoever_guesses_waits_and_nobody_else() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         for _ in 0..9 {
             throttle.failed("alice", HERE, start);
@@ -217,7 +224,7 @@ mod tests {
 
     #[test]
     fn whoever_was_right_from_his_address_is_not_locked_out_by_guesses_from_all_the_world() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         throttle.succeeded("alice", HERE, start);
         for number in 0..1000_u32 {
@@ -235,7 +242,7 @@ mod tests {
 
     #[test]
     fn one_password_tried_at_many_names_from_one_ipv6_network_meets_a_limit() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         let address = |network: u16, host: u64| -> IpAddr {
             let bits = 0x2001_0db8_0001_u128 << 80 | u128::from(network) << 64 | u128::from(host);
@@ -264,7 +271,7 @@ mod tests {
 
     #[test]
     fn keys_that_nobody_has_stop_their_own_address_and_no_other() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         for number in 0..1000_u32 {
             throttle.failed_with_key(IpAddr::V4(number.into()), start);
@@ -278,7 +285,7 @@ mod tests {
 
     #[test]
     fn guesses_that_are_checked_at_the_same_time_count_and_a_right_one_is_taken_back() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         let begun = (0..1000).filter(|_| throttle.begin("alice", HERE, start).is_ok()).count();
         assert_eq!(begun, 10);
@@ -292,7 +299,7 @@ mod tests {
 
     #[test]
     fn made_up_names_do_not_make_a_guessed_name_forgotten() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         for number in 0..1000_u32 {
             throttle.failed("alice", IpAddr::V4(number.into()), start);
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let throttle = Throttle::default();
+        let throttle = LoginThrottle::default();
         let start = Instant::now();
         for number in 0..MOST_KEPT as u64 {
             throttle.failed(&number.to_string(), HERE, start + Duration::from_millis(number));

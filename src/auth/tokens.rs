@@ -7,18 +7,18 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::jwks::{Jwks, Source};
+use super::jwks::{JwksCache, JwksSource};
 use super::session::{SessionId, read_id};
-use super::{Caller, Denied, Error};
+use super::{AuthDenial, Caller, Error};
 use crate::config;
 use crate::ids::UserId;
 
 /// A token longer than this is nobody's.
-const LONGEST: usize = 16 * 1024;
+const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// Checks tokens of one issuer.
-pub(super) struct Tokens {
-    keys: Keys,
+pub(super) struct TokenVerifier {
+    keys: TokenKeys,
     validation: Validation,
     user_claim: String,
     groups_claim: String,
@@ -28,20 +28,20 @@ pub(super) struct Tokens {
     leeway: u64,
 }
 
-enum Keys {
+enum TokenKeys {
     /// The first one is the newest.
     Given(Vec<DecodingKey>),
-    Fetched(Jwks),
+    Fetched(JwksCache),
 }
 
-impl Tokens {
-    pub fn new(config: &config::Jwt) -> Result<Self, Error> {
+impl TokenVerifier {
+    pub fn new(config: &config::JwtConfig) -> Result<Self, Error> {
         let algorithms: Vec<Algorithm> = config.algorithms.iter().map(|algorithm| algorithm_of(*algorithm)).collect();
         let keys = match &config.key {
-            config::JwtKey::Secret(secret) => Keys::Given(vec![shared(secret)]),
-            config::JwtKey::File(path) => Keys::Given(vec![public_key(path, &algorithms)?]),
-            config::JwtKey::Jwks(url) => Keys::Fetched(Jwks::new(Source::Address(url.clone()))?),
-            config::JwtKey::Issuer(issuer) => Keys::Fetched(Jwks::new(Source::Issuer(issuer.clone()))?),
+            config::JwtKey::Secret(secret) => TokenKeys::Given(vec![shared(secret)]),
+            config::JwtKey::File(path) => TokenKeys::Given(vec![public_key(path, &algorithms)?]),
+            config::JwtKey::Jwks(url) => TokenKeys::Fetched(JwksCache::new(JwksSource::Address(url.clone()))?),
+            config::JwtKey::Issuer(issuer) => TokenKeys::Fetched(JwksCache::new(JwksSource::Issuer(issuer.clone()))?),
         };
         let mut validation = Validation::new(algorithms[0]);
         validation.algorithms = algorithms;
@@ -74,14 +74,14 @@ impl Tokens {
     }
 
     /// Who a token says that it is about.
-    pub async fn check(&self, token: &str) -> Result<Caller, Denied> {
+    pub async fn check(&self, token: &str) -> Result<Caller, AuthDenial> {
         self.caller(&self.claims(token).await?)
     }
 
     /// What a token says, if it is one that counts.
-    pub async fn claims(&self, token: &str) -> Result<Map<String, Value>, Denied> {
-        let wrong = |why: String| Denied::Wrong { why };
-        if token.len() > LONGEST {
+    pub async fn claims(&self, token: &str) -> Result<Map<String, Value>, AuthDenial> {
+        let wrong = |why: String| AuthDenial::Wrong { why };
+        if token.len() > LONGEST_TOKEN {
             return Err(wrong("the token is too long".to_owned()));
         }
         let header = decode_header(token).map_err(|error| wrong(format!("the token cannot be read: {error}")))?;
@@ -96,13 +96,13 @@ impl Tokens {
         }
         // A header may name keys itself (jwk, jku, x5u): only ours are ever looked at.
         let claims = match &self.keys {
-            Keys::Given(keys) => {
+            TokenKeys::Given(keys) => {
                 let mut tried = keys.iter().map(|key| self.decoded(token, key));
                 let first = tried.next().expect("there is a key");
                 // What is wrong with it is what the newest key says.
                 first.or_else(|error| tried.find_map(Result::ok).ok_or(error))
             }
-            Keys::Fetched(jwks) => {
+            TokenKeys::Fetched(jwks) => {
                 let key = jwks.key(header.kid.as_deref(), header.alg).await?;
                 self.decoded(token, &key)
             }
@@ -115,17 +115,17 @@ impl Tokens {
     }
 
     /// Who these claims are about.
-    pub fn caller(&self, claims: &Map<String, Value>) -> Result<Caller, Denied> {
+    pub fn caller(&self, claims: &Map<String, Value>) -> Result<Caller, AuthDenial> {
         if self.user_claim == EMAIL && !self.accept_unverified_email && !is_verified(claims) {
             let words = "your e-mail address is not verified where you log in (the token does not say email_verified: true); \
                          verify it there and log in again";
-            return Err(Denied::Unfit { words: words.to_owned() });
+            return Err(AuthDenial::Unfit { words: words.to_owned() });
         }
         let user = match claims.get(&self.user_claim) {
             Some(Value::String(user)) => UserId::new(user.as_str()),
             _ => None,
         };
-        let user = user.ok_or_else(|| Denied::Wrong { why: format!("the token has no {:?}", self.user_claim) })?;
+        let user = user.ok_or_else(|| AuthDenial::Wrong { why: format!("the token has no {:?}", self.user_claim) })?;
         let groups = match claims.get(&self.groups_claim) {
             // A scope is a list of words (RFC 8693, 4.2). Anything else is one group, whatever blanks its name has: some
             // providers write a list of one as a text, and a group may be called after two others.
@@ -175,11 +175,11 @@ fn is_verified(claims: &Map<String, Value>) -> bool {
 }
 
 /// What one of our tokens says.
-pub(super) struct Issued {
+pub(super) struct IssuedToken {
     pub user: UserId,
     /// Its own id; older ones have none.
     pub id: Option<SessionId>,
-    /// The [`super::User::version`] that it was given to; older ones have none.
+    /// The [`super::PasswordUser::version`] that it was given to; older ones have none.
     pub version: Option<String>,
     /// When it ends, in seconds since 1970.
     pub until: Option<u64>,
@@ -189,19 +189,19 @@ pub(super) struct Issued {
 const WITHOUT_VERSION: Duration = Duration::from_secs(24 * 3600);
 
 /// Gives out tokens for passwords (`POST /token`), and knows them again.
-pub(super) struct Issuer {
+pub(super) struct TokenIssuer {
     key: EncodingKey,
-    known: Tokens,
+    known: TokenVerifier,
     lifetime: Duration,
 }
 
 /// Who gives out our tokens, and to whom: nothing else that is signed with the same secret counts.
 const OURS: &str = "fastagency";
 
-impl Issuer {
-    pub fn new(config: &config::TokenIssue) -> Result<Self, Error> {
+impl TokenIssuer {
+    pub fn new(config: &config::TokenIssueConfig) -> Result<Self, Error> {
         let (secret, lifetime) = (&config.secret, config.lifetime);
-        let mut known = Tokens::new(&config::Jwt {
+        let mut known = TokenVerifier::new(&config::JwtConfig {
             algorithms: vec![config::JwtAlgorithm::Hs256],
             key: config::JwtKey::Secret(secret.clone()),
             issuer: Some(OURS.to_owned()),
@@ -211,7 +211,7 @@ impl Issuer {
             groups_claim: "groups".to_owned(),
             accept_unverified_email: false,
         })?;
-        known.keys = Keys::Given(std::iter::once(secret).chain(&config.previous_secrets).map(shared).collect());
+        known.keys = TokenKeys::Given(std::iter::once(secret).chain(&config.previous_secrets).map(shared).collect());
         Ok(Self { key: EncodingKey::from_secret(secret.expose_secret().as_bytes()), known, lifetime })
     }
 
@@ -225,10 +225,10 @@ impl Issuer {
         encode(&Header::new(Algorithm::HS256), &claims, &self.key).expect("a secret signs everything")
     }
 
-    pub async fn check(&self, token: &str) -> Result<Issued, Denied> {
+    pub async fn check(&self, token: &str) -> Result<IssuedToken, AuthDenial> {
         let claims = self.known.claims(token).await?;
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
-        let wrong = |why: &str| Denied::Wrong { why: why.to_owned() };
+        let wrong = |why: &str| AuthDenial::Wrong { why: why.to_owned() };
         let user = text("sub").and_then(UserId::new).ok_or_else(|| wrong("the token is about nobody"))?;
         let version = text("ver").map(str::to_owned);
         let given = Duration::from_secs(claims.get("iat").and_then(Value::as_u64).unwrap_or_default());
@@ -237,7 +237,7 @@ impl Issuer {
             return Err(wrong("the token is from before an upgrade"));
         }
         let until = claims.get("exp").and_then(Value::as_u64);
-        Ok(Issued { user, id: text("jti").and_then(read_id), version, until })
+        Ok(IssuedToken { user, id: text("jti").and_then(read_id), version, until })
     }
 
     pub fn lifetime(&self) -> Duration {
@@ -287,7 +287,7 @@ mod tests {
         super::super::crypto::install();
         const SECRET: &str = "a secret of the test, long enough to be one";
         let tokens = || {
-            Tokens::new(&config::Jwt {
+            TokenVerifier::new(&config::JwtConfig {
                 algorithms: vec![config::JwtAlgorithm::Hs256],
                 key: config::JwtKey::Secret(SECRET.to_owned().into()),
                 issuer: None,

@@ -3,7 +3,7 @@
 use crate::config::{self, AuthMode};
 
 /// What an operator should know of this configuration, in sentences.
-pub fn warnings(config: &config::Auth) -> Vec<String> {
+pub fn warnings(config: &config::AuthConfig) -> Vec<String> {
     let (section, jwt) = match &config.mode {
         AuthMode::Jwt(jwt) => ("auth.jwt", (**jwt).clone()),
         AuthMode::Oidc(oidc) => ("auth.oidc", oidc.tokens()),
@@ -40,7 +40,7 @@ pub fn warnings(config: &config::Auth) -> Vec<String> {
 
 /// A proxy is believed whom it was called by. Who calls from within a network that is named as a whole can therefore say to be
 /// the proxy whose word about users counts.
-fn wide_proxies(proxies: &[ipnet::IpNet], header: &config::TrustedHeader) -> Vec<String> {
+fn wide_proxies(proxies: &[ipnet::IpNet], header: &config::TrustedHeaderConfig) -> Vec<String> {
     let wide = proxies.iter().filter(|network| network.prefix_len() < network.max_prefix_len());
     let warn = |network: &ipnet::IpNet| {
         format!(
@@ -59,14 +59,14 @@ mod tests {
 
     #[test]
     fn a_network_of_proxies_that_may_say_who_calls_is_warned_of() {
-        let mode = AuthMode::TrustedHeader(config::TrustedHeader {
+        let mode = AuthMode::TrustedHeader(config::TrustedHeaderConfig {
             user: "x-remote-user".into(),
             groups: None,
             from: vec!["10.0.0.9/32".parse().unwrap()],
         });
         let warned = |proxies: &[&str]| {
             let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
-            warnings(&config::Auth { mode: mode.clone(), proxies, ..config::Auth::default() })
+            warnings(&config::AuthConfig { mode: mode.clone(), proxies, ..config::AuthConfig::default() })
         };
         assert!(warned(&["10.0.0.7/32", "2001:db8::1/128", "127.0.0.0/8"]).is_empty());
         let warned = warned(&["10.0.0.7/32", "10.0.0.0/8"]);

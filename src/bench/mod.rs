@@ -11,23 +11,23 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::GatewayClient;
 
-mod figures;
+mod measurements;
 mod secret;
 mod sse;
 mod tally;
 mod websocket;
 
-pub use figures::{Cpu, Percentiles};
-pub use tally::Outcome;
+pub use measurements::{CpuTime, DurationPercentiles};
+pub use tally::BenchReport;
 
-use secret::Secret;
-use tally::{Conversation, Problem, Tally};
+use secret::ConversationSecret;
+use tally::{BenchConversation, BenchTally, ConversationProblem};
 
 /// How conversations are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
+pub enum BenchTransport {
     /// FastAgency's WebSocket.
     WebSocket,
     /// `/api` with server-sent events.
@@ -36,15 +36,15 @@ pub enum Via {
 
 /// What is to be driven.
 #[derive(Debug, Clone)]
-pub struct Load {
+pub struct BenchPlan {
     /// The workflow.
     pub workflow: String,
     /// How many conversations in all.
     pub conversations: usize,
-    /// How many at once; with [`Load::hold`] how many are being opened or answered at once.
+    /// How many at once; with [`BenchPlan::hold`] how many are being opened or answered at once.
     pub concurrency: usize,
     /// How they are held.
-    pub via: Via,
+    pub via: BenchTransport,
     /// What each answer to a question for a text begins with; the secret follows.
     pub answer: String,
     /// Whether the workflow gives the answer back, so that one that does not come is an error.
@@ -56,7 +56,7 @@ pub struct Load {
 }
 
 /// What is told while it goes on.
-pub trait Watcher: Send + Sync {
+pub trait BenchObserver: Send + Sync {
     /// So many conversations have begun to wait, or have ended.
     fn step(&self);
     /// Every conversation that could be opened is open, and is kept so from now on.
@@ -64,20 +64,20 @@ pub trait Watcher: Send + Sync {
 }
 
 /// What every conversation is given.
-struct Stage {
-    load: Load,
-    client: Client,
+struct BenchContext {
+    load: BenchPlan,
+    client: GatewayClient,
     socket_url: String,
     /// Distinguishes this bench's secrets from those of another one at the same time.
     session: u64,
     next: AtomicUsize,
-    tally: Tally,
-    gate: Gate,
-    watcher: Arc<dyn Watcher>,
+    tally: BenchTally,
+    gate: HoldGate,
+    watcher: Arc<dyn BenchObserver>,
 }
 
 /// Where conversations wait with their first question, if they are held.
-struct Gate {
+struct HoldGate {
     /// Who is being opened or answered now.
     busy: Semaphore,
     /// How many have their question, or will never have one.
@@ -88,14 +88,14 @@ struct Gate {
 }
 
 /// Holds the conversations, and says what came of it.
-pub async fn drive(client: &Client, load: Load, watcher: Arc<dyn Watcher>) -> Outcome {
-    let stage = Arc::new(Stage {
+pub async fn drive(client: &GatewayClient, load: BenchPlan, watcher: Arc<dyn BenchObserver>) -> BenchReport {
+    let context = Arc::new(BenchContext {
         socket_url: websocket::url(client.url()),
         client: client.clone(),
         session: rand::random(),
         next: AtomicUsize::new(0),
-        tally: Tally::default(),
-        gate: Gate {
+        tally: BenchTally::default(),
+        gate: HoldGate {
             busy: Semaphore::new(load.concurrency.max(1)),
             arrived: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -105,58 +105,59 @@ pub async fn drive(client: &Client, load: Load, watcher: Arc<dyn Watcher>) -> Ou
         watcher,
         load,
     });
-    let cpu = Cpu::now();
+    let cpu = CpuTime::now();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
-    let tasks_needed = match stage.load.hold {
+    let tasks_needed = match context.load.hold {
         // One task for each: all are open at once.
-        Some(_) => stage.load.conversations,
-        None => stage.load.concurrency.clamp(1, stage.load.conversations.max(1)),
+        Some(_) => context.load.conversations,
+        None => context.load.concurrency.clamp(1, context.load.conversations.max(1)),
     };
     for _ in 0..tasks_needed {
-        tasks.spawn(converse(stage.clone()));
+        tasks.spawn(converse(context.clone()));
     }
     let mut held = None;
-    if let Some(hold) = stage.load.hold {
+    if let Some(hold) = context.load.hold {
         // Fails only if the sender is gone, and the stage holds it.
-        let _ = stage.gate.all_here.subscribe().wait_for(|all| *all).await;
-        let open = stage.gate.waiting.load(Ordering::Relaxed);
-        stage.watcher.holding(open);
+        let _ = context.gate.all_here.subscribe().wait_for(|all| *all).await;
+        let open = context.gate.waiting.load(Ordering::Relaxed);
+        context.watcher.holding(open);
         held = Some(open);
         tokio::time::sleep(hold).await;
-        stage.gate.open.send_replace(true);
+        context.gate.open.send_replace(true);
     }
     while tasks.join_next().await.is_some() {}
-    let elapsed = start.elapsed() - stage.load.hold.unwrap_or_default();
-    stage.tally.outcome(elapsed, held, cpu.since())
+    let elapsed = start.elapsed() - context.load.hold.unwrap_or_default();
+    context.tally.outcome(elapsed, held, cpu.since())
 }
 
 /// Holds conversations, one after the other, until there are enough.
-async fn converse(stage: Arc<Stage>) {
+async fn converse(context: Arc<BenchContext>) {
     loop {
-        let number = stage.next.fetch_add(1, Ordering::Relaxed);
-        if number >= stage.load.conversations {
+        let number = context.next.fetch_add(1, Ordering::Relaxed);
+        if number >= context.load.conversations {
             return;
         }
-        let mut conversation = Conversation::new(Secret { session: stage.session, number: number as u64 });
-        let outcome = match stage.load.via {
-            Via::WebSocket => websocket::converse(&stage, &mut conversation).await,
-            Via::Sse => sse::converse(&stage, &mut conversation).await,
+        let mut conversation =
+            BenchConversation::new(ConversationSecret { session: context.session, number: number as u64 });
+        let outcome = match context.load.via {
+            BenchTransport::WebSocket => websocket::converse(&context, &mut conversation).await,
+            BenchTransport::Sse => sse::converse(&context, &mut conversation).await,
         };
         if !conversation.reached_question {
-            stage.arrive();
+            context.arrive();
         }
-        if outcome.is_ok() && stage.load.echoes && conversation.answered_text && !conversation.own_seen {
-            stage.tally.problem(&Problem::NotEchoed, conversation.secret);
+        if outcome.is_ok() && context.load.echoes && conversation.answered_text && !conversation.own_seen {
+            context.tally.problem(&ConversationProblem::NotEchoed, conversation.secret);
         } else if let Err(problem) = &outcome {
-            stage.tally.problem(problem, conversation.secret);
+            context.tally.problem(problem, conversation.secret);
         }
-        stage.tally.ended(&conversation, outcome.is_ok());
-        stage.watcher.step();
+        context.tally.ended(&conversation, outcome.is_ok());
+        context.watcher.step();
     }
 }
 
-impl Stage {
+impl BenchContext {
     /// The permit to be opened, where conversations are held.
     async fn may_begin(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
         self.load.hold?;
@@ -167,7 +168,7 @@ impl Stage {
     /// the one returned is to be answered.
     async fn at_question<'a>(
         &'a self,
-        conversation: &mut Conversation,
+        conversation: &mut BenchConversation,
         permit: Option<tokio::sync::SemaphorePermit<'a>>,
     ) -> Option<tokio::sync::SemaphorePermit<'a>> {
         self.load.hold?;
@@ -190,12 +191,16 @@ impl Stage {
     }
 
     /// Ends a step that takes too long.
-    async fn in_time<T>(&self, waiting_for: &'static str, step: impl Future<Output = T>) -> Result<T, Problem> {
-        tokio::time::timeout(self.load.patience, step).await.map_err(|_| Problem::TooSlow(waiting_for))
+    async fn in_time<T>(
+        &self,
+        waiting_for: &'static str,
+        step: impl Future<Output = T>,
+    ) -> Result<T, ConversationProblem> {
+        tokio::time::timeout(self.load.patience, step).await.map_err(|_| ConversationProblem::TooSlow(waiting_for))
     }
 
     /// The answer to a question for a text.
-    fn text_answer(&self, secret: Secret) -> String {
+    fn text_answer(&self, secret: ConversationSecret) -> String {
         match self.load.answer.as_str() {
             "" => secret.to_string(),
             answer => format!("{answer} {secret}"),
@@ -205,9 +210,9 @@ impl Stage {
 
 /// Counts conversations for a progress bar or for nobody.
 #[derive(Debug, Default)]
-pub struct Silent(AtomicU64);
+pub struct ConversationCounter(AtomicU64);
 
-impl Watcher for Silent {
+impl BenchObserver for ConversationCounter {
     fn step(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }

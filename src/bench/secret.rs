@@ -7,7 +7,7 @@ const MARK: &str = "fa-bench-";
 
 /// One conversation's secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Secret {
+pub(super) struct ConversationSecret {
     /// Which bench.
     pub session: u64,
     /// Which conversation of it.
@@ -16,23 +16,23 @@ pub(super) struct Secret {
 
 /// Whose secrets a text holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Found {
+pub(super) struct FoundSecrets {
     /// The conversation's own.
     pub own: bool,
     /// Another one's.
     pub foreign: bool,
 }
 
-impl fmt::Display for Secret {
+impl fmt::Display for ConversationSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK}{:016x}-{:08x}", self.session, self.number)
     }
 }
 
-impl Secret {
+impl ConversationSecret {
     /// Looks for secrets in a text.
-    pub fn look(&self, text: &str) -> Found {
-        let mut found = Found::default();
+    pub fn look(&self, text: &str) -> FoundSecrets {
+        let mut found = FoundSecrets::default();
         let mut rest = text;
         while let Some(at) = rest.find(MARK) {
             rest = &rest[at + MARK.len()..];
@@ -60,15 +60,15 @@ mod tests {
 
     #[test]
     fn a_secret_is_told_from_every_other() {
-        let own = Secret { session: 7, number: 41 };
+        let own = ConversationSecret { session: 7, number: 41 };
         let look = |text: &str| {
-            let Found { own, foreign } = own.look(text);
+            let FoundSecrets { own, foreign } = own.look(text);
             (own, foreign)
         };
         assert_eq!(look("You said: \"nothing\""), (false, false));
         assert_eq!(look(&format!("You said: {own}!")), (true, false));
-        assert_eq!(look(&format!("{own} {}", Secret { session: 7, number: 42 })), (true, true));
-        assert_eq!(look(&Secret { session: 8, number: 41 }.to_string()), (false, true));
+        assert_eq!(look(&format!("{own} {}", ConversationSecret { session: 7, number: 42 })), (true, true));
+        assert_eq!(look(&ConversationSecret { session: 8, number: 41 }.to_string()), (false, true));
         assert_eq!(look("fa-bench-00000000"), (false, false));
         assert_eq!(look("fa-bench-üüüüüüüüüüüüüüüüüüüüü"), (false, false));
     }

@@ -2,29 +2,32 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Stage;
-use super::tally::{Conversation, Problem};
+use super::BenchContext;
+use super::tally::{BenchConversation, ConversationProblem};
 use crate::client::Error;
-use crate::client::event::{Body, Event};
-use crate::message::Content;
-use crate::protocol::log::Ending;
+use crate::client::event::{Body, ClientEvent};
+use crate::message::MessageContent;
+use crate::protocol::log::RunOutcome;
 
-pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> Result<(), Problem> {
-    let mut permit = stage.may_begin().await;
+pub(super) async fn converse(
+    context: &BenchContext,
+    conversation: &mut BenchConversation,
+) -> Result<(), ConversationProblem> {
+    let mut permit = context.may_begin().await;
     conversation.begins();
-    let client = &stage.client;
+    let client = &context.client;
     let key = conversation.secret.to_string();
-    let run = stage
-        .in_time("the start", client.start(&stage.load.workflow, &Map::new(), &key))
+    let run = context
+        .in_time("the start", client.start(&context.load.workflow, &Map::new(), &key))
         .await?
-        .map_err(|error| Problem::NotStarted(error.to_string()))?;
-    let mut follower = client.follow(run.id, 0).give_up_after(stage.load.patience);
+        .map_err(|error| ConversationProblem::NotStarted(error.to_string()))?;
+    let mut follower = client.follow(run.id, 0).give_up_after(context.load.patience);
     let mut waiting_for = "the first message";
     loop {
-        let event = stage.in_time(waiting_for, follower.next()).await?.map_err(broken)?;
+        let event = context.in_time(waiting_for, follower.next()).await?.map_err(broken)?;
         let record = match event {
-            None => return Err(Problem::Broken("the events ended".to_owned())),
-            Some(Event::Record(record)) => record,
+            None => return Err(ConversationProblem::Broken("the events ended".to_owned())),
+            Some(ClientEvent::Record(record)) => record,
             Some(_) => continue,
         };
         match &record.body {
@@ -34,13 +37,13 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
                 let says = message.says();
                 if says.asks() {
                     conversation.asked()?;
-                    permit = stage.at_question(conversation, permit).await;
-                    let (answer, with_secret) = answer(stage, conversation, &says);
+                    permit = context.at_question(conversation, permit).await;
+                    let (answer, with_secret) = answer(context, conversation, &says);
                     conversation.answers(with_secret);
-                    stage
+                    context
                         .in_time("the answer to be taken", client.answer(run.id, message.uuid, &answer))
                         .await?
-                        .map_err(|error| Problem::Refused(error.to_string()))?;
+                        .map_err(|error| ConversationProblem::Refused(error.to_string()))?;
                     waiting_for = "what follows the answer";
                 }
             }
@@ -48,10 +51,10 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
                 conversation.message(&record.json, true);
                 drop(permit);
                 return match ended.outcome {
-                    Ending::Completed => Ok(()),
-                    Ending::Failed | Ending::Cancelled => {
-                        Err(Problem::Failed(ended.reason.clone().unwrap_or_else(|| "without a reason".to_owned())))
-                    }
+                    RunOutcome::Completed => Ok(()),
+                    RunOutcome::Failed | RunOutcome::Cancelled => Err(ConversationProblem::Failed(
+                        ended.reason.clone().unwrap_or_else(|| "without a reason".to_owned()),
+                    )),
                 };
             }
             Body::Created { .. } | Body::Claimed { .. } | Body::Answered { .. } | Body::Parked | Body::Unknown => {}
@@ -59,16 +62,16 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
     }
 }
 
-fn answer(stage: &Stage, conversation: &Conversation, question: &Content) -> (Value, bool) {
+fn answer(context: &BenchContext, conversation: &BenchConversation, question: &MessageContent) -> (Value, bool) {
     match question {
-        Content::MultipleChoice(asked) => {
+        MessageContent::MultipleChoice(asked) => {
             let choice = asked.default.as_ref().or(asked.choices.first());
             (if asked.single { json!(choice) } else { json!(choice.map(|choice| vec![choice])) }, false)
         }
-        _ => (json!(stage.text_answer(conversation.secret)), true),
+        _ => (json!(context.text_answer(conversation.secret)), true),
     }
 }
 
-fn broken(error: Error) -> Problem {
-    Problem::Broken(error.to_string())
+fn broken(error: Error) -> ConversationProblem {
+    ConversationProblem::Broken(error.to_string())
 }

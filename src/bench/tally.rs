@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::figures::Percentiles;
-use super::secret::Secret;
+use super::measurements::DurationPercentiles;
+use super::secret::ConversationSecret;
 
 /// Why a conversation did not end well.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Problem {
+pub(super) enum ConversationProblem {
     /// No connection, or no start.
     NotStarted(String),
     /// It broke off.
@@ -32,17 +32,19 @@ pub(super) enum Problem {
     NeverSatisfied,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConversationProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::NotStarted(why) => write!(f, "not started: {why}"),
-            Problem::Broken(why) => write!(f, "broken off: {why}"),
-            Problem::TooSlow(waiting_for) => write!(f, "timed out waiting for {waiting_for}"),
-            Problem::Unreadable(why) => write!(f, "an answer that cannot be read: {why}"),
-            Problem::Failed(why) => write!(f, "the run failed: {why}"),
-            Problem::Refused(why) => write!(f, "the answer was refused: {why}"),
-            Problem::NeverSatisfied => write!(f, "more than {MOST_QUESTIONS} questions: the answers do not fit them"),
-            Problem::NotEchoed => f.write_str("the answer did not come back"),
+            ConversationProblem::NotStarted(why) => write!(f, "not started: {why}"),
+            ConversationProblem::Broken(why) => write!(f, "broken off: {why}"),
+            ConversationProblem::TooSlow(waiting_for) => write!(f, "timed out waiting for {waiting_for}"),
+            ConversationProblem::Unreadable(why) => write!(f, "an answer that cannot be read: {why}"),
+            ConversationProblem::Failed(why) => write!(f, "the run failed: {why}"),
+            ConversationProblem::Refused(why) => write!(f, "the answer was refused: {why}"),
+            ConversationProblem::NeverSatisfied => {
+                write!(f, "more than {MOST_QUESTIONS} questions: the answers do not fit them")
+            }
+            ConversationProblem::NotEchoed => f.write_str("the answer did not come back"),
         }
     }
 }
@@ -51,8 +53,8 @@ impl fmt::Display for Problem {
 const MOST_QUESTIONS: usize = 100;
 
 /// One conversation as it goes on.
-pub(super) struct Conversation {
-    pub secret: Secret,
+pub(super) struct BenchConversation {
+    pub secret: ConversationSecret,
     begun: Instant,
     held: Duration,
     questions: usize,
@@ -69,8 +71,8 @@ pub(super) struct Conversation {
     crossed: u64,
 }
 
-impl Conversation {
-    pub fn new(secret: Secret) -> Self {
+impl BenchConversation {
+    pub fn new(secret: ConversationSecret) -> Self {
         Self {
             secret,
             begun: Instant::now(),
@@ -102,10 +104,10 @@ impl Conversation {
     }
 
     /// A question came.
-    pub fn asked(&mut self) -> Result<(), Problem> {
+    pub fn asked(&mut self) -> Result<(), ConversationProblem> {
         self.question_at = Some(Instant::now());
         self.questions += 1;
-        if self.questions > MOST_QUESTIONS { Err(Problem::NeverSatisfied) } else { Ok(()) }
+        if self.questions > MOST_QUESTIONS { Err(ConversationProblem::NeverSatisfied) } else { Ok(()) }
     }
 
     /// It was kept waiting on purpose since the question came.
@@ -122,10 +124,10 @@ impl Conversation {
 
 /// What is counted over all conversations.
 #[derive(Default)]
-pub(super) struct Tally(Mutex<Counts>);
+pub(super) struct BenchTally(Mutex<BenchCounts>);
 
 #[derive(Default)]
-struct Counts {
+struct BenchCounts {
     completed: usize,
     crossed: u64,
     replies: Vec<Duration>,
@@ -136,8 +138,8 @@ struct Counts {
 /// The most kinds of problems that are told apart; the rest is one kind.
 const KINDS: usize = 20;
 
-impl Tally {
-    pub fn problem(&self, problem: &Problem, secret: Secret) {
+impl BenchTally {
+    pub fn problem(&self, problem: &ConversationProblem, secret: ConversationSecret) {
         let mut counts = self.0.lock();
         // With its secret in it, every conversation's problem would be a kind of its own.
         let mut kind = problem.to_string().replace(&secret.to_string(), "<secret>");
@@ -147,7 +149,7 @@ impl Tally {
         *counts.problems.entry(kind).or_default() += 1;
     }
 
-    pub fn ended(&self, conversation: &Conversation, completed: bool) {
+    pub fn ended(&self, conversation: &BenchConversation, completed: bool) {
         let whole = conversation.begun.elapsed().saturating_sub(conversation.held);
         let mut counts = self.0.lock();
         counts.crossed += conversation.crossed;
@@ -158,15 +160,15 @@ impl Tally {
         }
     }
 
-    pub fn outcome(&self, elapsed: Duration, held: Option<usize>, generator_cpus: Option<f64>) -> Outcome {
+    pub fn outcome(&self, elapsed: Duration, held: Option<usize>, generator_cpus: Option<f64>) -> BenchReport {
         let mut counts = self.0.lock();
         let seconds = elapsed.as_secs_f64();
-        Outcome {
+        BenchReport {
             completed: counts.completed,
             seconds,
             per_second: if seconds > 0.0 { counts.completed as f64 / seconds } else { 0.0 },
-            answer_to_next: Percentiles::of(std::mem::take(&mut counts.replies)),
-            conversation: Percentiles::of(std::mem::take(&mut counts.conversations)),
+            answer_to_next: DurationPercentiles::of(std::mem::take(&mut counts.replies)),
+            conversation: DurationPercentiles::of(std::mem::take(&mut counts.conversations)),
             errors: counts.problems.values().sum(),
             errors_by_kind: std::mem::take(&mut counts.problems),
             crossed: counts.crossed,
@@ -178,7 +180,7 @@ impl Tally {
 
 /// What came of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct BenchReport {
     /// Conversations that ended well.
     pub completed: usize,
     /// How long it took, without the time that they were held.
@@ -186,9 +188,9 @@ pub struct Outcome {
     /// Conversations per second.
     pub per_second: f64,
     /// From an answer to the next message.
-    pub answer_to_next: Percentiles,
+    pub answer_to_next: DurationPercentiles,
     /// Whole conversations.
-    pub conversation: Percentiles,
+    pub conversation: DurationPercentiles,
     /// Conversations that did not end well.
     pub errors: usize,
     /// Why.
@@ -201,19 +203,19 @@ pub struct Outcome {
     pub generator_cpus: Option<f64>,
 }
 
-impl Outcome {
+impl BenchReport {
     /// Whether nothing went wrong.
     pub fn is_clean(&self) -> bool {
         self.errors == 0 && self.crossed == 0
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1000.0);
         writeln!(f, "conversations      {} in {:.2} s: {:.1}/s", self.completed, self.seconds, self.per_second)?;
         for (name, figures) in [("answer to next", &self.answer_to_next), ("whole conversation", &self.conversation)] {
-            let Percentiles { p50, p99, max, .. } = *figures;
+            let DurationPercentiles { p50, p99, max, .. } = *figures;
             writeln!(f, "{name:<18} p50 {}  p99 {}  max {}", millis(p50), millis(p99), millis(max))?;
         }
         if let Some(open) = self.held_open {
@@ -237,15 +239,15 @@ mod tests {
 
     #[test]
     fn what_reaches_the_wrong_conversation_is_counted() {
-        let mut conversation = Conversation::new(Secret { session: 1, number: 2 });
-        let foreign = Secret { session: 1, number: 3 };
+        let mut conversation = BenchConversation::new(ConversationSecret { session: 1, number: 2 });
+        let foreign = ConversationSecret { session: 1, number: 3 };
         conversation.message("hello", true);
         conversation.message(&format!("you said {}", conversation.secret), true);
         conversation.message(&format!("you said {foreign}"), true);
         conversation.message("hello", false);
-        let tally = Tally::default();
+        let tally = BenchTally::default();
         tally.ended(&conversation, true);
-        tally.problem(&Problem::TooSlow("the question"), conversation.secret);
+        tally.problem(&ConversationProblem::TooSlow("the question"), conversation.secret);
         let outcome = tally.outcome(Duration::from_secs(2), None, Some(0.25));
         assert!(conversation.own_seen && !outcome.is_clean());
         assert_eq!((outcome.completed, outcome.crossed, outcome.errors, outcome.per_second), (1, 2, 1, 0.5));

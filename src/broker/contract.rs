@@ -13,7 +13,7 @@ use crate::ids::{MessageId, RunId};
 
 /// A name and description from FastAgency's `discovery` bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Discovered {
+pub struct DiscoveredWorkflow {
     /// The workflow's name, as it was put: any text that NATS allows as a key.
     pub name: String,
     /// Its description.
@@ -22,7 +22,7 @@ pub struct Discovered {
 
 /// A message on one of the conversation subjects, `chat.client.messages.<user>.<run>` or `chat.server.messages.…`.
 #[derive(Debug, Clone)]
-pub struct Carried {
+pub struct ConversationMessage {
     /// Its sequence in the `FastAgency` stream.
     pub seq: u64,
     /// The user's token.
@@ -37,7 +37,7 @@ pub struct Carried {
 
 /// A message that must be settled, or it comes again.
 #[async_trait]
-pub trait Settle: Send + Sync {
+pub trait SettleableMessage: Send + Sync {
     /// Its JSON body.
     fn body(&self) -> &Bytes;
     /// Where it was published.
@@ -54,7 +54,7 @@ pub trait Settle: Send + Sync {
 
 /// FastAgency's subjects, stream, consumer and bucket.
 #[async_trait]
-pub trait Contract: Send + Sync {
+pub trait FastAgencyContract: Send + Sync {
     /// Makes the stream and the bucket exactly as FastAgency's Python worker does, if they are not there; existing ones
     /// are left as they are.
     async fn prepare(&self) -> Result<()>;
@@ -63,23 +63,23 @@ pub trait Contract: Send + Sync {
     async fn announce(&self, name: &str, description: &str) -> Result<()>;
 
     /// All of `discovery`, in the order of the last put. Empty if the bucket does not exist.
-    async fn discovered(&self) -> Result<Vec<Discovered>>;
+    async fn discovered(&self) -> Result<Vec<DiscoveredWorkflow>>;
 
     /// Says something whenever `discovery` has changed, and once at the start.
     async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>>;
 
     /// Joins the workers that share the durable `initiate_workers` (its deliver subject and group), making it if needed, and
     /// takes what gateways start.
-    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>>;
+    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>>;
 
     /// Takes the answers that gateways publish on `chat.server.messages.*.*`, shared by all workers (a durable pull consumer).
-    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>>;
+    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>>;
 
     /// Everything on `chat.client.messages.*.*` from the start of the stream and on, in order (one ordered consumer).
-    async fn worker_messages(&self) -> Result<BoxStream<'static, Carried>>;
+    async fn worker_messages(&self) -> Result<BoxStream<'static, ConversationMessage>>;
 
     /// The last message on `chat.client.messages.<user>.<run>`.
-    async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<Carried>>;
+    async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<ConversationMessage>>;
 
     /// Publishes a copy of a message that our log holds at `seq`, after the copy `previous` (a sequence of the
     /// `FastAgency` stream; 0: the first), and returns its own sequence. [`crate::broker::Error::Conflict`] if another copy came first.
@@ -100,7 +100,7 @@ pub trait Contract: Send + Sync {
     async fn answer(&self, user: &str, run: RunId, question: MessageId, body: Bytes) -> Result<()>;
 
     /// The last answer on `chat.server.messages.<user>.<run>`.
-    async fn last_answer(&self, user: &str, run: RunId) -> Result<Option<Carried>>;
+    async fn last_answer(&self, user: &str, run: RunId) -> Result<Option<ConversationMessage>>;
 
     /// Removes one message from the stream, for ever (an answer that was a password).
     async fn erase(&self, seq: u64) -> Result<()>;

@@ -3,7 +3,7 @@
 //!
 //! Nothing above this module knows which one it talks to. What a *run* is, and who may write its log, is decided in
 //! [`crate::run`]; here are only its tools: a log that refuses a writer who has not read the last record, an inbox in which
-//! the first answer wins, a queue that delivers again what nobody acknowledged, and shelves that forget what is not renewed.
+//! the first answer wins, a queue that delivers again what nobody acknowledged, and buckets that forget what is not renewed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
-use crate::metrics::{Append, metrics};
-pub use crate::protocol::log::Lane;
+use crate::metrics::{AppendOutcome, metrics};
+pub use crate::protocol::log::RecordLane;
 use crate::protocol::queue_name::QueueName;
 
 pub mod contract;
@@ -35,10 +35,10 @@ pub struct Broker {
     pub queue: Arc<dyn Queue>,
     /// What exists: workers, workflows, definitions, an index of runs.
     pub catalogue: Arc<dyn Catalogue>,
-    /// What removes for ever; none: this process may not, and calls a process that may ([`Log::call_cleaner`]).
+    /// What removes for ever; none: this process may not, and calls a process that may ([`Log::notify_cleaner`]).
     pub cleaner: Option<Arc<dyn Cleaner>>,
     /// FastAgency's own subjects, where the broker is a NATS server.
-    pub contract: Option<Arc<dyn contract::Contract>>,
+    pub contract: Option<Arc<dyn contract::FastAgencyContract>>,
 }
 
 /// What went wrong at the broker. Whoever calls decides by the variant; the text is for people.
@@ -96,7 +96,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A record as the log holds it.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredRecord {
     /// Its sequence: grows within a run, with gaps. It is the event id that clients resume from.
     pub seq: u64,
     /// When the broker stored it.
@@ -107,12 +107,12 @@ pub struct Stored {
 
 /// What a follower of a run hears.
 #[derive(Debug, Clone)]
-pub enum Live {
+pub enum RunUpdate {
     /// A record was stored. `previous` is the sequence of the run's record before it (0 for the first), so that a
     /// follower notices what it did not hear.
     Record {
         /// The record.
-        stored: Stored,
+        stored: StoredRecord,
         /// The sequence of the run's record before it.
         previous: u64,
     },
@@ -124,19 +124,19 @@ pub enum Live {
 
 /// What a listener to all runs hears.
 #[derive(Debug, Clone)]
-pub enum Overheard {
+pub enum LogUpdate {
     /// A record of a run was stored.
     Record {
         /// The run.
         run: RunId,
         /// The record.
-        stored: Stored,
+        stored: StoredRecord,
     },
     /// Something may have been missed.
     Gap,
 }
 
-/// What is met on a tour of all runs ([`Log::survey`]).
+/// What is met on a scan of all runs ([`Log::scan`]).
 #[derive(Debug, Clone)]
 pub enum ScannedItem {
     /// The last record of a run, or the last under one of its lanes: the later one counts.
@@ -144,14 +144,14 @@ pub enum ScannedItem {
         /// The run.
         run: RunId,
         /// The record.
-        stored: Stored,
+        stored: StoredRecord,
     },
     /// What lies in a slot of a run's inbox.
     Inbox {
         /// The run.
         run: RunId,
         /// The slot.
-        slot: Slot,
+        slot: InboxSlot,
         /// Its sequence; it can be compared with those of records.
         seq: u64,
         /// When it was stored.
@@ -169,49 +169,49 @@ pub trait Log: Send + Sync {
     /// sequence once it is stored. After [`Error::Unavailable`] it is not known whether it was stored; and an
     /// [`Error::Conflict`] is no proof that somebody else wrote (a cluster that has just changed its leader gives some with
     /// nothing written at all): after either, [`Log::last`] says what is so.
-    async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64>;
+    async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64>;
 
     /// Reads the run's records after sequence `after` (0: all), in order, up to the last one there is.
-    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>>;
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>>;
 
     /// The records of a run that is most likely new: one read where it has only its first. What was said in a run that nobody
     /// has claimed may be missing; whoever appends after what it read is told so.
-    async fn read_new(&self, run: RunId) -> Result<Vec<Stored>> {
+    async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
         self.read(run, 0).await
     }
 
     /// The run's records from the last one back, each read when it is asked for. It may end early, after some dozens or at a
     /// record that cannot be reached this way: what is not found is to be looked for with [`Log::read`].
-    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>>;
+    fn read_backwards(&self, run: RunId) -> BoxStream<'_, Result<StoredRecord>>;
 
     /// The run's last record, never an older one.
-    async fn last(&self, run: RunId) -> Result<Option<Stored>>;
+    async fn last(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
-    /// The run's last record under [`Lane::Did`], or a later one of the other lane: one read less than [`Log::last`] where the
+    /// The run's last record under [`RecordLane::Did`], or a later one of the other lane: one read less than [`Log::last`] where the
     /// lanes are kept apart. Never an older one.
-    async fn last_did(&self, run: RunId) -> Result<Option<Stored>>;
+    async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
-    /// The run's first record under [`Lane::Did`], where every log begins: one read, however long the log is.
-    async fn first(&self, run: RunId) -> Result<Option<Stored>>;
+    /// The run's first record under [`RecordLane::Did`], where every log begins: one read, however long the log is.
+    async fn first(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
     /// Hears what is appended to the run, and its deltas: whatever a [`Log::read`] that is called after this returned does
     /// not show will be heard, or a gap will. What the log refused is never heard.
-    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>>;
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>>;
 
     /// Hears what is appended to whichever run, without deltas: for a watcher, who can live with gaps.
-    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>>;
+    async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>>;
 
     /// Tells followers a piece of text that is being written. Lost if nobody listens; never blocks for long.
-    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()>;
+    async fn publish_delta(&self, run: RunId, delta: Bytes) -> Result<()>;
 
     /// Goes round all runs once and shows where each is: what was stored before this is called is shown, what is stored
     /// meanwhile may be. For whoever looks after runs that nobody else looks after; it costs a message per run.
-    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>>;
+    async fn scan(&self) -> Result<BoxStream<'static, Result<ScannedItem>>>;
 
-    /// Appends `tombstone` as the run's last record, under [`Lane::Did`], after whatever other writers have appended, and
+    /// Appends `tombstone` as the run's last record, under [`RecordLane::Did`], after whatever other writers have appended, and
     /// returns its sequence; it is kept for `kept` ([`TOMBSTONE_KEPT`] or longer). From then on the run is removed for every
     /// reader, and a late writer meets a conflict. What came before it is there until it is cleaned ([`Cleaner::forget`]).
-    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64>;
+    async fn append_tombstone(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64>;
 
     /// What the digest of a record is kept as that is not to be read any more: whoever tries words at it must not learn which
     /// they were. None: nothing here is proven by it.
@@ -220,7 +220,7 @@ pub trait Log: Send + Sync {
     }
 
     /// Tells the processes that may clean to look at the run. The call may be lost; they go round all runs, too.
-    async fn call_cleaner(&self, run: RunId) -> Result<()>;
+    async fn notify_cleaner(&self, run: RunId) -> Result<()>;
 
     /// Whether the broker can be reached and takes records; the error says why not.
     async fn ready(&self) -> Result<()>;
@@ -243,20 +243,20 @@ pub trait Cleaner: Send + Sync {
     async fn forget(&self, run: RunId, before: u64, how: RemovalMethod) -> Result<()>;
 
     /// Empties a slot of a run's inbox, overwriting what was in it; a slot with nothing in it is no error.
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()>;
+    async fn erase(&self, run: RunId, slot: InboxSlot) -> Result<()>;
 
-    /// Hears for which runs [`Log::call_cleaner`] is called. Some may be missed.
-    async fn called(&self) -> Result<BoxStream<'static, RunId>>;
+    /// Hears for which runs [`Log::notify_cleaner`] is called. Some may be missed.
+    async fn notifications(&self) -> Result<BoxStream<'static, RunId>>;
 }
 
 /// A place in a run's inbox, which only the first to write it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Slot {
+pub enum InboxSlot {
     /// The answer to a question.
     Answer(MessageId),
     /// The wish to end the run.
     Cancel,
-    /// Asks what is being written now. Only ever told ([`Inbox::tell`]), never put.
+    /// Asks what is being written now. Only ever told ([`Inbox::notify`]), never put.
     Peek,
     /// The key that the run's passwords are sealed with.
     Key,
@@ -264,22 +264,22 @@ pub enum Slot {
 
 /// What came of putting something into a slot.
 #[derive(Debug, Clone)]
-pub enum Put {
+pub enum PutOutcome {
     /// It is stored.
     First,
     /// Somebody was first; this is what he put there.
-    Taken(Stored),
+    Taken(StoredRecord),
 }
 
-/// What a run's bell says.
+/// What a subscriber to a run's inbox hears.
 #[derive(Debug, Clone)]
-pub enum Bell {
+pub enum InboxUpdate {
     /// Something was stored in the inbox.
-    Rang {
+    Stored {
         /// Where.
-        slot: Slot,
+        slot: InboxSlot,
         /// What.
-        stored: Stored,
+        stored: StoredRecord,
     },
     /// Something may have been missed: read the inbox.
     Gap,
@@ -289,20 +289,20 @@ pub enum Bell {
 #[async_trait]
 pub trait Inbox: Send + Sync {
     /// Stores `payload` in the slot if nothing is there yet.
-    async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put>;
+    async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<PutOutcome>;
 
-    /// Tells whoever hears the run's bell something that is never stored (sequence 0): a password without a key to seal it.
-    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()>;
+    /// Tells the subscriber of the run's inbox something that is never stored (sequence 0): a password without a key to seal it.
+    async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<()>;
 
     /// What is in the slot.
-    async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
+    async fn get(&self, run: RunId, slot: InboxSlot) -> Result<Option<StoredRecord>>;
 
     /// Opens the slot again: the next one who puts something there is the first. A slot with nothing in it is no error.
-    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()>;
+    async fn reopen(&self, run: RunId, slot: InboxSlot) -> Result<()>;
 
     /// Hears what is put into the run's inbox: whatever an [`Inbox::get`] that is called after this returned does not show
     /// will be heard, or a gap will.
-    async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>>;
+    async fn subscribe(&self, run: RunId) -> Result<BoxStream<'static, InboxUpdate>>;
 }
 
 /// Something for a worker to do with a run.
@@ -311,13 +311,13 @@ pub struct Job {
     /// The run.
     pub run: RunId,
     /// Why it is queued.
-    pub reason: Reason,
+    pub reason: JobReason,
 }
 
 /// Why a run is queued. What is to be done is decided by its log alone; this is for logs and people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum JobReason {
     /// It was created.
     Start,
     /// Something is in its inbox, or its worker is gone.
@@ -366,7 +366,7 @@ pub trait Queue: Send + Sync {
     async fn schedule(&self, queue: &QueueName, job: &Job, at: Timestamp) -> Result<()>;
 
     /// How many jobs a queue has, for people who look after the queue.
-    async fn depth(&self, queue: &QueueName) -> Result<Depth>;
+    async fn depth(&self, queue: &QueueName) -> Result<QueueDepth>;
 
     /// Takes the jobs of a queue, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
     /// ([`Delivery::working`]) before another worker gets it. The stream goes on over lost connections; it ends only when the
@@ -376,7 +376,7 @@ pub trait Queue: Send + Sync {
 
 /// How many jobs a queue has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
+pub struct QueueDepth {
     /// Jobs that no worker has.
     pub waiting: u64,
     /// Jobs that workers have, or have put off.
@@ -388,7 +388,7 @@ pub const FORGET_EVERY: usize = 32;
 
 /// A part of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shelf {
+pub enum Bucket {
     /// Living workers by id; each entry is a lease.
     Workers,
     /// Workflows by name: what a gateway must know to start them.
@@ -401,25 +401,26 @@ pub enum Shelf {
     Gateways,
 }
 
-impl Shelf {
-    /// Every shelf there is.
-    pub const ALL: [Shelf; 5] = [Shelf::Workers, Shelf::Workflows, Shelf::Definitions, Shelf::Runs, Shelf::Gateways];
+impl Bucket {
+    /// Every bucket there is.
+    pub const ALL: [Bucket; 5] =
+        [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs, Bucket::Gateways];
 
     /// Its name in the store.
     pub fn name(self) -> &'static str {
         match self {
-            Shelf::Workers => "workers",
-            Shelf::Workflows => "workflows",
-            Shelf::Definitions => "definitions",
-            Shelf::Runs => "runs",
-            Shelf::Gateways => "gateways",
+            Bucket::Workers => "workers",
+            Bucket::Workflows => "workflows",
+            Bucket::Definitions => "definitions",
+            Bucket::Runs => "runs",
+            Bucket::Gateways => "gateways",
         }
     }
 }
 
 /// An entry of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// Its key: tokens of `[A-Za-z0-9_~-]`, joined by dots.
     pub key: String,
     /// Its value.
@@ -429,16 +430,16 @@ pub struct Entry {
 /// Counts what came of an append.
 fn count_append(outcome: &Result<u64>, begun: std::time::Instant) {
     let outcome = match outcome {
-        Ok(_) => Append::stored,
-        Err(Error::Conflict { .. }) => Append::conflict,
-        Err(Error::Full { .. }) => Append::full,
-        Err(Error::Unavailable { .. }) => Append::unavailable,
-        Err(Error::TooLarge { .. } | Error::Denied { .. } | Error::Refused { .. }) => Append::refused,
+        Ok(_) => AppendOutcome::stored,
+        Err(Error::Conflict { .. }) => AppendOutcome::conflict,
+        Err(Error::Full { .. }) => AppendOutcome::full,
+        Err(Error::Unavailable { .. }) => AppendOutcome::unavailable,
+        Err(Error::TooLarge { .. } | Error::Denied { .. } | Error::Refused { .. }) => AppendOutcome::refused,
     };
     metrics().appended(outcome, begun.elapsed());
 }
 
-/// Refuses a key that is not what [`Entry::key`] says: it could name other entries, or none.
+/// Refuses a key that is not what [`CatalogueEntry::key`] says: it could name other entries, or none.
 fn check_key(key: &str) -> Result<()> {
     let token =
         |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"_~-".contains(&b));
@@ -452,38 +453,38 @@ fn check_key(key: &str) -> Result<()> {
 /// What exists. Nothing is decided by it but who lives; everything else in it can be made anew.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// Puts an entry, replacing what was there; an entry of [`Shelf::Definitions`] may be refused as a conflict if it is there,
+    /// Puts an entry, replacing what was there; an entry of [`Bucket::Definitions`] may be refused as a conflict if it is there,
     /// as it is the same. With `ttl` it vanishes unless it is put again in time (whole seconds).
-    async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()>;
+    async fn put(&self, bucket: Bucket, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()>;
 
     /// Puts an entry if there is none, and returns what is there then.
-    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes>;
+    async fn put_first(&self, bucket: Bucket, key: &str, value: Bytes) -> Result<Bytes>;
 
     /// The entry's value.
-    async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>>;
+    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Bytes>>;
 
     /// The entry's value, and its revision for [`Catalogue::put_over`].
-    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)>;
+    async fn get_to_change(&self, bucket: Bucket, key: &str) -> Result<(Option<Bytes>, u64)>;
 
     /// Puts an entry over the revision that was read; a conflict if it was put or removed since.
-    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()>;
+    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()>;
 
     /// When the entry was put, by the store's own clock; none: it is not there, or the store has no clock but this machine's.
-    async fn put_at(&self, _shelf: Shelf, _key: &str) -> Result<Option<Timestamp>> {
+    async fn put_at(&self, _bucket: Bucket, _key: &str) -> Result<Option<Timestamp>> {
         Ok(None)
     }
 
     /// All entries whose key begins with the token `first` (`None`: all), the one put last comes last.
-    async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>>;
+    async fn list(&self, bucket: Bucket, first: Option<&str>) -> Result<Vec<CatalogueEntry>>;
 
     /// Removes an entry; one that is not there is no error.
-    async fn delete(&self, shelf: Shelf, key: &str) -> Result<()>;
+    async fn delete(&self, bucket: Bucket, key: &str) -> Result<()>;
 
     /// Overwrites what an entry was before it was put last, in a store that still has it.
-    async fn forget_older(&self, _shelf: Shelf, _key: &str) -> Result<()> {
+    async fn forget_older(&self, _bucket: Bucket, _key: &str) -> Result<()> {
         Ok(())
     }
 
-    /// Says something each time the shelf has changed, vanished leases included, and once at the start.
-    async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>>;
+    /// Says something each time the bucket has changed, vanished leases included, and once at the start.
+    async fn watch(&self, bucket: Bucket) -> Result<BoxStream<'static, ()>>;
 }

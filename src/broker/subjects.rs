@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::broker::{Lane, Shelf, Slot};
+use crate::broker::{Bucket, InboxSlot, RecordLane};
 use crate::ids::{MessageId, RunId};
 use crate::protocol::queue_name::QueueName;
 
@@ -26,10 +26,10 @@ pub const ALL_SERVER_MESSAGES: &str = "chat.server.messages.*.*";
 pub const INITIATE_CHAT: &str = "chat.server.initiate_chat";
 
 /// Where a record of a run is stored.
-pub fn record(run: RunId, lane: Lane) -> String {
+pub fn record(run: RunId, lane: RecordLane) -> String {
     match lane {
-        Lane::Said => format!("fa.run.{run}.said"),
-        Lane::Did => format!("fa.run.{run}.did"),
+        RecordLane::Said => format!("fa.run.{run}.said"),
+        RecordLane::Did => format!("fa.run.{run}.did"),
     }
 }
 
@@ -79,17 +79,17 @@ pub fn delta(run: RunId) -> String {
 }
 
 /// A slot of a run's inbox.
-pub fn inbox(run: RunId, slot: Slot) -> String {
+pub fn inbox(run: RunId, slot: InboxSlot) -> String {
     match slot {
-        Slot::Answer(question) => format!("fa.inbox.{run}.{question}"),
-        Slot::Cancel => format!("fa.inbox.{run}.cancel"),
-        Slot::Peek => format!("fa.inbox.{run}.peek"),
-        Slot::Key => format!("fa.inbox.{run}.key"),
+        InboxSlot::Answer(question) => format!("fa.inbox.{run}.{question}"),
+        InboxSlot::Cancel => format!("fa.inbox.{run}.cancel"),
+        InboxSlot::Peek => format!("fa.inbox.{run}.peek"),
+        InboxSlot::Key => format!("fa.inbox.{run}.key"),
     }
 }
 
 /// Where a run hears what is told to a slot of its inbox and never stored.
-pub fn told(run: RunId, slot: Slot) -> String {
+pub fn transient_inbox(run: RunId, slot: InboxSlot) -> String {
     inbox(run, slot).replacen("fa.", "fa.live.", 1)
 }
 
@@ -112,17 +112,17 @@ pub fn cleaned_run_of(subject: &str) -> Option<RunId> {
 }
 
 /// Where a stored entry of a run's inbox is heard.
-pub fn bell(run: RunId) -> String {
+pub fn inbox_updates(run: RunId) -> String {
     format!("fa.live.inbox.{run}.*")
 }
 
-/// The slot that a subject of [`inbox`] or [`bell`] names.
-pub fn slot_of(subject: &str) -> Option<Slot> {
+/// The slot that a subject of [`inbox`] or [`inbox_updates`] names.
+pub fn slot_of(subject: &str) -> Option<InboxSlot> {
     match subject.rsplit('.').next()? {
-        "cancel" => Some(Slot::Cancel),
-        "peek" => Some(Slot::Peek),
-        "key" => Some(Slot::Key),
-        question => MessageId::parse(question).ok().map(Slot::Answer),
+        "cancel" => Some(InboxSlot::Cancel),
+        "peek" => Some(InboxSlot::Peek),
+        "key" => Some(InboxSlot::Key),
+        question => MessageId::parse(question).ok().map(InboxSlot::Answer),
     }
 }
 
@@ -148,24 +148,24 @@ pub fn work(queue: &QueueName) -> String {
     format!("work_{}", queue_token(queue))
 }
 
-/// The bucket of a shelf.
-pub fn bucket(shelf: Shelf) -> String {
-    format!("fa_{}", shelf.name())
+/// The name of a bucket.
+pub fn bucket_name(bucket: Bucket) -> String {
+    format!("fa_{}", bucket.name())
 }
 
 /// The stream that keeps a bucket.
-pub fn bucket_stream(bucket: &str) -> String {
-    format!("KV_{bucket}")
+pub fn bucket_stream(bucket_name: &str) -> String {
+    format!("KV_{bucket_name}")
 }
 
 /// An entry of a bucket; `key` may also be a filter.
-pub fn bucket_entry(bucket: &str, key: &str) -> String {
-    format!("$KV.{bucket}.{key}")
+pub fn bucket_entry(bucket_name: &str, key: &str) -> String {
+    format!("$KV.{bucket_name}.{key}")
 }
 
-/// Where changes of a shelf are heard.
-pub fn shelf_changes(shelf: Shelf) -> String {
-    format!("fa.live.shelf.{}.>", shelf.name())
+/// Where changes of a bucket are published.
+pub fn bucket_changes(bucket: Bucket) -> String {
+    format!("fa.live.shelf.{}.>", bucket.name())
 }
 
 /// FastAgency: a worker's messages to a conversation; `user` is a token (see [`crate::ids::user_token`]).

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Head, Key, Mark, read_mark, written};
+use super::{ChainHead, ChainKey, ChainMark, read_mark, written};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(500);
 /// How many processes may write anchors into one folder.
 const MOST_FILES: u32 = 64;
 /// How long anchors that could not be written wait until they are tried again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How many anchors may wait to be written. More are counted, and the file says how many are missing.
 const MOST_WAITING: usize = 500_000;
 /// A file that is larger than this at the start, in bytes, is written anew with only the last anchor of each run.
@@ -33,7 +33,7 @@ const REMOVED_UNTIL: &str = "removed-until:";
 
 /// What has become of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum LogFate {
     /// It is there.
     Open,
     /// It was removed; what is left of it may vanish.
@@ -45,24 +45,24 @@ pub enum Fate {
 
 /// Where a log ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Anchor {
+pub struct LogAnchor {
     /// Its last record.
-    pub head: Head,
+    pub head: ChainHead,
     /// What has become of it.
-    pub fate: Fate,
+    pub fate: LogFate,
 }
 
-impl Anchor {
+impl LogAnchor {
     /// Whether it says more than another one of the same run.
-    fn is_later_than(&self, other: &Anchor) -> bool {
+    fn is_later_than(&self, other: &LogAnchor) -> bool {
         self.head.number >= other.head.number
     }
 
     fn line(&self, run: RunId) -> String {
         let fate = match self.fate {
-            Fate::Open => "open".to_owned(),
-            Fate::Removed { until: None } => "removed".to_owned(),
-            Fate::Removed { until: Some(until) } => format!("{REMOVED_UNTIL}{}", until.as_second()),
+            LogFate::Open => "open".to_owned(),
+            LogFate::Removed { until: None } => "removed".to_owned(),
+            LogFate::Removed { until: Some(until) } => format!("{REMOVED_UNTIL}{}", until.as_second()),
         };
         format!("{run} {} {} {} {fate}", self.head.number, self.head.seq, written(&self.head.mark))
     }
@@ -71,13 +71,13 @@ impl Anchor {
         let mut words = line.split(' ');
         let run = RunId::parse(words.next()?).ok()?;
         let number = words.next()?.parse().ok()?;
-        let head = Head { number, seq: words.next()?.parse().ok()?, mark: read_mark(words.next()?)? };
+        let head = ChainHead { number, seq: words.next()?.parse().ok()?, mark: read_mark(words.next()?)? };
         let fate = match words.next()? {
-            "open" => Fate::Open,
-            "removed" => Fate::Removed { until: None },
+            "open" => LogFate::Open,
+            "removed" => LogFate::Removed { until: None },
             other => {
                 let until = other.strip_prefix(REMOVED_UNTIL)?.parse().ok()?;
-                Fate::Removed { until: Some(Timestamp::from_second(until).ok()?) }
+                LogFate::Removed { until: Some(Timestamp::from_second(until).ok()?) }
             }
         };
         words.next().is_none().then_some((run, Self { head, fate }))
@@ -85,26 +85,26 @@ impl Anchor {
 }
 
 /// Where anchors are written.
-pub struct Anchors {
-    shared: Arc<Shared>,
+pub struct AnchorWriter {
+    shared: Arc<AnchorQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    waiting: Mutex<Waiting>,
+struct AnchorQueue {
+    waiting: Mutex<WaitingAnchors>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
-    anchors: HashMap<RunId, Anchor>,
+struct WaitingAnchors {
+    anchors: HashMap<RunId, LogAnchor>,
     /// Anchors that there was no room for.
     lost: u64,
     over: bool,
 }
 
-impl Waiting {
-    fn add(&mut self, run: RunId, anchor: Anchor) {
+impl WaitingAnchors {
+    fn add(&mut self, run: RunId, anchor: LogAnchor) {
         if self.anchors.len() >= MOST_WAITING && !self.anchors.contains_key(&run) {
             self.lost += 1;
             return;
@@ -125,15 +125,15 @@ pub struct Error {
     source: io::Error,
 }
 
-impl Anchors {
+impl AnchorWriter {
     /// Opens a file of its own in the folder, which is made if it is not there.
-    pub fn open(folder: &Path, key: &Key) -> Result<Arc<Self>, Error> {
+    pub fn open(folder: &Path, key: &ChainKey) -> Result<Arc<Self>, Error> {
         let trouble = |source| Error { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(trouble)?;
         let (path, file) = own_file(folder).map_err(trouble)?;
         let trouble = |source| Error { path: path.clone(), source };
-        let mut pen = Pen::open(&path, file, key.clone()).map_err(trouble)?;
-        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() });
+        let mut pen = AnchorFile::open(&path, file, key.clone()).map_err(trouble)?;
+        let shared = Arc::new(AnchorQueue { waiting: Mutex::default(), changed: Condvar::new() });
         let for_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("audit-anchors".to_owned())
@@ -143,7 +143,7 @@ impl Anchors {
     }
 
     /// Notes where a log ends now. Who stored a record may come to note it when the log has been removed already.
-    pub fn note(&self, run: RunId, anchor: Anchor) {
+    pub fn note(&self, run: RunId, anchor: LogAnchor) {
         let mut waiting = self.shared.waiting.lock();
         let first = waiting.anchors.is_empty();
         waiting.add(run, anchor);
@@ -154,7 +154,7 @@ impl Anchors {
     }
 }
 
-impl Drop for Anchors {
+impl Drop for AnchorWriter {
     fn drop(&mut self) {
         self.shared.waiting.lock().over = true;
         self.shared.changed.notify_one();
@@ -164,16 +164,16 @@ impl Drop for Anchors {
     }
 }
 
-impl Shared {
-    fn write_all(&self, pen: &mut Pen) {
+impl AnchorQueue {
+    fn write_all(&self, pen: &mut AnchorFile) {
         let mut over = false;
         let mut failing = false;
         while !over {
             let mut waiting = self.waiting.lock();
-            let idle = |waiting: &mut Waiting| waiting.anchors.is_empty() && !waiting.over;
+            let idle = |waiting: &mut WaitingAnchors| waiting.anchors.is_empty() && !waiting.over;
             self.changed.wait_while(&mut waiting, idle);
-            let gathering = |waiting: &mut Waiting| !waiting.over;
-            let rest = if failing { RETRY } else { GATHER };
+            let gathering = |waiting: &mut WaitingAnchors| !waiting.over;
+            let rest = if failing { RETRY_PAUSE } else { GATHER };
             self.changed.wait_while_for(&mut waiting, gathering, rest);
             over = waiting.over;
             let anchors = std::mem::take(&mut waiting.anchors);
@@ -215,19 +215,19 @@ fn own_file(folder: &Path) -> io::Result<(PathBuf, File)> {
 }
 
 /// So begins a line that says how many anchors are missing.
-const LOST: &str = "lost ";
+const LOST_PREFIX: &str = "lost ";
 
-struct Pen {
+struct AnchorFile {
     file: File,
-    key: Key,
-    last: Mark,
+    key: ChainKey,
+    last: ChainMark,
 }
 
-impl Pen {
-    fn open(path: &Path, file: File, key: Key) -> io::Result<Self> {
+impl AnchorFile {
+    fn open(path: &Path, file: File, key: ChainKey) -> io::Result<Self> {
         let size = file.metadata()?.len();
-        let mut pen = Self { file, key, last: Mark::default() };
-        let mut kept = Found::default();
+        let mut pen = Self { file, key, last: ChainMark::default() };
+        let mut kept = AnchorFolder::default();
         if size > LARGE {
             kept.read_file(path, &pen.key)?;
         }
@@ -251,11 +251,11 @@ impl Pen {
     }
 
     /// Writes all of them, or none.
-    fn write(&mut self, anchors: &HashMap<RunId, Anchor>, lost: u64) -> io::Result<()> {
+    fn write(&mut self, anchors: &HashMap<RunId, LogAnchor>, lost: u64) -> io::Result<()> {
         let mut text = String::with_capacity(anchors.len() * 160);
         let mut last = self.last;
         let lines = anchors.iter().map(|(run, anchor)| anchor.line(*run));
-        for line in lines.chain((lost > 0).then(|| format!("{LOST}{lost}"))) {
+        for line in lines.chain((lost > 0).then(|| format!("{LOST_PREFIX}{lost}"))) {
             last = mark(&self.key, &last, &line);
             text.push_str(&line);
             text.push(' ');
@@ -273,15 +273,15 @@ impl Pen {
     }
 }
 
-fn mark(key: &Key, before: &Mark, line: &str) -> Mark {
+fn mark(key: &ChainKey, before: &ChainMark, line: &str) -> ChainMark {
     key.mark(&[b"fastagency anchor v1\0", before, line.as_bytes()])
 }
 
 /// The anchors of a folder.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct AnchorFolder {
     /// The last anchor of each run.
-    pub anchors: HashMap<RunId, Anchor>,
+    pub anchors: HashMap<RunId, LogAnchor>,
     /// How many anchors could not be written.
     pub lost: u64,
     /// The files that were read.
@@ -291,8 +291,8 @@ pub struct Found {
 }
 
 /// Reads the anchors of a folder; one that is not there has none.
-pub fn read(folder: &Path, key: &Key) -> Result<Found, Error> {
-    let mut found = Found::default();
+pub fn read(folder: &Path, key: &ChainKey) -> Result<AnchorFolder, Error> {
+    let mut found = AnchorFolder::default();
     for number in 0..MOST_FILES {
         let path = folder.join(format!("anchors-{number}.log"));
         match found.read_file(&path, key) {
@@ -304,9 +304,9 @@ pub fn read(folder: &Path, key: &Key) -> Result<Found, Error> {
     Ok(found)
 }
 
-impl Found {
-    fn read_file(&mut self, path: &Path, key: &Key) -> io::Result<()> {
-        let mut before = Mark::default();
+impl AnchorFolder {
+    fn read_file(&mut self, path: &Path, key: &ChainKey) -> io::Result<()> {
+        let mut before = ChainMark::default();
         let mut reader = BufReader::new(File::open(path)?);
         let mut line = Vec::new();
         for number in 1.. {
@@ -321,7 +321,7 @@ impl Found {
             }
             let parts = std::str::from_utf8(whole).ok().and_then(|line| line.rsplit_once(' '));
             let missing = parts.and_then(|(line, found)| {
-                let count: u64 = line.strip_prefix(LOST)?.parse().ok()?;
+                let count: u64 = line.strip_prefix(LOST_PREFIX)?.parse().ok()?;
                 let found = read_mark(found)?;
                 (mark(key, &before, line) == found).then_some((count, found))
             });
@@ -330,7 +330,7 @@ impl Found {
                 self.lost += count;
                 continue;
             }
-            let read = parts.and_then(|(line, found)| Some((line, Anchor::read(line)?, read_mark(found)?)));
+            let read = parts.and_then(|(line, found)| Some((line, LogAnchor::read(line)?, read_mark(found)?)));
             match read {
                 Some((line, (run, anchor), found)) if key.any(|key| mark(key, &before, line) == found) => {
                     before = found;
@@ -359,17 +359,18 @@ mod tests {
     #[test]
     fn anchors_that_could_not_be_written_are_tried_again_and_lost_ones_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let key = Key::new(&"key".into());
+        let key = ChainKey::new(&"key".into());
         let path = folder.path().join("anchors-0.log");
         std::fs::write(&path, "").unwrap();
-        let anchor = |number| Anchor { head: Head { seq: number * 2, number, mark: [7; 32] }, fate: Fate::Open };
+        let anchor =
+            |number| LogAnchor { head: ChainHead { seq: number * 2, number, mark: [7; 32] }, fate: LogFate::Open };
         let (one, other) = (RunId::random(), RunId::random());
         // A file that takes nothing, as on a disk that is full.
         let closed = File::open(&path).unwrap();
-        let mut pen = Pen { file: closed, key: key.clone(), last: Mark::default() };
-        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() });
+        let mut pen = AnchorFile { file: closed, key: key.clone(), last: ChainMark::default() };
+        let shared = Arc::new(AnchorQueue { waiting: Mutex::default(), changed: Condvar::new() });
         assert!(pen.write(&HashMap::from([(one, anchor(1))]), 0).is_err());
-        assert_eq!(pen.last, Mark::default(), "the next line follows the last one that is there");
+        assert_eq!(pen.last, ChainMark::default(), "the next line follows the last one that is there");
         {
             let mut waiting = shared.waiting.lock();
             waiting.add(one, anchor(1));
@@ -384,7 +385,7 @@ mod tests {
         shared.write_all(&mut pen);
         let found = read(folder.path(), &key).unwrap();
         assert_eq!((found.anchors.len(), found.lost, found.wrong.len()), (2, 3, 0), "{:?}", found.wrong);
-        let again = Anchors::open(folder.path(), &key).unwrap();
+        let again = AnchorWriter::open(folder.path(), &key).unwrap();
         again.note(one, anchor(5));
         drop(again);
         assert_eq!(read(folder.path(), &key).unwrap().wrong.len(), 0);
@@ -393,20 +394,20 @@ mod tests {
     #[test]
     fn anchors_are_found_again_and_a_changed_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let key = Key::new(&"key".into());
+        let key = ChainKey::new(&"key".into());
         let (one, other) = (RunId::random(), RunId::random());
-        let anchor = |number, fate| Anchor { head: Head { seq: number * 2, number, mark: [7; 32] }, fate };
+        let anchor = |number, fate| LogAnchor { head: ChainHead { seq: number * 2, number, mark: [7; 32] }, fate };
         for number in 1..=3 {
-            let anchors = Anchors::open(folder.path(), &key).unwrap();
-            let second = Anchors::open(folder.path(), &key).unwrap();
-            anchors.note(one, anchor(number, Fate::Open));
-            second.note(other, anchor(number, Fate::Removed { until: None }));
-            second.note(other, anchor(number - 1, Fate::Open));
+            let anchors = AnchorWriter::open(folder.path(), &key).unwrap();
+            let second = AnchorWriter::open(folder.path(), &key).unwrap();
+            anchors.note(one, anchor(number, LogFate::Open));
+            second.note(other, anchor(number, LogFate::Removed { until: None }));
+            second.note(other, anchor(number - 1, LogFate::Open));
         }
         let found = read(folder.path(), &key).unwrap();
         assert_eq!((found.files, found.wrong.len()), (2, 0), "{:?}", found.wrong);
-        assert_eq!(found.anchors[&one], anchor(3, Fate::Open));
-        assert_eq!(found.anchors[&other], anchor(3, Fate::Removed { until: None }));
+        assert_eq!(found.anchors[&one], anchor(3, LogFate::Open));
+        assert_eq!(found.anchors[&other], anchor(3, LogFate::Removed { until: None }));
 
         let path = folder.path().join("anchors-0.log");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -415,6 +416,6 @@ mod tests {
         assert_eq!(read(folder.path(), &key).unwrap().wrong.len(), 1, "a line is missing");
         std::fs::write(&path, text.replacen(" 2 4 ", " 9 4 ", 1)).unwrap();
         assert!(!read(folder.path(), &key).unwrap().wrong.is_empty());
-        assert!(!read(folder.path(), &Key::new(&"other".into())).unwrap().wrong.is_empty());
+        assert!(!read(folder.path(), &ChainKey::new(&"other".into())).unwrap().wrong.is_empty());
     }
 }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::anchors::{Anchor, Anchors, Fate};
-use super::{Head, Key, Link, Mark, ROOM, digest, linked};
-use crate::broker::{Broker, Error, Lane, Live, Log, Overheard, Result, ScannedItem, Stored};
+use super::anchors::{AnchorWriter, LogAnchor, LogFate};
+use super::{ChainHead, ChainKey, ChainLink, ChainMark, ROOM, digest, linked};
+use crate::broker::{Broker, Error, Log, LogUpdate, RecordLane, Result, RunUpdate, ScannedItem, StoredRecord};
 use crate::clock::Clock;
 use crate::ids::RunId;
 
@@ -19,26 +19,26 @@ use crate::ids::RunId;
 const HEADS: usize = 32_768;
 
 /// The broker with a log that links whatever is appended to it, and writes down apart from it where each log ends.
-pub fn chained(broker: Broker, key: Key, anchors: Arc<Anchors>, clock: Arc<dyn Clock>) -> Broker {
+pub fn chained(broker: Broker, key: ChainKey, anchors: Arc<AnchorWriter>, clock: Arc<dyn Clock>) -> Broker {
     let inner = broker.log.clone();
-    Broker { log: Arc::new(Chained { inner, key, anchors, clock, heads: Mutex::default() }), ..broker }
+    Broker { log: Arc::new(ChainedLog { inner, key, anchors, clock, heads: Mutex::default() }), ..broker }
 }
 
-struct Chained {
+struct ChainedLog {
     inner: Arc<dyn Log>,
-    key: Key,
-    anchors: Arc<Anchors>,
+    key: ChainKey,
+    anchors: Arc<AnchorWriter>,
     clock: Arc<dyn Clock>,
     /// Where the logs end that were read or written lately. What is wrong here is refused by the log itself.
-    heads: Mutex<HashMap<RunId, Head>>,
+    heads: Mutex<HashMap<RunId, ChainHead>>,
 }
 
-impl Chained {
-    fn heads(&self) -> MutexGuard<'_, HashMap<RunId, Head>> {
+impl ChainedLog {
+    fn heads(&self) -> MutexGuard<'_, HashMap<RunId, ChainHead>> {
         self.heads.lock()
     }
 
-    fn remember(&self, run: RunId, head: Head) {
+    fn remember(&self, run: RunId, head: ChainHead) {
         let mut heads = self.heads();
         if heads.len() >= HEADS {
             heads.clear();
@@ -47,9 +47,9 @@ impl Chained {
     }
 
     /// The head that an append after `expected` goes on from.
-    async fn head(&self, run: RunId, expected: u64) -> Result<Head> {
+    async fn head(&self, run: RunId, expected: u64) -> Result<ChainHead> {
         if expected == 0 {
-            return Ok(Head::default());
+            return Ok(ChainHead::default());
         }
         if let Some(head) = self.heads().get(&run).filter(|head| head.seq == expected) {
             return Ok(*head);
@@ -62,23 +62,23 @@ impl Chained {
 }
 
 /// The head of a log with this last record.
-fn head_of(last: &Stored) -> Head {
+fn head_of(last: &StoredRecord) -> ChainHead {
     match linked(&last.payload) {
-        Some(linked) => Head { seq: last.seq, number: linked.link.number, mark: linked.link.mark },
-        None => Head { seq: last.seq, ..Head::default() },
+        Some(linked) => ChainHead { seq: last.seq, number: linked.link.number, mark: linked.link.mark },
+        None => ChainHead { seq: last.seq, ..ChainHead::default() },
     }
 }
 
 #[async_trait]
-impl Log for Chained {
-    async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+impl Log for ChainedLog {
+    async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         let head = self.head(run, expected).await?;
-        let link = Link::after(&self.key, run, &head, self.clock.now(), &digest(&payload));
+        let link = ChainLink::after(&self.key, run, &head, self.clock.now(), &digest(&payload));
         match self.inner.append(run, lane, link.write_into(&payload), expected).await {
             Ok(seq) => {
-                let head = Head { seq, number: link.number, mark: link.mark };
+                let head = ChainHead { seq, number: link.number, mark: link.mark };
                 self.remember(run, head);
-                self.anchors.note(run, Anchor { head, fate: Fate::Open });
+                self.anchors.note(run, LogAnchor { head, fate: LogFate::Open });
                 Ok(seq)
             }
             Err(error) => {
@@ -92,7 +92,7 @@ impl Log for Chained {
         }
     }
 
-    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
         let found = self.inner.read(run, after).await?;
         if let Some(last) = found.last() {
             self.remember(run, head_of(last));
@@ -100,7 +100,7 @@ impl Log for Chained {
         Ok(found)
     }
 
-    async fn read_new(&self, run: RunId) -> Result<Vec<Stored>> {
+    async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
         let found = self.inner.read_new(run).await?;
         if let Some(last) = found.last() {
             self.remember(run, head_of(last));
@@ -108,58 +108,58 @@ impl Log for Chained {
         Ok(found)
     }
 
-    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
-        self.inner.back(run)
+    fn read_backwards(&self, run: RunId) -> BoxStream<'_, Result<StoredRecord>> {
+        self.inner.read_backwards(run)
     }
 
     /// Without its link: a writer knows its own words again by it.
-    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last(&self, run: RunId) -> Result<Option<StoredRecord>> {
         Ok(self.inner.last(run).await?.map(unlinked))
     }
 
-    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>> {
         Ok(self.inner.last_did(run).await?.map(unlinked))
     }
 
-    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.inner.first(run).await
     }
 
-    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
         self.inner.follow(run).await
     }
 
-    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
-        self.inner.overhear().await
+    async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {
+        self.inner.subscribe_all().await
     }
 
-    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
-        self.inner.whisper(run, delta).await
+    async fn publish_delta(&self, run: RunId, delta: Bytes) -> Result<()> {
+        self.inner.publish_delta(run, delta).await
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
-        self.inner.survey().await
+    async fn scan(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
+        self.inner.scan().await
     }
 
-    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
-        let before = self.inner.last(run).await?.map_or_else(Head::default, |last| head_of(&last));
-        let link = Link::after(&self.key, run, &before, self.clock.now(), &digest(&tombstone));
+    async fn append_tombstone(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+        let before = self.inner.last(run).await?.map_or_else(ChainHead::default, |last| head_of(&last));
+        let link = ChainLink::after(&self.key, run, &before, self.clock.now(), &digest(&tombstone));
         // What came before it will be gone: it must stand by itself.
-        let link = Link { before: Some((before.seq, before.mark)), ..link };
+        let link = ChainLink { before: Some((before.seq, before.mark)), ..link };
         self.heads().remove(&run);
-        let seq = self.inner.bury(run, link.write_into(&tombstone), kept).await?;
-        let head = Head { seq: 0, number: link.number, mark: link.mark };
+        let seq = self.inner.append_tombstone(run, link.write_into(&tombstone), kept).await?;
+        let head = ChainHead { seq: 0, number: link.number, mark: link.mark };
         let until = self.clock.now().checked_add(kept).ok();
-        self.anchors.note(run, Anchor { head, fate: Fate::Removed { until } });
+        self.anchors.note(run, LogAnchor { head, fate: LogFate::Removed { until } });
         Ok(seq)
     }
 
-    fn covered(&self, run: RunId, seq: u64, digest: &Mark) -> Option<String> {
+    fn covered(&self, run: RunId, seq: u64, digest: &ChainMark) -> Option<String> {
         Some(self.key.cover(run, seq, digest))
     }
 
-    async fn call_cleaner(&self, run: RunId) -> Result<()> {
-        self.inner.call_cleaner(run).await
+    async fn notify_cleaner(&self, run: RunId) -> Result<()> {
+        self.inner.notify_cleaner(run).await
     }
 
     async fn ready(&self) -> Result<()> {
@@ -168,9 +168,9 @@ impl Log for Chained {
 }
 
 /// A record as it was before it was chained.
-fn unlinked(stored: Stored) -> Stored {
+fn unlinked(stored: StoredRecord) -> StoredRecord {
     match linked(&stored.payload).map(|linked| linked.payload()) {
-        Some(payload) => Stored { payload, ..stored },
+        Some(payload) => StoredRecord { payload, ..stored },
         None => stored,
     }
 }

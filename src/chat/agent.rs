@@ -7,13 +7,16 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::chat::human::{Verdict, check_termination};
-use crate::chat::memory::{Utterance, unnamed, wire};
+use crate::chat::human::{TerminationVerdict, check_termination};
+use crate::chat::memory::{OutgoingMessage, unnamed, wire};
 use crate::chat::request::request;
-use crate::chat::voice::Reply;
-use crate::chat::{Line, Replied, Result, Speaking, Stage, Stop, executor, nested, pattern, tools};
+use crate::chat::voice::AgentReply;
+use crate::chat::{
+    ConversationContext, IdentifiedReply, RememberedMessage, Result, SpeakingPair, WorkflowStop, executor, nested,
+    pattern, tools,
+};
 use crate::ids::Name;
-use crate::protocol::dialogue::{Role, ToolCall};
+use crate::protocol::dialogue::{ChatRole, ToolCall};
 use crate::workflow::{Agent, ModelUse};
 
 /// The longest name of a tool that a provider takes.
@@ -21,58 +24,59 @@ const LONGEST_TOOL_NAME: usize = 64;
 
 /// What `agent` replies to the last message of its conversation with `peer`.
 pub(super) fn generate_reply<'f>(
-    stage: &'f mut Stage<'_>,
+    ctx: &'f mut ConversationContext<'_>,
     agent: &'f Arc<Agent>,
     peer: &'f Name,
-) -> BoxFuture<'f, Result<Reply>> {
+) -> BoxFuture<'f, Result<AgentReply>> {
     // Boxed, because a nested chat has replies in it.
     Box::pin(async move {
-        if let Some(handing_over) = pattern::hands_over(stage, agent).await? {
+        if let Some(handing_over) = pattern::hands_over(ctx, agent).await? {
             return Ok(Ok(handing_over));
         }
-        let heard = pattern::heard(stage, agent, peer);
-        if let Some(reply) = executor::own_reply(stage, agent, &heard).await? {
+        let heard = pattern::heard(ctx, agent, peer);
+        if let Some(reply) = executor::own_reply(ctx, agent, &heard).await? {
             return Ok(reply);
         }
         if let Some(last) = heard.last() {
-            match check_termination(stage, agent, peer, last).await? {
-                Verdict::Stop(silence) => return Ok(Err(silence)),
-                Verdict::Reply(words) => return Ok(Ok(words)),
-                Verdict::GoOn => {}
+            match check_termination(ctx, agent, peer, last).await? {
+                TerminationVerdict::Stop(silence) => return Ok(Err(silence)),
+                TerminationVerdict::Reply(words) => return Ok(Ok(words)),
+                TerminationVerdict::GoOn => {}
             }
             if let Some(nested) = agent.nested_chats.iter().rev().find(|nested| nested.trigger.fires_on(peer)) {
-                return nested::reply(stage, agent, &nested.chats, &heard).await;
+                return nested::reply(ctx, agent, &nested.chats, &heard).await;
             }
             if !last.tool_calls.is_empty() {
-                return tools::execute_calls(stage, agent, last).await.map(Ok);
+                return tools::execute_calls(ctx, agent, last).await.map(Ok);
             }
         }
         match &agent.llm {
-            Some(llm) => ask_model(stage, agent, llm, peer, &heard).await.map(Ok),
-            None => Ok(Ok(Utterance::text(agent.default_auto_reply.clone()))),
+            Some(llm) => ask_model(ctx, agent, llm, peer, &heard).await.map(Ok),
+            None => Ok(Ok(OutgoingMessage::text(agent.default_auto_reply.clone()))),
         }
     })
 }
 
 async fn ask_model(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     agent: &Arc<Agent>,
     llm: &ModelUse,
     peer: &Name,
-    heard: &[Arc<Line>],
-) -> Result<Utterance> {
-    let mut messages = vec![Arc::new(unnamed(Role::System, pattern::system_message(stage, agent)?))];
+    heard: &[Arc<RememberedMessage>],
+) -> Result<OutgoingMessage> {
+    let mut messages = vec![Arc::new(unnamed(ChatRole::System, pattern::system_message(ctx, agent)?))];
     messages.extend(wire(heard.iter().map(AsRef::as_ref)));
-    let request = request(stage, agent, llm, messages)?;
-    let speaking = Speaking { sender: agent.name.as_str(), recipient: peer.as_str() };
-    let Replied { reply, message } = stage.fx.ask_model(llm, request, Some(speaking)).await?.map_err(Stop::Failed)?;
+    let request = request(ctx, agent, llm, messages)?;
+    let speaking = SpeakingPair { sender: agent.name.as_str(), recipient: peer.as_str() };
+    let IdentifiedReply { reply, message } =
+        ctx.effects.ask_model(llm, request, Some(speaking)).await?.map_err(WorkflowStop::Failed)?;
     let content = match reply.content {
         Some(text) => json!(text),
         None if reply.tool_calls.is_empty() => json!(""),
         None => Value::Null,
     };
     let tool_calls = reply.tool_calls.into_iter().map(with_a_valid_name).collect();
-    Ok(Utterance { content, tool_calls, shown_as: Some(message), ..Utterance::default() })
+    Ok(OutgoingMessage { content, tool_calls, shown_as: Some(message), ..OutgoingMessage::default() })
 }
 
 /// What a model made up of a tool's name, as providers take it.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::{Line, ToolResponse};
+use crate::chat::{RememberedMessage, ToolResponse};
 use crate::ids::Name;
 use crate::protocol::dialogue::ToolCall;
 use crate::workflow::HumanInputMode;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum ChatEvent {
     /// Somebody said something.
     Text {
         /// Who.
@@ -126,7 +126,7 @@ pub enum Event {
         /// What is carried over.
         carryover: Vec<String>,
     },
-    /// An agent that is to reply talks to others first; what follows is inside, up to [`Event::NestedEnds`].
+    /// An agent that is to reply talks to others first; what follows is inside, up to [`ChatEvent::NestedEnds`].
     NestedBegins {
         /// Who.
         agent: Name,
@@ -148,7 +148,7 @@ pub enum Event {
     /// An agent hands over.
     HandsOver {
         /// Why.
-        because: HandsOver,
+        because: HandoffCause,
         /// Who.
         source: Name,
         /// To whom, in AG2's words.
@@ -159,7 +159,7 @@ pub enum Event {
         /// Its summary.
         summary: String,
         /// What the one who began remembers of it.
-        messages: Vec<Arc<Line>>,
+        messages: Vec<Arc<RememberedMessage>>,
         /// Who spoke last.
         last_speaker: Name,
     },
@@ -167,7 +167,7 @@ pub enum Event {
 
 /// Why an agent hands over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandsOver {
+pub enum HandoffCause {
     /// Its work is done.
     AfterWork,
     /// The shared variables say so.

@@ -5,112 +5,122 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::chat::memory::{Line, Utterance};
+use crate::chat::memory::{OutgoingMessage, RememberedMessage};
 use crate::chat::pattern::{display, handed_over, transfer};
 use crate::chat::tools::{execute, read_arguments, refuse, results};
-use crate::chat::voice::Reply;
-use crate::chat::{Event, HandsOver, Result, Stage, Stop, ToolResponse, nested};
+use crate::chat::voice::AgentReply;
+use crate::chat::{ChatEvent, ConversationContext, HandoffCause, Result, ToolResponse, WorkflowStop, nested};
 use crate::ids::Name;
 use crate::protocol::dialogue::ToolCall;
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, Returns, Target};
+use crate::workflow::{Agent, HandoffTarget, ToolReturn};
 
 /// The replies of the members that this module adds; none: it is an agent like any other.
-pub(super) async fn own_reply(stage: &mut Stage<'_>, agent: &Arc<Agent>, heard: &[Arc<Line>]) -> Result<Option<Reply>> {
-    let Some(playing) = &stage.playing else { return Ok(None) };
-    if playing.executor == agent.name {
+pub(super) async fn own_reply(
+    ctx: &mut ConversationContext<'_>,
+    agent: &Arc<Agent>,
+    heard: &[Arc<RememberedMessage>],
+) -> Result<Option<AgentReply>> {
+    let Some(handoff_state) = &ctx.handoff_state else { return Ok(None) };
+    if handoff_state.executor == agent.name {
         return Ok(Some(Ok(match heard.last() {
-            Some(last) if !last.tool_calls.is_empty() => execute_calls(stage, agent, last).await?,
-            _ => Utterance::text(""),
+            Some(last) if !last.tool_calls.is_empty() => execute_calls(ctx, agent, last).await?,
+            _ => OutgoingMessage::text(""),
         })));
     }
-    let Some(wrapped) = playing.wrapped.iter().find(|wrapped| wrapped.agent.name == agent.name) else {
+    let Some(wrapped) = handoff_state.wrapped.iter().find(|wrapped| wrapped.agent.name == agent.name) else {
         return Ok(None);
     };
     let chats = wrapped.chats.clone();
-    nested::reply(stage, agent, &chats, heard).await.map(Some)
+    nested::reply(ctx, agent, &chats, heard).await.map(Some)
 }
 
 /// Executes the calls of a member, one after the other, so that each sees what the one before it has set; the last one that
 /// names somebody counts.
-async fn execute_calls(stage: &mut Stage<'_>, executor: &Agent, message: &Line) -> Result<Utterance> {
+async fn execute_calls(
+    ctx: &mut ConversationContext<'_>,
+    executor: &Agent,
+    message: &RememberedMessage,
+) -> Result<OutgoingMessage> {
     let source = message.name.as_deref().and_then(|name| Name::parse(name).ok());
     let mut responses = Vec::with_capacity(message.tool_calls.len());
     let mut next = None;
     for call in &message.tool_calls {
-        let (text, target) = match transfer(stage, source.as_ref(), call) {
+        let (text, target) = match transfer(ctx, source.as_ref(), call) {
             Some(target) => match read_arguments(&call.function.arguments) {
                 Ok(arguments) => {
-                    tell_transfer(stage, executor, call, arguments, &target).await?;
-                    (handed_over(&target), Some((target, HandsOver::OnModel)))
+                    tell_transfer(ctx, executor, call, arguments, &target).await?;
+                    (handed_over(&target), Some((target, HandoffCause::OnModel)))
                 }
-                Err(error) => (refuse(stage, &executor.name, call, Value::Null, error).await?.text, None),
+                Err(error) => (refuse(ctx, &executor.name, call, Value::Null, error).await?.text, None),
             },
-            None => call_tool(stage, executor, call).await?,
+            None => call_tool(ctx, executor, call).await?,
         };
         if let Some((target, because)) = target {
             if let Some(source) = source.clone() {
-                stage.tell(Event::HandsOver { because, source, target: display(&target) }).await?;
+                ctx.tell(ChatEvent::HandsOver { because, source, target: display(&target) }).await?;
             }
             next = Some(target);
         }
         responses.push(ToolResponse::new(call, text));
     }
-    if let Some(playing) = &mut stage.playing {
-        playing.next = next;
+    if let Some(handoff_state) = &mut ctx.handoff_state {
+        handoff_state.next = next;
     }
     Ok(results(responses, "\n"))
 }
 
 async fn tell_transfer(
-    stage: &Stage<'_>,
+    ctx: &ConversationContext<'_>,
     executor: &Agent,
     call: &ToolCall,
     arguments: Map<String, Value>,
-    target: &Target,
+    target: &HandoffTarget,
 ) -> Result<()> {
     let (agent, call, arguments) = (executor.name.clone(), call.clone(), Value::Object(arguments));
     let content = json!({"target": display(target)});
-    stage
-        .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
+    ctx.tell(ChatEvent::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
         .await?;
-    stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: true }).await
+    ctx.tell(ChatEvent::ExecutedFunction { agent, call, arguments, content, success: true }).await
 }
 
 /// Calls a tool of the group; its result may name who speaks next, and set what the agents share.
 async fn call_tool(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     executor: &Agent,
     call: &ToolCall,
-) -> Result<(String, Option<(Target, HandsOver)>)> {
-    let tools = stage.playing.as_ref().map(|playing| playing.tools.clone()).unwrap_or_default();
-    let done = execute(stage, &executor.name, &tools, call).await?;
-    let decides = stage.tools.get(call.function.name.as_str()).is_some_and(|tool| tool.returns == Returns::ReplyResult);
+) -> Result<(String, Option<(HandoffTarget, HandoffCause)>)> {
+    let tools = ctx.handoff_state.as_ref().map(|handoff_state| handoff_state.tools.clone()).unwrap_or_default();
+    let done = execute(ctx, &executor.name, &tools, call).await?;
+    let decides =
+        ctx.tools.get(call.function.name.as_str()).is_some_and(|tool| tool.returns == ToolReturn::ReplyResult);
     let Some(Value::Object(mut result)) = done.returned.filter(|_| decides) else { return Ok((done.text, None)) };
-    if let (Some(Value::Object(set)), Some(playing)) = (result.remove("context_variables"), &mut stage.playing) {
-        playing.context.extend(set);
+    if let (Some(Value::Object(set)), Some(handoff_state)) =
+        (result.remove("context_variables"), &mut ctx.handoff_state)
+    {
+        handoff_state.context.extend(set);
     }
     let target = match result.remove("target") {
         None | Some(Value::Null) => None,
-        Some(target) => Some((target_of(&target, call)?, HandsOver::OnReplyResult)),
+        Some(target) => Some((target_of(&target, call)?, HandoffCause::OnReplyResult)),
     };
     Ok((done.text, target))
 }
 
 /// A target as a tool names it: an agent's name, one of the words, `{agent: …}` or `{random: […]}`.
-fn target_of(value: &Value, call: &ToolCall) -> Result<Target> {
+fn target_of(value: &Value, call: &ToolCall) -> Result<HandoffTarget> {
     let name = |value: &Value| value.as_str().and_then(|text| Name::parse(text).ok());
     let target = match value {
-        Value::String(word) => Target::word(word).or_else(|| name(value).map(Target::Agent)),
+        Value::String(word) => HandoffTarget::word(word).or_else(|| name(value).map(HandoffTarget::Agent)),
         Value::Object(fields) => match (fields.get("agent"), fields.get("random").and_then(Value::as_array)) {
-            (Some(agent), _) => name(agent).map(Target::Agent),
-            (None, Some(names)) => names.iter().map(name).collect::<Option<Vec<_>>>().map(Target::Random),
+            (Some(agent), _) => name(agent).map(HandoffTarget::Agent),
+            (None, Some(names)) => names.iter().map(name).collect::<Option<Vec<_>>>().map(HandoffTarget::Random),
             (None, None) => None,
         },
         _ => None,
     };
     target.ok_or_else(|| {
-        Stop::failed(
+        WorkflowStop::failed(
             FailureKind::Tool,
             format!("the tool {:?} hands over to {value}, which is no target", call.function.name),
         )

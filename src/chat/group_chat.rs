@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::chat::pair::initiate;
-use crate::chat::parties::{Chat, Ended, Floor, Group, Recipient, completed};
-use crate::chat::{Result, Stage};
+use crate::chat::parties::{ChatRecipient, ChatRequest, FinishedChat, SpeakerGroup, SpeakerSelection, completed};
+use crate::chat::{ConversationContext, Result};
 use crate::workflow::{Agent, GroupChat, SummaryMethod};
 
 /// A group chat as it is held, with what a workflow computed for it.
 #[derive(Debug, Clone)]
-pub struct Led<'a> {
+pub struct GroupChatRequest<'a> {
     /// The group chat as checked.
     pub chat: &'a GroupChat,
     /// The first message; none: a person is asked for it.
@@ -21,20 +21,20 @@ pub struct Led<'a> {
 }
 
 /// Holds a group chat, and returns the chat result.
-pub async fn hold_group_chat(stage: &mut Stage<'_>, led: Led<'_>) -> Result<Value> {
-    let Led { chat, message, carryover } = led;
-    let members = chat.agents.iter().map(|name| stage.agent(name)).collect::<Result<Vec<_>>>()?;
-    let group = Group {
+pub async fn hold_group_chat(ctx: &mut ConversationContext<'_>, led: GroupChatRequest<'_>) -> Result<Value> {
+    let GroupChatRequest { chat, message, carryover } = led;
+    let members = chat.agents.iter().map(|name| ctx.agent(name)).collect::<Result<Vec<_>>>()?;
+    let group = SpeakerGroup {
         manager: chat.manager.clone(),
         members,
         max_round: chat.max_round,
         introduces: chat.send_introductions,
-        floor: Floor::Method(chat.method),
+        speaker_selection: SpeakerSelection::Method(chat.method),
         transitions: chat.transitions.clone(),
         selection: chat.selection.clone(),
     };
-    let initiator = stage.agent(&chat.initiator)?;
-    let start = Start {
+    let initiator = ctx.agent(&chat.initiator)?;
+    let start = GroupChatStart {
         message,
         carryover,
         max_turns: chat.max_turns,
@@ -42,13 +42,13 @@ pub async fn hold_group_chat(stage: &mut Stage<'_>, led: Led<'_>) -> Result<Valu
         clear_history: chat.clear_history,
         silent: chat.silent,
     };
-    let ended = begin(stage, initiator, group, start).await?;
-    completed(stage, &ended).await?;
+    let ended = begin(ctx, initiator, group, start).await?;
+    completed(ctx, &ended).await?;
     Ok(ended.result())
 }
 
 /// How a group's chat begins.
-pub(super) struct Start {
+pub(super) struct GroupChatStart {
     pub message: Option<Value>,
     pub carryover: Vec<String>,
     pub max_turns: Option<u32>,
@@ -58,8 +58,13 @@ pub(super) struct Start {
 }
 
 /// Begins a group's chat, and holds it to its end.
-pub(super) async fn begin(stage: &mut Stage<'_>, initiator: Arc<Agent>, group: Group, start: Start) -> Result<Ended> {
-    let chat = Chat {
+pub(super) async fn begin(
+    ctx: &mut ConversationContext<'_>,
+    initiator: Arc<Agent>,
+    group: SpeakerGroup,
+    start: GroupChatStart,
+) -> Result<FinishedChat> {
+    let chat = ChatRequest {
         sender: Some(initiator.name.clone()),
         user_input: false,
         recipient: group.manager.name.clone(),
@@ -71,5 +76,5 @@ pub(super) async fn begin(stage: &mut Stage<'_>, initiator: Arc<Agent>, group: G
         clear_history: start.clear_history,
         silent: start.silent,
     };
-    initiate(stage, &initiator, &Recipient::Group(Arc::new(group)), chat).await
+    initiate(ctx, &initiator, &ChatRecipient::Group(Arc::new(group)), chat).await
 }

@@ -3,11 +3,13 @@
 
 use serde_json::Value;
 
-use crate::chat::memory::Utterance;
-use crate::chat::voice::{Silence, ends_conversation};
-use crate::chat::{Answer, Effects, Event, Line, Question, Result, Stage, ToolResponse};
+use crate::chat::memory::OutgoingMessage;
+use crate::chat::voice::{NoReplyReason, ends_conversation};
+use crate::chat::{
+    ChatEvent, ConversationContext, Effects, HumanQuestion, HumanReply, RememberedMessage, Result, ToolResponse,
+};
 use crate::ids::Name;
-use crate::message::{Content, InShort, TextInput};
+use crate::message::{MessageContent, ShortTextInput, TextInput};
 use crate::protocol::participant::USER;
 use crate::workflow::{Agent, HumanInputMode};
 
@@ -16,17 +18,17 @@ const SKIP: &str = "Press enter to skip and use auto-reply, or type 'exit' to st
 const SKIP_ALWAYS: &str = "Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
 
 /// What the check says.
-pub(super) enum Verdict {
+pub(super) enum TerminationVerdict {
     /// No reply.
-    Stop(Silence),
+    Stop(NoReplyReason),
     /// A person's words are the reply.
-    Reply(Utterance),
+    Reply(OutgoingMessage),
     /// The agent replies by itself.
     GoOn,
 }
 
 /// Why a conversation would be over.
-enum Over {
+enum TerminationCause {
     Limit,
     Rule,
     RuleAndNoInput,
@@ -35,46 +37,46 @@ enum Over {
 
 /// Checks before a reply of `agent` to the `last` message of `peer`.
 pub(super) async fn check_termination(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     agent: &Agent,
     peer: &Name,
-    last: &Line,
-) -> Result<Verdict> {
+    last: &RememberedMessage,
+) -> Result<TerminationVerdict> {
     let over = ends_conversation(agent.is_termination_msg.as_ref(), &agent.name, last)?;
-    let count = stage.memory.auto_replies(&agent.name, peer);
+    let count = ctx.memory.auto_replies(&agent.name, peer);
     let exhausted = count >= agent.max_consecutive_auto_reply;
     let reply = format!("Your reply to {peer}");
     let (prompt, in_short) = match agent.human_input_mode {
         HumanInputMode::Always => (
             format!("Replying as {}. Provide feedback to {peer}. {SKIP_ALWAYS}", agent.name),
-            InShort::new(reply, [skip(), end()]),
+            ShortTextInput::new(reply, [skip(), end()]),
         ),
-        HumanInputMode::Never if exhausted => return stop(stage, agent, peer, Over::Limit).await,
-        HumanInputMode::Never if over => return stop(stage, agent, peer, Over::Rule).await,
+        HumanInputMode::Never if exhausted => return stop(ctx, agent, peer, TerminationCause::Limit).await,
+        HumanInputMode::Never if over => return stop(ctx, agent, peer, TerminationCause::Rule).await,
         HumanInputMode::Terminate if over => (
             format!("Please give feedback to {peer}. {END}"),
-            InShort::new(format!("{reply}; without one the conversation ends"), [end()]),
+            ShortTextInput::new(format!("{reply}; without one the conversation ends"), [end()]),
         ),
         HumanInputMode::Terminate if exhausted => {
-            (format!("Please give feedback to {peer}. {SKIP}"), InShort::new(reply, [skip(), end()]))
+            (format!("Please give feedback to {peer}. {SKIP}"), ShortTextInput::new(reply, [skip(), end()]))
         }
-        HumanInputMode::Never | HumanInputMode::Terminate => return go_on(stage, agent, peer, count).await,
+        HumanInputMode::Never | HumanInputMode::Terminate => return go_on(ctx, agent, peer, count).await,
     };
     let says = TextInput { prompt: Some(prompt), in_short: Some(in_short), ..TextInput::default() };
-    let input = ask_person(agent.name.as_str(), says, stage.fx).await?;
+    let input = ask_person(agent.name.as_str(), says, ctx.effects).await?;
     if input.is_empty() {
-        stage.tell(Event::NoHumanInput { sender: peer.clone(), recipient: agent.name.clone() }).await?;
+        ctx.tell(ChatEvent::NoHumanInput { sender: peer.clone(), recipient: agent.name.clone() }).await?;
     }
     let always = agent.human_input_mode == HumanInputMode::Always;
     match input.as_str() {
-        "exit" if always || exhausted => stop(stage, agent, peer, Over::UserExit).await,
-        "" if always && over => stop(stage, agent, peer, Over::Rule).await,
-        "" | "exit" if over => stop(stage, agent, peer, Over::RuleAndNoInput).await,
+        "exit" if always || exhausted => stop(ctx, agent, peer, TerminationCause::UserExit).await,
+        "" if always && over => stop(ctx, agent, peer, TerminationCause::Rule).await,
+        "" | "exit" if over => stop(ctx, agent, peer, TerminationCause::RuleAndNoInput).await,
         // With a limit of 0 even an empty input is the reply.
-        "" if agent.max_consecutive_auto_reply > 0 => go_on(stage, agent, peer, count).await,
+        "" if agent.max_consecutive_auto_reply > 0 => go_on(ctx, agent, peer, count).await,
         _ => {
-            stage.memory.set_auto_replies(&agent.name, peer, 0);
-            Ok(Verdict::Reply(interruption(input, last)))
+            ctx.memory.set_auto_replies(&agent.name, peer, 0);
+            Ok(TerminationVerdict::Reply(interruption(input, last)))
         }
     }
 }
@@ -87,46 +89,61 @@ fn end() -> (String, String) {
     ("End the conversation".to_owned(), "exit".to_owned())
 }
 
-async fn go_on(stage: &mut Stage<'_>, agent: &Agent, peer: &Name, count: u32) -> Result<Verdict> {
-    stage.memory.set_auto_replies(&agent.name, peer, count + 1);
+async fn go_on(
+    ctx: &mut ConversationContext<'_>,
+    agent: &Agent,
+    peer: &Name,
+    count: u32,
+) -> Result<TerminationVerdict> {
+    ctx.memory.set_auto_replies(&agent.name, peer, count + 1);
     let mode = agent.human_input_mode;
     if mode != HumanInputMode::Never {
-        stage.tell(Event::UsingAutoReply { sender: peer.clone(), recipient: agent.name.clone(), mode }).await?;
+        ctx.tell(ChatEvent::UsingAutoReply { sender: peer.clone(), recipient: agent.name.clone(), mode }).await?;
     }
-    Ok(Verdict::GoOn)
+    Ok(TerminationVerdict::GoOn)
 }
 
-async fn stop(stage: &mut Stage<'_>, agent: &Agent, peer: &Name, over: Over) -> Result<Verdict> {
-    stage.memory.set_auto_replies(&agent.name, peer, 0);
+async fn stop(
+    ctx: &mut ConversationContext<'_>,
+    agent: &Agent,
+    peer: &Name,
+    over: TerminationCause,
+) -> Result<TerminationVerdict> {
+    ctx.memory.set_auto_replies(&agent.name, peer, 0);
     let met = format!("Termination message condition on agent '{}' met", agent.name);
     let (silence, reason) = match over {
-        Over::Limit => (Silence::MaxAutoReplies, "Maximum number of consecutive auto-replies reached".to_owned()),
-        Over::Rule => (Silence::Termination, met),
-        Over::RuleAndNoInput => (Silence::Termination, format!("{met} and no human input provided")),
-        Over::UserExit => (Silence::UserExit, "User requested to end the conversation".to_owned()),
+        TerminationCause::Limit => {
+            (NoReplyReason::MaxAutoReplies, "Maximum number of consecutive auto-replies reached".to_owned())
+        }
+        TerminationCause::Rule => (NoReplyReason::Termination, met),
+        TerminationCause::RuleAndNoInput => (NoReplyReason::Termination, format!("{met} and no human input provided")),
+        TerminationCause::UserExit => (NoReplyReason::UserExit, "User requested to end the conversation".to_owned()),
     };
-    stage.tell(Event::Termination { sender: agent.name.clone(), recipient: peer.clone(), reason }).await?;
-    Ok(Verdict::Stop(silence))
+    ctx.tell(ChatEvent::Termination { sender: agent.name.clone(), recipient: peer.clone(), reason }).await?;
+    Ok(TerminationVerdict::Stop(silence))
 }
 
 /// A person's words; tools that were about to be called are not, and the model is told so.
-fn interruption(input: String, last: &Line) -> Utterance {
+fn interruption(input: String, last: &RememberedMessage) -> OutgoingMessage {
     let interrupted = |call| ToolResponse::new(call, "USER INTERRUPTED");
-    Utterance { tool_responses: last.tool_calls.iter().map(interrupted).collect(), ..Utterance::text(input) }
+    OutgoingMessage {
+        tool_responses: last.tool_calls.iter().map(interrupted).collect(),
+        ..OutgoingMessage::text(input)
+    }
 }
 
 /// Asks a person for a line of text; nobody ever answers in time for somebody else, so there is no time-out.
-pub(super) async fn ask_person(sender: &str, says: TextInput, fx: &dyn Effects) -> Result<String> {
-    let question = Question {
+pub(super) async fn ask_person(sender: &str, says: TextInput, effects: &dyn Effects) -> Result<String> {
+    let question = HumanQuestion {
         sender: sender.to_owned(),
         recipient: USER.to_owned(),
-        says: Content::TextInput(says),
+        says: MessageContent::TextInput(says),
         timeout: None,
         default: None,
     };
-    Ok(match fx.ask(question).await? {
-        Answer::Given(Value::String(text)) => text,
-        Answer::Given(other) => other.to_string(),
-        Answer::TimedOut => String::new(),
+    Ok(match effects.ask(question).await? {
+        HumanReply::Given(Value::String(text)) => text,
+        HumanReply::Given(other) => other.to_string(),
+        HumanReply::TimedOut => String::new(),
     })
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::chat::{Result, Stop};
+use crate::chat::{Result, WorkflowStop};
 use crate::ids::{MessageId, Name};
-use crate::protocol::dialogue::{ChatMessage, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ToolCall};
 use crate::protocol::failure::FailureKind;
 
 /// A message as somebody remembers it: its role is the one that the list's owner sees.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Line {
+pub struct RememberedMessage {
     /// As models get it. The requests of a conversation share it.
     #[serde(flatten)]
     message: Arc<ChatMessage>,
@@ -25,7 +25,7 @@ pub struct Line {
     pub tool_responses: Vec<ToolResponse>,
 }
 
-impl Deref for Line {
+impl Deref for RememberedMessage {
     type Target = ChatMessage;
 
     fn deref(&self) -> &ChatMessage {
@@ -40,7 +40,7 @@ pub struct ToolResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
     /// `tool`.
-    pub role: Role,
+    pub role: ChatRole,
     /// The result.
     pub content: String,
 }
@@ -48,17 +48,17 @@ pub struct ToolResponse {
 impl ToolResponse {
     /// The result of a call.
     pub(super) fn new(call: &ToolCall, content: impl Into<String>) -> Self {
-        Self { tool_call_id: Some(call.id.clone()), role: Role::Tool, content: content.into() }
+        Self { tool_call_id: Some(call.id.clone()), role: ChatRole::Tool, content: content.into() }
     }
 }
 
 /// A message that is about to be sent.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Utterance {
+pub(super) struct OutgoingMessage {
     /// Text, a list of parts, or null beside tool calls.
     pub content: Value,
     /// The role that it has for everybody; none: it depends on whose list it is in.
-    pub role: Option<Role>,
+    pub role: Option<ChatRole>,
     /// The author's name, if it is not the sender's.
     pub name: Option<String>,
     pub tool_calls: Vec<ToolCall>,
@@ -68,7 +68,7 @@ pub(super) struct Utterance {
     pub shown_as: Option<MessageId>,
 }
 
-impl Utterance {
+impl OutgoingMessage {
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self { content: Value::String(text.into()), ..Self::default() }
     }
@@ -81,7 +81,7 @@ impl Utterance {
             other => return Ok(Self::text(other.to_string())),
         };
         let malformed = |what: &str, error: serde_json::Error| {
-            Stop::failed(FailureKind::Message, format!("the {what} of a message cannot be read: {error}"))
+            WorkflowStop::failed(FailureKind::Message, format!("the {what} of a message cannot be read: {error}"))
         };
         let list = |fields: &mut Map<String, Value>, key: &str| fields.remove(key).filter(|value| !value.is_null());
         let tool_calls = list(&mut fields, "tool_calls").map(serde_json::from_value).transpose();
@@ -90,19 +90,19 @@ impl Utterance {
             tool_calls: tool_calls.map_err(|error| malformed("tool_calls", error))?.unwrap_or_default(),
             tool_responses: tool_responses.map_err(|error| malformed("tool_responses", error))?.unwrap_or_default(),
             // Any other role depends on whose list it is in.
-            role: (fields.get("role").and_then(Value::as_str) == Some("tool")).then_some(Role::Tool),
+            role: (fields.get("role").and_then(Value::as_str) == Some("tool")).then_some(ChatRole::Tool),
             name: text_field(&fields, "name"),
             tool_call_id: text_field(&fields, "tool_call_id"),
             content: fields.remove("content").unwrap_or_default(),
             shown_as: None,
         };
         match &utterance.content {
-            Value::Null if utterance.tool_calls.is_empty() => Err(Stop::failed(
+            Value::Null if utterance.tool_calls.is_empty() => Err(WorkflowStop::failed(
                 FailureKind::Message,
                 "a message without content and without tool calls cannot be sent",
             )),
             Value::Null | Value::String(_) | Value::Array(_) => Ok(utterance),
-            other => Err(Stop::failed(
+            other => Err(WorkflowStop::failed(
                 FailureKind::Message,
                 format!("the content of a message is a text or a list, not {other}"),
             )),
@@ -110,17 +110,17 @@ impl Utterance {
     }
 
     /// The message in a list where its author's words have this role.
-    pub(super) fn line(&self, role: Role, author: &Name) -> Line {
+    pub(super) fn line(&self, role: ChatRole, author: &Name) -> RememberedMessage {
         let calls = !self.tool_calls.is_empty();
         let message = ChatMessage {
             content: self.content.clone(),
             // Only an assistant calls tools, whoever remembers it.
-            role: if calls { Role::Assistant } else { self.role.unwrap_or(role) },
+            role: if calls { ChatRole::Assistant } else { self.role.unwrap_or(role) },
             name: self.name.clone().or_else(|| (!calls).then(|| author.to_string())),
             tool_calls: self.tool_calls.clone(),
             tool_call_id: self.tool_call_id.clone(),
         };
-        Line { message: Arc::new(message), tool_responses: self.tool_responses.clone() }
+        RememberedMessage { message: Arc::new(message), tool_responses: self.tool_responses.clone() }
     }
 }
 
@@ -128,7 +128,7 @@ fn text_field(fields: &Map<String, Value>, key: &str) -> Option<String> {
     fields.get(key).and_then(Value::as_str).map(str::to_owned)
 }
 
-impl Line {
+impl RememberedMessage {
     /// What models get of it, to change it for this list alone.
     pub(super) fn message_mut(&mut self) -> &mut ChatMessage {
         Arc::make_mut(&mut self.message)
@@ -163,7 +163,7 @@ pub(super) fn content_text(content: &Value) -> String {
 
 /// Messages as they go to a model: results of several calls become one message each (`docs/reference/ag2-semantics.md`,
 /// section 2).
-pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Vec<Arc<ChatMessage>> {
+pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a RememberedMessage>) -> Vec<Arc<ChatMessage>> {
     let mut messages = Vec::new();
     for line in lines {
         let results = line.tool_responses.iter().map(|response| {
@@ -172,7 +172,7 @@ pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Vec<Arc<Cha
         });
         messages.extend(results);
         // What a tool says is in its results; what a person says beside them is not.
-        if line.tool_responses.is_empty() || line.role != Role::Tool {
+        if line.tool_responses.is_empty() || line.role != ChatRole::Tool {
             messages.push(line.message.clone());
         }
     }
@@ -180,32 +180,32 @@ pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Vec<Arc<Cha
 }
 
 /// A message without a name.
-pub(super) fn unnamed(role: Role, content: impl Into<Value>) -> ChatMessage {
+pub(super) fn unnamed(role: ChatRole, content: impl Into<Value>) -> ChatMessage {
     ChatMessage { content: content.into(), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
 }
 
 /// What one list holds; what was said to a whole group is there only once.
-pub(super) type Lines = Vec<Arc<Line>>;
+pub(super) type RememberedMessages = Vec<Arc<RememberedMessage>>;
 
 /// What the agents of one run remember of their conversations. A parallel branch works on a copy.
 #[derive(Debug, Clone, Default)]
-pub struct Memory {
-    agents: HashMap<Name, HashMap<Name, Conversation>>,
+pub struct AgentMemory {
+    agents: HashMap<Name, HashMap<Name, RememberedConversation>>,
     /// What each group said, by its manager's name.
-    groups: HashMap<Name, Lines>,
+    groups: HashMap<Name, RememberedMessages>,
     /// How often each agent's model was asked.
     asked: HashMap<Name, u32>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Conversation {
-    lines: Lines,
+struct RememberedConversation {
+    lines: RememberedMessages,
     /// How many replies the owner has given by himself since a person had a say.
     auto_replies: u32,
 }
 
-impl Memory {
-    fn conversation(&mut self, owner: &Name, peer: &Name) -> &mut Conversation {
+impl AgentMemory {
+    fn conversation(&mut self, owner: &Name, peer: &Name) -> &mut RememberedConversation {
         if !self.agents.contains_key(owner) {
             self.agents.insert(owner.clone(), HashMap::new());
         }
@@ -214,11 +214,11 @@ impl Memory {
     }
 
     /// What `owner` remembers of its conversation with `peer`.
-    pub(super) fn list(&self, owner: &Name, peer: &Name) -> &[Arc<Line>] {
+    pub(super) fn list(&self, owner: &Name, peer: &Name) -> &[Arc<RememberedMessage>] {
         self.agents.get(owner).and_then(|peers| peers.get(peer)).map_or(&[], |conversation| &conversation.lines)
     }
 
-    pub(super) fn push(&mut self, owner: &Name, peer: &Name, line: Arc<Line>) {
+    pub(super) fn push(&mut self, owner: &Name, peer: &Name, line: Arc<RememberedMessage>) {
         self.conversation(owner, peer).lines.push(line);
     }
 
@@ -242,11 +242,11 @@ impl Memory {
     }
 
     /// What the group of a manager said.
-    pub(super) fn group(&self, manager: &Name) -> &[Arc<Line>] {
+    pub(super) fn group(&self, manager: &Name) -> &[Arc<RememberedMessage>] {
         self.groups.get(manager).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn push_to_group(&mut self, manager: &Name, line: Arc<Line>) {
+    pub(super) fn push_to_group(&mut self, manager: &Name, line: Arc<RememberedMessage>) {
         self.groups.entry(manager.clone()).or_default().push(line);
     }
 

@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::ids::{MessageId, Name};
-use crate::message::Content;
-use crate::protocol::dialogue::{Reply, Request, ToolCall};
+use crate::message::MessageContent;
+use crate::protocol::dialogue::{ModelReply, ModelRequest, ToolCall};
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, ModelUse, Tool};
+use crate::workflow::{Agent, ModelUse, WorkflowTool};
 
 mod agent;
 mod event;
@@ -36,33 +36,33 @@ mod summary;
 mod tools;
 mod voice;
 
-pub use event::{Event, HandsOver};
-pub use group_chat::{Led, hold_group_chat};
-pub use memory::{Line, Memory, ToolResponse};
+pub use event::{ChatEvent, HandoffCause};
+pub use group_chat::{GroupChatRequest, hold_group_chat};
+pub use memory::{AgentMemory, RememberedMessage, ToolResponse};
 pub use pair::hold;
-pub use parties::Chat;
-pub use pattern::Grouped;
+pub use parties::ChatRequest;
+pub use pattern::HandoffGroupRequest;
 pub use pattern_chat::hold_group;
 pub use queue::hold_all;
 pub use request::response_format;
-pub use single::{Asked, ask_with_tools};
+pub use single::{AgentQuestion, ask_with_tools};
 pub use tools::{checked_arguments, denial, result_text};
 
 use agent::generate_reply;
-use pattern::Playing;
+use pattern::HandoffState;
 
 /// Why a workflow does not go on.
 #[derive(Debug, Clone)]
-pub enum Stop {
+pub enum WorkflowStop {
     /// The workflow failed; `on_error` and `retry` may still save it.
-    Failed(Failure),
+    Failed(WorkflowFailure),
     /// The run cannot go on here. No step may catch this, and no rule asks why: whoever performs the effects knows.
     Halted(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 /// A failure, as `error {kind, message, step}` in a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct WorkflowFailure {
     /// What kind.
     pub kind: FailureKind,
     /// A sentence.
@@ -71,34 +71,34 @@ pub struct Failure {
     pub step: Option<String>,
 }
 
-impl Stop {
+impl WorkflowStop {
     /// A failure of that kind.
     pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
-        Stop::Failed(Failure { kind, message: message.into(), step: None })
+        WorkflowStop::Failed(WorkflowFailure { kind, message: message.into(), step: None })
     }
 }
 
 /// A result that may stop the workflow.
-pub type Result<T, E = Stop> = std::result::Result<T, E>;
+pub type Result<T, E = WorkflowStop> = std::result::Result<T, E>;
 
 /// A question to a person.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct HumanQuestion {
     /// Who asks.
     pub sender: String,
     /// Who is asked.
     pub recipient: String,
     /// What; its deadline is filled in from `timeout`.
-    pub says: Content,
+    pub says: MessageContent,
     /// How long to wait; none: for ever.
     pub timeout: Option<Duration>,
-    /// What counts as the answer then; none: [`Answer::TimedOut`].
+    /// What counts as the answer then; none: [`HumanReply::TimedOut`].
     pub default: Option<Value>,
 }
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum HumanReply {
     /// It was answered, or the default counts.
     Given(Value),
     /// Nobody answered in time.
@@ -107,7 +107,7 @@ pub enum Answer {
 
 /// Who is about to speak to whom, told to people while a model still writes.
 #[derive(Debug, Clone, Copy)]
-pub struct Speaking<'a> {
+pub struct SpeakingPair<'a> {
     /// Who.
     pub sender: &'a str,
     /// To whom.
@@ -116,18 +116,18 @@ pub struct Speaking<'a> {
 
 /// A model's reply, and the id that its text has if it is said.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Replied {
+pub struct IdentifiedReply {
     /// The reply.
-    pub reply: Reply,
+    pub reply: ModelReply,
     /// The id under which its text was shown while it was written.
     pub message: MessageId,
 }
 
 /// A call of a tool whose arguments fit its parameters.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct AllowedCall<'a> {
     /// The tool.
-    pub tool: &'a Arc<Tool>,
+    pub tool: &'a Arc<WorkflowTool>,
     /// The call.
     pub call: &'a ToolCall,
     /// Who executes it.
@@ -137,12 +137,12 @@ pub struct Call<'a> {
     /// What the agents of the group share; none: there is no group that shares anything.
     pub context: Option<&'a Map<String, Value>>,
     /// By what a person has allowed exactly this call; none: nobody was asked about it.
-    pub permit: Option<&'a Permit>,
+    pub permit: Option<&'a CallPermit>,
 }
 
 /// A person's permission for one call: what was shown is what may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permit {
+pub struct CallPermit {
     /// The digest of the call ([`crate::message::CalledTool::digest`]).
     pub digest: String,
     /// What it was made with.
@@ -151,11 +151,11 @@ pub struct Permit {
 
 /// Whether a tool may be called.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Permission {
+pub enum CallPermission {
     /// As it is; with a permit, if a person was asked about this call.
-    Granted(Option<Permit>),
+    Granted(Option<CallPermit>),
     /// With these arguments instead.
-    Changed(Map<String, Value>, Option<Permit>),
+    Changed(Map<String, Value>, Option<CallPermit>),
     /// No; perhaps with a reason, which the model is told.
     Denied(Option<String>),
 }
@@ -165,70 +165,73 @@ pub enum Permission {
 #[async_trait]
 pub trait Effects: Send + Sync {
     /// Tells what happened. `message` is the id of a text that was shown while it was written.
-    async fn tell(&self, event: Event, message: Option<MessageId>) -> Result<()>;
+    async fn tell(&self, event: ChatEvent, message: Option<MessageId>) -> Result<()>;
 
     /// Asks a person, and waits: for seconds or for weeks.
-    async fn ask(&self, question: Question) -> Result<Answer>;
+    async fn ask(&self, question: HumanQuestion) -> Result<HumanReply>;
 
     /// Asks a model. With `speaking`, its text is shown while it is written. A failure of the model is remembered too.
     async fn ask_model(
         &self,
         model: &ModelUse,
-        request: Request,
-        speaking: Option<Speaking<'_>>,
-    ) -> Result<std::result::Result<Replied, Failure>>;
+        request: ModelRequest,
+        speaking: Option<SpeakingPair<'_>>,
+    ) -> Result<std::result::Result<IdentifiedReply, WorkflowFailure>>;
 
     /// Asks a person whether a tool that wants it so may be called, unless the run has the permission already.
-    async fn may_call(&self, call: Call<'_>) -> Result<Permission>;
+    async fn may_call(&self, call: AllowedCall<'_>) -> Result<CallPermission>;
 
     /// Executes a tool. A failure of the tool is a result that the model is told; only what must stop the run is an error.
-    async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>>;
+    async fn call_tool(&self, call: AllowedCall<'_>) -> Result<std::result::Result<Value, WorkflowFailure>>;
 
     /// Chooses one of several by chance: its index.
     async fn choose(&self, among: &[Name]) -> Result<usize>;
 }
 
 /// Where conversations are held: who may take part, what they may call, what they remember, and the world outside.
-pub struct Stage<'s> {
+pub struct ConversationContext<'s> {
     agents: &'s BTreeMap<Name, Arc<Agent>>,
-    tools: &'s BTreeMap<Name, Arc<Tool>>,
-    memory: &'s mut Memory,
-    fx: &'s dyn Effects,
+    tools: &'s BTreeMap<Name, Arc<WorkflowTool>>,
+    memory: &'s mut AgentMemory,
+    effects: &'s dyn Effects,
     /// The group that hands over, while one does.
-    playing: Option<Playing>,
+    handoff_state: Option<HandoffState>,
     /// How deep the nested chats are within each other.
     depth: u32,
     /// How an agent replies. A conversation has replies in it, and a reply may have conversations in it: so those who hold
     /// conversations are given this, and stand below it.
-    generate_reply: GenerateReply,
+    generate_reply: ReplyGenerator,
 }
 
-type GenerateReply = for<'f> fn(&'f mut Stage<'_>, &'f Arc<Agent>, &'f Name) -> BoxFuture<'f, Result<voice::Reply>>;
+type ReplyGenerator =
+    for<'f> fn(&'f mut ConversationContext<'_>, &'f Arc<Agent>, &'f Name) -> BoxFuture<'f, Result<voice::AgentReply>>;
 
-impl<'s> Stage<'s> {
+impl<'s> ConversationContext<'s> {
     /// A stage for these agents and tools.
     pub fn new(
         agents: &'s BTreeMap<Name, Arc<Agent>>,
-        tools: &'s BTreeMap<Name, Arc<Tool>>,
-        memory: &'s mut Memory,
-        fx: &'s dyn Effects,
+        tools: &'s BTreeMap<Name, Arc<WorkflowTool>>,
+        memory: &'s mut AgentMemory,
+        effects: &'s dyn Effects,
     ) -> Self {
-        Self { agents, tools, memory, fx, playing: None, depth: 0, generate_reply }
+        Self { agents, tools, memory, effects, handoff_state: None, depth: 0, generate_reply }
     }
 
     fn agent(&self, name: &Name) -> Result<Arc<Agent>> {
         // The check has seen to it; a definition that came from elsewhere may still be wrong.
         let found = self.agents.get(name).cloned();
-        found.ok_or_else(|| Stop::failed(FailureKind::Workflow, format!("there is no agent {:?}", name.as_str())))
+        found.ok_or_else(|| {
+            WorkflowStop::failed(FailureKind::Workflow, format!("there is no agent {:?}", name.as_str()))
+        })
     }
 
     /// What `agent` replies to the last message of its conversation with `peer`.
-    fn reply<'f>(&'f mut self, agent: &'f Arc<Agent>, peer: &'f Name) -> BoxFuture<'f, Result<voice::Reply>> {
+    fn reply<'f>(&'f mut self, agent: &'f Arc<Agent>, peer: &'f Name) -> BoxFuture<'f, Result<voice::AgentReply>> {
         (self.generate_reply)(self, agent, peer)
     }
 
-    async fn tell(&self, event: Event) -> Result<()> {
-        self.fx.tell(event, None).await
+    async fn tell(&self, event: ChatEvent) -> Result<()> {
+        self.effects.tell(event, None).await
     }
 }
 

@@ -5,64 +5,65 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::chat::memory::Utterance;
-use crate::chat::parties::{Chat, Recipient};
+use crate::chat::memory::OutgoingMessage;
+use crate::chat::parties::{ChatRecipient, ChatRequest};
 use crate::chat::queue::hold_next;
 use crate::chat::summary::reflect;
-use crate::chat::voice::{Reply, Silence};
-use crate::chat::{Event, Line, Result, Stage, Stop};
+use crate::chat::voice::{AgentReply, NoReplyReason};
+use crate::chat::{ChatEvent, ConversationContext, RememberedMessage, Result, WorkflowStop};
 use crate::ids::Name;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, NestedCarryover, NestedChat};
 
 /// How deep conversations may be within each other: agents that consult each other in a circle would never end.
-const DEEPEST: u32 = 16;
+const DEEPEST_CONVERSATION: u32 = 16;
 /// The last messages of an outer conversation that are not carried over: in a group, the call that handed over and its result.
 const TRANSIT_MESSAGES: usize = 2;
 
 /// Holds the chats of `owner`, and replies with the summary of the last one. `heard` is the outer conversation.
 pub(super) async fn reply(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     owner: &Arc<Agent>,
     chats: &[NestedChat],
-    heard: &[Arc<Line>],
-) -> Result<Reply> {
-    if stage.depth == DEEPEST {
-        let problem = format!("the nested chats of {:?} are {DEEPEST} deep: they never end", owner.name.as_str());
-        return Err(Stop::failed(FailureKind::Limit, problem));
+    heard: &[Arc<RememberedMessage>],
+) -> Result<AgentReply> {
+    if ctx.depth == DEEPEST_CONVERSATION {
+        let problem =
+            format!("the nested chats of {:?} are {DEEPEST_CONVERSATION} deep: they never end", owner.name.as_str());
+        return Err(WorkflowStop::failed(FailureKind::Limit, problem));
     }
     let mut recipients: Vec<Name> = chats.iter().map(|nested| nested.recipient.clone()).collect();
     recipients.dedup();
-    stage.tell(Event::NestedBegins { agent: owner.name.clone(), recipients }).await?;
-    stage.depth += 1;
-    let summary = hold(stage, owner, chats, heard).await;
-    stage.depth -= 1;
-    stage.tell(Event::NestedEnds { agent: owner.name.clone() }).await?;
+    ctx.tell(ChatEvent::NestedBegins { agent: owner.name.clone(), recipients }).await?;
+    ctx.depth += 1;
+    let summary = hold(ctx, owner, chats, heard).await;
+    ctx.depth -= 1;
+    ctx.tell(ChatEvent::NestedEnds { agent: owner.name.clone() }).await?;
     Ok(match summary? {
-        Some(summary) => Ok(Utterance::text(summary)),
-        None => Err(Silence::NoNestedChat),
+        Some(summary) => Ok(OutgoingMessage::text(summary)),
+        None => Err(NoReplyReason::NoNestedChat),
     })
 }
 
 async fn hold(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     owner: &Arc<Agent>,
     chats: &[NestedChat],
-    heard: &[Arc<Line>],
+    heard: &[Arc<RememberedMessage>],
 ) -> Result<Option<String>> {
     let mut finished = Vec::new();
     for (index, nested) in chats.iter().enumerate() {
         let last = if index == 0 { heard.last() } else { None };
         let mut message = first_message(nested, heard, last)?;
         if let (0, Some(carryover)) = (index, &nested.carryover) {
-            message = Some(json!(with_context(stage, owner, nested, carryover, heard).await?));
+            message = Some(json!(with_context(ctx, owner, nested, carryover, heard).await?));
         }
         let Some(message) = message else { continue };
         let sender = match &nested.sender {
-            Some(sender) => stage.agent(sender)?,
+            Some(sender) => ctx.agent(sender)?,
             None => owner.clone(),
         };
-        let chat = Chat {
+        let chat = ChatRequest {
             sender: Some(sender.name.clone()),
             user_input: false,
             recipient: nested.recipient.clone(),
@@ -74,19 +75,24 @@ async fn hold(
             clear_history: nested.clear_history,
             silent: nested.silent,
         };
-        finished.push(hold_next(stage, sender, chat, &finished).await?);
+        finished.push(hold_next(ctx, sender, chat, &finished).await?);
     }
     Ok(finished.pop().map(|ended| ended.summary))
 }
 
 /// What a nested chat begins with; nothing: it is left out.
-fn first_message(nested: &NestedChat, heard: &[Arc<Line>], last: Option<&Arc<Line>>) -> Result<Option<Value>> {
+fn first_message(
+    nested: &NestedChat,
+    heard: &[Arc<RememberedMessage>],
+    last: Option<&Arc<RememberedMessage>>,
+) -> Result<Option<Value>> {
     let message = match &nested.message {
         Some(data) => {
             let outer = heard.last().map(|line| line.in_context());
             let context = minijinja::context! { message => outer };
-            let in_words =
-                |error: crate::workflow::EvaluationError| Stop::failed(FailureKind::Template, error.to_string());
+            let in_words = |error: crate::workflow::EvaluationError| {
+                WorkflowStop::failed(FailureKind::Template, error.to_string())
+            };
             Some(data.evaluate(&context).map_err(in_words)?)
         }
         None => last.map(|last| last.content.clone()),
@@ -102,11 +108,11 @@ fn first_message(nested: &NestedChat, heard: &[Arc<Line>], last: Option<&Arc<Lin
 
 /// The first message with what was said outside (AG2 `carryover_config`; no space after the colon here).
 async fn with_context(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     owner: &Arc<Agent>,
     nested: &NestedChat,
     carryover: &NestedCarryover,
-    heard: &[Arc<Line>],
+    heard: &[Arc<RememberedMessage>],
 ) -> Result<String> {
     let said = &heard[..heard.len().saturating_sub(TRANSIT_MESSAGES)];
     let context = match carryover {
@@ -116,8 +122,8 @@ async fn with_context(
         }
         NestedCarryover::LastMessage => said.last().map(|line| line.text()).unwrap_or_default(),
         NestedCarryover::Reflection { prompt, role } => {
-            let recipient = Recipient::Agent(stage.agent(&nested.recipient)?);
-            reflect(stage, owner, &recipient, said, prompt.as_deref(), role.as_deref()).await?
+            let recipient = ChatRecipient::Agent(ctx.agent(&nested.recipient)?);
+            reflect(ctx, owner, &recipient, said, prompt.as_deref(), role.as_deref()).await?
         }
     };
     let own = match &nested.message {

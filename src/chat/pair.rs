@@ -8,30 +8,30 @@ use serde_json::{Value, json};
 
 use crate::chat::group::lead;
 use crate::chat::human::ask_person;
-use crate::chat::memory::Utterance;
-use crate::chat::parties::{Chat, Ended, Recipient, completed};
+use crate::chat::memory::OutgoingMessage;
+use crate::chat::parties::{ChatRecipient, ChatRequest, FinishedChat, completed};
 use crate::chat::summary::summarize;
-use crate::chat::voice::{Reply, Silence, ends_conversation, send};
-use crate::chat::{Event, Result, Stage, Stop, own_name};
+use crate::chat::voice::{AgentReply, NoReplyReason, ends_conversation, send};
+use crate::chat::{ChatEvent, ConversationContext, Result, WorkflowStop, own_name};
 use crate::ids::Name;
-use crate::message::{InShort, TextInput};
+use crate::message::{ShortTextInput, TextInput};
 use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Expression, HumanInputMode, SummaryMethod};
 
 /// Holds a conversation, and returns the chat result: `{summary, messages, last, turns, stop_reason, last_speaker}`.
-pub async fn hold(stage: &mut Stage<'_>, chat: Chat) -> Result<Value> {
-    let recipient = stage.agent(&chat.recipient)?;
+pub async fn hold(ctx: &mut ConversationContext<'_>, chat: ChatRequest) -> Result<Value> {
+    let recipient = ctx.agent(&chat.recipient)?;
     let alone = chat.sender.is_none();
     let sender = match &chat.sender {
-        Some(sender) => stage.agent(sender)?,
+        Some(sender) => ctx.agent(sender)?,
         None => Arc::new(user_of(&recipient, chat.user_input)),
     };
-    let mut ended = initiate(stage, &sender, &Recipient::Agent(recipient), chat).await?;
+    let mut ended = initiate(ctx, &sender, &ChatRecipient::Agent(recipient), chat).await?;
     if alone {
         // AG2 always names the agent that was run.
         ended.last_speaker = ended.recipient.clone();
     }
-    completed(stage, &ended).await?;
+    completed(ctx, &ended).await?;
     Ok(ended.result())
 }
 
@@ -48,35 +48,35 @@ fn user_of(agent: &Agent, asks: bool) -> Agent {
 
 /// Holds a conversation between these two.
 pub(super) async fn initiate(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     sender: &Arc<Agent>,
-    recipient: &Recipient,
-    chat: Chat,
-) -> Result<Ended> {
+    recipient: &ChatRecipient,
+    chat: ChatRequest,
+) -> Result<FinishedChat> {
     check_summary(&chat.summary, sender, recipient)?;
-    prepare(stage, &sender.name, recipient, chat.clear_history);
+    prepare(ctx, &sender.name, recipient, chat.clear_history);
     let message = match chat.message {
         Some(message) => message,
         None => {
             let says = TextInput {
                 prompt: Some(">".to_owned()),
-                in_short: Some(InShort::new(format!("Your message to {}", recipient.name()), [])),
+                in_short: Some(ShortTextInput::new(format!("Your message to {}", recipient.name()), [])),
                 ..TextInput::default()
             };
-            json!(ask_person(sender.name.as_str(), says, stage.fx).await?)
+            json!(ask_person(sender.name.as_str(), says, ctx.effects).await?)
         }
     };
-    let opening = with_carryover(Utterance::from_value(message)?, &chat.carryover);
-    let mut talk = Talk { sender, recipient, silent: chat.silent, last_speaker: sender.name.clone() };
+    let opening = with_carryover(OutgoingMessage::from_value(message)?, &chat.carryover);
+    let mut talk = SpeakerPair { sender, recipient, silent: chat.silent, last_speaker: sender.name.clone() };
     let (turns, stop_reason) = match chat.max_turns {
-        Some(max_turns) => talk.take_turns(stage, opening, max_turns).await?,
-        None => talk.ping_pong(stage, opening).await?,
+        Some(max_turns) => talk.take_turns(ctx, opening, max_turns).await?,
+        None => talk.ping_pong(ctx, opening).await?,
     };
     let last_speaker = talk.last_speaker;
-    let summary = summarize(&chat.summary, stage, sender, recipient).await?;
-    Ok(Ended {
+    let summary = summarize(&chat.summary, ctx, sender, recipient).await?;
+    Ok(FinishedChat {
         summary,
-        messages: stage.memory.list(&sender.name, recipient.name()).to_vec(),
+        messages: ctx.memory.list(&sender.name, recipient.name()).to_vec(),
         turns,
         stop_reason,
         last_speaker,
@@ -86,39 +86,39 @@ pub(super) async fn initiate(
 }
 
 /// A summary by a model needs one of the two to have a model; it is better to know it before anything is said.
-fn check_summary(summary: &SummaryMethod, sender: &Agent, recipient: &Recipient) -> Result<()> {
+fn check_summary(summary: &SummaryMethod, sender: &Agent, recipient: &ChatRecipient) -> Result<()> {
     let of_recipient = match recipient {
-        Recipient::Agent(agent) => agent.llm.is_some(),
-        Recipient::Group(group) => group.manager.llm.is_some(),
+        ChatRecipient::Agent(agent) => agent.llm.is_some(),
+        ChatRecipient::Group(group) => group.manager.llm.is_some(),
     };
     if matches!(summary, SummaryMethod::Reflection { .. }) && sender.llm.is_none() && !of_recipient {
         let problem =
             format!("neither {} nor {} has a model that could sum up their chat", sender.name, recipient.name());
-        return Err(Stop::failed(FailureKind::Workflow, problem));
+        return Err(WorkflowStop::failed(FailureKind::Workflow, problem));
     }
     Ok(())
 }
 
 /// Counts anew, and forgets what was said before if that is wanted. The members of a group prepare themselves for it.
-fn prepare(stage: &mut Stage<'_>, sender: &Name, recipient: &Recipient, clear_history: bool) {
+fn prepare(ctx: &mut ConversationContext<'_>, sender: &Name, recipient: &ChatRecipient, clear_history: bool) {
     let mut pairs = vec![(sender, recipient.name()), (recipient.name(), sender)];
-    if let Recipient::Group(group) = recipient {
+    if let ChatRecipient::Group(group) = recipient {
         pairs.extend(group.members.iter().map(|member| (&member.name, &group.manager.name)));
         if clear_history {
-            stage.memory.forget_group(&group.manager.name);
+            ctx.memory.forget_group(&group.manager.name);
         }
     }
     for (owner, peer) in pairs {
-        stage.memory.set_auto_replies(owner, peer, 0);
+        ctx.memory.set_auto_replies(owner, peer, 0);
         if clear_history {
-            stage.memory.forget(owner, peer);
+            ctx.memory.forget(owner, peer);
         }
     }
 }
 
 /// The first message with the carryover under `Context:` (`docs/reference/ag2-semantics.md`, section 7; note the space).
 /// Of a list of parts it is the first one.
-fn with_carryover(mut message: Utterance, carryover: &[String]) -> Utterance {
+fn with_carryover(mut message: OutgoingMessage, carryover: &[String]) -> OutgoingMessage {
     if carryover.is_empty() {
         return message;
     }
@@ -135,44 +135,44 @@ fn with_carryover(mut message: Utterance, carryover: &[String]) -> Utterance {
 }
 
 /// Two who talk.
-struct Talk<'a> {
+struct SpeakerPair<'a> {
     sender: &'a Arc<Agent>,
-    recipient: &'a Recipient,
+    recipient: &'a ChatRecipient,
     silent: bool,
     last_speaker: Name,
 }
 
-impl Talk<'_> {
+impl SpeakerPair<'_> {
     /// A turn is a message of the initiator and a reply of the recipient.
     async fn take_turns(
         &mut self,
-        stage: &mut Stage<'_>,
-        opening: Utterance,
+        ctx: &mut ConversationContext<'_>,
+        opening: OutgoingMessage,
         max_turns: u32,
     ) -> Result<(u32, &'static str)> {
         let (sender, recipient) = (self.sender, self.recipient);
         let mut opening = Some(opening);
         let mut ended_by = None;
         for turn in 0..max_turns {
-            if stage.memory.auto_replies(&sender.name, recipient.name()) >= recipient.most_replies() {
-                return Ok((turn, Silence::MaxAutoReplies.as_str()));
+            if ctx.memory.auto_replies(&sender.name, recipient.name()) >= recipient.most_replies() {
+                return Ok((turn, NoReplyReason::MaxAutoReplies.as_str()));
             }
             let message = match opening.take() {
                 Some(opening) => opening,
                 None => {
-                    if self.recipient_considers_over(stage)? {
-                        return Ok((turn, Silence::Termination.as_str()));
+                    if self.recipient_considers_over(ctx)? {
+                        return Ok((turn, NoReplyReason::Termination.as_str()));
                     }
-                    match stage.reply(sender, recipient.name()).await? {
+                    match ctx.reply(sender, recipient.name()).await? {
                         Ok(reply) => reply,
                         Err(silence) => return Ok((turn, silence.as_str())),
                     }
                 }
             };
-            self.say(stage, message).await?;
-            ended_by = match self.reply(stage).await? {
+            self.say(ctx, message).await?;
+            ended_by = match self.reply(ctx).await? {
                 Ok(reply) => {
-                    self.answer(stage, reply).await?;
+                    self.answer(ctx, reply).await?;
                     None
                 }
                 Err(silence) => Some(silence),
@@ -180,15 +180,15 @@ impl Talk<'_> {
         }
         let reason = format!("Maximum turns ({max_turns}) reached");
         let (sender, recipient) = (sender.name.clone(), recipient.name().clone());
-        stage.tell(Event::Termination { sender, recipient, reason }).await?;
+        ctx.tell(ChatEvent::Termination { sender, recipient, reason }).await?;
         // A group says itself why it has ended; that it had its turns is no reason.
-        let of_group = ended_by.filter(|_| matches!(self.recipient, Recipient::Group(_)));
-        Ok((max_turns, of_group.map_or("max_turns", Silence::as_str)))
+        let of_group = ended_by.filter(|_| matches!(self.recipient, ChatRecipient::Group(_)));
+        Ok((max_turns, of_group.map_or("max_turns", NoReplyReason::as_str)))
     }
 
     /// AG2 asks the recipient's rule about the last message of the chat, whoever wrote it.
-    fn recipient_considers_over(&self, stage: &Stage<'_>) -> Result<bool> {
-        match stage.memory.list(&self.sender.name, self.recipient.name()).last() {
+    fn recipient_considers_over(&self, ctx: &ConversationContext<'_>) -> Result<bool> {
+        match ctx.memory.list(&self.sender.name, self.recipient.name()).last() {
             Some(last) if !last.content.is_null() => {
                 ends_conversation(self.recipient.rule(), self.recipient.name(), last)
             }
@@ -197,15 +197,19 @@ impl Talk<'_> {
     }
 
     /// Without a number of turns they answer each other until one does not.
-    async fn ping_pong(&mut self, stage: &mut Stage<'_>, opening: Utterance) -> Result<(u32, &'static str)> {
+    async fn ping_pong(
+        &mut self,
+        ctx: &mut ConversationContext<'_>,
+        opening: OutgoingMessage,
+    ) -> Result<(u32, &'static str)> {
         let mut message = opening;
         for turn in 1.. {
-            self.say(stage, message).await?;
-            match self.reply(stage).await? {
-                Ok(reply) => self.answer(stage, reply).await?,
+            self.say(ctx, message).await?;
+            match self.reply(ctx).await? {
+                Ok(reply) => self.answer(ctx, reply).await?,
                 Err(silence) => return Ok((turn, silence.as_str())),
             }
-            message = match stage.reply(self.sender, self.recipient.name()).await? {
+            message = match ctx.reply(self.sender, self.recipient.name()).await? {
                 Ok(reply) => reply,
                 Err(silence) => return Ok((turn, silence.as_str())),
             };
@@ -213,21 +217,21 @@ impl Talk<'_> {
         unreachable!("turns are counted for ever")
     }
 
-    async fn say(&mut self, stage: &mut Stage<'_>, message: Utterance) -> Result<()> {
+    async fn say(&mut self, ctx: &mut ConversationContext<'_>, message: OutgoingMessage) -> Result<()> {
         self.last_speaker = self.sender.name.clone();
-        send(stage, &self.sender.name, self.recipient.name(), &message, self.silent).await
+        send(ctx, &self.sender.name, self.recipient.name(), &message, self.silent).await
     }
 
-    async fn answer(&mut self, stage: &mut Stage<'_>, message: Utterance) -> Result<()> {
+    async fn answer(&mut self, ctx: &mut ConversationContext<'_>, message: OutgoingMessage) -> Result<()> {
         self.last_speaker = self.recipient.name().clone();
-        send(stage, self.recipient.name(), &self.sender.name, &message, self.silent).await
+        send(ctx, self.recipient.name(), &self.sender.name, &message, self.silent).await
     }
 
-    fn reply<'f, 's: 'f>(&'f mut self, stage: &'f mut Stage<'s>) -> BoxFuture<'f, Result<Reply>> {
+    fn reply<'f, 's: 'f>(&'f mut self, ctx: &'f mut ConversationContext<'s>) -> BoxFuture<'f, Result<AgentReply>> {
         match self.recipient {
-            Recipient::Agent(agent) => stage.reply(agent, &self.sender.name),
-            Recipient::Group(group) => Box::pin(async move {
-                let led = lead(stage, group, self.sender).await?;
+            ChatRecipient::Agent(agent) => ctx.reply(agent, &self.sender.name),
+            ChatRecipient::Group(group) => Box::pin(async move {
+                let led = lead(ctx, group, self.sender).await?;
                 self.last_speaker = led.last_speaker;
                 Ok(Err(led.ended_by))
             }),

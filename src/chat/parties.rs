@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::chat::memory::Lines;
-use crate::chat::{Event, Result, Stage};
+use crate::chat::memory::RememberedMessages;
+use crate::chat::{ChatEvent, ConversationContext, Result};
 use crate::ids::Name;
-use crate::workflow::{Agent, Expression, Manager, Selection, SelectionMethod, SummaryMethod, Transitions};
+use crate::workflow::{
+    Agent, Expression, GroupChatManager, SelectionMethod, SelectionPrompts, SpeakerTransitions, SummaryMethod,
+};
 
 /// A conversation that is about to begin.
 #[derive(Debug, Clone)]
-pub struct Chat {
+pub struct ChatRequest {
     /// Who begins; none: somebody called `user`, who has no model and executes the recipient's tools.
     pub sender: Option<Name>,
     /// Without a sender: `user` asks a person each time.
@@ -35,48 +37,48 @@ pub struct Chat {
 }
 
 /// Whom a conversation is with.
-pub(super) enum Recipient {
+pub(super) enum ChatRecipient {
     Agent(Arc<Agent>),
-    Group(Arc<Group>),
+    Group(Arc<SpeakerGroup>),
 }
 
-impl Recipient {
+impl ChatRecipient {
     pub(super) fn name(&self) -> &Name {
         match self {
-            Recipient::Agent(agent) => &agent.name,
-            Recipient::Group(group) => &group.manager.name,
+            ChatRecipient::Agent(agent) => &agent.name,
+            ChatRecipient::Group(group) => &group.manager.name,
         }
     }
 
     pub(super) fn rule(&self) -> Option<&Expression> {
         match self {
-            Recipient::Agent(agent) => agent.is_termination_msg.as_ref(),
-            Recipient::Group(group) => group.manager.is_termination_msg.as_ref(),
+            ChatRecipient::Agent(agent) => agent.is_termination_msg.as_ref(),
+            ChatRecipient::Group(group) => group.manager.is_termination_msg.as_ref(),
         }
     }
 
     /// How many replies it may give; a group may always go on.
     pub(super) fn most_replies(&self) -> u32 {
         match self {
-            Recipient::Agent(agent) => agent.max_consecutive_auto_reply,
-            Recipient::Group(_) => u32::MAX,
+            ChatRecipient::Agent(agent) => agent.max_consecutive_auto_reply,
+            ChatRecipient::Group(_) => u32::MAX,
         }
     }
 }
 
 /// A conversation that is over.
-pub(super) struct Ended {
+pub(super) struct FinishedChat {
     pub sender: Name,
     pub recipient: Name,
     pub summary: String,
     /// What the sender remembers of it.
-    pub messages: Lines,
+    pub messages: RememberedMessages,
     pub turns: u32,
     pub stop_reason: &'static str,
     pub last_speaker: Name,
 }
 
-impl Ended {
+impl FinishedChat {
     pub(super) fn result(&self) -> Value {
         let messages: Vec<Value> = self.messages.iter().map(|line| json!(**line)).collect();
         json!({
@@ -91,33 +93,33 @@ impl Ended {
 }
 
 /// Tells that a chat is over.
-pub(super) async fn completed(stage: &Stage<'_>, ended: &Ended) -> Result<()> {
-    let Ended { summary, messages, last_speaker, .. } = ended;
+pub(super) async fn completed(ctx: &ConversationContext<'_>, ended: &FinishedChat) -> Result<()> {
+    let FinishedChat { summary, messages, last_speaker, .. } = ended;
     let (summary, messages, last_speaker) = (summary.clone(), messages.clone(), last_speaker.clone());
-    stage.tell(Event::Completed { summary, messages, last_speaker }).await
+    ctx.tell(ChatEvent::Completed { summary, messages, last_speaker }).await
 }
 
 /// A group, and how it goes on.
-pub(super) struct Group {
-    pub manager: Manager,
+pub(super) struct SpeakerGroup {
+    pub manager: GroupChatManager,
     pub members: Vec<Arc<Agent>>,
     pub max_round: u32,
     pub introduces: bool,
-    pub floor: Floor,
-    pub transitions: Transitions,
-    pub selection: Arc<Selection>,
+    pub speaker_selection: SpeakerSelection,
+    pub transitions: SpeakerTransitions,
+    pub selection: Arc<SelectionPrompts>,
 }
 
-/// Who gives the floor.
+/// How the next speaker is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Floor {
+pub(super) enum SpeakerSelection {
     /// This method.
     Method(SelectionMethod),
     /// The group that is playing (`pattern`).
     Pattern,
 }
 
-impl Group {
+impl SpeakerGroup {
     pub(super) fn is_member(&self, name: &Name) -> bool {
         self.members.iter().any(|member| &member.name == name)
     }

@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::group_chat::{Start, begin};
-use crate::chat::memory::Utterance;
-use crate::chat::parties::{Floor, Group, completed};
-use crate::chat::pattern::{Grouped, Playing, USER};
-use crate::chat::{Event, Result, Stage, Stop};
+use crate::chat::group_chat::{GroupChatStart, begin};
+use crate::chat::memory::OutgoingMessage;
+use crate::chat::parties::{SpeakerGroup, SpeakerSelection, completed};
+use crate::chat::pattern::{HandoffGroupRequest, HandoffState, USER};
+use crate::chat::{ChatEvent, ConversationContext, Result, WorkflowStop};
 use crate::ids::Name;
-use crate::protocol::dialogue::Role;
+use crate::protocol::dialogue::ChatRole;
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, Selection, Transitions};
+use crate::workflow::{Agent, SelectionPrompts, SpeakerTransitions};
 
 /// Holds a group's chat, and returns the chat result with `context_variables`.
-pub async fn hold_group(stage: &mut Stage<'_>, grouped: Grouped<'_>) -> Result<Value> {
-    let (playing, members) = Playing::begin(stage, &grouped)?;
+pub async fn hold_group(ctx: &mut ConversationContext<'_>, grouped: HandoffGroupRequest<'_>) -> Result<Value> {
+    let (handoff_state, members) = HandoffState::begin(ctx, &grouped)?;
     let messages = opening(grouped.messages)?;
-    stage.playing = Some(playing);
-    let ended = play(stage, grouped.group, members, messages).await;
-    let playing = stage.playing.take();
+    ctx.handoff_state = Some(handoff_state);
+    let ended = play(ctx, grouped.group, members, messages).await;
+    let handoff_state = ctx.handoff_state.take();
     let mut result = ended?;
-    result["context_variables"] = Value::Object(playing.map(|playing| playing.context).unwrap_or_default());
+    result["context_variables"] =
+        Value::Object(handoff_state.map(|handoff_state| handoff_state.context).unwrap_or_default());
     Ok(result)
 }
 
@@ -32,35 +33,35 @@ fn opening(messages: Value) -> Result<Vec<Value>> {
     match messages {
         Value::Array(list) if list.iter().all(is_message) && !list.is_empty() => Ok(list),
         Value::Array(list) if list.is_empty() => {
-            Err(Stop::failed(FailureKind::Message, "a group begins with a message"))
+            Err(WorkflowStop::failed(FailureKind::Message, "a group begins with a message"))
         }
         one => Ok(vec![one]),
     }
 }
 
 async fn play(
-    stage: &mut Stage<'_>,
-    described: &crate::workflow::Group,
+    ctx: &mut ConversationContext<'_>,
+    described: &crate::workflow::HandoffGroup,
     members: Vec<Arc<Agent>>,
     messages: Vec<Value>,
 ) -> Result<Value> {
-    let group = Group {
+    let group = SpeakerGroup {
         manager: described.manager.clone(),
         members,
         max_round: described.max_rounds,
         introduces: false,
-        floor: Floor::Pattern,
-        transitions: Transitions::All,
-        selection: Arc::new(Selection::default()),
+        speaker_selection: SpeakerSelection::Pattern,
+        transitions: SpeakerTransitions::All,
+        selection: Arc::new(SelectionPrompts::default()),
     };
     let resumes = messages.len() > 1;
     let (initiator, message) = if resumes {
-        resume(stage, &group, messages).await?
+        resume(ctx, &group, messages).await?
     } else {
         let message = messages.into_iter().next().unwrap_or_default();
-        (first_speaker(stage, &group, &message)?, message)
+        (first_speaker(ctx, &group, &message)?, message)
     };
-    let start = Start {
+    let start = GroupChatStart {
         message: Some(message),
         carryover: Vec::new(),
         max_turns: None,
@@ -68,60 +69,64 @@ async fn play(
         clear_history: !resumes,
         silent: false,
     };
-    let mut ended = begin(stage, initiator, group, start).await?;
+    let mut ended = begin(ctx, initiator, group, start).await?;
     for line in &mut ended.messages {
         // Nobody knows who that is.
         if line.name.as_deref() == Some(USER) {
             Arc::make_mut(line).message_mut().name = None;
         }
     }
-    completed(stage, &ended).await?;
+    completed(ctx, &ended).await?;
     Ok(ended.result())
 }
 
 /// Who says the one message that the group begins with: whom it names, or the user.
-fn first_speaker(stage: &Stage<'_>, group: &Group, message: &Value) -> Result<Arc<Agent>> {
-    let playing = stage.playing.as_ref();
-    let user = playing.and_then(|playing| playing.user.as_ref()).map_or(USER, Name::as_str);
+fn first_speaker(ctx: &ConversationContext<'_>, group: &SpeakerGroup, message: &Value) -> Result<Arc<Agent>> {
+    let handoff_state = ctx.handoff_state.as_ref();
+    let user = handoff_state.and_then(|handoff_state| handoff_state.user.as_ref()).map_or(USER, Name::as_str);
     let name = message.get("name").and_then(Value::as_str).unwrap_or(user);
     let found = group.member(name).cloned();
     found.ok_or_else(|| {
-        Stop::failed(FailureKind::Message, format!("the message is from {name:?}, who is not in the group"))
+        WorkflowStop::failed(FailureKind::Message, format!("the message is from {name:?}, who is not in the group"))
     })
 }
 
 /// Loads all messages but the last, and says who goes on with it (AG2's `resume`).
-async fn resume(stage: &mut Stage<'_>, group: &Group, messages: Vec<Value>) -> Result<(Arc<Agent>, Value)> {
+async fn resume(
+    ctx: &mut ConversationContext<'_>,
+    group: &SpeakerGroup,
+    messages: Vec<Value>,
+) -> Result<(Arc<Agent>, Value)> {
     let manager = &group.manager.name;
     let author = |message: &Value| {
         let name = message.get("name").and_then(Value::as_str).unwrap_or_default();
         let unknown = || {
-            Stop::failed(
+            WorkflowStop::failed(
                 FailureKind::Message,
                 format!("a message to go on from is from {name:?}, who is not in the group"),
             )
         };
         group.member(name).cloned().ok_or_else(unknown)
     };
-    stage.memory.forget_group(manager);
+    ctx.memory.forget_group(manager);
     for member in &group.members {
-        stage.memory.forget(&member.name, manager);
-        stage.memory.forget(manager, &member.name);
+        ctx.memory.forget(&member.name, manager);
+        ctx.memory.forget(manager, &member.name);
     }
     let (last, before) = messages.split_last().expect("there are several");
     for message in before {
         let author = author(message)?;
-        let said = Utterance::from_value(message.clone())?;
-        let heard = Arc::new(said.line(Role::User, &author.name));
+        let said = OutgoingMessage::from_value(message.clone())?;
+        let heard = Arc::new(said.line(ChatRole::User, &author.name));
         for member in &group.members {
             let own = member.name == author.name;
-            let line = if own { Arc::new(said.line(Role::Assistant, &author.name)) } else { heard.clone() };
-            stage.memory.push(&member.name, manager, line);
+            let line = if own { Arc::new(said.line(ChatRole::Assistant, &author.name)) } else { heard.clone() };
+            ctx.memory.push(&member.name, manager, line);
         }
-        stage.memory.push_to_group(manager, heard);
+        ctx.memory.push_to_group(manager, heard);
     }
     let speaker = author(last)?;
     let last_speaker = speaker.name.to_string();
-    stage.tell(Event::Resumed { last_speaker, messages: messages.clone() }).await?;
+    ctx.tell(ChatEvent::Resumed { last_speaker, messages: messages.clone() }).await?;
     Ok((speaker, last.clone()))
 }

@@ -6,36 +6,36 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::chat::pair::initiate;
-use crate::chat::parties::{Chat, Ended, Recipient, completed};
-use crate::chat::{Event, Result, Stage, Stop};
+use crate::chat::parties::{ChatRecipient, ChatRequest, FinishedChat, completed};
+use crate::chat::{ChatEvent, ConversationContext, Result, WorkflowStop};
 use crate::protocol::failure::FailureKind;
 use crate::workflow::Agent;
 
 /// Holds conversations, and returns their chat results. Who has no sender begins as the first one's does.
-pub async fn hold_all(stage: &mut Stage<'_>, chats: Vec<Chat>) -> Result<Vec<Value>> {
+pub async fn hold_all(ctx: &mut ConversationContext<'_>, chats: Vec<ChatRequest>) -> Result<Vec<Value>> {
     let Some(starter) = chats.first().and_then(|chat| chat.sender.clone()) else {
-        return Err(Stop::failed(FailureKind::Workflow, "the first of several chats needs a sender"));
+        return Err(WorkflowStop::failed(FailureKind::Workflow, "the first of several chats needs a sender"));
     };
     let mut finished = Vec::with_capacity(chats.len());
     for chat in chats {
-        let sender = stage.agent(chat.sender.as_ref().unwrap_or(&starter))?;
-        let mut ended = hold_next(stage, sender, chat, &finished).await?;
+        let sender = ctx.agent(chat.sender.as_ref().unwrap_or(&starter))?;
+        let mut ended = hold_next(ctx, sender, chat, &finished).await?;
         // AG2 always names the one who began.
         ended.last_speaker = ended.sender.clone();
-        completed(stage, &ended).await?;
+        completed(ctx, &ended).await?;
         finished.push(ended);
     }
-    Ok(finished.iter().map(Ended::result).collect())
+    Ok(finished.iter().map(FinishedChat::result).collect())
 }
 
 /// Holds one of several conversations, with what is carried over from the finished ones.
 pub(super) async fn hold_next(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     sender: Arc<Agent>,
-    mut chat: Chat,
-    finished: &[Ended],
-) -> Result<Ended> {
-    let wanted = |(index, _): &(usize, &Ended)| !chat.without_summaries_of.contains(index);
+    mut chat: ChatRequest,
+    finished: &[FinishedChat],
+) -> Result<FinishedChat> {
+    let wanted = |(index, _): &(usize, &FinishedChat)| !chat.without_summaries_of.contains(index);
     let summaries: Vec<String> =
         finished.iter().enumerate().filter(wanted).map(|(_, ended)| ended.summary.clone()).collect();
     chat.carryover.extend(summaries);
@@ -46,8 +46,8 @@ pub(super) async fn hold_next(
             Some(other) => other.to_string(),
         };
         let (sender, recipient, carryover) = (sender.name.clone(), chat.recipient.clone(), chat.carryover.clone());
-        stage.tell(Event::PostCarryover { sender, recipient, message, carryover }).await?;
+        ctx.tell(ChatEvent::PostCarryover { sender, recipient, message, carryover }).await?;
     }
-    let recipient = Recipient::Agent(stage.agent(&chat.recipient)?);
-    initiate(stage, &sender, &recipient, chat).await
+    let recipient = ChatRecipient::Agent(ctx.agent(&chat.recipient)?);
+    initiate(ctx, &sender, &recipient, chat).await
 }

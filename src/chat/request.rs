@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::chat::{Result, Stage, pattern, tools};
+use crate::chat::{ConversationContext, Result, pattern, tools};
 use crate::ids::Name;
-use crate::protocol::dialogue::{ChatMessage, Request};
-use crate::workflow::{Agent, ModelUse, Schema};
+use crate::protocol::dialogue::{ChatMessage, ModelRequest};
+use crate::workflow::{Agent, CompiledSchema, ModelUse};
 
 /// A request with all that goes with an agent's model: its parameters, its tools, and the form of its replies.
 pub(super) fn request(
-    stage: &mut Stage<'_>,
+    ctx: &mut ConversationContext<'_>,
     agent: &Agent,
     llm: &ModelUse,
     messages: Vec<Arc<ChatMessage>>,
-) -> Result<Request> {
-    let mut offered = tools::offered(stage, &agent.tools);
-    offered.extend(pattern::transfer_tools(stage, agent)?);
-    Ok(Request {
+) -> Result<ModelRequest> {
+    let mut offered = tools::offered(ctx, &agent.tools);
+    offered.extend(pattern::transfer_tools(ctx, agent)?);
+    Ok(ModelRequest {
         messages,
         tools: offered,
         response_format: agent.output.as_deref().map(response_format),
         parameters: llm.parameters.clone(),
-        turn: stage.memory.next_turn(&agent.name),
-        ..Request::default()
+        turn: ctx.memory.next_turn(&agent.name),
+        ..ModelRequest::default()
     })
 }
 
 /// A schema as OpenAI's structured output wants it (`docs/reference/ag2-semantics.md`, section 1): every object closed,
 /// every property required. It is named by its title.
-pub fn response_format(schema: &Schema) -> Value {
+pub fn response_format(schema: &CompiledSchema) -> Value {
     let title = schema.json.get("title").and_then(Value::as_str).filter(|title| Name::parse(title).is_ok());
     let mut strict = schema.json.clone();
     make_strict(&mut strict);

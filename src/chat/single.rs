@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::memory::{Utterance, unnamed, wire};
+use crate::chat::memory::{OutgoingMessage, unnamed, wire};
 use crate::chat::request::request;
 use crate::chat::tools::execute_calls;
 use crate::chat::voice::tell_sent;
-use crate::chat::{Replied, Result, Speaking, Stage, Stop};
+use crate::chat::{ConversationContext, IdentifiedReply, Result, SpeakingPair, WorkflowStop};
 use crate::ids::{MessageId, Name};
-use crate::protocol::dialogue::Role;
+use crate::protocol::dialogue::ChatRole;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
-use crate::workflow::{Agent, Schema};
+use crate::workflow::{Agent, CompiledSchema};
 
 /// One question to one agent's model, whose calls are executed for it.
-pub struct Asked<'a> {
+pub struct AgentQuestion<'a> {
     /// The agent.
     pub agent: &'a Agent,
     /// What it is asked.
     pub message: String,
     /// What the reply must be; none: what the agent says.
-    pub output: Option<&'a Arc<Schema>>,
+    pub output: Option<&'a Arc<CompiledSchema>>,
     /// The tools that it is offered, and that are executed.
     pub tools: &'a [Name],
     /// How often calls are executed before there must be a reply.
@@ -30,7 +30,10 @@ pub struct Asked<'a> {
 }
 
 /// Asks, executes what the model calls, and asks again, until it replies: the text, and the id under which it was shown.
-pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(String, MessageId)> {
+pub async fn ask_with_tools(
+    ctx: &mut ConversationContext<'_>,
+    asked: AgentQuestion<'_>,
+) -> Result<(String, MessageId)> {
     let recipient = super::own_name(USER);
     let agent = Agent {
         tools: asked.tools.to_vec(),
@@ -39,29 +42,37 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
         ..asked.agent.clone()
     };
     let Some(llm) = &agent.llm else {
-        return Err(Stop::failed(FailureKind::Workflow, format!("agent {:?} has no model", agent.name.as_str())));
+        return Err(WorkflowStop::failed(
+            FailureKind::Workflow,
+            format!("agent {:?} has no model", agent.name.as_str()),
+        ));
     };
-    let begins = [unnamed(Role::System, agent.system_message.as_str()), unnamed(Role::User, asked.message)];
+    let begins = [unnamed(ChatRole::System, agent.system_message.as_str()), unnamed(ChatRole::User, asked.message)];
     let mut messages: Vec<_> = begins.into_iter().map(Arc::new).collect();
     for round in 0.. {
-        let request = request(stage, &agent, llm, messages.clone())?;
+        let request = request(ctx, &agent, llm, messages.clone())?;
         // What people are to read is said; an object is for the workflow.
-        let speaking = Speaking { sender: agent.name.as_str(), recipient: recipient.as_str() };
+        let speaking = SpeakingPair { sender: agent.name.as_str(), recipient: recipient.as_str() };
         let speaking = agent.output.is_none().then_some(speaking);
-        let Replied { reply, message } = stage.fx.ask_model(llm, request, speaking).await?.map_err(Stop::Failed)?;
+        let IdentifiedReply { reply, message } =
+            ctx.effects.ask_model(llm, request, speaking).await?.map_err(WorkflowStop::Failed)?;
         if reply.tool_calls.is_empty() {
             return Ok((reply.content.unwrap_or_default(), message));
         }
         if round == asked.max_tool_rounds {
             let problem = format!("agent {:?} still calls tools after {round} rounds", agent.name.as_str());
-            return Err(Stop::failed(FailureKind::Tool, problem));
+            return Err(WorkflowStop::failed(FailureKind::Tool, problem));
         }
         let content = reply.content.map_or(Value::Null, Value::String);
-        let calls =
-            Utterance { content, tool_calls: reply.tool_calls, shown_as: Some(message), ..Utterance::default() };
-        tell_sent(stage, &agent.name, &recipient, &calls).await?;
-        let calls = calls.line(Role::Assistant, &agent.name);
-        let results = execute_calls(stage, &agent, &calls).await?.line(Role::User, &recipient);
+        let calls = OutgoingMessage {
+            content,
+            tool_calls: reply.tool_calls,
+            shown_as: Some(message),
+            ..OutgoingMessage::default()
+        };
+        tell_sent(ctx, &agent.name, &recipient, &calls).await?;
+        let calls = calls.line(ChatRole::Assistant, &agent.name);
+        let results = execute_calls(ctx, &agent, &calls).await?.line(ChatRole::User, &recipient);
         messages.extend(wire([&calls, &results]));
     }
     unreachable!("the rounds are counted")

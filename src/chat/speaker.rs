@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use crate::chat::human::ask_person;
 use crate::chat::memory::{unnamed, wire};
-use crate::chat::parties::{Floor, Group};
-use crate::chat::pattern::{Next, next_in_pattern};
-use crate::chat::{Event, Line, Replied, Result, Stage, Stop, own_name};
+use crate::chat::parties::{SpeakerGroup, SpeakerSelection};
+use crate::chat::pattern::{NextSpeaker, next_in_pattern};
+use crate::chat::{ChatEvent, ConversationContext, IdentifiedReply, RememberedMessage, Result, WorkflowStop, own_name};
 use crate::ids::Name;
-use crate::message::{InShort, TextInput};
-use crate::protocol::dialogue::{ChatMessage, Request, Role};
+use crate::message::{ShortTextInput, TextInput};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelRequest};
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, Selection, SelectionMethod, SelectionRole, Transitions};
+use crate::workflow::{Agent, SelectionMethod, SelectionPrompts, SelectionRole, SpeakerTransitions};
 
 const WHO_NEXT: &str = "Enter the number of the next speaker (enter nothing or `q` to use auto selection): ";
 /// How often a person is asked for a number before somebody else decides.
@@ -24,56 +24,56 @@ const SELECTOR: &str = "speaker_selection_agent";
 
 /// Who speaks after `last`; none: nobody may.
 pub(super) async fn next_speaker(
-    stage: &mut Stage<'_>,
-    group: &Group,
+    ctx: &mut ConversationContext<'_>,
+    group: &SpeakerGroup,
     last: &Arc<Agent>,
 ) -> Result<Option<Arc<Agent>>> {
-    let method = match group.floor {
-        Floor::Method(method) => method,
-        Floor::Pattern => match next_in_pattern(stage, group, last).await? {
-            Next::Speaker(speaker) => return Ok(Some(speaker)),
-            Next::Nobody => return Ok(None),
-            Next::Chosen(method) => method,
+    let method = match group.speaker_selection {
+        SpeakerSelection::Method(method) => method,
+        SpeakerSelection::Pattern => match next_in_pattern(ctx, group, last).await? {
+            NextSpeaker::Speaker(speaker) => return Ok(Some(speaker)),
+            NextSpeaker::Nobody => return Ok(None),
+            NextSpeaker::Chosen(method) => method,
         },
     };
-    let candidates = match candidates(stage, group, last)? {
-        Candidates::One(only) => return Ok(Some(only)),
-        Candidates::Several(several) => several,
-        Candidates::Nobody => return Ok(None),
+    let candidates = match candidates(ctx, group, last)? {
+        SpeakerCandidates::One(only) => return Ok(Some(only)),
+        SpeakerCandidates::Several(several) => several,
+        SpeakerCandidates::Nobody => return Ok(None),
     };
     match method {
         SelectionMethod::RoundRobin => Ok(Some(next_in_order(group, last, &candidates))),
         SelectionMethod::Random => {
             let names: Vec<Name> = candidates.iter().map(|agent| agent.name.clone()).collect();
-            let chosen = stage.fx.choose(&names).await?;
+            let chosen = ctx.effects.choose(&names).await?;
             Ok(candidates.get(chosen).cloned())
         }
-        SelectionMethod::Manual => match ask_for_speaker(stage, group, &candidates).await? {
+        SelectionMethod::Manual => match ask_for_speaker(ctx, group, &candidates).await? {
             Some(chosen) => Ok(Some(chosen)),
             // The prompt promises a model's choice, which only a group that hands over keeps.
-            None if group.floor == Floor::Method(SelectionMethod::Manual) => {
+            None if group.speaker_selection == SpeakerSelection::Method(SelectionMethod::Manual) => {
                 Ok(Some(next_in_order(group, last, &group.members)))
             }
-            None => ask_model_for_speaker(stage, group, last, &candidates).await.map(Some),
+            None => ask_model_for_speaker(ctx, group, last, &candidates).await.map(Some),
         },
-        SelectionMethod::Auto => ask_model_for_speaker(stage, group, last, &candidates).await.map(Some),
+        SelectionMethod::Auto => ask_model_for_speaker(ctx, group, last, &candidates).await.map(Some),
     }
 }
 
-enum Candidates {
+enum SpeakerCandidates {
     One(Arc<Agent>),
     Several(Vec<Arc<Agent>>),
     Nobody,
 }
 
 /// Who may speak: whoever can execute the tools that were called, and is allowed to speak after the last one.
-fn candidates(stage: &Stage<'_>, group: &Group, last: &Agent) -> Result<Candidates> {
+fn candidates(ctx: &ConversationContext<'_>, group: &SpeakerGroup, last: &Agent) -> Result<SpeakerCandidates> {
     let members = &group.members;
     if members.len() < 2 {
-        return Err(Stop::failed(FailureKind::Workflow, "a group has at least two members"));
+        return Err(WorkflowStop::failed(FailureKind::Workflow, "a group has at least two members"));
     }
     let mut able: Vec<Arc<Agent>> = members.clone();
-    if let Some(said) = stage.memory.group(&group.manager.name).last()
+    if let Some(said) = ctx.memory.group(&group.manager.name).last()
         && !said.tool_calls.is_empty()
     {
         let called: Vec<&str> = said.tool_calls.iter().map(|call| call.function.name.as_str()).collect();
@@ -86,38 +86,40 @@ fn candidates(stage: &Stage<'_>, group: &Group, last: &Agent) -> Result<Candidat
         match able.as_slice() {
             [] => {
                 let problem = format!("no agent of the group can execute the tool {}", called.join(", "));
-                return Err(Stop::failed(FailureKind::Tool, problem));
+                return Err(WorkflowStop::failed(FailureKind::Tool, problem));
             }
-            [only] => return Ok(Candidates::One(only.clone())),
+            [only] => return Ok(SpeakerCandidates::One(only.clone())),
             _ => {}
         }
     }
     if !group.is_member(&last.name) {
-        return Ok(Candidates::Several(members.clone()));
+        return Ok(SpeakerCandidates::Several(members.clone()));
     }
     let allowed = |agent: &Arc<Agent>| match &group.transitions {
-        Transitions::All => Some(true),
-        Transitions::Repeating(names) => Some(agent.name != last.name || names.contains(&agent.name)),
-        Transitions::Allowed(map) => map.get(&last.name).map(|after| after.contains(&agent.name)),
-        Transitions::Disallowed(map) => Some(!map.get(&last.name).is_some_and(|after| after.contains(&agent.name))),
+        SpeakerTransitions::All => Some(true),
+        SpeakerTransitions::Repeating(names) => Some(agent.name != last.name || names.contains(&agent.name)),
+        SpeakerTransitions::Allowed(map) => map.get(&last.name).map(|after| after.contains(&agent.name)),
+        SpeakerTransitions::Disallowed(map) => {
+            Some(!map.get(&last.name).is_some_and(|after| after.contains(&agent.name)))
+        }
     };
     let mut eligible = Vec::new();
     for agent in &able {
         match allowed(agent) {
             Some(true) => eligible.push(agent.clone()),
             Some(false) => {}
-            None => return Ok(Candidates::Nobody),
+            None => return Ok(SpeakerCandidates::Nobody),
         }
     }
     Ok(match eligible.as_slice() {
-        [] => Candidates::Several(members.clone()),
-        [only] => Candidates::One(only.clone()),
-        _ => Candidates::Several(eligible),
+        [] => SpeakerCandidates::Several(members.clone()),
+        [only] => SpeakerCandidates::One(only.clone()),
+        _ => SpeakerCandidates::Several(eligible),
     })
 }
 
 /// The first candidate after `last`, in the order of the members; the first member after somebody who is none.
-fn next_in_order(group: &Group, last: &Agent, candidates: &[Arc<Agent>]) -> Arc<Agent> {
+fn next_in_order(group: &SpeakerGroup, last: &Agent, candidates: &[Arc<Agent>]) -> Arc<Agent> {
     let members = &group.members;
     let after = members.iter().position(|member| member.name == last.name).map_or(0, |index| index + 1);
     let from_there = members.iter().cycle().skip(after).take(members.len());
@@ -127,21 +129,21 @@ fn next_in_order(group: &Group, last: &Agent, candidates: &[Arc<Agent>]) -> Arc<
 
 /// A person's choice, by number; none: the person leaves it to others.
 async fn ask_for_speaker(
-    stage: &mut Stage<'_>,
-    group: &Group,
+    ctx: &mut ConversationContext<'_>,
+    group: &SpeakerGroup,
     candidates: &[Arc<Agent>],
 ) -> Result<Option<Arc<Agent>>> {
     let manager = group.manager.name.clone();
     let agents: Vec<Name> = candidates.iter().map(|agent| agent.name.clone()).collect();
-    stage.tell(Event::SelectSpeaker { manager: manager.clone(), agents: agents.clone() }).await?;
+    ctx.tell(ChatEvent::SelectSpeaker { manager: manager.clone(), agents: agents.clone() }).await?;
     for _ in 0..MOST_TRIES {
         let says = TextInput {
             prompt: Some(WHO_NEXT.to_owned()),
             suggestions: (1..=agents.len()).map(|number| number.to_string()).collect(),
-            in_short: Some(who_next(&agents, group.floor)),
+            in_short: Some(who_next(&agents, group.speaker_selection)),
             ..TextInput::default()
         };
-        let input = ask_person(manager.as_str(), says, stage.fx).await?;
+        let input = ask_person(manager.as_str(), says, ctx.effects).await?;
         if input.is_empty() || input == "q" {
             return Ok(None);
         }
@@ -149,26 +151,26 @@ async fn ask_for_speaker(
         if let Some(chosen) = number.and_then(|number| candidates.get(number.checked_sub(1)?)) {
             return Ok(Some(chosen.clone()));
         }
-        stage.tell(Event::SelectSpeakerInvalidInput { agents: agents.clone() }).await?;
+        ctx.tell(ChatEvent::SelectSpeakerInvalidInput { agents: agents.clone() }).await?;
     }
-    stage.tell(Event::SelectSpeakerTryCountExceeded { try_count: MOST_TRIES + 1, agents }).await?;
+    ctx.tell(ChatEvent::SelectSpeakerTryCountExceeded { try_count: MOST_TRIES + 1, agents }).await?;
     Ok(None)
 }
 
-fn who_next(agents: &[Name], floor: Floor) -> InShort {
+fn who_next(agents: &[Name], speaker_selection: SpeakerSelection) -> ShortTextInput {
     let numbered = agents.iter().enumerate().map(|(index, name)| (name.to_string(), (index + 1).to_string()));
     // As `next_speaker` goes on then.
-    let others = match floor {
-        Floor::Method(_) => "The next in line",
-        Floor::Pattern => "Let a model choose",
+    let others = match speaker_selection {
+        SpeakerSelection::Method(_) => "The next in line",
+        SpeakerSelection::Pattern => "Let a model choose",
     };
-    InShort::new("Who speaks next?", numbered.chain([(others.to_owned(), String::new())]))
+    ShortTextInput::new("Who speaks next?", numbered.chain([(others.to_owned(), String::new())]))
 }
 
 /// A model's choice. An answer that names nobody, or several, is asked again; at last it is the next in order.
 async fn ask_model_for_speaker(
-    stage: &mut Stage<'_>,
-    group: &Group,
+    ctx: &mut ConversationContext<'_>,
+    group: &SpeakerGroup,
     last: &Agent,
     candidates: &[Arc<Agent>],
 ) -> Result<Arc<Agent>> {
@@ -178,27 +180,28 @@ async fn ask_model_for_speaker(
             "the group's manager {:?} has no model that could select a speaker: give it an llm, or select otherwise",
             group.manager.name.as_str()
         );
-        return Err(Stop::failed(FailureKind::Workflow, problem));
+        return Err(WorkflowStop::failed(FailureKind::Workflow, problem));
     };
-    let mut messages = vec![Arc::new(unnamed(Role::System, filled(&selection.message, candidates)))];
-    let said = said_so_far(stage, group);
+    let mut messages = vec![Arc::new(unnamed(ChatRole::System, filled(&selection.message, candidates)))];
+    let said = said_so_far(ctx, group);
     messages.extend(wire(&said));
     let asked = match &selection.prompt {
         Some(prompt) => checker_says(selection, &filled(prompt, candidates)),
         None => said.last().map(|line| wire([line])).unwrap_or_default(),
     };
-    tell_selection(stage, selection, CHECKER, SELECTOR, &asked).await?;
+    tell_selection(ctx, selection, CHECKER, SELECTOR, &asked).await?;
     messages.extend(asked);
     for retries_left in (0..=selection.max_retries).rev() {
         let parameters = llm.parameters.clone();
-        let request = Request { messages: messages.clone(), parameters, ..Request::default() };
-        let Replied { reply, .. } = stage.fx.ask_model(llm, request, None).await?.map_err(Stop::Failed)?;
+        let request = ModelRequest { messages: messages.clone(), parameters, ..ModelRequest::default() };
+        let IdentifiedReply { reply, .. } =
+            ctx.effects.ask_model(llm, request, None).await?.map_err(WorkflowStop::Failed)?;
         let answer = reply.content.unwrap_or_default();
         let answered = vec![Arc::new(ChatMessage {
             name: Some(SELECTOR.to_owned()),
-            ..unnamed(Role::Assistant, answer.as_str())
+            ..unnamed(ChatRole::Assistant, answer.as_str())
         })];
-        tell_selection(stage, selection, SELECTOR, CHECKER, &answered).await?;
+        tell_selection(ctx, selection, SELECTOR, CHECKER, &answered).await?;
         messages.extend(answered);
         // The two who select talk as all agents do, and so this word ends it.
         if answer == "TERMINATE" {
@@ -211,7 +214,7 @@ async fn ask_model_for_speaker(
         };
         if retries_left > 0 {
             let again = checker_says(selection, &filled(template, candidates));
-            tell_selection(stage, selection, CHECKER, SELECTOR, &again).await?;
+            tell_selection(ctx, selection, CHECKER, SELECTOR, &again).await?;
             messages.extend(again);
         }
     }
@@ -219,26 +222,27 @@ async fn ask_model_for_speaker(
 }
 
 /// What the group said, without the calls of its last message: nobody is to answer them here.
-fn said_so_far(stage: &Stage<'_>, group: &Group) -> Vec<Line> {
-    let mut said: Vec<Line> = stage.memory.group(&group.manager.name).iter().map(|line| Line::clone(line)).collect();
+fn said_so_far(ctx: &ConversationContext<'_>, group: &SpeakerGroup) -> Vec<RememberedMessage> {
+    let mut said: Vec<RememberedMessage> =
+        ctx.memory.group(&group.manager.name).iter().map(|line| RememberedMessage::clone(line)).collect();
     if let Some(last) = said.last_mut() {
         last.message_mut().tool_calls.clear();
     }
     said
 }
 
-fn checker_says(selection: &Selection, text: &str) -> Vec<Arc<ChatMessage>> {
+fn checker_says(selection: &SelectionPrompts, text: &str) -> Vec<Arc<ChatMessage>> {
     let role = match selection.role {
-        SelectionRole::System => Role::System,
-        SelectionRole::User => Role::User,
-        SelectionRole::Assistant => Role::Assistant,
+        SelectionRole::System => ChatRole::System,
+        SelectionRole::User => ChatRole::User,
+        SelectionRole::Assistant => ChatRole::Assistant,
     };
     vec![Arc::new(ChatMessage { name: Some(CHECKER.to_owned()), ..unnamed(role, text) })]
 }
 
 async fn tell_selection(
-    stage: &Stage<'_>,
-    selection: &Selection,
+    ctx: &ConversationContext<'_>,
+    selection: &SelectionPrompts,
     sender: &str,
     recipient: &str,
     said: &[Arc<ChatMessage>],
@@ -247,7 +251,8 @@ async fn tell_selection(
         return Ok(());
     }
     let content = said.last().map(|message| message.content.clone()).unwrap_or(Value::Null);
-    stage.tell(Event::Text { sender: own_name(sender), recipient: own_name(recipient), content: json!(content) }).await
+    ctx.tell(ChatEvent::Text { sender: own_name(sender), recipient: own_name(recipient), content: json!(content) })
+        .await
 }
 
 /// A template with `{roles}` and `{agentlist}` filled in.
@@ -255,7 +260,7 @@ fn filled(template: &str, candidates: &[Arc<Agent>]) -> String {
     let quoted: Vec<String> = candidates.iter().map(|agent| format!("'{}'", agent.name)).collect();
     let agentlist = format!("[{}]", quoted.join(", "));
     // The list goes first: a description may have braces in it.
-    template.replace("{agentlist}", &agentlist).replace("{roles}", &Group::roles(candidates))
+    template.replace("{agentlist}", &agentlist).replace("{roles}", &SpeakerGroup::roles(candidates))
 }
 
 /// The candidates whose names are in a text, each as a word by itself; `_` may be a space, or escaped.

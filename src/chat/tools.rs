@@ -4,20 +4,20 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::bounds::{OUTSIDE, Unfit, read};
-use crate::chat::memory::{Line, Utterance};
-use crate::chat::{Call, Event, Permission, Result, Stage, ToolResponse};
+use crate::bounds::{OUTSIDE, UnfitJson, read};
+use crate::chat::memory::{OutgoingMessage, RememberedMessage};
+use crate::chat::{AllowedCall, CallPermission, ChatEvent, ConversationContext, Result, ToolResponse};
 use crate::ids::Name;
 use crate::message::{CANNOT_BE_KEPT, inexact_number};
-use crate::protocol::dialogue::{Role, ToolCall};
-use crate::workflow::{Agent, Approve, Returns, Tool, apply_defaults};
+use crate::protocol::dialogue::{ChatRole, ToolCall};
+use crate::workflow::{Agent, ApprovalRule, ToolReturn, WorkflowTool, apply_defaults};
 
 /// The most problems of one call that a model is told.
 const MOST_PROBLEMS: usize = 10;
 
 /// Tools as a model is offered them.
-pub(super) fn offered(stage: &Stage<'_>, names: &[Name]) -> Vec<Value> {
-    let tools = names.iter().filter_map(|name| stage.tools.get(name));
+pub(super) fn offered(ctx: &ConversationContext<'_>, names: &[Name]) -> Vec<Value> {
+    let tools = names.iter().filter_map(|name| ctx.tools.get(name));
     tools.map(|tool| function(tool.name.as_str(), &tool.description, &tool.params.json)).collect()
 }
 
@@ -27,7 +27,7 @@ pub(super) fn function(name: &str, description: &str, parameters: &Value) -> Val
 }
 
 /// What came of one call.
-pub(super) struct Done {
+pub(super) struct ToolOutcome {
     /// The result, as the model is told it.
     pub text: String,
     /// What the tool returned; none: it failed.
@@ -35,84 +35,100 @@ pub(super) struct Done {
 }
 
 /// Executes the calls of a message, and answers it with the results.
-pub(super) async fn execute_calls(stage: &mut Stage<'_>, agent: &Agent, message: &Line) -> Result<Utterance> {
+pub(super) async fn execute_calls(
+    ctx: &mut ConversationContext<'_>,
+    agent: &Agent,
+    message: &RememberedMessage,
+) -> Result<OutgoingMessage> {
     let mut responses = Vec::with_capacity(message.tool_calls.len());
     for call in &message.tool_calls {
-        let done = execute(stage, &agent.name, &agent.executes, call).await?;
+        let done = execute(ctx, &agent.name, &agent.executes, call).await?;
         responses.push(ToolResponse::new(call, done.text));
     }
     Ok(results(responses, "\n\n"))
 }
 
 /// A message with results; together they are its text, so that rules can look at it.
-pub(super) fn results(responses: Vec<ToolResponse>, between: &str) -> Utterance {
+pub(super) fn results(responses: Vec<ToolResponse>, between: &str) -> OutgoingMessage {
     let texts: Vec<&str> = responses.iter().map(|response| response.content.as_str()).collect();
-    Utterance {
-        role: Some(Role::Tool),
+    OutgoingMessage {
+        role: Some(ChatRole::Tool),
         content: json!(texts.join(between)),
         tool_responses: responses,
-        ..Utterance::default()
+        ..OutgoingMessage::default()
     }
 }
 
 /// Executes one call, if the tool is one of these.
-pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], call: &ToolCall) -> Result<Done> {
+pub(super) async fn execute(
+    ctx: &ConversationContext<'_>,
+    agent: &Name,
+    tools: &[Name],
+    call: &ToolCall,
+) -> Result<ToolOutcome> {
     let name = call.function.name.as_str();
     let known = tools.iter().any(|tool| tool.as_str() == name);
-    let Some(tool) = stage.tools.get(name).filter(|_| known) else {
-        return refuse(stage, agent, call, json!({}), format!("Error: Function {name} not found.")).await;
+    let Some(tool) = ctx.tools.get(name).filter(|_| known) else {
+        return refuse(ctx, agent, call, json!({}), format!("Error: Function {name} not found.")).await;
     };
     let given = match read_arguments(&call.function.arguments) {
         Ok(given) => given,
-        Err(error) => return refuse(stage, agent, call, Value::Null, error).await,
+        Err(error) => return refuse(ctx, agent, call, Value::Null, error).await,
     };
-    if tool.approve != Approve::Never
+    if tool.approve != ApprovalRule::Never
         && let Some(number) = inexact_number(&call.function.arguments)
     {
         // A person would be shown, and the tool given, another number than the model wrote.
-        return refuse(stage, agent, call, Value::Object(given), format!("Error: {number} {CANNOT_BE_KEPT}")).await;
+        return refuse(ctx, agent, call, Value::Object(given), format!("Error: {number} {CANNOT_BE_KEPT}")).await;
     }
     let arguments = Value::Object(given.clone());
-    stage
-        .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
+    ctx.tell(ChatEvent::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
         .await?;
-    let context = stage.playing.as_ref().map(|playing| &playing.context);
+    let context = ctx.handoff_state.as_ref().map(|handoff_state| &handoff_state.context);
     let mut fitting = match checked_arguments(tool, given) {
         Ok(fitting) => fitting,
-        Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
+        Err(problems) => return refuse(ctx, agent, call, arguments, format!("Error: {problems}")).await,
     };
     let mut note = String::new();
     let mut permit = None;
-    if tool.approve != Approve::Never {
-        match stage.fx.may_call(Call { tool, call, agent, arguments: &fitting, context, permit: None }).await? {
-            Permission::Granted(given) => permit = given,
-            Permission::Changed(others, given) => match checked_arguments(tool, others) {
+    if tool.approve != ApprovalRule::Never {
+        match ctx
+            .effects
+            .may_call(AllowedCall { tool, call, agent, arguments: &fitting, context, permit: None })
+            .await?
+        {
+            CallPermission::Granted(given) => permit = given,
+            CallPermission::Changed(others, given) => match checked_arguments(tool, others) {
                 Ok(others) => {
                     fitting = others;
                     permit = given;
                     // The conversation keeps the call as the model wrote it.
                     note = format!("A person changed the arguments to {}.\n", json!(fitting));
                 }
-                Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
+                Err(problems) => return refuse(ctx, agent, call, arguments, format!("Error: {problems}")).await,
             },
-            Permission::Denied(reason) => {
+            CallPermission::Denied(reason) => {
                 let text = format!("Error: {}", denial(reason.as_deref()));
-                return refuse(stage, agent, call, arguments, text).await;
+                return refuse(ctx, agent, call, arguments, text).await;
             }
         }
     }
-    match stage.fx.call_tool(Call { tool, call, agent, arguments: &fitting, context, permit: permit.as_ref() }).await? {
+    match ctx
+        .effects
+        .call_tool(AllowedCall { tool, call, agent, arguments: &fitting, context, permit: permit.as_ref() })
+        .await?
+    {
         Ok(returned) => {
             let text = note + &result_text(tool, &returned);
             let content = match tool.returns {
-                Returns::Value => json!(text),
-                Returns::ReplyResult => returned.clone(),
+                ToolReturn::Value => json!(text),
+                ToolReturn::ReplyResult => returned.clone(),
             };
             let (agent, call) = (agent.clone(), call.clone());
-            stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: true }).await?;
-            Ok(Done { text, returned: Some(returned) })
+            ctx.tell(ChatEvent::ExecutedFunction { agent, call, arguments, content, success: true }).await?;
+            Ok(ToolOutcome { text, returned: Some(returned) })
         }
-        Err(failure) => refuse(stage, agent, call, arguments, format!("Error: {}", failure.message)).await,
+        Err(failure) => refuse(ctx, agent, call, arguments, format!("Error: {}", failure.message)).await,
     }
 }
 
@@ -126,22 +142,22 @@ pub fn denial(reason: Option<&str>) -> String {
 
 /// Tells that a call could not be executed, and why.
 pub(super) async fn refuse(
-    stage: &Stage<'_>,
+    ctx: &ConversationContext<'_>,
     agent: &Name,
     call: &ToolCall,
     arguments: Value,
     text: String,
-) -> Result<Done> {
+) -> Result<ToolOutcome> {
     let (agent, call, content) = (agent.clone(), call.clone(), json!(text));
-    stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: false }).await?;
-    Ok(Done { text, returned: None })
+    ctx.tell(ChatEvent::ExecutedFunction { agent, call, arguments, content, success: false }).await?;
+    Ok(ToolOutcome { text, returned: None })
 }
 
 /// The text of what a tool returned: a text as it is, anything else as JSON.
-pub fn result_text(tool: &Tool, returned: &Value) -> String {
+pub fn result_text(tool: &WorkflowTool, returned: &Value) -> String {
     let shown = match tool.returns {
-        Returns::Value => returned,
-        Returns::ReplyResult => returned.get("message").unwrap_or(returned),
+        ToolReturn::Value => returned,
+        ToolReturn::ReplyResult => returned.get("message").unwrap_or(returned),
     };
     match shown {
         Value::String(text) => text.clone(),
@@ -168,15 +184,15 @@ pub(super) fn read_arguments(written: &str) -> std::result::Result<Map<String, V
     match read(text.as_bytes(), &OUTSIDE) {
         Ok(Value::Object(arguments)) => Ok(arguments),
         Ok(other) => Err(format!("Error: the arguments are {other}\n The argument must be a JSON object.")),
-        Err(Unfit::Exceeded(exceeded)) => Err(format!("Error: {exceeded}\n The argument must be simpler.")),
-        Err(Unfit::Json(error)) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
+        Err(UnfitJson::Exceeded(exceeded)) => Err(format!("Error: {exceeded}\n The argument must be simpler.")),
+        Err(UnfitJson::Json(error)) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
     }
 }
 
 /// Arguments that fit a tool: those that it does not know are left out, defaults are filled in, and a text that reads as a
 /// number or a truth is one where that is wanted. The error is for the model.
 pub fn checked_arguments(
-    tool: &Tool,
+    tool: &WorkflowTool,
     mut arguments: Map<String, Value>,
 ) -> std::result::Result<Map<String, Value>, String> {
     let schema = &tool.params.json;
@@ -281,22 +297,22 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::workflow::Schema;
+    use crate::workflow::CompiledSchema;
 
-    fn tool(properties: Value, required: Value) -> Tool {
+    fn tool(properties: Value, required: Value) -> WorkflowTool {
         let json = json!({"type": "object", "properties": properties, "required": required});
         let validator = jsonschema::validator_for(&json).unwrap();
-        Tool {
+        WorkflowTool {
             name: Name::parse("book").unwrap(),
             description: String::new(),
-            params: Arc::new(Schema { json, validator }),
-            returns: Returns::Value,
-            approve: Approve::Never,
+            params: Arc::new(CompiledSchema { json, validator }),
+            returns: ToolReturn::Value,
+            approve: ApprovalRule::Never,
             steps: Vec::new(),
         }
     }
 
-    fn checked(tool: &Tool, given: Value) -> std::result::Result<Value, String> {
+    fn checked(tool: &WorkflowTool, given: Value) -> std::result::Result<Value, String> {
         checked_arguments(tool, given.as_object().unwrap().clone()).map(Value::Object)
     }
 

@@ -8,15 +8,15 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::broker::embedded;
+use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready};
 use crate::cli::outcome::{self, CliError};
-use crate::cli::watching::{Watching, queue_depth, worker_ready};
-use crate::cli::{Common, Listen, project};
-use crate::config::Section;
+use crate::cli::{CommonArguments, ListenArguments, project};
+use crate::config::ConfigSection;
 use crate::{gateway, ui, worker};
 
 /// Everything in one process: worker, gateway and page, with a broker of its own.
 #[derive(Args)]
-pub(super) struct All {
+pub(super) struct AllCommand {
     /// The address that gateway and page listen on, instead of the ones in the configuration.
     #[arg(long)]
     host: Option<IpAddr>,
@@ -36,13 +36,13 @@ pub(super) struct All {
     #[arg(long)]
     mock_llm: bool,
     #[command(flatten)]
-    watching: Watching,
+    watching: MetricsArguments,
 }
 
-impl All {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl AllCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
-        for section in [Section::Worker, Section::Gateway, Section::Ui] {
+        for section in [ConfigSection::Worker, ConfigSection::Gateway, ConfigSection::Ui] {
             config.usable(section)?;
         }
         let lifecycle = project::lifecycle(&config);
@@ -59,9 +59,9 @@ impl All {
         let sealer = project::sealer(&config, folder)?;
         let broker = project::chained(&config, broker, folder)?;
 
-        let gateway_at = Listen { host: self.host, port: self.port };
+        let gateway_at = ListenArguments { host: self.host, port: self.port };
         let gateway_listener = project::listen(&gateway_at, config.gateway.host, config.gateway.port).await?;
-        let page_at = Listen { host: self.host, port: self.ui_port };
+        let page_at = ListenArguments { host: self.host, port: self.ui_port };
         let page_listener = project::listen(&page_at, config.ui.host, config.ui.port).await?;
         project::check_reach(&config, &[&gateway_listener, &page_listener])?;
         let (gateway_url, page_url) = (project::url(&gateway_listener), project::url(&page_listener));
@@ -82,7 +82,7 @@ impl All {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer,
-            voucher: project::voucher(&config),
+            gateway_signer: project::gateway_signer(&config),
             trusted_definition_keys: config.gateway.trusted_definition_keys.clone(),
             redactor: config.audit.redactor.clone(),
             keep_evidence: config.audit.keep_evidence,
@@ -97,6 +97,6 @@ impl All {
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));
         println!("gateway: {gateway_url}\npage: {page_url}{admin}");
-        Ok(outcome::of(lifecycle.run().await))
+        Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

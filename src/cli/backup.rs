@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::broker::embedded::{self, CopyError, Copying};
+use crate::broker::embedded::{self, BackupError, BackupInProgress};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, project};
+use crate::cli::{CommonArguments, project};
 
 /// Copies the embedded broker's data to a folder, also while `all` works with it: every run, its history, and the keys.
 #[derive(Args)]
-pub(super) struct Backup {
+pub(super) struct BackupCommand {
     /// The folder to copy to; it must not hold a store.
     to: PathBuf,
     /// The data folder of the embedded broker.
@@ -22,7 +22,7 @@ pub(super) struct Backup {
 
 /// Puts a backup back, where the embedded broker has no data yet.
 #[derive(Args)]
-pub(super) struct Restore {
+pub(super) struct RestoreCommand {
     /// The folder that holds the backup.
     from: PathBuf,
     /// The data folder to restore to; it must not hold a store.
@@ -34,8 +34,8 @@ pub(super) struct Restore {
 const BACK_AGAIN: &str = "What was erased, redacted or removed since the backup was made is in it again: repeat each `fastagency audit \
 erase`; redaction and keep_ended follow by themselves. What was answered since is asked again, and done again.";
 
-impl Backup {
-    pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
+impl BackupCommand {
+    pub(super) fn run(self, common: &CommonArguments) -> Result<ExitCode, CliError> {
         let data = project::data_dir(&project::load(common)?, self.data_dir.as_ref());
         copy(&data, &self.to)?;
         println!("backed up {} to {}", data.display(), self.to.display());
@@ -43,8 +43,8 @@ impl Backup {
     }
 }
 
-impl Restore {
-    pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
+impl RestoreCommand {
+    pub(super) fn run(self, common: &CommonArguments) -> Result<ExitCode, CliError> {
         let data = project::data_dir(&project::load(common)?, self.data_dir.as_ref());
         copy(&self.from, &data)?;
         println!("restored {} to {}", self.from.display(), data.display());
@@ -55,13 +55,13 @@ impl Restore {
 
 fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
     let refused = |error| match error {
-        CopyError::Open(open @ embedded::OpenError::InUse { .. }) => {
+        BackupError::Open(open @ embedded::StoreOpenError::InUse { .. }) => {
             CliError::Unreachable(anyhow::Error::from(open).context("stop the process first"))
         }
-        CopyError::Open(open) => open.into(),
+        BackupError::Open(open) => open.into(),
         other => CliError::Failed(other.into()),
     };
-    let copying = Copying::begin(from, to).map_err(refused)?;
+    let copying = BackupInProgress::begin(from, to).map_err(refused)?;
     project::copy_keys(from, to, copying.replaces())
         .with_context(|| format!("could not copy the keys of {}", from.display()))?;
     copying.finish().map_err(refused)

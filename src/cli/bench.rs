@@ -10,11 +10,11 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::bench::{self, Load, Outcome, Watcher};
-use crate::broker::nats::floor;
+use crate::bench::{self, BenchObserver, BenchPlan, BenchReport};
+use crate::broker::nats::baseline;
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, project};
-use crate::client::{self, Client};
+use crate::cli::{CommonArguments, project};
+use crate::client::{self, GatewayClient};
 
 /// What `--help` says at its end.
 const HOW_IT_COUNTS: &str = "\
@@ -24,9 +24,9 @@ crossed. The exit code is 1 if anything was crossed or went wrong.";
 /// Holds whole conversations against a gateway and measures them.
 #[derive(Args)]
 #[command(after_help = HOW_IT_COUNTS)]
-pub(super) struct Bench {
-    /// The gateway. With --floor it is measured between two measurements of the floor; without it the floor alone is.
-    #[arg(long, value_name = "URL", required_unless_present = "floor")]
+pub(super) struct BenchCommand {
+    /// The gateway. With --baseline it is measured between two measurements of the baseline; without it the baseline alone is.
+    #[arg(long, value_name = "URL", required_unless_present = "baseline")]
     gateway_url: Option<String>,
     /// The name of the workflow.
     #[arg(long, default_value = "echo", value_name = "NAME")]
@@ -38,8 +38,8 @@ pub(super) struct Bench {
     #[arg(long, short = 'j', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), value_name = "C")]
     concurrency: u32,
     /// How conversations are held.
-    #[arg(long, value_enum, default_value_t = Via::Ws)]
-    via: Via,
+    #[arg(long, value_enum, default_value_t = TransportArgument::Ws)]
+    via: TransportArgument,
     /// What each answer begins with; the secret follows. Choices are answered with their default or the first one.
     #[arg(long, default_value = "", value_name = "TEXT")]
     answer: String,
@@ -55,45 +55,45 @@ pub(super) struct Bench {
     /// The longest that a step of a conversation may take.
     #[arg(long, default_value = "60s", value_parser = span, value_name = "TIME")]
     timeout: Duration,
-    /// Measure the floor: as many conversations of 8 messages of 300 bytes, stored in the NATS server of the configuration
+    /// Measure the baseline: as many conversations of 8 messages of 300 bytes, stored in the NATS server of the configuration
     /// (or of --nats-url) and nothing else.
     #[arg(long)]
-    floor: bool,
-    /// Print the figures as one JSON object.
+    baseline: bool,
+    /// Print the measurements as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 /// How conversations are held.
 #[derive(Clone, Copy, ValueEnum)]
-enum Via {
+enum TransportArgument {
     /// FastAgency's WebSocket.
     Ws,
     /// /api with server-sent events.
     Sse,
 }
 
-impl Bench {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl BenchCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let client = self.gateway_url.as_deref().map(project::client).transpose()?;
         if let Some(client) = &client {
             self.check(client).await?;
         }
-        let before = self.floor(&common).await?;
+        let before = self.baseline(&common).await?;
         let outcome = match &client {
             Some(client) => Some(self.drive(client).await),
             None => None,
         };
-        let after = if outcome.is_some() { self.floor(&common).await? } else { None };
-        let floors: Vec<f64> = before.into_iter().chain(after).collect();
-        let clean = outcome.as_ref().is_none_or(Outcome::is_clean);
-        print(outcome.as_ref(), &floors, self.json).context("could not print the figures")?;
+        let after = if outcome.is_some() { self.baseline(&common).await? } else { None };
+        let baselines: Vec<f64> = before.into_iter().chain(after).collect();
+        let clean = outcome.as_ref().is_none_or(BenchReport::is_clean);
+        print(outcome.as_ref(), &baselines, self.json).context("could not print the measurements")?;
         Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Finds out before the load what would make every conversation fail.
-    async fn check(&self, client: &Client) -> Result<(), CliError> {
-        let wss = matches!(self.via, Via::Ws) && client.url().starts_with("https");
+    async fn check(&self, client: &GatewayClient) -> Result<(), CliError> {
+        let wss = matches!(self.via, TransportArgument::Ws) && client.url().starts_with("https");
         if wss {
             return Err(CliError::Usage("a gateway behind TLS can be driven with --via sse only".to_owned()));
         }
@@ -116,14 +116,14 @@ impl Bench {
         Ok(())
     }
 
-    async fn drive(&self, client: &Client) -> Outcome {
-        let load = Load {
+    async fn drive(&self, client: &GatewayClient) -> BenchReport {
+        let load = BenchPlan {
             workflow: self.workflow.clone(),
             conversations: self.conversations as usize,
             concurrency: self.concurrency as usize,
             via: match self.via {
-                Via::Ws => bench::Via::WebSocket,
-                Via::Sse => bench::Via::Sse,
+                TransportArgument::Ws => bench::BenchTransport::WebSocket,
+                TransportArgument::Sse => bench::BenchTransport::Sse,
             },
             answer: self.answer.clone(),
             echoes: !self.no_echo,
@@ -132,20 +132,20 @@ impl Bench {
         };
         // Held conversations step twice: to their question, and to their end.
         let steps = u64::from(self.conversations) * if self.hold { 2 } else { 1 };
-        let watcher = Arc::new(Progress { bar: bar(steps), hold_for: self.hold_for, json: self.json });
+        let watcher = Arc::new(BenchProgress { bar: bar(steps), hold_for: self.hold_for, json: self.json });
         let outcome = bench::drive(client, load, watcher.clone()).await;
         watcher.bar.finish_and_clear();
         outcome
     }
 
-    /// The floor in conversations per second, if it is asked for.
-    async fn floor(&self, common: &Common) -> Result<Option<f64>, CliError> {
-        if !self.floor {
+    /// The baseline in conversations per second, if it is asked for.
+    async fn baseline(&self, common: &CommonArguments) -> Result<Option<f64>, CliError> {
+        if !self.baseline {
             return Ok(None);
         }
         let config = project::load(common)?;
         let name = project::nats_name(&config, "bench");
-        let took = floor::measure(config.nats()?, &name, self.conversations as usize, self.concurrency as usize)
+        let took = baseline::measure(config.nats()?, &name, self.conversations as usize, self.concurrency as usize)
             .await
             .map_err(|error| CliError::Unreachable(error.into()))?;
         Ok(Some(f64::from(self.conversations) / took.as_secs_f64()))
@@ -162,13 +162,13 @@ fn open_files() -> Option<u64> {
     line.split_whitespace().nth(3)?.parse().ok()
 }
 
-struct Progress {
+struct BenchProgress {
     bar: ProgressBar,
     hold_for: Duration,
     json: bool,
 }
 
-impl Watcher for Progress {
+impl BenchObserver for BenchProgress {
     fn step(&self) {
         self.bar.inc(1);
     }
@@ -195,24 +195,28 @@ fn bar(steps: u64) -> ProgressBar {
     ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn print(outcome: Option<&Outcome>, floors: &[f64], json: bool) -> std::io::Result<()> {
-    let floor = (!floors.is_empty()).then(|| floors.iter().sum::<f64>() / floors.len() as f64);
-    let ratio = floor.zip(outcome).map(|(floor, outcome)| outcome.per_second / floor);
+fn print(outcome: Option<&BenchReport>, baselines: &[f64], json: bool) -> std::io::Result<()> {
+    let baseline = (!baselines.is_empty()).then(|| baselines.iter().sum::<f64>() / baselines.len() as f64);
+    let ratio = baseline.zip(outcome).map(|(baseline, outcome)| outcome.per_second / baseline);
     let mut out = std::io::stdout().lock();
     if json {
-        return writeln!(out, "{}", json!({"conversations": outcome, "floor_per_second": floors, "ratio": ratio}));
+        return writeln!(
+            out,
+            "{}",
+            json!({"conversations": outcome, "baseline_per_second": baselines, "ratio": ratio})
+        );
     }
     if let Some(outcome) = outcome {
         writeln!(out, "{outcome}")?;
     }
-    if let Some(floor) = floor {
-        let each: Vec<String> = floors.iter().map(|floor| format!("{floor:.1}")).collect();
+    if let Some(baseline) = baseline {
+        let each: Vec<String> = baselines.iter().map(|baseline| format!("{baseline:.1}")).collect();
         let each = if each.len() > 1 { format!(" (before and after: {})", each.join(", ")) } else { String::new() };
-        let (messages, bytes) = (floor::MESSAGES, floor::BYTES);
-        writeln!(out, "floor              {floor:.1}/s of {messages} stored messages of {bytes} bytes{each}")?;
+        let (messages, bytes) = (baseline::MESSAGES, baseline::BYTES);
+        writeln!(out, "baseline           {baseline:.1}/s of {messages} stored messages of {bytes} bytes{each}")?;
     }
     if let Some(ratio) = ratio {
-        writeln!(out, "ratio to the floor {ratio:.2}")?;
+        writeln!(out, "ratio to baseline  {ratio:.2}")?;
     }
     Ok(())
 }

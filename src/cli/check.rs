@@ -4,16 +4,16 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::Common;
+use crate::cli::CommonArguments;
 use crate::cli::outcome::CliError;
 use crate::project::check_project;
 
 /// Checks the configuration and every workflow, and shows all problems at once.
 #[derive(Args)]
-pub(super) struct Check {}
+pub(super) struct CheckCommand {}
 
-impl Check {
-    pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
+impl CheckCommand {
+    pub(super) fn run(self, common: &CommonArguments) -> Result<ExitCode, CliError> {
         let report = check_project(common.config.as_deref(), &|name| std::env::var(name).ok());
         println!("{}", report.summary);
         match report.problems {

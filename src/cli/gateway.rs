@@ -4,25 +4,25 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::metrics_arguments::{MetricsArguments, broker_ready};
 use crate::cli::outcome::{self, CliError};
-use crate::cli::watching::{Watching, broker_ready};
-use crate::cli::{Common, Listen, project};
-use crate::config::Section;
+use crate::cli::{CommonArguments, ListenArguments, project};
+use crate::config::ConfigSection;
 use crate::gateway;
 
 /// Serves REST, server-sent events and WebSockets.
 #[derive(Args)]
-pub(super) struct Gateway {
+pub(super) struct GatewayCommand {
     #[command(flatten)]
-    listen: Listen,
+    listen: ListenArguments,
     #[command(flatten)]
-    watching: Watching,
+    watching: MetricsArguments,
 }
 
-impl Gateway {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl GatewayCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
-        config.usable(Section::Gateway)?;
+        config.usable(ConfigSection::Gateway)?;
         project::check_front_end(&config, &config.data_dir)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
@@ -39,7 +39,7 @@ impl Gateway {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer: project::sealer(&config, None)?,
-            voucher: project::voucher(&config),
+            gateway_signer: project::gateway_signer(&config),
             trusted_definition_keys: config.gateway.trusted_definition_keys.clone(),
             redactor: config.audit.redactor.clone(),
             keep_evidence: config.audit.keep_evidence,
@@ -51,6 +51,6 @@ impl Gateway {
         let _sending = self.watching.start(&config, "gateway", ready, None, &shutdown).await?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
         println!("gateway: {url}{admin}");
-        Ok(outcome::of(lifecycle.run().await))
+        Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

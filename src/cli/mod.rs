@@ -16,14 +16,14 @@ mod bench;
 mod check;
 mod doctor;
 mod gateway;
+mod metrics_arguments;
 mod nats;
 mod outcome;
-mod people;
 mod project;
 mod run;
 mod schema;
 mod ui;
-mod watching;
+mod users;
 mod worker;
 
 use outcome::CliError;
@@ -36,14 +36,14 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[command(name = "fastagency", version, about, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
-    common: Common,
+    common: CommonArguments,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// What every command takes.
 #[derive(Args, Clone)]
-pub struct Common {
+pub struct CommonArguments {
     /// The configuration file of the project.
     #[arg(short, long, global = true, env = "FASTAGENCY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -51,8 +51,8 @@ pub struct Common {
     #[arg(long, global = true, env = "NATS_URL", value_name = "URL")]
     nats_url: Option<String>,
     /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    #[arg(long, global = true, value_enum, default_value_t = LogFormatArgument::Text)]
+    log_format: LogFormatArgument,
     /// Log more (-vv: everything that fastagency logs).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -60,7 +60,7 @@ pub struct Common {
 
 /// How log lines look.
 #[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
+enum LogFormatArgument {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -69,7 +69,7 @@ enum LogFormat {
 
 /// Where a tier listens.
 #[derive(Args, Clone)]
-struct Listen {
+struct ListenArguments {
     /// The address to listen on, instead of the one in the configuration.
     #[arg(long)]
     host: Option<IpAddr>,
@@ -79,50 +79,50 @@ struct Listen {
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run everything in one process: worker, gateway, chat page and an embedded broker.
-    All(all::All),
+    All(all::AllCommand),
     /// Run a worker, which takes runs from the queue and executes their workflows.
-    Worker(worker::Worker),
+    Worker(worker::WorkerCommand),
     /// Run a gateway, which serves REST, server-sent events and WebSockets.
-    Gateway(gateway::Gateway),
+    Gateway(gateway::GatewayCommand),
     /// Serve the chat page.
-    Ui(ui::Ui),
+    Ui(ui::UiCommand),
     /// Run a workflow and answer its questions in the terminal.
-    Run(run::Run),
+    Run(run::RunCommand),
     /// List runs, show what happened in them, and verify, export or erase their logs.
-    Audit(audit::Audit),
+    Audit(audit::AuditCommand),
     /// Back up the embedded broker's data to a folder.
-    Backup(backup::Backup),
+    Backup(backup::BackupCommand),
     /// Restore a backup of the embedded broker's data.
-    Restore(backup::Restore),
+    Restore(backup::RestoreCommand),
     /// Check the configuration and every workflow, and show all problems at once.
-    Check(check::Check),
+    Check(check::CheckCommand),
     /// Check configuration, ports, NATS, models and tiers, and suggest fixes.
-    Doctor(doctor::Doctor),
+    Doctor(doctor::DoctorCommand),
     /// Set up the streams of the NATS server, where the logins of the tiers may not.
-    Nats(nats::Nats),
+    Nats(nats::NatsCommand),
     /// Print the JSON Schema of a kind of file, for editors.
-    Schema(schema::Schema),
+    Schema(schema::SchemaCommand),
     /// Manage password users (`auth.mode: basic`).
-    User(people::User),
+    User(users::UserCommand),
     /// Manage API keys.
-    Key(people::KeyCommand),
+    Key(users::KeyCommand),
     /// Measure a gateway with many conversations at once.
-    Bench(bench::Bench),
+    Bench(bench::BenchCommand),
 }
 
 /// Runs the program; what it prints is for people.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = match cli.common.log_format {
-        LogFormat::Text => telemetry::Format::Text,
-        LogFormat::Json => telemetry::Format::Json,
+        LogFormatArgument::Text => telemetry::LogFormat::Text,
+        LogFormatArgument::Json => telemetry::LogFormat::Json,
     };
     // Where a person reads what a command prints, only what goes wrong stands between it.
     let quiet = matches!(
         cli.command,
-        Command::Run(_) | Command::Audit(_) | Command::Bench(_) | Command::Doctor(_) | Command::Nats(_)
+        CliCommand::Run(_) | CliCommand::Audit(_) | CliCommand::Bench(_) | CliCommand::Doctor(_) | CliCommand::Nats(_)
     );
     telemetry::start(format, (!quiet || cli.common.verbose > 0).then_some(cli.common.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -135,24 +135,24 @@ pub fn main() -> ExitCode {
     ended.unwrap_or_else(|error| outcome::report(&error))
 }
 
-impl Command {
-    async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl CliCommand {
+    async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         match self {
-            Command::All(all) => all.run(common).await,
-            Command::Worker(worker) => worker.run(common).await,
-            Command::Gateway(gateway) => gateway.run(common).await,
-            Command::Ui(ui) => ui.run(common).await,
-            Command::Run(run) => run.run(common).await,
-            Command::Audit(audit) => audit.run(common).await,
-            Command::Backup(backup) => backup.run(&common),
-            Command::Restore(restore) => restore.run(&common),
-            Command::Check(check) => check.run(&common),
-            Command::Doctor(doctor) => doctor.run(common).await,
-            Command::Nats(nats) => nats.run(common).await,
-            Command::Schema(schema) => schema.run(),
-            Command::User(user) => user.run(common).await,
-            Command::Key(key) => key.run(common).await,
-            Command::Bench(bench) => bench.run(common).await,
+            CliCommand::All(all) => all.run(common).await,
+            CliCommand::Worker(worker) => worker.run(common).await,
+            CliCommand::Gateway(gateway) => gateway.run(common).await,
+            CliCommand::Ui(ui) => ui.run(common).await,
+            CliCommand::Run(run) => run.run(common).await,
+            CliCommand::Audit(audit) => audit.run(common).await,
+            CliCommand::Backup(backup) => backup.run(&common),
+            CliCommand::Restore(restore) => restore.run(&common),
+            CliCommand::Check(check) => check.run(&common),
+            CliCommand::Doctor(doctor) => doctor.run(common).await,
+            CliCommand::Nats(nats) => nats.run(common).await,
+            CliCommand::Schema(schema) => schema.run(),
+            CliCommand::User(user) => user.run(common).await,
+            CliCommand::Key(key) => key.run(common).await,
+            CliCommand::Bench(bench) => bench.run(common).await,
         }
     }
 }

@@ -12,7 +12,7 @@
 use std::process::ExitCode;
 
 use crate::broker::{embedded, nats};
-use crate::lifecycle::End;
+use crate::lifecycle::LifecycleEnd;
 use crate::problem::Problems;
 use crate::visible;
 
@@ -43,8 +43,8 @@ impl From<nats::ConnectError> for CliError {
         CliError::Unreachable(error.into())
     }
 }
-impl From<embedded::OpenError> for CliError {
-    fn from(error: embedded::OpenError) -> Self {
+impl From<embedded::StoreOpenError> for CliError {
+    fn from(error: embedded::StoreOpenError) -> Self {
         CliError::Unreachable(error.into())
     }
 }
@@ -102,9 +102,9 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 /// How a tier's life ended, as an exit code.
-pub(super) fn of(end: End) -> ExitCode {
+pub(super) fn exit_code(end: LifecycleEnd) -> ExitCode {
     match end {
-        End::Clean => ExitCode::SUCCESS,
-        End::Failed => ExitCode::FAILURE,
+        LifecycleEnd::Clean => ExitCode::SUCCESS,
+        LifecycleEnd::Failed => ExitCode::FAILURE,
     }
 }

@@ -11,21 +11,21 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::audit::verify::Verifier;
+use crate::audit::verify::LogVerifier;
 use crate::auth::{AdminLink, RequestFilter};
 use crate::broker::embedded;
 use crate::broker::{Broker, nats};
-use crate::chain::anchors::Anchors;
+use crate::chain::anchors::AnchorWriter;
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, Listen, VERSION};
-use crate::client::Client;
+use crate::cli::{CommonArguments, ListenArguments, VERSION};
+use crate::client::GatewayClient;
 use crate::clock;
-use crate::config::{self, Config, Section};
+use crate::config::{self, Config, ConfigSection};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
 
-use crate::vouch::StatementSigner;
+use crate::signing::StatementSigner;
 use crate::{chain, gateway, model, serving, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
@@ -35,7 +35,7 @@ pub(super) const KEY: &str = "FASTAGENCY_KEY";
 const BACKLOG: u32 = 4096;
 
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
-pub(super) fn load(common: &Common) -> Result<Config, CliError> {
+pub(super) fn load(common: &CommonArguments) -> Result<Config, CliError> {
     let env = |name: &str| std::env::var(name).ok();
     let mut config = load_config(common.config.as_deref(), &env)?;
     if let Some(url) = &common.nats_url {
@@ -46,21 +46,25 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
 
 /// A client of a gateway, with the key of `FASTAGENCY_KEY`: from there only, as a command line can be read by everybody on
 /// the machine.
-pub(super) fn client(url: &str) -> Result<Client, CliError> {
+pub(super) fn client(url: &str) -> Result<GatewayClient, CliError> {
     let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
-    Client::with_key(url, key.as_ref()).map_err(|error| CliError::Unreachable(error.into()))
+    GatewayClient::with_key(url, key.as_ref()).map_err(|error| CliError::Unreachable(error.into()))
 }
 
 /// A client of the gateway that works in this data folder: without `FASTAGENCY_KEY`, with the token that the gateway has
 /// written down there for the folder's owner.
-pub(super) fn client_beside(url: &str, data_dir: &Path) -> Result<Client, CliError> {
+pub(super) fn client_beside(url: &str, data_dir: &Path) -> Result<GatewayClient, CliError> {
     let kept = || embedded::admin_token(data_dir).map(SecretString::from);
     let given = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
-    Client::with_key(url, given.or_else(kept).as_ref()).map_err(|error| CliError::Unreachable(error.into()))
+    GatewayClient::with_key(url, given.or_else(kept).as_ref()).map_err(|error| CliError::Unreachable(error.into()))
 }
 
 /// A client of the gateway at an address; if that gateway works in the data folder here, as its owner.
-pub(super) fn client_at(url: &str, common: &Common, named: Option<&PathBuf>) -> Result<Client, CliError> {
+pub(super) fn client_at(
+    url: &str,
+    common: &CommonArguments,
+    named: Option<&PathBuf>,
+) -> Result<GatewayClient, CliError> {
     let is_there = |dir: &PathBuf| {
         embedded::running_address(dir).is_some_and(|address| address.trim_end_matches('/') == url.trim_end_matches('/'))
     };
@@ -72,7 +76,7 @@ pub(super) fn client_at(url: &str, common: &Common, named: Option<&PathBuf>) -> 
 
 /// Where no one is asked who calls: what opens audit, overview and erasure of this process. Beside an embedded store its
 /// token is written down, so that the folder's owner can use other commands.
-pub(super) fn admin_link(auth: &config::Auth, folder: Option<&Path>) -> Result<Option<Arc<AdminLink>>, CliError> {
+pub(super) fn admin_link(auth: &config::AuthConfig, folder: Option<&Path>) -> Result<Option<Arc<AdminLink>>, CliError> {
     if !matches!(auth.mode, config::AuthMode::None) {
         return Ok(None);
     }
@@ -94,7 +98,7 @@ pub(super) fn admin_line(link: Option<&AdminLink>, page: Option<&str>) -> String
 }
 
 /// Where the page is for a process that does not serve it: what the configuration says of it.
-pub(super) fn configured_page(ui: &config::Ui) -> Option<String> {
+pub(super) fn configured_page(ui: &config::UiConfig) -> Option<String> {
     let placed = || ui.is_placed.then(|| url_of(SocketAddr::new(ui.host, ui.port)));
     ui.public_url.clone().or_else(placed)
 }
@@ -127,7 +131,7 @@ pub(super) fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {
 /// Refuses to serve a folder to everybody in which something lies that the system keeps for itself.
 pub(super) fn check_front_end(config: &Config, data_dir: &Path) -> Result<(), CliError> {
     let Some(folder) = &config.gateway.static_dir else { return Ok(()) };
-    let mut private: Vec<gateway::Private<'_>> = vec![
+    let mut private: Vec<gateway::PrivatePath<'_>> = vec![
         ("data_dir", data_dir),
         ("workflows", &config.workflows),
         ("audit.anchors", &config.audit.anchors),
@@ -138,16 +142,16 @@ pub(super) fn check_front_end(config: &Config, data_dir: &Path) -> Result<(), Cl
 }
 
 /// What the logs are chained with: the configured key; else, beside an embedded store, a key in a file there.
-pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Option<chain::Key>, CliError> {
+pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Option<chain::ChainKey>, CliError> {
     // A key that is meant to be there and is not must not become another one, or none.
-    config.usable(Section::Audit)?;
+    config.usable(ConfigSection::Audit)?;
     if let Some(key) = &config.audit.key {
-        return Ok(Some(chain::Key::new(key).with_previous(&config.audit.previous_keys)));
+        return Ok(Some(chain::ChainKey::new(key).with_previous(&config.audit.previous_keys)));
     }
     let Some(folder) = data_dir else { return Ok(None) };
     let path = folder.join("audit.key");
     let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
-    Ok(Some(chain::Key::new(&key).with_previous(&config.audit.previous_keys)))
+    Ok(Some(chain::ChainKey::new(&key).with_previous(&config.audit.previous_keys)))
 }
 
 /// Where the anchors are: beside an embedded store that was named on the command line, they are in it.
@@ -160,16 +164,16 @@ pub(super) fn anchors_dir(config: &Config, data_dir: Option<&Path>) -> PathBuf {
 }
 
 /// What verifies the logs, if there is a key.
-pub(super) fn verifier(config: &Config, data_dir: Option<&Path>) -> Result<Option<Verifier>, CliError> {
+pub(super) fn verifier(config: &Config, data_dir: Option<&Path>) -> Result<Option<LogVerifier>, CliError> {
     let key = chain_key(config, data_dir)?;
-    Ok(key.map(|key| Verifier::new(key, anchors_dir(config, data_dir))))
+    Ok(key.map(|key| LogVerifier::new(key, anchors_dir(config, data_dir))))
 }
 
 /// The broker with logs that are chained, if there is a key.
 pub(super) fn chained(config: &Config, broker: Broker, data_dir: Option<&Path>) -> Result<Broker, CliError> {
     telemetry::redact(config.audit.redactor.clone());
     let Some(key) = chain_key(config, data_dir)? else { return Ok(broker) };
-    let anchors = Anchors::open(&anchors_dir(config, data_dir), &key).context("cannot prove the logs")?;
+    let anchors = AnchorWriter::open(&anchors_dir(config, data_dir), &key).context("cannot prove the logs")?;
     Ok(chain::chained(broker, key, anchors, clock::system()))
 }
 
@@ -184,14 +188,14 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
     Ok(Some(Sealer::new(key).with_previous(config.previous_seal_keys.clone())))
 }
 
-/// What a gateway vouches with for its users; says which key workers must be told.
-pub(super) fn voucher(config: &Config) -> Option<StatementSigner> {
-    let voucher = StatementSigner::new(config.gateway.signing_key.as_ref()?);
+/// The key that a gateway signs with for its users; says which key workers must be told.
+pub(super) fn gateway_signer(config: &Config) -> Option<StatementSigner> {
+    let gateway_signer = StatementSigner::new(config.gateway.signing_key.as_ref()?);
     tracing::info!(
-        "the gateway vouches for its users; workers know it by worker.trusted_gateways: [{}]",
-        voucher.public()
+        "the gateway signs what it does for its users; workers know its key by worker.trusted_gateways: [{}]",
+        gateway_signer.public()
     );
-    Some(voucher)
+    Some(gateway_signer)
 }
 
 /// Where the key that was made for an embedded store lies.
@@ -237,7 +241,7 @@ pub(super) fn worker_parts(
     broker: Broker,
     sealer: Option<Sealer>,
     mock: bool,
-) -> Result<worker::Parts, CliError> {
+) -> Result<worker::WorkerParts, CliError> {
     let workflows = workflow::load_folder(&config.workflows)?;
     let known: BTreeSet<_> = config.llms.keys().cloned().collect();
     let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
@@ -245,7 +249,7 @@ pub(super) fn worker_parts(
         workflow::check_models(workflow, &known, &unpriced)?;
     }
     let models = model::open_all(&config.llms, mock);
-    Ok(worker::Parts {
+    Ok(worker::WorkerParts {
         broker,
         clock: clock::system(),
         models,
@@ -303,7 +307,7 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         config::AuthMode::Oidc(oidc) => Some((**oidc).clone()),
         _ => None,
     };
-    let login = ui::Login {
+    let login = ui::LoginSettings {
         key: session_key(config, data_dir),
         lifetime: config.ui.session_lifetime,
         public_url: config.ui.public_url.clone(),
@@ -315,14 +319,14 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         },
     };
     let auth = config.auth.clone();
-    let connections = serving::Connections {
+    let connections = serving::ConnectionLimits {
         most: config.ui.limits.connections,
         per_address: config.ui.limits.connections_per_address,
         unlimited: config.auth.proxies.clone(),
-        ..serving::Connections::default()
+        ..serving::ConnectionLimits::default()
     };
     let config = &config.ui;
-    let brand = ui::Brand {
+    let brand = ui::PageBrand {
         title: config.title.clone(),
         logo: config.logo.clone(),
         css: config.css.clone(),
@@ -378,7 +382,7 @@ fn kept_key(path: &Path) -> std::io::Result<SecretString> {
 }
 
 /// Listens where the configuration says, or the command line.
-pub(super) async fn listen(listen: &Listen, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
+pub(super) async fn listen(listen: &ListenArguments, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(listen.host.unwrap_or(host), listen.port.unwrap_or(port));
     let open = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

@@ -11,13 +11,15 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, embedded};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, Listen, project};
-use crate::client::{self, Client, patiently};
-use crate::console::{self, Console, Given, Input, Left, Style, Typed, Wants, choose, plain};
+use crate::cli::{CommonArguments, ListenArguments, project};
+use crate::client::{self, GatewayClient, patiently};
+use crate::console::{
+    self, Console, ConsoleEnd, ConsoleStyle, InputKind, PreparedAnswers, TerminalInput, TypedInput, choose, plain,
+};
 use crate::ids::{MessageId, RunId};
 use crate::lifecycle::Lifecycle;
 use crate::protocol::api::WorkflowView;
-use crate::protocol::log::Ending;
+use crate::protocol::log::RunOutcome;
 use crate::{gateway, worker};
 
 /// What `--help` says at its end.
@@ -34,7 +36,7 @@ answer (the run waits for it).";
 /// Runs a workflow and talks with it in the terminal.
 #[derive(Args)]
 #[command(after_help = HOW_IT_GOES)]
-pub(super) struct Run {
+pub(super) struct RunCommand {
     /// The name of the workflow. Without it, the only workflow is run, or you choose one.
     #[arg(conflicts_with = "run")]
     workflow: Option<String>,
@@ -71,28 +73,28 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// How long they may take to end: nobody waits for more at a terminal, and the run is safe in the broker.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// How long a start is tried while the gateway is away.
-const PATIENCE: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 fn run_id(text: &str) -> Result<RunId, String> {
     RunId::parse(text).map_err(|error| error.to_string())
 }
 
 /// The gateway that is talked to, and what ends with the conversation.
-struct House {
-    client: Client,
+struct ConnectedGateway {
+    client: GatewayClient,
     /// The workflows that the worker of this process will serve.
     serves: Vec<String>,
     /// The life of worker and gateway, where they are of this process.
     lifecycle: Option<Lifecycle>,
-    /// What to type, beside `--run`, to be in this house again.
+    /// What to type, beside `--run`, to come back to this gateway.
     again: String,
 }
 
-impl Run {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
-        let mut house = self.enter(&common).await?;
-        let lifecycle = house.lifecycle.take();
-        let talk = self.talk(&house);
+impl RunCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
+        let mut gateway = self.enter(&common).await?;
+        let lifecycle = gateway.lifecycle.take();
+        let talk = self.talk(&gateway);
         let Some(lifecycle) = lifecycle else { return talk.await };
         let shutdown = lifecycle.shutdown();
         let ended = tokio::select! {
@@ -104,10 +106,15 @@ impl Run {
         ended
     }
 
-    async fn enter(&self, common: &Common) -> Result<House, CliError> {
+    async fn enter(&self, common: &CommonArguments) -> Result<ConnectedGateway, CliError> {
         if let Some(url) = &self.gateway_url {
             let client = project::client(url)?;
-            return Ok(House { client, serves: Vec::new(), lifecycle: None, again: format!(" --gateway-url {url}") });
+            return Ok(ConnectedGateway {
+                client,
+                serves: Vec::new(),
+                lifecycle: None,
+                again: format!(" --gateway-url {url}"),
+            });
         }
         let config = project::load(common)?;
         if self.nats || common.nats_url.is_some() {
@@ -118,12 +125,12 @@ impl Run {
         let again = self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
         match embedded::open(&data_dir) {
             Ok(broker) => self.start(&config, broker, Some(&data_dir), again).await,
-            Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
+            Err(embedded::StoreOpenError::InUse { address: Some(url), .. }) => {
                 eprintln!("{} is in use; talking to the gateway there, {url}", data_dir.display());
                 if self.mock_llm {
                     eprintln!("--mock-llm changes nothing there: the models are that process's");
                 }
-                Ok(House {
+                Ok(ConnectedGateway {
                     client: project::client_beside(&url, &data_dir)?,
                     serves: Vec::new(),
                     lifecycle: None,
@@ -141,12 +148,12 @@ impl Run {
         broker: Broker,
         data_dir: Option<&Path>,
         again: String,
-    ) -> Result<House, CliError> {
+    ) -> Result<ConnectedGateway, CliError> {
         let sealer = project::sealer(config, data_dir)?;
         let broker = project::chained(config, broker, data_dir)?;
         let parts = project::worker_parts(config, broker.clone(), sealer.clone(), self.mock_llm)?;
         let serves = parts.workflows.iter().map(|workflow| workflow.name.to_string()).collect();
-        let here = Listen { host: None, port: Some(0) };
+        let here = ListenArguments { host: None, port: Some(0) };
         let listener = project::listen(&here, std::net::Ipv4Addr::LOCALHOST.into(), 0).await?;
         let url = project::url(&listener);
         if let Some(data_dir) = data_dir {
@@ -156,9 +163,9 @@ impl Run {
         let lifecycle = Lifecycle::new(config.shutdown_grace.min(END_WITHIN));
         let shutdown = lifecycle.shutdown();
         let settings = gateway::Settings {
-            admin_link: project::admin_link(&crate::config::Auth::default(), data_dir)?,
+            admin_link: project::admin_link(&crate::config::AuthConfig::default(), data_dir)?,
             sealer,
-            voucher: project::voucher(config),
+            gateway_signer: project::gateway_signer(config),
             redactor: config.audit.redactor.clone(),
             keep_evidence: config.audit.keep_evidence,
             verifier: project::verifier(config, data_dir)?,
@@ -166,33 +173,34 @@ impl Run {
         };
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
-        Ok(House { client, serves, lifecycle: Some(lifecycle), again })
+        Ok(ConnectedGateway { client, serves, lifecycle: Some(lifecycle), again })
     }
 
-    async fn talk(&self, house: &House) -> Result<ExitCode, CliError> {
+    async fn talk(&self, gateway: &ConnectedGateway) -> Result<ExitCode, CliError> {
         let here = io::stdin().is_terminal() && io::stdout().is_terminal();
-        let style = Style {
+        let style = ConsoleStyle {
             json: self.json,
             interactive: here && !self.json,
             colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         };
-        let client = &house.client;
+        let client = &gateway.client;
         let run = match self.run {
             Some(run) => run,
             None => {
-                let known = workflows(house).await?;
+                let known = workflows(gateway).await?;
                 let workflow = self.workflow(&known, style.interactive).await?;
                 let params = console::params(&self.params, workflow.params.as_ref()).map_err(CliError::Usage)?;
                 if !workflow.available {
                     eprintln!("no worker serves {} now; the run waits for one", workflow.name);
                 }
                 let key = MessageId::random().to_string();
-                let started = patiently(PATIENCE, async || client.start(&workflow.name, &params, &key).await).await;
+                let started =
+                    patiently(START_TIMEOUT, async || client.start(&workflow.name, &params, &key).await).await;
                 started.map_err(refused)?.id
             }
         };
-        let mut console = Console::new(client, run, style, Given::parse(&self.answers), io::stdout());
-        let again = format!("fastagency run --run {run}{}", house.again);
+        let mut console = Console::new(client, run, style, PreparedAnswers::parse(&self.answers), io::stdout());
+        let again = format!("fastagency run --run {run}{}", gateway.again);
         let left = console.talk().await;
         for unused in console.unused_answers() {
             eprintln!(
@@ -200,14 +208,14 @@ impl Run {
             );
         }
         match left {
-            Ok(Left::Ended(Ending::Completed)) => Ok(ExitCode::SUCCESS),
-            Ok(Left::Ended(Ending::Failed)) => Ok(ExitCode::FAILURE),
-            Ok(Left::Ended(Ending::Cancelled)) => Ok(ExitCode::from(4)),
-            Ok(Left::Interrupted) => {
+            Ok(ConsoleEnd::Ended(RunOutcome::Completed)) => Ok(ExitCode::SUCCESS),
+            Ok(ConsoleEnd::Ended(RunOutcome::Failed)) => Ok(ExitCode::FAILURE),
+            Ok(ConsoleEnd::Ended(RunOutcome::Cancelled)) => Ok(ExitCode::from(4)),
+            Ok(ConsoleEnd::Interrupted) => {
                 eprintln!("left; how the run goes on is seen with: {again}");
                 Ok(ExitCode::from(4))
             }
-            Ok(Left::Unanswered { prompt, .. }) => {
+            Ok(ConsoleEnd::Unanswered { prompt, .. }) => {
                 let prompt = prompt.lines().next().unwrap_or_default();
                 eprintln!("run {run} waits for an answer to: {prompt}\ngo on with: {again} --answer …");
                 Ok(ExitCode::from(5))
@@ -256,31 +264,33 @@ async fn choice(known: &[WorkflowView], names: &[String]) -> Result<String, CliE
         let about = about.map(|about| format!(" — {}", plain(about).lines().next().unwrap_or_default()));
         println!("  {number}) {}{}", workflow.name, about.unwrap_or_default());
     }
-    let mut input = Input::default();
+    let mut input = TerminalInput::default();
     loop {
         println!("Which workflow?");
         let typed = tokio::select! {
-            typed = input.next(Some(Wants::Line)) => typed.context("the terminal cannot be read")?,
-            _ = tokio::signal::ctrl_c() => Typed::Interrupt,
+            typed = input.next(Some(InputKind::Line)) => typed.context("the terminal cannot be read")?,
+            _ = tokio::signal::ctrl_c() => TypedInput::Interrupt,
         };
         match typed {
-            Typed::Text(text) => {
+            TypedInput::Text(text) => {
                 if let Some(chosen) = choose(names, &text) {
                     return Ok(chosen);
                 }
             }
-            Typed::End | Typed::Interrupt => return Err(CliError::Usage("no workflow was chosen".to_owned())),
+            TypedInput::End | TypedInput::Interrupt => {
+                return Err(CliError::Usage("no workflow was chosen".to_owned()));
+            }
         }
     }
 }
 
 /// The workflows that can be started, once the worker of this process is among those who serve them.
-async fn workflows(house: &House) -> Result<Vec<WorkflowView>, CliError> {
+async fn workflows(gateway: &ConnectedGateway) -> Result<Vec<WorkflowView>, CliError> {
     let start = Instant::now();
     loop {
-        let known = patiently(PATIENCE, async || house.client.workflows().await).await.map_err(refused)?;
+        let known = patiently(START_TIMEOUT, async || gateway.client.workflows().await).await.map_err(refused)?;
         let served = |name: &String| known.iter().any(|workflow| workflow.name == *name && workflow.available);
-        if house.serves.iter().all(served) || start.elapsed() > READY_WITHIN {
+        if gateway.serves.iter().all(served) || start.elapsed() > READY_WITHIN {
             return Ok(known);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

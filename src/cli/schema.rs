@@ -9,26 +9,26 @@ use crate::{config, workflow};
 
 /// Prints the JSON Schema of a kind of file, for editors.
 #[derive(Args)]
-pub(super) struct Schema {
+pub(super) struct SchemaCommand {
     /// The kind of file.
-    #[arg(value_enum, default_value_t = Kind::Workflow)]
-    kind: Kind,
+    #[arg(value_enum, default_value_t = SchemaKind::Workflow)]
+    kind: SchemaKind,
 }
 
 /// The kinds of file.
 #[derive(Clone, Copy, ValueEnum)]
-enum Kind {
+enum SchemaKind {
     /// `workflows/*.yaml`.
     Workflow,
     /// `fastagency.yaml`.
     Config,
 }
 
-impl Schema {
+impl SchemaCommand {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let schema = match self.kind {
-            Kind::Workflow => workflow::json_schema(),
-            Kind::Config => config::json_schema(),
+            SchemaKind::Workflow => workflow::json_schema(),
+            SchemaKind::Config => config::json_schema(),
         };
         let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;
         println!("{text}");

@@ -4,28 +4,28 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::metrics_arguments::{MetricsArguments, gateway_ready};
 use crate::cli::outcome::{self, CliError};
-use crate::cli::watching::{Watching, gateway_ready};
-use crate::cli::{Common, Listen, project};
-use crate::config::Section;
+use crate::cli::{CommonArguments, ListenArguments, project};
+use crate::config::ConfigSection;
 use crate::ui;
 
 /// Serves the chat page.
 #[derive(Args)]
-pub(super) struct Ui {
+pub(super) struct UiCommand {
     #[command(flatten)]
-    listen: Listen,
+    listen: ListenArguments,
     /// The gateway's address, instead of the one in the configuration.
     #[arg(long, value_name = "URL")]
     gateway_url: Option<String>,
     #[command(flatten)]
-    watching: Watching,
+    watching: MetricsArguments,
 }
 
-impl Ui {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl UiCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
-        config.usable(Section::Ui)?;
+        config.usable(ConfigSection::Ui)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
@@ -40,6 +40,6 @@ impl Ui {
         let settings = project::page(&config, gateway_url, &config.data_dir);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         println!("page: {url}");
-        Ok(outcome::of(lifecycle.run().await))
+        Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

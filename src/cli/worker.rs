@@ -4,26 +4,26 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready};
 use crate::cli::outcome::{self, CliError};
-use crate::cli::watching::{Watching, queue_depth, worker_ready};
-use crate::cli::{Common, project};
-use crate::config::Section;
+use crate::cli::{CommonArguments, project};
+use crate::config::ConfigSection;
 use crate::worker;
 
 /// Takes runs from the queue and executes their workflows.
 #[derive(Args)]
-pub(super) struct Worker {
+pub(super) struct WorkerCommand {
     /// Use a mock instead of every model: no key, no network.
     #[arg(long)]
     mock_llm: bool,
     #[command(flatten)]
-    watching: Watching,
+    watching: MetricsArguments,
 }
 
-impl Worker {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl WorkerCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
-        config.usable(Section::Worker)?;
+        config.usable(ConfigSection::Worker)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let sealer = project::sealer(&config, None)?;
@@ -33,6 +33,6 @@ impl Worker {
         let (ready, depth) = (worker_ready(&parts.broker, &parts.up), queue_depth(&parts.broker, served));
         let _sending = self.watching.start(&config, "worker", ready, Some(depth), &shutdown).await?;
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
-        Ok(outcome::of(lifecycle.run().await))
+        Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

@@ -2,23 +2,23 @@
 
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
-use crate::message::Content;
+use crate::message::MessageContent;
 pub use crate::protocol::api::{EndedView as Ended, RecordBodyView as Body};
 use crate::protocol::api::{MessageView, RecordView};
-use crate::run::attach::Delta;
+use crate::run::attach::TextDelta;
 
 /// What a follower of a run is given.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum ClientEvent {
     /// The next record of the log.
-    Record(Box<Record>),
+    Record(Box<ClientRecord>),
     /// What came before is history; what comes next is live. Given once.
     CaughtUp {
         /// The sequence of the last record there was.
         seq: u64,
     },
     /// A piece of text that is being written.
-    Delta(Delta),
+    Delta(TextDelta),
     /// The connection was lost and is being made again. Given once per loss.
     Lost {
         /// Why, in words.
@@ -28,7 +28,7 @@ pub enum Event {
 
 /// A record of the log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct ClientRecord {
     /// The JSON as it came, in one line.
     pub json: String,
     /// Its place.
@@ -41,7 +41,7 @@ pub struct Record {
 
 /// A message of a run, its content read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub struct ClientMessage {
     /// Its id.
     pub uuid: MessageId,
     /// Who says it.
@@ -49,10 +49,10 @@ pub struct Message {
     /// To whom.
     pub recipient: Option<String>,
     /// What it says.
-    pub says: Content,
+    pub says: MessageContent,
 }
 
-impl From<MessageView> for Message {
+impl From<MessageView> for ClientMessage {
     fn from(view: MessageView) -> Self {
         let says = view.says();
         let MessageView { uuid, sender, recipient, .. } = view;
@@ -60,15 +60,15 @@ impl From<MessageView> for Message {
     }
 }
 
-impl From<&MessageView> for Message {
+impl From<&MessageView> for ClientMessage {
     fn from(view: &MessageView) -> Self {
         view.clone().into()
     }
 }
 
-impl Record {
+impl ClientRecord {
     /// Reads a record from the data of its event.
-    pub fn parse(json: String) -> Result<Self, crate::bounds::Unfit> {
+    pub fn parse(json: String) -> Result<Self, crate::bounds::UnfitJson> {
         let RecordView { seq, at, body } = crate::bounds::parse(json.as_bytes())?;
         Ok(Self { json, seq, at, body })
     }
@@ -77,10 +77,10 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::log::Ending;
+    use crate::protocol::log::RunOutcome;
 
     fn body(json: &str) -> Body {
-        Record::parse(format!(r#"{{"seq": 7, "at": "2026-11-22T10:00:00.123Z", {json}}}"#)).unwrap().body
+        ClientRecord::parse(format!(r#"{{"seq": 7, "at": "2026-11-22T10:00:00.123Z", {json}}}"#)).unwrap().body
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
                "html": "<p>name?</p>"}"#,
         );
         let Body::Said { message } = asked else { panic!("it asks") };
-        let asked = Message::from(*message);
+        let asked = ClientMessage::from(*message);
         assert!(asked.says.is_secret());
         assert_eq!(asked.says.prompt(), Some("name?"));
         let ended = body(
@@ -104,7 +104,7 @@ mod tests {
             "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {
                "uuid": "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c", "type": "workflow_completed", "content": {"result": "x"}}"#,
         );
-        assert!(matches!(ended, Body::Ended(ended) if ended.outcome == Ending::Cancelled && ended.result == "x"));
+        assert!(matches!(ended, Body::Ended(ended) if ended.outcome == RunOutcome::Cancelled && ended.result == "x"));
     }
 
     #[test]
@@ -114,8 +114,8 @@ mod tests {
         );
         let Body::Said { message } = said else { panic!("it says something") };
         assert_eq!(
-            Message::from(*message).says,
-            Content::Other { kind: "run_completion".into(), content: serde_json::json!({"x": [1]}) }
+            ClientMessage::from(*message).says,
+            MessageContent::Other { kind: "run_completion".into(), content: serde_json::json!({"x": [1]}) }
         );
     }
 }

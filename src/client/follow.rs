@@ -8,14 +8,14 @@ use futures_util::stream::BoxStream;
 use sse_stream::{Sse, SseByteStream};
 use tokio::time::Instant;
 
-use super::event::{Body, Event, Record};
-use super::{Client, Error, Refusal, Result, in_words, pause};
+use super::event::{Body, ClientEvent, ClientRecord};
+use super::{Error, GatewayClient, GatewayRefusal, Result, in_words, pause};
 use crate::ids::RunId;
 use crate::protocol::api::{ApiErrorBody, CaughtUpView};
 
 /// A follower of one run.
-pub struct Follower {
-    client: Client,
+pub struct RunFollower {
+    client: GatewayClient,
     run: RunId,
     /// The sequence of the last record that was given.
     after: u64,
@@ -28,8 +28,8 @@ pub struct Follower {
     give_up_after: Option<Duration>,
 }
 
-impl Follower {
-    pub(super) fn new(client: Client, run: RunId, after: u64) -> Self {
+impl RunFollower {
+    pub(super) fn new(client: GatewayClient, run: RunId, after: u64) -> Self {
         Self {
             client,
             run,
@@ -56,7 +56,7 @@ impl Follower {
     }
 
     /// The next thing that happens; `None` after the record that ended the run. Safe to drop and call again.
-    pub async fn next(&mut self) -> Result<Option<Event>> {
+    pub async fn next(&mut self) -> Result<Option<ClientEvent>> {
         loop {
             if self.ended {
                 return Ok(None);
@@ -83,13 +83,14 @@ impl Follower {
         }
     }
 
-    async fn connect(&mut self) -> Result<Option<Event>> {
+    async fn connect(&mut self) -> Result<Option<ClientEvent>> {
         if self.attempt > 0 {
             tokio::time::sleep(pause(self.attempt)).await;
         }
         match self.client.events(self.run, self.after).await {
             Ok(response) => {
-                let bytes = response.bytes_stream().map(|chunk| chunk.map_err(|error| Broken(in_words(error))));
+                let bytes =
+                    response.bytes_stream().map(|chunk| chunk.map_err(|error| BrokenConnection(in_words(error))));
                 self.stream = Some(SseByteStream::new(bytes).boxed());
                 Ok(None)
             }
@@ -100,7 +101,7 @@ impl Follower {
                     return Err(error);
                 }
                 let first = !std::mem::replace(&mut self.said_lost, true);
-                Ok(first.then(|| Event::Lost { why: error.to_string() }))
+                Ok(first.then(|| ClientEvent::Lost { why: error.to_string() }))
             }
             Err(error) => Err(error),
         }
@@ -112,29 +113,29 @@ impl Follower {
         self.attempt += 1;
     }
 
-    fn take(&mut self, event: Sse) -> Result<Option<Event>> {
+    fn take(&mut self, event: Sse) -> Result<Option<ClientEvent>> {
         let data = event.data.unwrap_or_default();
-        let strange = |error: crate::bounds::Unfit| Error::Strange {
+        let strange = |error: crate::bounds::UnfitJson| Error::Strange {
             url: self.client.url().to_owned(),
             what: format!("an event that cannot be read: {error}"),
         };
         let taken = match event.event.as_deref() {
             Some("record") => {
-                let record = Record::parse(data).map_err(strange)?;
+                let record = ClientRecord::parse(data).map_err(strange)?;
                 // A gateway that repeats itself is not repeated.
                 if record.seq <= self.after {
                     return Ok(None);
                 }
                 self.after = record.seq;
                 self.ended = matches!(record.body, Body::Ended(_));
-                Some(Event::Record(Box::new(record)))
+                Some(ClientEvent::Record(Box::new(record)))
             }
             Some("caught_up") => {
                 let CaughtUpView { seq } = crate::bounds::parse(data.as_bytes()).map_err(strange)?;
                 let first = !std::mem::replace(&mut self.caught_up, true);
-                first.then_some(Event::CaughtUp { seq })
+                first.then_some(ClientEvent::CaughtUp { seq })
             }
-            Some("delta") => Some(Event::Delta(crate::bounds::parse(data.as_bytes()).map_err(strange)?)),
+            Some("delta") => Some(ClientEvent::Delta(crate::bounds::parse(data.as_bytes()).map_err(strange)?)),
             Some("goodbye") => {
                 self.stream = None;
                 // Not at once: another gateway takes over, or this one comes back.
@@ -161,13 +162,13 @@ impl Follower {
 
 fn refused(data: &str) -> Option<Error> {
     let ApiErrorBody { error } = crate::bounds::parse(data.as_bytes()).ok()?;
-    Some(Error::Refused(Box::new(Refusal { status: 0, error })))
+    Some(Error::Refused(Box::new(GatewayRefusal { status: 0, error })))
 }
 
 /// A connection that broke, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Broken(String);
+struct BrokenConnection(String);
 
 #[cfg(test)]
 mod tests {
@@ -227,14 +228,14 @@ mod tests {
         ])
         .await;
         let run = RunId::random();
-        let mut follower = Client::new(&url).unwrap().follow(run, 0);
+        let mut follower = GatewayClient::new(&url).unwrap().follow(run, 0);
         let mut seen = Vec::new();
         while let Some(event) = follower.next().await.unwrap() {
             seen.push(match event {
-                Event::Record(record) => record.seq.to_string(),
-                Event::CaughtUp { seq } => format!("caught up {seq}"),
-                Event::Delta(_) => "delta".to_owned(),
-                Event::Lost { why } => why,
+                ClientEvent::Record(record) => record.seq.to_string(),
+                ClientEvent::CaughtUp { seq } => format!("caught up {seq}"),
+                ClientEvent::Delta(_) => "delta".to_owned(),
+                ClientEvent::Lost { why } => why,
             });
         }
         assert_eq!(seen, ["1", "4", "caught up 4", "the broker is out of reach", "9", "12"]);
@@ -247,7 +248,7 @@ mod tests {
         let body = r#"{"error":{"code":"unknown_run","message":"there is no run \"x\""}}"#;
         let (url, _asked) =
             played(vec![format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{body}", body.len())]).await;
-        let error = Client::new(&url).unwrap().follow(RunId::random(), 0).next().await.unwrap_err();
+        let error = GatewayClient::new(&url).unwrap().follow(RunId::random(), 0).next().await.unwrap_err();
         assert_eq!(error.code(), Some("unknown_run"));
     }
 }

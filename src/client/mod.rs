@@ -1,7 +1,7 @@
 //! A client of the gateway's `/api` (`docs/reference/api.md`): the one way in which this program's own commands talk to a gateway, be
 //! it here or far away. It knows HTTP and the words of the interface, and no broker.
 //!
-//! Calls are made once; [`patiently`] repeats those that may be. Only [`follow::Follower`] connects again by itself.
+//! Calls are made once; [`patiently`] repeats those that may be. Only [`follow::RunFollower`] connects again by itself.
 
 use std::fmt;
 use std::time::Duration;
@@ -33,11 +33,11 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// Unused connections kept: a burst of conversations must not make a connection for each call.
 const IDLE_CONNECTIONS: usize = 1024;
 /// What an answer that is no error of `/api` shows of itself in an error message, in characters.
-const SHOWN: usize = 200;
+const LONGEST_SHOWN: usize = 200;
 
 /// A client of one gateway. Clones share their connections.
 #[derive(Clone)]
-pub struct Client {
+pub struct GatewayClient {
     http: reqwest::Client,
     base: Url,
     authorization: Option<HeaderValue>,
@@ -64,7 +64,7 @@ pub enum Error {
     },
     /// The gateway says no.
     #[error("{0}")]
-    Refused(Box<Refusal>),
+    Refused(Box<GatewayRefusal>),
     /// The answer is not one of a gateway.
     #[error("what answers at {url} is no gateway: {what}")]
     Strange {
@@ -80,14 +80,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a gateway says when it says no.
 #[derive(Debug, Clone, Default)]
-pub struct Refusal {
+pub struct GatewayRefusal {
     /// The HTTP status; 0 if it came within a stream of events.
     pub status: u16,
     /// What it says.
     pub error: ApiErrorView,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for GatewayRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.error.message)?;
         if let Some(hint) = &self.error.hint {
@@ -123,7 +123,7 @@ impl Error {
 /// How long the runs of a person may take to be erased.
 const ERASED_WITHIN: Duration = Duration::from_secs(600);
 
-impl Client {
+impl GatewayClient {
     /// A client of the gateway at `url`, for a gateway that asks nobody who he is. Nothing is connected yet.
     pub fn new(url: &str) -> Result<Self> {
         Self::with_key(url, None)
@@ -208,8 +208,8 @@ impl Client {
     }
 
     /// Follows a run from after sequence `after` (0: from its start).
-    pub fn follow(&self, run: RunId, after: u64) -> follow::Follower {
-        follow::Follower::new(self.clone(), run, after)
+    pub fn follow(&self, run: RunId, after: u64) -> follow::RunFollower {
+        follow::RunFollower::new(self.clone(), run, after)
     }
 
     /// Everything that happened in a run, as auditors are shown it; with `prompts`, each request to a model whole.
@@ -243,10 +243,10 @@ impl Client {
     }
 
     /// Opens an export of the audit.
-    pub async fn export(&self, query: &[(String, String)]) -> Result<Export> {
+    pub async fn export(&self, query: &[(String, String)]) -> Result<AuditExport> {
         let mut url = self.at("api/audit/export");
         url.query_pairs_mut().extend_pairs(query);
-        Ok(Export { response: self.send(self.http.get(url)).await?, client: self.clone() })
+        Ok(AuditExport { response: self.send(self.http.get(url)).await?, client: self.clone() })
     }
 
     /// Opens the stream of a run's events.
@@ -293,7 +293,7 @@ impl Client {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Error {
         match crate::bounds::parse::<ApiErrorBody>(body) {
-            Ok(ApiErrorBody { error }) => Error::Refused(Box::new(Refusal { status: status.as_u16(), error })),
+            Ok(ApiErrorBody { error }) => Error::Refused(Box::new(GatewayRefusal { status: status.as_u16(), error })),
             // A proxy's own words about a gateway that is away.
             Err(_) if matches!(status.as_u16(), 502..=504) => {
                 Error::Unreachable { url: self.url().to_owned(), why: format!("a proxy answers {status}") }
@@ -308,12 +308,12 @@ impl Client {
 }
 
 /// An export of the audit, piece by piece.
-pub struct Export {
+pub struct AuditExport {
     response: Response,
-    client: Client,
+    client: GatewayClient,
 }
 
-impl Export {
+impl AuditExport {
     /// The next piece; none: that was all.
     pub async fn next(&mut self) -> Result<Option<bytes::Bytes>> {
         self.response.chunk().await.map_err(|error| self.client.lost(error))
@@ -359,7 +359,7 @@ fn is_here(base: &Url) -> bool {
 }
 
 fn shown(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(LONGEST_SHOWN).collect()
 }
 
 /// An error of the HTTP client in words, without the address, which the caller says.
@@ -391,7 +391,7 @@ pub async fn patiently<T>(within: Duration, mut call: impl AsyncFnMut() -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::api::State;
+    use crate::protocol::api::RunState;
 
     #[test]
     fn an_address_is_taken_with_and_without_a_path_and_refused_with_a_reason() {
@@ -400,18 +400,18 @@ mod tests {
             ("http://localhost:8008/", "http://localhost:8008/api/workflows"),
             ("https://a.example/agency", "https://a.example/agency/api/workflows"),
         ] {
-            let client = Client::new(given).unwrap();
+            let client = GatewayClient::new(given).unwrap();
             let request = client.request(Method::GET, "api/workflows").build().unwrap();
             assert_eq!(request.url().as_str(), wanted);
         }
         for bad in ["localhost:8008", "", "nats://localhost", "http://"] {
-            assert!(matches!(Client::new(bad), Err(Error::Address { .. })), "{bad:?}");
+            assert!(matches!(GatewayClient::new(bad), Err(Error::Address { .. })), "{bad:?}");
         }
     }
 
     #[test]
     fn a_refusal_is_the_gateways_sentence() {
-        let client = Client::new("http://localhost:8008").unwrap();
+        let client = GatewayClient::new("http://localhost:8008").unwrap();
         let body = r#"{"error": {"code": "unknown_workflow", "message": "there is no workflow named \"lessons\"",
                        "hint": "did you mean \"lesson\"?"}}"#;
         let error = client.refused(StatusCode::NOT_FOUND, body.as_bytes());
@@ -428,9 +428,9 @@ mod tests {
 
     #[test]
     fn a_list_is_asked_for_by_its_filters() {
-        let client = Client::new("http://h:1").unwrap();
+        let client = GatewayClient::new("http://h:1").unwrap();
         let filter = ListRunsQuery {
-            state: Some(State::Waiting),
+            state: Some(RunState::Waiting),
             workflow: Some("a b&c".to_owned()),
             ..ListRunsQuery::default()
         };

@@ -8,11 +8,11 @@ use secrecy::SecretString;
 use super::fields::{path, secret, secrets};
 use super::shapes::{AUDIT, REDACT};
 use crate::redact::Redactor;
-use crate::yaml::Field;
+use crate::yaml::FieldReader;
 
 /// `audit:`.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct AuditConfig {
     /// What the logs are chained with; none: they are not, but for those of an embedded broker, which makes a key.
     pub key: Option<SecretString>,
     /// What they were chained with before, the newest first: those links still prove something.
@@ -28,7 +28,7 @@ pub struct Audit {
 /// How long it is kept what a removed run was: a year, as accounts are looked through once a year.
 pub const KEEP_EVIDENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-impl Audit {
+impl AuditConfig {
     /// What counts where nothing is configured.
     pub(super) fn default_with(anchors: PathBuf) -> Self {
         Self {
@@ -41,23 +41,23 @@ impl Audit {
     }
 }
 
-pub(super) fn audit(field: &Field<'_>, folder: &Path, anchors: &Path) -> Option<Audit> {
+pub(super) fn audit(field: &FieldReader<'_>, folder: &Path, anchors: &Path) -> Option<AuditConfig> {
     let fields = field.fields(&AUDIT)?;
-    Some(Audit {
+    Some(AuditConfig {
         key: secret(&fields, "key"),
         previous_keys: secrets(&fields, "previous_keys"),
         anchors: path(&fields, "anchors", folder).unwrap_or_else(|| anchors.to_owned()),
         redactor: fields.read("redact", redactor).unwrap_or_default(),
-        keep_evidence: fields.read("keep_evidence", Field::duration).unwrap_or(KEEP_EVIDENCE),
+        keep_evidence: fields.read("keep_evidence", FieldReader::duration).unwrap_or(KEEP_EVIDENCE),
     })
 }
 
-fn redactor(field: &Field<'_>) -> Option<Redactor> {
+fn redactor(field: &FieldReader<'_>) -> Option<Redactor> {
     let fields = field.fields(&REDACT)?;
-    let name = |field: &Field<'_>| field.text().filter(|name| !name.is_empty()).map(str::to_owned);
+    let name = |field: &FieldReader<'_>| field.text().filter(|name| !name.is_empty()).map(str::to_owned);
     let names: Option<Vec<String>> =
         fields.read("fields", |field| Some(field.items()?.iter().filter_map(name).collect()));
-    let pattern = |field: &Field<'_>| {
+    let pattern = |field: &FieldReader<'_>| {
         let text = field.text()?;
         match regex::Regex::new(text) {
             // It would match everywhere.

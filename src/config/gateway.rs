@@ -7,12 +7,12 @@ use secrecy::SecretString;
 
 use super::fields::{definition_keys, host, long_secret, none_of_zero, path, port};
 use super::shapes::{GATEWAY, GATEWAY_LIMITS};
-use crate::vouch::PublicKey;
-use crate::yaml::Field;
+use crate::signing::PublicKey;
+use crate::yaml::FieldReader;
 
 /// `gateway:`.
 #[derive(Debug, Clone)]
-pub struct Gateway {
+pub struct GatewayConfig {
     /// The address it listens on (default 127.0.0.1).
     pub host: IpAddr,
     /// Its port (default 8008).
@@ -20,8 +20,8 @@ pub struct Gateway {
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
     /// What one caller may take of it.
-    pub limits: Limits,
-    /// What it vouches with for its users; none: it does not.
+    pub limits: CallerLimits,
+    /// The key that it signs with for its users; none: it does not.
     pub signing_key: Option<SecretString>,
     /// The workers whose workflows are started; none: those that anybody announces.
     pub trusted_definition_keys: Vec<PublicKey>,
@@ -30,7 +30,7 @@ pub struct Gateway {
 /// `gateway.limits:`: what one caller may take of the gateway. `None`: no limit. A caller is a user, or, where nobody is asked
 /// who he is, an address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct CallerLimits {
     /// Runs started in a minute.
     pub starts_per_minute: Option<u32>,
     /// Runs started in an hour.
@@ -53,10 +53,10 @@ pub struct Limits {
     pub connections: Option<u32>,
 }
 
-impl Limits {
+impl CallerLimits {
     /// What counts where nothing else is configured and others than this machine's user may call: far more than a person does,
     /// and little enough that one caller cannot fill the memory or the disk in a day.
-    pub const USUAL: Limits = Limits {
+    pub const DEFAULT: CallerLimits = CallerLimits {
         starts_per_minute: None,
         starts_per_hour: Some(10_000),
         bytes_per_hour: Some(256 << 20),
@@ -65,10 +65,10 @@ impl Limits {
         sockets: Some(1_000),
         streams: Some(1_000),
         open_runs: None,
-        ..Limits::ONLY_CONNECTIONS
+        ..CallerLimits::ONLY_CONNECTIONS
     };
     /// What counts in any case.
-    pub const ONLY_CONNECTIONS: Limits = Limits {
+    pub const ONLY_CONNECTIONS: CallerLimits = CallerLimits {
         starts_per_minute: None,
         starts_per_hour: None,
         bytes_per_hour: None,
@@ -82,9 +82,9 @@ impl Limits {
     };
 }
 
-impl Gateway {
+impl GatewayConfig {
     /// What counts where nothing else is configured.
-    pub(super) fn with(limits: Limits) -> Self {
+    pub(super) fn with(limits: CallerLimits) -> Self {
         Self {
             host: Ipv4Addr::LOCALHOST.into(),
             port: 8008,
@@ -96,10 +96,10 @@ impl Gateway {
     }
 }
 
-pub(super) fn gateway(field: &Field<'_>, folder: &Path, usual: Limits) -> Option<Gateway> {
+pub(super) fn gateway(field: &FieldReader<'_>, folder: &Path, usual: CallerLimits) -> Option<GatewayConfig> {
     let fields = field.fields(&GATEWAY)?;
-    let default = Gateway::with(usual);
-    Some(Gateway {
+    let default = GatewayConfig::with(usual);
+    Some(GatewayConfig {
         host: fields.read("host", host).unwrap_or(default.host),
         port: fields.read("port", port).unwrap_or(default.port),
         static_dir: path(&fields, "static_dir", folder),
@@ -109,14 +109,14 @@ pub(super) fn gateway(field: &Field<'_>, folder: &Path, usual: Limits) -> Option
     })
 }
 
-fn limits(field: &Field<'_>, usual: Limits) -> Option<Limits> {
+fn limits(field: &FieldReader<'_>, usual: CallerLimits) -> Option<CallerLimits> {
     let fields = field.fields(&GATEWAY_LIMITS)?;
     let limit = |key| fields.read(key, |field| field.whole(1));
     let or_usual = |key, usual| fields.read(key, |field| field.whole(0)).map_or(usual, none_of_zero);
-    Some(Limits {
+    Some(CallerLimits {
         starts_per_minute: limit("starts_per_minute"),
         starts_per_hour: or_usual("starts_per_hour", usual.starts_per_hour),
-        bytes_per_hour: fields.read("bytes_per_hour", Field::size).map_or(usual.bytes_per_hour, none_of_zero),
+        bytes_per_hour: fields.read("bytes_per_hour", FieldReader::size).map_or(usual.bytes_per_hour, none_of_zero),
         requests_per_minute: limit("requests_per_minute"),
         messages_per_minute: limit("messages_per_minute"),
         sockets: or_usual("sockets", usual.sockets),

@@ -3,7 +3,7 @@
 //! carries the whole [`Config`].
 //!
 //! A variable that is not set matters only where it is used: what a section lacks is kept, and [`Config::usable`] says it to
-//! whoever wants to use the section; what a model lacks is in [`Llm::unset`], for the run that asks the model.
+//! whoever wants to use the section; what a model lacks is in [`LlmConfig::unset`], for the run that asks the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,17 +28,20 @@ mod variables;
 mod webhooks;
 mod worker;
 
-pub use audit::{Audit, KEEP_EVIDENCE};
-pub use auth::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
-pub use gateway::{Gateway, Limits};
-pub use models::{Llm, Price, Provider, Rate, Timeouts, TokenSource, unpriced};
-pub use nats::{Nats, NatsLogin, Tls};
-pub use operation::{Metrics, NEEDS_TOKEN, Otlp};
+pub use audit::{AuditConfig, KEEP_EVIDENCE};
+pub use auth::{
+    AccessRight, AccessRule, AuthConfig, AuthMode, JwtAlgorithm, JwtConfig, JwtKey, OidcConfig, TokenIssueConfig,
+    TrustedHeaderConfig, UsersAndGroups,
+};
+pub use gateway::{CallerLimits, GatewayConfig};
+pub use models::{LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource, unpriced};
+pub use nats::{NatsConfig, NatsLogin, NatsTlsConfig};
+pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use shapes::json_schema;
-pub use ui::{Ui, UiLimits};
+pub use ui::{UiConfig, UiLimits};
 pub use variables::Environment;
-pub use webhooks::{Occasion, Webhook};
-pub use worker::Worker;
+pub use webhooks::{WebhookConfig, WebhookTrigger};
+pub use worker::WorkerConfig;
 
 /// `fastagency.yaml`.
 #[derive(Debug, Clone)]
@@ -47,19 +50,19 @@ pub struct Config {
     pub path: PathBuf,
     /// The project's name.
     pub name: String,
-    nats: Nats,
+    nats: NatsConfig,
     /// The folder of workflows; in the file it is relative to the file's folder.
     pub workflows: PathBuf,
     /// The models by name.
-    pub llms: BTreeMap<Name, Llm>,
+    pub llms: BTreeMap<Name, LlmConfig>,
     /// The gateway.
-    pub gateway: Gateway,
+    pub gateway: GatewayConfig,
     /// Who may call the gateway.
-    pub auth: Auth,
+    pub auth: AuthConfig,
     /// The page.
-    pub ui: Ui,
+    pub ui: UiConfig,
     /// The worker.
-    pub worker: Worker,
+    pub worker: WorkerConfig,
     /// Where the embedded broker keeps its data (default `data` beside the file).
     pub data_dir: PathBuf,
     /// What the embedded broker's store may hold, in bytes; none: what the disk can spare.
@@ -69,25 +72,25 @@ pub struct Config {
     /// How long an ended run is kept (default 30 days).
     pub keep_ended: Duration,
     /// Who outside is told that a run waits, or has ended.
-    pub webhooks: BTreeMap<Name, Webhook>,
+    pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
     /// The keys that sealed before, the newest first: what they sealed is still opened.
     pub previous_seal_keys: Vec<SecretString>,
     /// What proves the logs, and what is not to be seen in them.
-    pub audit: Audit,
-    /// Where figures are shown.
-    pub metrics: Metrics,
+    pub audit: AuditConfig,
+    /// Where metrics are shown.
+    pub metrics: MetricsConfig,
     /// Where traces are sent; none: only where the environment says so.
-    pub telemetry: Option<Otlp>,
-    unset: BTreeMap<Section, Vec<Problem>>,
+    pub telemetry: Option<OtlpConfig>,
+    unset: BTreeMap<ConfigSection, Vec<Problem>>,
     /// The files of `${file:…}`.
     files: Vec<PathBuf>,
 }
 
 /// A part of the configuration that not every role uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Section {
+pub enum ConfigSection {
     /// `nats:`.
     Nats,
     /// `gateway:` and `auth:`.
@@ -128,8 +131,8 @@ impl Config {
     }
 
     /// The NATS server; an error if something about it is not set.
-    pub fn nats(&self) -> Result<&Nats, Problems> {
-        self.usable(Section::Nats)?;
+    pub fn nats(&self) -> Result<&NatsConfig, Problems> {
+        self.usable(ConfigSection::Nats)?;
         Ok(&self.nats)
     }
 
@@ -142,14 +145,14 @@ impl Config {
             self.nats.password = None;
             self.nats.token = None;
         }
-        if let Some(unset) = self.unset.get_mut(&Section::Nats) {
+        if let Some(unset) = self.unset.get_mut(&ConfigSection::Nats) {
             unset.retain(|problem| problem.path != "nats.url");
         }
     }
 
     /// The files that hold secrets, each with what names it. Whether they are used in this process does not matter.
     pub fn secret_files(&self) -> Vec<(&'static str, &Path)> {
-        let Nats { nkey_seed_file, credentials_file, tls, cleaner, python, .. } = &self.nats;
+        let NatsConfig { nkey_seed_file, credentials_file, tls, cleaner, python, .. } = &self.nats;
         let other_logins = || cleaner.iter().chain(python);
         let named = [
             ("auth.file", self.auth.file.as_ref()),
@@ -174,7 +177,7 @@ impl Config {
     }
 
     /// Says what a section lacks: variables that are not set.
-    pub fn usable(&self, section: Section) -> Result<(), Problems> {
+    pub fn usable(&self, section: ConfigSection) -> Result<(), Problems> {
         Problems::refuse(self.unset.get(&section).cloned().unwrap_or_default())
     }
 }

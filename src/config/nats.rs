@@ -7,11 +7,11 @@ use secrecy::SecretString;
 
 use super::fields::{is_empty, path, secret};
 use super::shapes::{NATS, NATS_LOGIN, TLS};
-use crate::yaml::{Field, Fields};
+use crate::yaml::{FieldReader, MapReader};
 
 /// `nats:`.
 #[derive(Debug, Clone)]
-pub struct Nats {
+pub struct NatsConfig {
     /// Its address or addresses, separated by commas (default nats://127.0.0.1:4222).
     pub url: String,
     /// User name.
@@ -25,7 +25,7 @@ pub struct Nats {
     /// A `.creds` file, instead.
     pub credentials_file: Option<PathBuf>,
     /// TLS.
-    pub tls: Tls,
+    pub tls: NatsTlsConfig,
     /// Copies of each stream that is made (default 1; 3 in a cluster).
     pub replicas: usize,
     /// How long to wait at the start for a server that cannot be reached (default 30 s).
@@ -51,7 +51,7 @@ pub struct NatsLogin {
     pub credentials_file: Option<PathBuf>,
 }
 
-impl Nats {
+impl NatsConfig {
     /// The same server with another login.
     pub fn with(&self, login: &NatsLogin) -> Self {
         let NatsLogin { user, password, token, nkey_seed_file, credentials_file } = login.clone();
@@ -76,7 +76,7 @@ impl Nats {
     }
 }
 
-impl Default for Nats {
+impl Default for NatsConfig {
     fn default() -> Self {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
@@ -85,7 +85,7 @@ impl Default for Nats {
             token: None,
             nkey_seed_file: None,
             credentials_file: None,
-            tls: Tls::default(),
+            tls: NatsTlsConfig::default(),
             replicas: 1,
             connect_wait: Duration::from_secs(30),
             cleaner: None,
@@ -96,7 +96,7 @@ impl Default for Nats {
 
 /// `nats.tls:`.
 #[derive(Debug, Clone, Default)]
-pub struct Tls {
+pub struct NatsTlsConfig {
     /// Refuse a connection without TLS.
     pub required: bool,
     /// Authorities to trust beside the system's.
@@ -107,7 +107,7 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
 }
 
-pub(super) fn nats(field: &Field<'_>, folder: &Path) -> Option<Nats> {
+pub(super) fn nats(field: &FieldReader<'_>, folder: &Path) -> Option<NatsConfig> {
     let fields = field.fields(&NATS)?;
     let url = fields.read("url", |field| {
         let url = field.text()?;
@@ -121,11 +121,11 @@ pub(super) fn nats(field: &Field<'_>, folder: &Path) -> Option<Nats> {
         if cert_file.is_some() != key_file.is_some() {
             field.note("`cert_file` and `key_file` go together");
         }
-        let required = fields.read("required", Field::bool).unwrap_or(false);
-        Some(Tls { required, ca_file: path(&fields, "ca_file", folder), cert_file, key_file })
+        let required = fields.read("required", FieldReader::bool).unwrap_or(false);
+        Some(NatsTlsConfig { required, ca_file: path(&fields, "ca_file", folder), cert_file, key_file })
     });
-    let default = Nats::default();
-    Some(Nats {
+    let default = NatsConfig::default();
+    Some(NatsConfig {
         url: url.unwrap_or(default.url),
         user: login.user,
         password: login.password,
@@ -134,14 +134,14 @@ pub(super) fn nats(field: &Field<'_>, folder: &Path) -> Option<Nats> {
         credentials_file: login.credentials_file,
         tls: tls.unwrap_or_default(),
         replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(default.replicas),
-        connect_wait: fields.read("connect_wait", Field::duration).unwrap_or(default.connect_wait),
+        connect_wait: fields.read("connect_wait", FieldReader::duration).unwrap_or(default.connect_wait),
         cleaner: fields.read("cleaner", |field| other_login(field, folder)),
         python: fields.read("python", |field| other_login(field, folder)),
     })
 }
 
 /// A login beside the first one.
-fn other_login(field: &Field<'_>, folder: &Path) -> Option<NatsLogin> {
+fn other_login(field: &FieldReader<'_>, folder: &Path) -> Option<NatsLogin> {
     let fields = field.fields(&NATS_LOGIN)?;
     let login = login(field, &fields, folder);
     if ["user", "token", "nkey_seed_file", "credentials_file"].into_iter().all(|key| fields.get(key).is_none()) {
@@ -150,7 +150,7 @@ fn other_login(field: &Field<'_>, folder: &Path) -> Option<NatsLogin> {
     Some(login)
 }
 
-fn login(field: &Field<'_>, fields: &Fields<'_>, folder: &Path) -> NatsLogin {
+fn login(field: &FieldReader<'_>, fields: &MapReader<'_>, folder: &Path) -> NatsLogin {
     let ways = ["user", "token", "nkey_seed_file", "credentials_file"];
     let given: Vec<_> = ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
     if let [first, second, ..] = given.as_slice() {
@@ -162,7 +162,7 @@ fn login(field: &Field<'_>, fields: &Fields<'_>, folder: &Path) -> NatsLogin {
         field.review.add(fields.problem_at_key("password", "a password needs a `user`"));
     }
     NatsLogin {
-        user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
+        user: fields.read("user", FieldReader::text).filter(|user| !user.is_empty()).map(str::to_owned),
         password: secret(fields, "password"),
         token: secret(fields, "token"),
         nkey_seed_file: path(fields, "nkey_seed_file", folder),

@@ -6,12 +6,12 @@ use secrecy::SecretString;
 
 use super::fields::secret;
 use super::shapes::{METRICS, OTLP, TELEMETRY};
-use crate::yaml::Field;
+use crate::yaml::FieldReader;
 
 /// `metrics:`.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics {
-    /// Where each tier shows its figures, and says whether it lives and is ready; none: nowhere.
+pub struct MetricsConfig {
+    /// Where each tier shows its metrics, and says whether it lives and is ready; none: nowhere.
     pub listen: Option<SocketAddr>,
     /// What a scrape must show; always there where `listen` is not this machine only.
     pub token: Option<SecretString>,
@@ -19,7 +19,7 @@ pub struct Metrics {
 
 /// `telemetry.otlp:`.
 #[derive(Debug, Clone)]
-pub struct Otlp {
+pub struct OtlpConfig {
     /// The collector's address; none: as `OTEL_EXPORTER_OTLP_ENDPOINT` says.
     pub endpoint: Option<String>,
     /// Headers that it wants to see.
@@ -33,7 +33,7 @@ pub struct Otlp {
 /// Why an address that others can reach needs a token.
 pub const NEEDS_TOKEN: &str = "others can reach this address: set metrics.token, which every scrape must show";
 
-pub(super) fn metrics(field: &Field<'_>) -> Option<Metrics> {
+pub(super) fn metrics(field: &FieldReader<'_>) -> Option<MetricsConfig> {
     let fields = field.fields(&METRICS)?;
     let token = secret(&fields, "token");
     let listen = fields.read("listen", |field| {
@@ -47,15 +47,15 @@ pub(super) fn metrics(field: &Field<'_>) -> Option<Metrics> {
         }
         Some(listen)
     });
-    Some(Metrics { listen, token })
+    Some(MetricsConfig { listen, token })
 }
 
-pub(super) fn telemetry(field: &Field<'_>) -> Option<Option<Otlp>> {
+pub(super) fn telemetry(field: &FieldReader<'_>) -> Option<Option<OtlpConfig>> {
     let fields = field.fields(&TELEMETRY)?;
     Some(fields.read("otlp", otlp))
 }
 
-fn otlp(field: &Field<'_>) -> Option<Otlp> {
+fn otlp(field: &FieldReader<'_>) -> Option<OtlpConfig> {
     let fields = field.fields(&OTLP)?;
     let endpoint = fields.read("endpoint", |field| {
         let url = field.text()?;
@@ -67,11 +67,11 @@ fn otlp(field: &Field<'_>) -> Option<Otlp> {
         if (0.0..=1.0).contains(&part) { Some(part) } else { field.is_not("a part of all, from 0 to 1") }
     });
     let headers = fields.read("headers", headers).unwrap_or_default();
-    Some(Otlp { endpoint, headers, sample, content: fields.read("content", Field::bool).unwrap_or(false) })
+    Some(OtlpConfig { endpoint, headers, sample, content: fields.read("content", FieldReader::bool).unwrap_or(false) })
 }
 
-fn headers(field: &Field<'_>) -> Option<Vec<(String, SecretString)>> {
-    let read = |(entry, field): (&crate::yaml::Entry, Field<'_>)| {
+fn headers(field: &FieldReader<'_>) -> Option<Vec<(String, SecretString)>> {
+    let read = |(entry, field): (&crate::yaml::MapEntry, FieldReader<'_>)| {
         let value = field.text()?.to_owned();
         Some((entry.key.clone(), SecretString::from(value)))
     };

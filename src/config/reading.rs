@@ -10,37 +10,37 @@ use serde_json::Value;
 use super::fields::{path, secret, secrets, unset_in};
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
-use super::{Audit, Auth, AuthMode, Config, Gateway, Limits, Section};
+use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig};
 use super::{audit, auth, gateway, models, nats, operation, ui, webhooks, worker};
 use crate::problem::{Problem, Problems};
-use crate::yaml::{self, Field, Fields, Review};
+use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
 /// Reads a configuration's text. Paths in it are relative to the folder.
 pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
-    let review = Review::of_secrets(file.display().to_string(), source);
+    let review = FileReview::of_secrets(file.display().to_string(), source);
     let config = yaml::parse(source, &review).and_then(|mut root| {
         review.hide_secrets(&root);
         let files = variables::substitute(&mut root, environment, folder, &review);
         review.hide_secrets(&root);
-        Some(Config { files, ..self::config(&Field::root(&root, &review), file, folder, environment)? })
+        Some(Config { files, ..self::config(&FieldReader::root(&root, &review), file, folder, environment)? })
     });
     review.finish()?;
     config.ok_or_else(|| Problem::of_file(file.display().to_string(), "the file cannot be understood").into())
 }
 
-fn config(root: &Field<'_>, file: &Path, folder: &Path, environment: Environment<'_>) -> Option<Config> {
+fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Environment<'_>) -> Option<Config> {
     let fields = root.fields(&CONFIG)?;
     fields.read("version", version);
-    let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
+    let name = fields.read("name", FieldReader::text).unwrap_or("fastagency").to_owned();
     let auth = fields
         .read("auth", |field| auth::read(field, &|fields, key| path(fields, key, folder)))
-        .unwrap_or_else(|| Auth { proxies: auth::this_machine(), ..Auth::default() });
+        .unwrap_or_else(|| AuthConfig { proxies: auth::this_machine(), ..AuthConfig::default() });
     // Where only this machine's user can call there is nobody to share with.
     let is_shared = !matches!(auth.mode, AuthMode::None)
         || ["gateway", "ui"].into_iter().any(|tier| fields.get(tier).is_some_and(|field| is_open(&field)));
-    let usual = if is_shared { Limits::USUAL } else { Limits::ONLY_CONNECTIONS };
+    let usual = if is_shared { CallerLimits::DEFAULT } else { CallerLimits::ONLY_CONNECTIONS };
     let gateway = fields.read("gateway", |field| gateway::gateway(field, folder, usual));
-    let gateway = gateway.unwrap_or_else(|| Gateway::with(usual));
+    let gateway = gateway.unwrap_or_else(|| GatewayConfig::with(usual));
     let ui = match fields.read("ui", |field| ui::ui(field, folder, &name, gateway.port)) {
         Some(ui) => ui,
         None => ui::default_ui(&name, gateway.port),
@@ -62,15 +62,15 @@ fn config(root: &Field<'_>, file: &Path, folder: &Path, environment: Environment
         ui,
         worker: fields.read("worker", worker::worker).unwrap_or_default(),
         data_dir,
-        data_max_bytes: fields.read("data_max_bytes", Field::size),
-        shutdown_grace: fields.read("shutdown_grace", Field::duration).unwrap_or(Duration::from_secs(10)),
-        keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
+        data_max_bytes: fields.read("data_max_bytes", FieldReader::size),
+        shutdown_grace: fields.read("shutdown_grace", FieldReader::duration).unwrap_or(Duration::from_secs(10)),
+        keep_ended: fields.read("keep_ended", FieldReader::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
         previous_seal_keys: secrets(&fields, "previous_seal_keys"),
         audit: fields
             .read("audit", |field| audit::audit(field, folder, &anchors))
-            .unwrap_or_else(|| Audit::default_with(anchors)),
+            .unwrap_or_else(|| AuditConfig::default_with(anchors)),
         metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
         telemetry: fields.read("telemetry", operation::telemetry).flatten(),
         unset: unset(&fields),
@@ -79,7 +79,7 @@ fn config(root: &Field<'_>, file: &Path, folder: &Path, environment: Environment
     })
 }
 
-fn version(field: &Field<'_>) -> Option<()> {
+fn version(field: &FieldReader<'_>) -> Option<()> {
     let version: u64 = field.whole(1)?;
     if version != 1 {
         field.note_with_hint(format!("{version} is not a version of this language"), "this program reads version 1");
@@ -88,27 +88,27 @@ fn version(field: &Field<'_>) -> Option<()> {
 }
 
 /// Whether a tier listens to more than this machine.
-fn is_open(tier: &Field<'_>) -> bool {
+fn is_open(tier: &FieldReader<'_>) -> bool {
     let tier = tier.json();
     let host = tier.get("host").and_then(Value::as_str).unwrap_or("127.0.0.1");
     host != "localhost" && !host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
 }
 
 /// What is not set, by the section that it matters for. What belongs to no section matters at once.
-fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
-    let mut unset: BTreeMap<Section, Vec<Problem>> = BTreeMap::new();
+fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
+    let mut unset: BTreeMap<ConfigSection, Vec<Problem>> = BTreeMap::new();
     for entry in fields.entries() {
-        let sections: &[Section] = match entry.key.as_str() {
-            "nats" => &[Section::Nats],
-            "gateway" => &[Section::Gateway],
-            "auth" => &[Section::Gateway],
-            "ui" => &[Section::Ui],
-            "worker" | "seal_key" | "previous_seal_keys" | "webhooks" => &[Section::Worker],
-            "metrics" | "telemetry" => &[Section::Operation],
-            "audit" => &[Section::Audit],
+        let sections: &[ConfigSection] = match entry.key.as_str() {
+            "nats" => &[ConfigSection::Nats],
+            "gateway" => &[ConfigSection::Gateway],
+            "auth" => &[ConfigSection::Gateway],
+            "ui" => &[ConfigSection::Ui],
+            "worker" | "seal_key" | "previous_seal_keys" | "webhooks" => &[ConfigSection::Worker],
+            "metrics" | "telemetry" => &[ConfigSection::Operation],
+            "audit" => &[ConfigSection::Audit],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
-            "prices" => &[Section::Worker],
+            "prices" => &[ConfigSection::Worker],
             _ => &[],
         };
         for (node, message) in unset_in(&entry.value, &[]) {
@@ -117,9 +117,9 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             let problem = fields.field.review.problem(node.place, &path, message);
             let problem = problem.with_hint("set it, or give it a default: ${VAR:-default}");
             // Where people log in is the page's matter as well, and its secret the page's alone.
-            let sections: &[Section] = match path.as_str() {
-                "auth.oidc.client_secret" => &[Section::Ui],
-                path if path.starts_with("auth.oidc") => &[Section::Gateway, Section::Ui],
+            let sections: &[ConfigSection] = match path.as_str() {
+                "auth.oidc.client_secret" => &[ConfigSection::Ui],
+                path if path.starts_with("auth.oidc") => &[ConfigSection::Gateway, ConfigSection::Ui],
                 _ => sections,
             };
             for section in sections {

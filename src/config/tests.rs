@@ -14,7 +14,7 @@ fn read(source: &str, environment: Environment<'_>) -> Result<Config, String> {
         .map_err(|problems| problems.to_string())
 }
 
-fn llm(source: &str, environment: Environment<'_>) -> Llm {
+fn llm(source: &str, environment: Environment<'_>) -> LlmConfig {
     let source = format!("version: 1\nllms:\n  default: {source}");
     read(&source, environment).unwrap_or_else(|problems| panic!("{problems}")).llms["default"].clone()
 }
@@ -65,8 +65,8 @@ fn what_is_not_set_matters_where_it_is_used() {
     );
     config.override_nats_url("nats://other:4222");
     assert_eq!(missing(&config), ["the environment variable PASSWORD is not set"]);
-    assert!(config.usable(Section::Gateway).is_ok());
-    assert!(config.usable(Section::Ui).is_err());
+    assert!(config.usable(ConfigSection::Gateway).is_ok());
+    assert!(config.usable(ConfigSection::Ui).is_err());
     let llm = &config.llms["default"];
     assert_eq!(llm.unset, ["the environment variable BASE is not set"]);
     assert_eq!((llm.api_key_variable.as_deref(), llm.base_url.as_str()), (Some("KEY"), ""));
@@ -128,7 +128,7 @@ fn prices_belong_to_models_by_the_name_that_the_provider_knows() {
                   gpt-4.1: { input: 2, output: 8, cached_input: 0.5 }\n  elsewhere: { input: 1, output: 1 }";
     let config = read(source, &nothing).unwrap();
     let usd = Usd::from_dollars;
-    let price = Price { input: usd(2.0), output: usd(8.0), cached_input: Some(usd(0.5)), cache_write: None };
+    let price = ModelPrice { input: usd(2.0), output: usd(8.0), cached_input: Some(usd(0.5)), cache_write: None };
     assert_eq!((config.llms["a"].price, config.llms["b"].price), (Some(price), Some(price)));
     let names: Vec<_> = unpriced(&config.llms).into_iter().map(|name| name.to_string()).collect();
     assert_eq!(names, ["b", "c", "d"], "those that have none, and those that lead to them");
@@ -145,7 +145,7 @@ fn a_model_keeps_its_parameters_as_written() {
     assert_eq!(serde_json::Value::Object(llm.parameters), expected);
     assert_eq!(llm.base_url, "http://localhost:1/v1");
     let seconds = Duration::from_secs;
-    assert_eq!(llm.timeout, Timeouts { first_token: seconds(90), idle: seconds(90), total: seconds(90) });
+    assert_eq!(llm.timeout, ModelTimeouts { first_token: seconds(90), idle: seconds(90), total: seconds(90) });
     assert_eq!((llm.max_retries, llm.stream), (0, false));
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::fields::{base_url, host, long_secret, none_of_zero, path, port, secrets};
-use super::gateway::Limits;
+use super::gateway::CallerLimits;
 use super::shapes::{LINK, UI, UI_LIMITS};
-use crate::yaml::Field;
+use crate::yaml::FieldReader;
 
 /// `ui:`.
 #[derive(Debug, Clone)]
-pub struct Ui {
+pub struct UiConfig {
     /// The address it listens on (default 127.0.0.1).
     pub host: IpAddr,
     /// Its port (default 8888).
@@ -57,23 +57,23 @@ pub struct UiLimits {
 
 impl Default for UiLimits {
     fn default() -> Self {
-        let Limits { connections, connections_per_address, .. } = Limits::ONLY_CONNECTIONS;
+        let CallerLimits { connections, connections_per_address, .. } = CallerLimits::ONLY_CONNECTIONS;
         Self { connections, connections_per_address }
     }
 }
 
-pub(super) fn ui(field: &Field<'_>, folder: &Path, name: &str, gateway_port: u16) -> Option<Ui> {
+pub(super) fn ui(field: &FieldReader<'_>, folder: &Path, name: &str, gateway_port: u16) -> Option<UiConfig> {
     let fields = field.fields(&UI)?;
     let default = default_ui(name, gateway_port);
     let (host, port) = (fields.read("host", host), fields.read("port", port));
-    Some(Ui {
+    Some(UiConfig {
         host: host.unwrap_or(default.host),
         port: port.unwrap_or(default.port),
         is_placed: host.is_some() || port.is_some(),
-        title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
+        title: fields.read("title", FieldReader::text).map_or(default.title, str::to_owned),
         logo: path(&fields, "logo", folder),
         css: path(&fields, "css", folder),
-        footer: fields.read("footer", Field::text).map(str::to_owned),
+        footer: fields.read("footer", FieldReader::text).map(str::to_owned),
         links: fields.read("links", |field| Some(field.items()?.iter().filter_map(link).collect())).unwrap_or_default(),
         embed_in: fields
             .read("embed_in", |field| Some(field.items()?.iter().filter_map(origin).collect()))
@@ -82,13 +82,13 @@ pub(super) fn ui(field: &Field<'_>, folder: &Path, name: &str, gateway_port: u16
         public_url: fields.read("public_url", public_url),
         session_key: long_secret(&fields, "session_key"),
         previous_session_keys: secrets(&fields, "previous_session_keys"),
-        session_lifetime: fields.read("session_lifetime", Field::duration).unwrap_or(default.session_lifetime),
+        session_lifetime: fields.read("session_lifetime", FieldReader::duration).unwrap_or(default.session_lifetime),
         limits: fields.read("limits", ui_limits).unwrap_or_default(),
     })
 }
 /// The page where nothing is configured.
-pub(super) fn default_ui(name: &str, gateway_port: u16) -> Ui {
-    Ui {
+pub(super) fn default_ui(name: &str, gateway_port: u16) -> UiConfig {
+    UiConfig {
         host: Ipv4Addr::LOCALHOST.into(),
         port: 8888,
         is_placed: false,
@@ -107,7 +107,7 @@ pub(super) fn default_ui(name: &str, gateway_port: u16) -> Ui {
     }
 }
 
-fn ui_limits(field: &Field<'_>) -> Option<UiLimits> {
+fn ui_limits(field: &FieldReader<'_>) -> Option<UiLimits> {
     let fields = field.fields(&UI_LIMITS)?;
     let usual = UiLimits::default();
     let per_address = fields.read("connections_per_address", |field| field.whole(0));
@@ -118,9 +118,9 @@ fn ui_limits(field: &Field<'_>) -> Option<UiLimits> {
 }
 
 /// A link of the page. What runs something (`javascript:`) is none.
-fn link(field: &Field<'_>) -> Option<(String, String)> {
+fn link(field: &FieldReader<'_>) -> Option<(String, String)> {
     let fields = field.fields(&LINK)?;
-    let title = fields.read("title", Field::text)?.to_owned();
+    let title = fields.read("title", FieldReader::text)?.to_owned();
     let url = fields.read("url", |field| {
         let url = field.text()?;
         let fits = ["https://", "http://", "mailto:", "/"].iter().any(|start| url.starts_with(start));
@@ -130,7 +130,7 @@ fn link(field: &Field<'_>) -> Option<(String, String)> {
 }
 
 /// A site, as a content security policy names it: nothing in it may end the directive that it becomes part of.
-fn origin(field: &Field<'_>) -> Option<String> {
+fn origin(field: &FieldReader<'_>) -> Option<String> {
     let text = field.text()?;
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let fits = host.is_some_and(|host| {
@@ -144,7 +144,7 @@ fn origin(field: &Field<'_>) -> Option<String> {
 }
 
 /// The page's own address: an origin, as the page must be at its root.
-fn public_url(field: &Field<'_>) -> Option<String> {
+fn public_url(field: &FieldReader<'_>) -> Option<String> {
     let url = base_url(field)?;
     let host = url.split_once("://").map_or("", |(_, host)| host);
     let fits = !host.contains(['/', '?', '#', '@']);

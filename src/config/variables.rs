@@ -1,16 +1,21 @@
 //! `${VAR}`, `${VAR:-default}` and `${file:/run/secrets/x}`, put into the scalars of a file after it was parsed: whatever a
 //! variable holds, it cannot become another key. `$${` stands for `${`. A variable that is not set leaves its scalar without
-//! a value ([`Scalar::missing`]); whether that matters is decided where the scalar is used.
+//! a value ([`YamlScalar::missing`]); whether that matters is decided where the scalar is used.
 
 use std::path::{Path, PathBuf};
 
-use crate::yaml::{Node, Review, Scalar};
+use crate::yaml::{FileReview, YamlNode, YamlScalar};
 
 /// The environment: what a variable holds, if it is set.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Puts variables into all scalars, and returns the files that are named. Files are relative to the folder.
-pub fn substitute(root: &mut Node, environment: Environment<'_>, folder: &Path, review: &Review) -> Vec<PathBuf> {
+pub fn substitute(
+    root: &mut YamlNode,
+    environment: Environment<'_>,
+    folder: &Path,
+    review: &FileReview,
+) -> Vec<PathBuf> {
     let mut files = Vec::new();
     root.for_each_scalar(&mut |place, scalar| {
         if let Err(message) = substitute_one(scalar, environment, folder, &mut files) {
@@ -21,7 +26,7 @@ pub fn substitute(root: &mut Node, environment: Environment<'_>, folder: &Path, 
 }
 
 fn substitute_one(
-    scalar: &mut Scalar,
+    scalar: &mut YamlScalar,
     environment: Environment<'_>,
     folder: &Path,
     files: &mut Vec<PathBuf>,
@@ -103,7 +108,7 @@ mod tests {
             _ => None,
         };
         let substituted = |text: &str| {
-            let mut scalar = Scalar::new(text.to_owned(), true);
+            let mut scalar = YamlScalar::new(text.to_owned(), true);
             substitute_one(&mut scalar, &environment, folder.path(), &mut Vec::new())
                 .map(|()| scalar.missing.map_or(Ok(scalar.text), Err))
         };

@@ -7,24 +7,24 @@ use secrecy::SecretString;
 use super::fields::{base_url, is_empty, secret};
 use super::shapes::WEBHOOK;
 use crate::ids::Name;
-use crate::yaml::Field;
+use crate::yaml::FieldReader;
 
 /// An entry of `webhooks:`.
 #[derive(Debug, Clone)]
-pub struct Webhook {
+pub struct WebhookConfig {
     /// Where to.
     pub url: String,
     /// What the notices are signed with.
     pub secret: SecretString,
     /// When.
-    pub on: Vec<Occasion>,
+    pub on: Vec<WebhookTrigger>,
     /// Whether what is not to be seen is taken out of what it is sent.
     pub redact: bool,
 }
 
 /// When a webhook is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
+pub enum WebhookTrigger {
     /// A run waits for a person.
     Waiting,
     /// A run has ended.
@@ -34,8 +34,8 @@ pub enum Occasion {
 /// The longest name of a webhook: it becomes part of the name of a queue.
 const LONGEST_WEBHOOK: usize = 55;
 
-pub(super) fn webhooks(field: &Field<'_>) -> Option<BTreeMap<Name, Webhook>> {
-    let read = |(name, _, field): (Name, _, Field<'_>)| {
+pub(super) fn webhooks(field: &FieldReader<'_>) -> Option<BTreeMap<Name, WebhookConfig>> {
+    let read = |(name, _, field): (Name, _, FieldReader<'_>)| {
         if name.as_str().len() > LONGEST_WEBHOOK {
             field.note(format!("a webhook's name has at most {LONGEST_WEBHOOK} characters"));
         }
@@ -44,20 +44,22 @@ pub(super) fn webhooks(field: &Field<'_>) -> Option<BTreeMap<Name, Webhook>> {
     Some(field.named_entries()?.into_iter().filter_map(read).collect())
 }
 
-fn webhook(field: &Field<'_>) -> Option<Webhook> {
+fn webhook(field: &FieldReader<'_>) -> Option<WebhookConfig> {
     let fields = field.fields(&WEBHOOK)?;
     let url = fields.read("url", base_url);
-    let occasion = |field: &Field<'_>| field.one_of(&[("waiting", Occasion::Waiting), ("ended", Occasion::Ended)]);
+    let occasion = |field: &FieldReader<'_>| {
+        field.one_of(&[("waiting", WebhookTrigger::Waiting), ("ended", WebhookTrigger::Ended)])
+    };
     let on = fields.read("on", |field| Some(field.items()?.iter().filter_map(occasion).collect()));
     let secret = secret(&fields, "secret");
     if secret.is_none() && fields.get("secret").is_some_and(|field| is_empty(&field)) {
         field.note("\"secret\" is empty; without it nobody can know that a notice is ours");
     }
     // What lacks a variable is said by the section that uses it; here it only must not be taken for something else.
-    Some(Webhook {
+    Some(WebhookConfig {
         url: url.unwrap_or_default(),
         secret: secret.unwrap_or_default(),
-        on: on.unwrap_or_else(|| vec![Occasion::Waiting, Occasion::Ended]),
-        redact: fields.read("redact", Field::bool).unwrap_or(true),
+        on: on.unwrap_or_else(|| vec![WebhookTrigger::Waiting, WebhookTrigger::Ended]),
+        redact: fields.read("redact", FieldReader::bool).unwrap_or(true),
     })
 }

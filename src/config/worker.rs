@@ -6,12 +6,12 @@ use secrecy::SecretString;
 
 use super::fields::{definition_keys, long_secret};
 use super::shapes::WORKER;
-use crate::vouch::PublicKey;
-use crate::yaml::Field;
+use crate::signing::PublicKey;
+use crate::yaml::FieldReader;
 
 /// `worker:`.
 #[derive(Debug, Clone)]
-pub struct Worker {
+pub struct WorkerConfig {
     /// Runs in memory at once, at most (default 10 000).
     pub max_runs: usize,
     /// What the log of one run may hold, in bytes (default 64 MiB); none: no limit.
@@ -22,7 +22,7 @@ pub struct Worker {
     pub lease: Duration,
     /// The gateways without whose word nothing is done in anybody's name; none: whoever can write to the broker is believed.
     pub trusted_gateways: Vec<PublicKey>,
-    /// What it vouches with for the runs that workflows start; none: it does not.
+    /// The key that it signs with for the runs that workflows start; none: it does not.
     pub signing_key: Option<SecretString>,
     /// What it signs the workflows with that it announces; none: nothing is signed.
     pub definition_key: Option<SecretString>,
@@ -33,7 +33,7 @@ pub struct Worker {
 /// What the log of one run may hold unless it is said.
 const MAX_RUN_BYTES: u64 = 64 << 20;
 
-impl Default for Worker {
+impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
             max_runs: 10_000,
@@ -48,17 +48,17 @@ impl Default for Worker {
     }
 }
 
-pub(super) fn worker(field: &Field<'_>) -> Option<Worker> {
+pub(super) fn worker(field: &FieldReader<'_>) -> Option<WorkerConfig> {
     let fields = field.fields(&WORKER)?;
     let lease = fields.read("lease", |field| {
         let lease = field.duration()?;
         if lease < Duration::from_secs(1) { field.is_not("at least a second") } else { Some(lease) }
     });
-    Some(Worker {
+    Some(WorkerConfig {
         max_runs: fields.read("max_runs", |field| field.whole(1)).unwrap_or(10_000),
-        max_run_bytes: Some(fields.read("max_run_bytes", Field::size).unwrap_or(MAX_RUN_BYTES))
+        max_run_bytes: Some(fields.read("max_run_bytes", FieldReader::size).unwrap_or(MAX_RUN_BYTES))
             .filter(|most| *most > 0),
-        park_after: fields.read("park_after", Field::duration).unwrap_or(Duration::from_secs(60)),
+        park_after: fields.read("park_after", FieldReader::duration).unwrap_or(Duration::from_secs(60)),
         lease: lease.unwrap_or(Duration::from_secs(10)),
         trusted_gateways: fields.read("trusted_gateways", public_keys).unwrap_or_default(),
         signing_key: long_secret(&fields, "signing_key"),
@@ -68,8 +68,8 @@ pub(super) fn worker(field: &Field<'_>) -> Option<Worker> {
 }
 
 /// The keys of gateways: one at least, as none would mean that everybody is believed.
-fn public_keys(field: &Field<'_>) -> Option<Vec<PublicKey>> {
-    let key = |field: &Field<'_>| match PublicKey::parse(field.text()?) {
+fn public_keys(field: &FieldReader<'_>) -> Option<Vec<PublicKey>> {
+    let key = |field: &FieldReader<'_>| match PublicKey::parse(field.text()?) {
         Some(key) => Some(key),
         None => field.is_not("the public key of a gateway: one with a `signing_key` says it when it starts"),
     };

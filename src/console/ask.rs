@@ -5,48 +5,50 @@ use serde_json::{Map, Value, json};
 
 use super::params::value_for;
 use super::render::{line, plain};
-use super::terminal::Wants;
-use crate::bounds::{UNAMBIGUOUS, Unfit, read};
-use crate::client::event::Message;
+use super::terminal::InputKind;
+use crate::bounds::{UNAMBIGUOUS, UnfitJson, read};
+use crate::client::event::ClientMessage;
 use crate::ids::MessageId;
-use crate::message::{Approval, Content, MultipleChoice, TextValue, check_text_answer};
+use crate::message::{ApprovalQuestion, MessageContent, MultipleChoice, TextValue, check_text_answer};
 
 /// A question that is being asked.
-pub(super) struct Asking {
-    question: Message,
-    stage: Stage,
+pub(super) struct AskedQuestion {
+    question: ClientMessage,
+    stage: InputStage,
 }
 
-enum Stage {
+enum InputStage {
     /// One line is the answer.
     Line,
     /// Lines, up to an empty one.
     Lines(Vec<String>),
     /// Fields, one after the other.
-    Form { fields: Vec<Field>, at: usize, values: Map<String, Value> },
+    Form { fields: Vec<FormField>, at: usize, values: Map<String, Value> },
 }
 
 /// A field of a form.
-struct Field {
+struct FormField {
     name: String,
     schema: Value,
     required: bool,
 }
 
 /// What a line led to.
-pub(super) enum Taken {
+pub(super) enum LineOutcome {
     /// More is to be typed; first this is shown.
     More(String),
     /// The answer.
     Value(Value),
 }
 
-impl Asking {
-    pub fn new(question: Message) -> Self {
+impl AskedQuestion {
+    pub fn new(question: ClientMessage) -> Self {
         let stage = match &question.says {
-            Content::TextInput(asked) if asked.multiline && !asked.password => Stage::Lines(Vec::new()),
-            Content::Form(asked) => Stage::Form { fields: fields(&asked.schema), at: 0, values: Map::new() },
-            _ => Stage::Line,
+            MessageContent::TextInput(asked) if asked.multiline && !asked.password => InputStage::Lines(Vec::new()),
+            MessageContent::Form(asked) => {
+                InputStage::Form { fields: fields(&asked.schema), at: 0, values: Map::new() }
+            }
+            _ => InputStage::Line,
         };
         Self { question, stage }
     }
@@ -55,37 +57,37 @@ impl Asking {
         self.question.uuid
     }
 
-    pub fn question(&self) -> &Message {
+    pub fn question(&self) -> &ClientMessage {
         &self.question
     }
 
     /// How the next line is read.
-    pub fn wants(&self) -> Wants {
+    pub fn wants(&self) -> InputKind {
         let secret = match &self.stage {
-            Stage::Form { fields, at, .. } => fields.get(*at).is_some_and(Field::is_secret),
-            Stage::Line | Stage::Lines(_) => self.question.says.is_secret(),
+            InputStage::Form { fields, at, .. } => fields.get(*at).is_some_and(FormField::is_secret),
+            InputStage::Line | InputStage::Lines(_) => self.question.says.is_secret(),
         };
-        if secret { Wants::Secret } else { Wants::Line }
+        if secret { InputKind::Secret } else { InputKind::Line }
     }
 
     /// What is shown before the first line.
     pub fn words(&self) -> String {
         let mut words = String::new();
         match &self.question.says {
-            Content::TextInput(asked) => {
+            MessageContent::TextInput(asked) => {
                 words += &numbered(asked.suggestions.iter().map(|text| (text.as_str(), None)));
-                if let Stage::Lines(_) = self.stage {
+                if let InputStage::Lines(_) = self.stage {
                     words += "(several lines; an empty one ends)\n";
                 }
             }
-            Content::MultipleChoice(asked) => {
+            MessageContent::MultipleChoice(asked) => {
                 let about = |at: usize| asked.descriptions.get(at).cloned().flatten();
                 let choices: Vec<(&str, Option<String>)> =
                     asked.choices.iter().enumerate().map(|(at, text)| (text.as_str(), about(at))).collect();
                 words += &numbered(choices.iter().map(|(text, about)| (*text, about.as_deref())));
                 words += &how_to_choose(asked);
             }
-            Content::Approval(_) => words += "(once, always, or deny)\n",
+            MessageContent::Approval(_) => words += "(once, always, or deny)\n",
             _ => {}
         }
         words += &until_in_words(&self.question.says);
@@ -94,43 +96,43 @@ impl Asking {
 
     fn prompt(&self) -> String {
         match &self.stage {
-            Stage::Form { fields, at, .. } => fields.get(*at).map(Field::words).unwrap_or_default(),
+            InputStage::Form { fields, at, .. } => fields.get(*at).map(FormField::words).unwrap_or_default(),
             // inquire shows a prompt of its own.
-            Stage::Line if self.question.says.is_secret() => String::new(),
-            Stage::Line | Stage::Lines(_) => "> ".to_owned(),
+            InputStage::Line if self.question.says.is_secret() => String::new(),
+            InputStage::Line | InputStage::Lines(_) => "> ".to_owned(),
         }
     }
 
     /// Takes a line.
-    pub fn take(&mut self, typed: &str) -> Taken {
+    pub fn take(&mut self, typed: &str) -> LineOutcome {
         match &mut self.stage {
-            Stage::Line => match &self.question.says {
-                Content::TextInput(asked) if !asked.password && asked.value_type == TextValue::String => {
-                    Taken::Value(json!(picked(&asked.suggestions, typed).unwrap_or(typed)))
+            InputStage::Line => match &self.question.says {
+                MessageContent::TextInput(asked) if !asked.password && asked.value_type == TextValue::String => {
+                    LineOutcome::Value(json!(picked(&asked.suggestions, typed).unwrap_or(typed)))
                 }
                 says => match value_of(says, typed) {
-                    Ok(value) => Taken::Value(value),
-                    Err(why) => Taken::More(format!("({why})\n> ")),
+                    Ok(value) => LineOutcome::Value(value),
+                    Err(why) => LineOutcome::More(format!("({why})\n> ")),
                 },
             },
-            Stage::Lines(lines) => {
+            InputStage::Lines(lines) => {
                 if typed.is_empty() {
-                    return Taken::Value(json!(lines.join("\n")));
+                    return LineOutcome::Value(json!(lines.join("\n")));
                 }
                 // A suggestion alone is a whole answer.
-                if let Content::TextInput(asked) = &self.question.says
+                if let MessageContent::TextInput(asked) = &self.question.says
                     && lines.is_empty()
                     && let Some(picked) = picked(&asked.suggestions, typed)
                 {
-                    return Taken::Value(json!(picked));
+                    return LineOutcome::Value(json!(picked));
                 }
                 lines.push(typed.to_owned());
-                Taken::More("> ".to_owned())
+                LineOutcome::More("> ".to_owned())
             }
-            Stage::Form { fields, at, values } => {
-                let Some(field) = fields.get(*at) else { return Taken::Value(Value::Object(values.clone())) };
+            InputStage::Form { fields, at, values } => {
+                let Some(field) = fields.get(*at) else { return LineOutcome::Value(Value::Object(values.clone())) };
                 match field.take(typed) {
-                    Err(why) => return Taken::More(format!("({why})\n{}", field.words())),
+                    Err(why) => return LineOutcome::More(format!("({why})\n{}", field.words())),
                     Ok(Some(value)) => {
                         values.insert(field.name.clone(), value);
                     }
@@ -138,8 +140,8 @@ impl Asking {
                 }
                 *at += 1;
                 match fields.get(*at) {
-                    Some(next) => Taken::More(next.words()),
-                    None => Taken::Value(Value::Object(values.clone())),
+                    Some(next) => LineOutcome::More(next.words()),
+                    None => LineOutcome::Value(Value::Object(values.clone())),
                 }
             }
         }
@@ -148,22 +150,22 @@ impl Asking {
 
 /// The value that a text stands for, as the answer to a question: choices by label or by number, several with commas
 /// between them, a form as JSON. The error is a sentence for the person who wrote it.
-pub fn value_of(question: &Content, text: &str) -> Result<Value, String> {
+pub fn value_of(question: &MessageContent, text: &str) -> Result<Value, String> {
     Ok(match question {
-        Content::MultipleChoice(asked) => choice_of(asked, text),
-        Content::Form(_) => match read(text.as_bytes(), &UNAMBIGUOUS) {
+        MessageContent::MultipleChoice(asked) => choice_of(asked, text),
+        MessageContent::Form(_) => match read(text.as_bytes(), &UNAMBIGUOUS) {
             Ok(value) => value,
-            Err(Unfit::Exceeded(exceeded)) => return Err(exceeded.to_string()),
+            Err(UnfitJson::Exceeded(exceeded)) => return Err(exceeded.to_string()),
             // What is no object is the gateway's to refuse.
-            Err(Unfit::Json(_)) => json!(text),
+            Err(UnfitJson::Json(_)) => json!(text),
         },
-        Content::Approval(asked) => with_digest(check_text_answer(question, text)?.value, asked),
+        MessageContent::Approval(asked) => with_digest(check_text_answer(question, text)?.value, asked),
         _ => json!(text),
     })
 }
 
 /// A decision about what was shown here.
-fn with_digest(mut decision: Value, asked: &Approval) -> Value {
+fn with_digest(mut decision: Value, asked: &ApprovalQuestion) -> Value {
     if let Some(digest) = &asked.digest {
         decision["digest"] = json!(digest);
     }
@@ -236,18 +238,18 @@ fn how_to_choose(asked: &MultipleChoice) -> String {
 }
 
 /// Until when a question waits and what happens then, in words.
-fn until_in_words(question: &Content) -> String {
-    let Some(deadline) = question.waits() else { return String::new() };
+fn until_in_words(question: &MessageContent) -> String {
+    let Some(deadline) = question.answer_deadline() else { return String::new() };
     let Some(until) = deadline.deadline else { return String::new() };
     let then = deadline.on_timeout.as_deref().map(|then| format!("; {}", line(then))).unwrap_or_default();
     format!("(waits until {until}{then})\n")
 }
 
-fn fields(schema: &Value) -> Vec<Field> {
+fn fields(schema: &Value) -> Vec<FormField> {
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = schema["properties"].as_object().into_iter().flatten();
     properties
-        .map(|(name, schema)| Field {
+        .map(|(name, schema)| FormField {
             name: name.clone(),
             required: required.contains(&name.as_str()),
             schema: schema.clone(),
@@ -255,7 +257,7 @@ fn fields(schema: &Value) -> Vec<Field> {
         .collect()
 }
 
-impl Field {
+impl FormField {
     fn is_secret(&self) -> bool {
         self.schema["format"] == "password" || self.schema["writeOnly"] == true
     }
@@ -331,23 +333,23 @@ impl Field {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Deadline, Form, TextInput};
+    use crate::message::{AnswerDeadline, FormQuestion, TextInput};
 
-    fn asking(says: Content) -> Asking {
-        Asking::new(Message { uuid: MessageId::random(), sender: None, recipient: None, says })
+    fn asking(says: MessageContent) -> AskedQuestion {
+        AskedQuestion::new(ClientMessage { uuid: MessageId::random(), sender: None, recipient: None, says })
     }
 
-    fn value(asking: &mut Asking, lines: &[&str]) -> Value {
+    fn value(asking: &mut AskedQuestion, lines: &[&str]) -> Value {
         for line in lines {
-            if let Taken::Value(value) = asking.take(line) {
+            if let LineOutcome::Value(value) = asking.take(line) {
                 return value;
             }
         }
         panic!("more lines are wanted");
     }
 
-    fn choice(single: bool, default: Option<&str>) -> Content {
-        Content::MultipleChoice(MultipleChoice {
+    fn choice(single: bool, default: Option<&str>) -> MessageContent {
+        MessageContent::MultipleChoice(MultipleChoice {
             choices: vec!["Red".into(), "Green, dark".into(), "2".into()],
             single,
             default: default.map(str::to_owned),
@@ -377,7 +379,7 @@ mod tests {
     #[test]
     fn a_text_may_be_a_suggestion_and_have_several_lines() {
         let text = |multiline| {
-            Content::TextInput(TextInput { suggestions: vec!["Ada".into()], multiline, ..TextInput::default() })
+            MessageContent::TextInput(TextInput { suggestions: vec!["Ada".into()], multiline, ..TextInput::default() })
         };
         assert_eq!(value(&mut asking(text(false)), &["1"]), "Ada");
         assert_eq!(value(&mut asking(text(false)), &["2"]), "2");
@@ -392,14 +394,14 @@ mod tests {
             "street": {"type": "string", "title": "Street"}, "floor": {"type": "integer"},
             "delivery": {"type": "string", "enum": ["today", "tomorrow"], "default": "today"},
             "ring": {"type": "boolean", "default": true}, "note": {"type": "string"}, "code": {"type": "string", "format": "password"}}});
-        let form = Content::Form(Form { prompt: None, schema, deadline: Deadline::default() });
+        let form = MessageContent::Form(FormQuestion { prompt: None, schema, deadline: AnswerDeadline::default() });
         let mut asked = asking(form);
         assert_eq!(asked.words(), "Street: ");
         let mut shown = Vec::new();
         for typed in ["", "High St", "low", "3", "", "no", ""] {
             match asked.take(typed) {
-                Taken::More(words) => shown.push(words),
-                Taken::Value(_) => panic!("it is not filled in yet"),
+                LineOutcome::More(words) => shown.push(words),
+                LineOutcome::Value(_) => panic!("it is not filled in yet"),
             }
         }
         assert_eq!(
@@ -414,7 +416,7 @@ mod tests {
                 "code (may be left out): ",
             ]
         );
-        assert_eq!(asked.wants(), Wants::Secret);
+        assert_eq!(asked.wants(), InputKind::Secret);
         assert_eq!(
             value(&mut asked, &["1234"]),
             json!({"street": "High St", "floor": 3, "delivery": "today", "ring": false, "code": "1234"})

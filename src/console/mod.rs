@@ -7,33 +7,33 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::client::event::{Body, Ended, Event, Message};
-use crate::client::{self, Client, patiently};
+use crate::client::event::{Body, ClientEvent, ClientMessage, Ended};
+use crate::client::{self, GatewayClient, patiently};
 use crate::ids::{MessageId, RunId};
-use crate::protocol::log::Ending;
+use crate::protocol::log::RunOutcome;
 
 mod ask;
-mod given;
 mod params;
+mod prepared_answers;
 mod render;
 mod terminal;
 pub mod timeline;
 
 pub use ask::{choose, value_of};
-pub use given::Given;
 pub use params::params;
+pub use prepared_answers::PreparedAnswers;
 pub use render::plain;
-pub use terminal::{Input, Typed, Wants};
+pub use terminal::{InputKind, TerminalInput, TypedInput};
 
-use render::Renderer;
-use terminal::Interrupts;
+use render::RunRenderer;
+use terminal::InterruptSignal;
 
 /// How long an answer or a cancel is tried while the gateway is away.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How the conversation is held.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub struct ConsoleStyle {
     /// Print each record as a line of JSON, and nothing else.
     pub json: bool,
     /// Ask the person at the terminal.
@@ -44,9 +44,9 @@ pub struct Style {
 
 /// How a conversation at the terminal ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Left {
+pub enum ConsoleEnd {
     /// With its run.
-    Ended(Ending),
+    Ended(RunOutcome),
     /// At a question that nobody answers here.
     Unanswered {
         /// What it asks.
@@ -71,15 +71,15 @@ pub enum Error {
 
 /// A conversation at the terminal.
 pub struct Console<'a, W> {
-    client: &'a Client,
+    client: &'a GatewayClient,
     run: RunId,
-    style: Style,
-    given: Given,
-    input: Input,
+    style: ConsoleStyle,
+    given: PreparedAnswers,
+    input: TerminalInput,
     out: W,
-    renderer: Renderer,
+    renderer: RunRenderer,
     /// Questions that are open, the oldest first, with their number in the run.
-    open: Vec<(usize, Message)>,
+    open: Vec<(usize, ClientMessage)>,
     asked: usize,
     /// Questions that were answered from here: their answers need not be shown again.
     answered_here: Vec<MessageId>,
@@ -87,23 +87,23 @@ pub struct Console<'a, W> {
 }
 
 /// What came first.
-enum Next {
-    Event(Option<Event>),
-    Line(Typed),
+enum ConsoleEvent {
+    Event(Option<ClientEvent>),
+    Line(TypedInput),
     Interrupt,
 }
 
 impl<'a, W: Write> Console<'a, W> {
     /// Prepares a conversation with a run.
-    pub fn new(client: &'a Client, run: RunId, style: Style, given: Given, out: W) -> Self {
+    pub fn new(client: &'a GatewayClient, run: RunId, style: ConsoleStyle, given: PreparedAnswers, out: W) -> Self {
         Self {
             client,
             run,
             style,
             given,
-            input: Input::default(),
+            input: TerminalInput::default(),
             out,
-            renderer: Renderer::new(style.colour),
+            renderer: RunRenderer::new(style.colour),
             open: Vec::new(),
             asked: 0,
             answered_here: Vec::new(),
@@ -112,12 +112,12 @@ impl<'a, W: Write> Console<'a, W> {
     }
 
     /// Holds the conversation until the run ends, or nobody can go on here.
-    pub async fn talk(&mut self) -> Result<Left, Error> {
+    pub async fn talk(&mut self) -> Result<ConsoleEnd, Error> {
         let mut follower = self.client.follow(self.run, 0);
-        let mut interrupts = Interrupts::new();
+        let mut interrupts = InterruptSignal::new();
         let mut cancelling = false;
         // The question that the person is being asked.
-        let mut asking: Option<ask::Asking> = None;
+        let mut asking: Option<ask::AskedQuestion> = None;
         loop {
             if self.live
                 && asking.is_none()
@@ -134,51 +134,53 @@ impl<'a, W: Write> Console<'a, W> {
                 if !self.style.interactive {
                     return Ok(self.unanswered(&question, None));
                 }
-                let new = ask::Asking::new(question);
+                let new = ask::AskedQuestion::new(question);
                 let words = new.words();
                 self.ask(&words)?;
                 asking = Some(new);
             }
             let next = tokio::select! {
-                event = follower.next() => Next::Event(event?),
-                () = interrupts.next() => Next::Interrupt,
-                typed = self.input.next(asking.as_ref().map(ask::Asking::wants)) => Next::Line(typed?),
+                event = follower.next() => ConsoleEvent::Event(event?),
+                () = interrupts.next() => ConsoleEvent::Interrupt,
+                typed = self.input.next(asking.as_ref().map(ask::AskedQuestion::wants)) => ConsoleEvent::Line(typed?),
             };
             match next {
-                Next::Event(None) => return Ok(Left::Interrupted),
-                Next::Event(Some(event)) => {
-                    let was = asking.as_ref().map(ask::Asking::id);
+                ConsoleEvent::Event(None) => return Ok(ConsoleEnd::Interrupted),
+                ConsoleEvent::Event(Some(event)) => {
+                    let was = asking.as_ref().map(ask::AskedQuestion::id);
                     if let Some(ended) = self.take(event)? {
                         self.finish(&ended)?;
-                        return Ok(Left::Ended(ended.outcome));
+                        return Ok(ConsoleEnd::Ended(ended.outcome));
                     }
                     if was.is_some_and(|was| !self.is_open(was)) {
                         asking = None;
                     }
                 }
-                Next::Line(Typed::Interrupt) | Next::Interrupt if cancelling => return Ok(Left::Interrupted),
-                Next::Line(Typed::Interrupt) | Next::Interrupt => {
+                ConsoleEvent::Line(TypedInput::Interrupt) | ConsoleEvent::Interrupt if cancelling => {
+                    return Ok(ConsoleEnd::Interrupted);
+                }
+                ConsoleEvent::Line(TypedInput::Interrupt) | ConsoleEvent::Interrupt => {
                     cancelling = true;
                     asking = None;
                     self.note("cancelling the run; Ctrl-C again leaves it at once")?;
                     let (client, run) = (self.client, self.run);
                     tokio::select! {
-                        sent = patiently(PATIENCE, async || client.cancel(run).await) => sent?,
-                        () = interrupts.next() => return Ok(Left::Interrupted),
+                        sent = patiently(ANSWER_TIMEOUT, async || client.cancel(run).await) => sent?,
+                        () = interrupts.next() => return Ok(ConsoleEnd::Interrupted),
                     }
                 }
-                Next::Line(Typed::End) => {
+                ConsoleEvent::Line(TypedInput::End) => {
                     let end = self.renderer.line_end();
                     self.show(&end)?;
                     let question = asking.as_ref().map(|asking| asking.question().clone());
-                    return Ok(question.map_or(Left::Interrupted, |question| self.unanswered(&question, None)));
+                    return Ok(question.map_or(ConsoleEnd::Interrupted, |question| self.unanswered(&question, None)));
                 }
-                Next::Line(Typed::Text(text)) => {
+                ConsoleEvent::Line(TypedInput::Text(text)) => {
                     self.renderer.typed();
                     let Some(current) = &mut asking else { continue };
                     match current.take(&text) {
-                        ask::Taken::More(words) => self.ask(&words)?,
-                        ask::Taken::Value(value) => {
+                        ask::LineOutcome::More(words) => self.ask(&words)?,
+                        ask::LineOutcome::Value(value) => {
                             let question = current.question().clone();
                             asking = None;
                             if let Some(refused) = self.answer(&question, &value).await? {
@@ -197,16 +199,16 @@ impl<'a, W: Write> Console<'a, W> {
     }
 
     /// Takes what happened in; the end of the run is given back.
-    fn take(&mut self, event: Event) -> io::Result<Option<Box<Ended>>> {
+    fn take(&mut self, event: ClientEvent) -> io::Result<Option<Box<Ended>>> {
         match event {
-            Event::CaughtUp { .. } => self.live = true,
-            Event::Delta(delta) if !self.style.json => {
+            ClientEvent::CaughtUp { .. } => self.live = true,
+            ClientEvent::Delta(delta) if !self.style.json => {
                 let words = self.renderer.delta(&delta);
                 self.show(&words)?;
             }
-            Event::Delta(_) => {}
-            Event::Lost { why } => self.note(&format!("the connection was lost, trying again: {why}"))?,
-            Event::Record(record) => {
+            ClientEvent::Delta(_) => {}
+            ClientEvent::Lost { why } => self.note(&format!("the connection was lost, trying again: {why}"))?,
+            ClientEvent::Record(record) => {
                 if self.style.json {
                     writeln!(self.out, "{}", record.json)?;
                     self.out.flush()?;
@@ -219,7 +221,7 @@ impl<'a, W: Write> Console<'a, W> {
                 }
                 match record.body {
                     Body::Said { message } => {
-                        let message = Message::from(*message);
+                        let message = ClientMessage::from(*message);
                         if message.says.asks() {
                             self.asked += 1;
                             self.open.push((self.asked, message));
@@ -238,7 +240,7 @@ impl<'a, W: Write> Console<'a, W> {
         self.open.iter().any(|(_, open)| open.uuid == question)
     }
 
-    async fn answer_given(&mut self, question: &Message, text: &str) -> Result<Option<String>, Error> {
+    async fn answer_given(&mut self, question: &ClientMessage, text: &str) -> Result<Option<String>, Error> {
         let value = value_of(&question.says, text);
         let shown = if question.says.is_secret() { "•••".to_owned() } else { plain(text) };
         self.note_answer(&shown)?;
@@ -253,10 +255,10 @@ impl<'a, W: Write> Console<'a, W> {
     }
 
     /// Sends an answer. What the gateway has against it is given back, and the question stays open.
-    async fn answer(&mut self, question: &Message, value: &Value) -> Result<Option<String>, Error> {
+    async fn answer(&mut self, question: &ClientMessage, value: &Value) -> Result<Option<String>, Error> {
         let (client, run, id) = (self.client, self.run, question.uuid);
         let mut tries = 0;
-        let sent = patiently(PATIENCE, async || {
+        let sent = patiently(ANSWER_TIMEOUT, async || {
             tries += 1;
             client.answer(run, id, value).await
         })
@@ -276,8 +278,8 @@ impl<'a, W: Write> Console<'a, W> {
         Ok(None)
     }
 
-    fn unanswered(&mut self, question: &Message, refused: Option<String>) -> Left {
-        Left::Unanswered { prompt: plain(question.says.prompt().unwrap_or_default()), refused }
+    fn unanswered(&mut self, question: &ClientMessage, refused: Option<String>) -> ConsoleEnd {
+        ConsoleEnd::Unanswered { prompt: plain(question.says.prompt().unwrap_or_default()), refused }
     }
 
     fn finish(&mut self, ended: &Ended) -> io::Result<()> {

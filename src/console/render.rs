@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use crate::client::event::{Body, Ended, Message};
+use crate::client::event::{Body, ClientMessage, Ended};
 use crate::ids::MessageId;
 use crate::legible::{self, legible};
-use crate::message::Content;
-use crate::protocol::log::Ending;
-use crate::run::attach::Delta;
+use crate::message::MessageContent;
+use crate::protocol::log::RunOutcome;
+use crate::run::attach::TextDelta;
 use crate::visible::{is_hidden, is_joining, written_out};
 
 /// The longest function call or result that is shown, in characters: they are for machines, and may be of any size.
@@ -39,9 +39,9 @@ pub(super) fn line(text: &str) -> String {
 }
 
 /// Renders one run.
-pub(super) struct Renderer {
+pub(super) struct RunRenderer {
     colour: bool,
-    streaming: Option<Streaming>,
+    streaming: Option<StreamedText>,
     /// Between whom the last text was.
     heading: Option<(Option<String>, Option<String>)>,
     /// Nothing is on the line yet.
@@ -49,24 +49,24 @@ pub(super) struct Renderer {
 }
 
 /// A text that is being written.
-struct Streaming {
+struct StreamedText {
     message: MessageId,
     attempt: u32,
     /// What was shown of it, as it came.
     text: String,
     /// How far that had come.
-    flow: legible::Flow,
+    flow: legible::LegibleFlow,
     /// A piece of it was missed: the rest is shown when it has been said.
     broken: bool,
 }
 
-impl Renderer {
+impl RunRenderer {
     pub fn new(colour: bool) -> Self {
         Self { colour, streaming: None, heading: None, at_start: true }
     }
 
     /// A piece of text.
-    pub fn delta(&mut self, delta: &Delta) -> String {
+    pub fn delta(&mut self, delta: &TextDelta) -> String {
         let mut words = String::new();
         match &mut self.streaming {
             // One text at a time: another one is shown when it has been said.
@@ -74,11 +74,11 @@ impl Renderer {
             Some(streaming) if delta.attempt < streaming.attempt => return words,
             Some(streaming) if delta.attempt > streaming.attempt => {
                 let shown = !streaming.text.is_empty();
-                *streaming = Streaming {
+                *streaming = StreamedText {
                     message: delta.message,
                     attempt: delta.attempt,
                     text: String::new(),
-                    flow: legible::Flow::default(),
+                    flow: legible::LegibleFlow::default(),
                     broken: delta.offset > 0,
                 };
                 if shown {
@@ -92,11 +92,11 @@ impl Renderer {
                     return words;
                 }
                 words.push_str(&self.head(&delta.sender, &delta.recipient));
-                self.streaming = Some(Streaming {
+                self.streaming = Some(StreamedText {
                     message: delta.message,
                     attempt: delta.attempt,
                     text: String::new(),
-                    flow: legible::Flow::default(),
+                    flow: legible::LegibleFlow::default(),
                     broken: false,
                 });
             }
@@ -120,7 +120,7 @@ impl Renderer {
     /// A record. `live` tells what happens now from history, where answers were given by somebody.
     pub fn record(&mut self, body: &Body, live: bool) -> String {
         match body {
-            Body::Said { message } => self.said(&Message::from(&**message)),
+            Body::Said { message } => self.said(&ClientMessage::from(&**message)),
             Body::Answered { text, refused, by, on_timeout, .. } => {
                 self.answered(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout, live)
             }
@@ -130,9 +130,9 @@ impl Renderer {
         }
     }
 
-    fn said(&mut self, message: &Message) -> String {
+    fn said(&mut self, message: &ClientMessage) -> String {
         let mut words = String::new();
-        if let Content::TextMessage { body, stopped } = &message.says {
+        if let MessageContent::TextMessage { body, stopped } = &message.says {
             let body = body.as_deref().unwrap_or_default();
             match self.streaming.take_if(|streaming| streaming.message == message.uuid) {
                 Some(streaming) if body.starts_with(&streaming.text) => {
@@ -188,10 +188,10 @@ impl Renderer {
     pub fn end(&mut self, ended: &Ended) -> String {
         let mut words = self.over();
         let said = match (ended.outcome, &ended.reason) {
-            (Ending::Completed, _) => "completed".to_owned(),
-            (Ending::Failed, Some(reason)) => format!("failed: {}", plain(reason)),
-            (Ending::Failed, None) => "failed".to_owned(),
-            (Ending::Cancelled, _) => "cancelled".to_owned(),
+            (RunOutcome::Completed, _) => "completed".to_owned(),
+            (RunOutcome::Failed, Some(reason)) => format!("failed: {}", plain(reason)),
+            (RunOutcome::Failed, None) => "failed".to_owned(),
+            (RunOutcome::Cancelled, _) => "cancelled".to_owned(),
         };
         let result = match &ended.result {
             Value::Null => String::new(),
@@ -200,7 +200,7 @@ impl Renderer {
             other => format!(": {}", plain(&format!("{other:#}"))),
         };
         // A failed run's result is its reason again.
-        let result = if ended.outcome == Ending::Completed { result } else { String::new() };
+        let result = if ended.outcome == RunOutcome::Completed { result } else { String::new() };
         words.push('\n');
         words.push_str(&self.bold(&said));
         words.push_str(&result);
@@ -273,35 +273,35 @@ impl Renderer {
 }
 
 /// A message that is no text, in words; none: it is nothing for people.
-pub(super) fn in_words(says: &Content) -> Option<String> {
+pub(super) fn in_words(says: &MessageContent) -> Option<String> {
     let words = match says {
-        Content::TextMessage { body, .. } => body.clone()?,
-        Content::SuggestedFunctionCall { function_name, arguments, .. } => {
+        MessageContent::TextMessage { body, .. } => body.clone()?,
+        MessageContent::SuggestedFunctionCall { function_name, arguments, .. } => {
             let arguments = serde_json::to_string(arguments).unwrap_or_default();
             let name = written_out(function_name.as_deref().unwrap_or("?"));
             format!("calls {name}({})", shortened(&written_out(&arguments)))
         }
-        Content::FunctionCallExecution { function_name, retval, .. } => {
+        MessageContent::FunctionCallExecution { function_name, retval, .. } => {
             let returned = retval.as_str().map_or_else(|| retval.to_string(), str::to_owned);
             format!("{} returned {}", function_name.as_deref().unwrap_or("?"), shortened(&returned))
         }
-        Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) => {
+        MessageContent::TextInput(_) | MessageContent::MultipleChoice(_) | MessageContent::Form(_) => {
             says.prompt().unwrap_or("?").to_owned()
         }
-        Content::Approval(asked) => {
+        MessageContent::Approval(asked) => {
             let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
             // What is decided on is written out: every letter and digit of it.
             let arguments = Value::Object(asked.arguments.clone()).to_string();
             format!("{prompt}\n{}({})", written_out(&asked.function_name), written_out(&arguments))
         }
-        Content::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
+        MessageContent::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
             Some(body) => match message.get("heading").and_then(Value::as_str) {
                 Some(heading) => format!("{heading}\n{body}"),
                 None => body.to_owned(),
             },
             None => serde_json::to_string_pretty(message).unwrap_or_default(),
         },
-        Content::Error { short, long } => {
+        MessageContent::Error { short, long } => {
             let mut words = format!("error: {}", short.as_deref().unwrap_or("something went wrong"));
             if let Some(long) = long.as_deref().filter(|long| !long.is_empty()) {
                 words.push('\n');
@@ -309,8 +309,10 @@ pub(super) fn in_words(says: &Content) -> Option<String> {
             }
             words
         }
-        Content::Other { kind, content } => format!("{kind}: {}", shortened(&content.to_string())),
-        Content::KeepAlive | Content::WorkflowStarted { .. } | Content::WorkflowCompleted { .. } => return None,
+        MessageContent::Other { kind, content } => format!("{kind}: {}", shortened(&content.to_string())),
+        MessageContent::KeepAlive
+        | MessageContent::WorkflowStarted { .. }
+        | MessageContent::WorkflowCompleted { .. } => return None,
     };
     Some(plain(&words))
 }
@@ -327,9 +329,9 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::protocol::api::MessageView;
-    use crate::protocol::log::Usage;
+    use crate::protocol::log::RunUsage;
 
-    fn message(digit: char, says: Content) -> Box<MessageView> {
+    fn message(digit: char, says: MessageContent) -> Box<MessageView> {
         Box::new(MessageView {
             uuid: id(digit),
             sender: Some("Teacher".into()),
@@ -346,8 +348,8 @@ mod tests {
         MessageId::parse(&digit.to_string().repeat(32)).unwrap()
     }
 
-    fn delta(attempt: u32, offset: usize, text: &str) -> Delta {
-        Delta {
+    fn delta(attempt: u32, offset: usize, text: &str) -> TextDelta {
+        TextDelta {
             message: id('1'),
             attempt,
             offset,
@@ -359,12 +361,12 @@ mod tests {
     }
 
     fn said(digit: char, text: &str) -> Body {
-        Body::Said { message: message(digit, Content::text(text)) }
+        Body::Said { message: message(digit, MessageContent::text(text)) }
     }
 
     #[test]
     fn a_text_is_streamed_once_whatever_is_repeated_or_missed() {
-        let mut renderer = Renderer::new(false);
+        let mut renderer = RunRenderer::new(false);
         let mut shown = String::new();
         for piece in [delta(1, 0, "A tri"), delta(1, 0, "A triangle"), delta(1, 10, " has"), delta(1, 10, " has")] {
             shown += &renderer.delta(&piece);
@@ -378,9 +380,9 @@ mod tests {
 
     #[test]
     fn a_second_attempt_replaces_the_first_and_another_text_waits() {
-        let mut renderer = Renderer::new(false);
+        let mut renderer = RunRenderer::new(false);
         let mut shown = renderer.delta(&delta(1, 0, "Wrong"));
-        shown += &renderer.delta(&Delta { message: id('2'), ..delta(1, 0, "somebody else") });
+        shown += &renderer.delta(&TextDelta { message: id('2'), ..delta(1, 0, "somebody else") });
         shown += &renderer.delta(&delta(2, 0, "Right"));
         shown += &renderer.delta(&delta(1, 5, "er"));
         shown += &renderer.record(&said('1', "Right."), true);
@@ -396,20 +398,20 @@ mod tests {
         let hostile = "a\x1b[2J\x1b]0;title\x07b\r\u{9b}31m\u{202e}c\u{7f}\u{0}";
         assert_eq!(plain(hostile), "a[2J]0;titleb31mc");
         assert_eq!(plain("tab\tand\nline"), "tab\tand\nline");
-        let mut renderer = Renderer::new(false);
+        let mut renderer = RunRenderer::new(false);
         let mut shown = renderer.delta(&delta(1, 0, hostile));
-        let mut from = message('2', Content::text(hostile));
+        let mut from = message('2', MessageContent::text(hostile));
         from.sender = Some(hostile.into());
         shown += &renderer.record(&Body::Said { message: from }, true);
         for says in [
-            Content::SuggestedFunctionCall {
+            MessageContent::SuggestedFunctionCall {
                 function_name: Some(hostile.into()),
                 call_id: None,
                 arguments: Default::default(),
             },
-            Content::FunctionCallExecution { function_name: None, call_id: None, retval: hostile.into() },
-            Content::Error { short: Some(hostile.into()), long: Some(hostile.into()) },
-            Content::Other { kind: hostile.into(), content: hostile.into() },
+            MessageContent::FunctionCallExecution { function_name: None, call_id: None, retval: hostile.into() },
+            MessageContent::Error { short: Some(hostile.into()), long: Some(hostile.into()) },
+            MessageContent::Other { kind: hostile.into(), content: hostile.into() },
         ] {
             shown += &renderer.record(&Body::Said { message: message('3', says) }, true);
         }
@@ -425,10 +427,10 @@ mod tests {
         };
         shown += &renderer.record(&answered, true);
         let ended = Ended {
-            outcome: Ending::Failed,
+            outcome: RunOutcome::Failed,
             reason: Some(hostile.into()),
             result: Value::Null,
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message: None,
         };
         shown += &renderer.end(&ended);
@@ -438,14 +440,14 @@ mod tests {
     #[test]
     fn colour_is_there_only_if_it_is_wanted() {
         let ended = Ended {
-            outcome: Ending::Completed,
+            outcome: RunOutcome::Completed,
             reason: None,
             result: "done".into(),
-            usage: Usage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4, ..Usage::default() },
+            usage: RunUsage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4, ..RunUsage::default() },
             message: None,
         };
-        assert_eq!(Renderer::new(false).end(&ended), "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n");
-        assert!(Renderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));
+        assert_eq!(RunRenderer::new(false).end(&ended), "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n");
+        assert!(RunRenderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));
     }
 
     #[test]
@@ -459,7 +461,7 @@ mod tests {
             value: None,
             arguments_text: None,
         };
-        let mut renderer = Renderer::new(false);
+        let mut renderer = RunRenderer::new(false);
         assert_eq!(renderer.record(&answered(Some("triangles"), false), false), "> triangles\n");
         assert_eq!(renderer.record(&answered(None, false), false), "> •••\n");
         assert_eq!(renderer.record(&answered(Some("circles"), false), true), "(answered elsewhere: circles)\n");

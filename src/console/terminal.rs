@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 /// What is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
+pub enum InputKind {
     /// A line.
     Line,
     /// A line that is not shown.
@@ -16,7 +16,7 @@ pub enum Wants {
 
 /// What was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Typed {
+pub enum TypedInput {
     /// A line, without its end.
     Text(String),
     /// Nothing, and nothing will come (Ctrl-D).
@@ -27,25 +27,25 @@ pub enum Typed {
 
 /// The terminal's input.
 #[derive(Default)]
-pub struct Input {
-    reader: Option<Reader>,
+pub struct TerminalInput {
+    reader: Option<InputThread>,
     /// What the thread is reading.
-    pending: Option<Wants>,
+    pending: Option<InputKind>,
 }
 
-struct Reader {
-    requests: std::sync::mpsc::Sender<Wants>,
-    typed: mpsc::Receiver<io::Result<Typed>>,
+struct InputThread {
+    requests: std::sync::mpsc::Sender<InputKind>,
+    typed: mpsc::Receiver<io::Result<TypedInput>>,
 }
 
-impl Input {
+impl TerminalInput {
     /// The next thing typed, if something is wanted; else never. Safe to drop and call again: what was begun goes on.
-    pub async fn next(&mut self, wants: Option<Wants>) -> io::Result<Typed> {
+    pub async fn next(&mut self, wants: Option<InputKind>) -> io::Result<TypedInput> {
         let Some(wants) = wants else { return std::future::pending().await };
         loop {
             let reader = match &mut self.reader {
                 Some(reader) => reader,
-                none => none.insert(Reader::start()?),
+                none => none.insert(InputThread::start()?),
             };
             let reading = match self.pending {
                 Some(reading) => {
@@ -61,18 +61,18 @@ impl Input {
                     wants
                 }
             };
-            let typed = reader.typed.recv().await.unwrap_or(Ok(Typed::End));
+            let typed = reader.typed.recv().await.unwrap_or(Ok(TypedInput::End));
             self.pending = None;
             match typed? {
                 // It was typed for a question that somebody else has answered meanwhile, and may have been a secret.
-                Typed::Text(_) if reading != wants => {}
+                TypedInput::Text(_) if reading != wants => {}
                 typed => return Ok(typed),
             }
         }
     }
 }
 
-impl Reader {
+impl InputThread {
     fn start() -> io::Result<Self> {
         let (requests, wanted) = std::sync::mpsc::channel();
         // One request is out at a time.
@@ -80,8 +80,8 @@ impl Reader {
         std::thread::Builder::new().name("terminal".to_owned()).spawn(move || {
             for wants in wanted {
                 let typed = match wants {
-                    Wants::Line => read_line(),
-                    Wants::Secret => read_secret(),
+                    InputKind::Line => read_line(),
+                    InputKind::Secret => read_secret(),
                 };
                 if told.blocking_send(typed).is_err() {
                     return;
@@ -92,35 +92,35 @@ impl Reader {
     }
 }
 
-fn read_line() -> io::Result<Typed> {
+fn read_line() -> io::Result<TypedInput> {
     let mut line = String::new();
     if io::stdin().read_line(&mut line)? == 0 {
-        return Ok(Typed::End);
+        return Ok(TypedInput::End);
     }
-    Ok(Typed::Text(line.trim_end_matches(['\n', '\r']).to_owned()))
+    Ok(TypedInput::Text(line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn read_secret() -> io::Result<Typed> {
+fn read_secret() -> io::Result<TypedInput> {
     let prompt = inquire::Password::new("hidden:")
         .with_display_mode(inquire::PasswordDisplayMode::Hidden)
         .without_confirmation();
     match prompt.prompt_skippable() {
-        Ok(Some(secret)) => Ok(Typed::Text(secret)),
+        Ok(Some(secret)) => Ok(TypedInput::Text(secret)),
         // Escape: as if the terminal were closed, which leaves the question open.
-        Ok(None) => Ok(Typed::End),
-        Err(inquire::InquireError::OperationInterrupted) => Ok(Typed::Interrupt),
+        Ok(None) => Ok(TypedInput::End),
+        Err(inquire::InquireError::OperationInterrupted) => Ok(TypedInput::Interrupt),
         Err(inquire::InquireError::IO(error)) => Err(error),
         Err(error) => Err(io::Error::other(error.to_string())),
     }
 }
 
 /// Ctrl-C, heard from when this is made.
-pub(super) struct Interrupts {
+pub(super) struct InterruptSignal {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
-impl Interrupts {
+impl InterruptSignal {
     pub fn new() -> Self {
         Self {
             #[cfg(unix)]

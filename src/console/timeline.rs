@@ -6,16 +6,16 @@ use serde_json::{Map, Value, json};
 use super::render::{in_words, line, plain};
 use crate::client::event;
 use crate::clock::Timestamp;
-use crate::message::Content;
+use crate::message::MessageContent;
 use crate::protocol::answer::AnswerRecord;
-use crate::protocol::log::{Body, Ending, LogEntry, Origin, Outcome, Removal};
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunOrigin, RunOutcome, RunRemoval};
 
 /// The longest value that is shown in a line, in characters; `--json` shows all of it.
 const VALUE_SHOWN: usize = 200;
 
 /// One record in words.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct TimelineEntry {
     /// Its place in the log.
     pub seq: u64,
     /// When it was stored.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub json: String,
 }
 
-impl Entry {
+impl TimelineEntry {
     /// As it is printed: the further lines of a text stand below its first one.
     pub fn lines(&self, before: &str) -> String {
         let at = self.at.strftime("%H:%M:%S%.3f");
@@ -45,39 +45,41 @@ impl Entry {
 }
 
 /// A record of the log.
-pub fn of_log(placed: &LogEntry) -> Entry {
+pub fn of_log(placed: &LogEntry) -> TimelineEntry {
     let (kind, words) = match &placed.record.body {
-        Body::Created(created) => {
+        RecordBody::Created(created) => {
             let origin = match created.origin {
-                Origin::Gateway => "",
-                Origin::FastAgency => ", asked for by a FastAgency gateway",
-                Origin::ForeignWorker => ", for a FastAgency worker",
+                RunOrigin::Gateway => "",
+                RunOrigin::FastAgency => ", asked for by a FastAgency gateway",
+                RunOrigin::ForeignWorker => ", for a FastAgency worker",
             };
             let user = created.user.as_ref().map(|user| line(user.as_str()));
             ("created", started(created.workflow.as_str(), &created.params, user.as_deref()) + origin)
         }
-        Body::Claimed { worker, epoch, .. } => ("claimed", format!("by worker {worker}, claim {epoch}")),
-        Body::Said { message, .. } => {
+        RecordBody::Claimed { worker, epoch, .. } => ("claimed", format!("by worker {worker}, claim {epoch}")),
+        RecordBody::Said { message, .. } => {
             ("said", said(message.sender.as_deref(), message.recipient.as_deref(), &message.says))
         }
-        Body::Did { outcome: Outcome::Answer(answer), .. } => ("answered", answered(answer)),
-        Body::Did { key, outcome } => ("did", format!("{}: {}", line(&key.to_string()), did(outcome))),
-        Body::Calling { key, digest: None } => ("calling", line(&key.to_string())),
-        Body::Calling { key, digest: Some(digest) } => {
+        RecordBody::Did { outcome: EffectOutcome::Answer(answer), .. } => ("answered", answered(answer)),
+        RecordBody::Did { key, outcome } => ("did", format!("{}: {}", line(&key.to_string()), did(outcome))),
+        RecordBody::Calling { key, digest: None } => ("calling", line(&key.to_string())),
+        RecordBody::Calling { key, digest: Some(digest) } => {
             ("calling", format!("{} (allowed, digest {})", line(&key.to_string()), line(digest)))
         }
-        Body::Parked { until: None } => ("parked", "waits for an answer".to_owned()),
-        Body::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),
-        Body::Ended(over) => ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls)),
-        Body::Part { index, count, .. } => ("part", format!("{} of {count}", u64::from(*index) + 1)),
-        Body::Removed(removal) => ("removed", removed(removal)),
-        Body::Kept(_) => ("removed", String::new()),
+        RecordBody::Parked { until: None } => ("parked", "waits for an answer".to_owned()),
+        RecordBody::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),
+        RecordBody::Ended(over) => {
+            ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls))
+        }
+        RecordBody::Part { index, count, .. } => ("part", format!("{} of {count}", u64::from(*index) + 1)),
+        RecordBody::Removed(removal) => ("removed", removed(removal)),
+        RecordBody::Kept(_) => ("removed", String::new()),
     };
-    Entry { seq: placed.seq, at: placed.at, kind, words, json: stored(placed).to_string() }
+    TimelineEntry { seq: placed.seq, at: placed.at, kind, words, json: stored(placed).to_string() }
 }
 
 /// A record as a gateway tells it; none: a kind that this program does not know.
-pub fn of_gateway(record: &event::Record) -> Option<Entry> {
+pub fn of_gateway(record: &event::ClientRecord) -> Option<TimelineEntry> {
     let (kind, words) = match &record.body {
         event::Body::Created { workflow, params, user } => {
             ("created", started(workflow, params, user.as_deref().map(line).as_deref()))
@@ -95,7 +97,7 @@ pub fn of_gateway(record: &event::Record) -> Option<Entry> {
         }
         event::Body::Unknown => return None,
     };
-    Some(Entry { seq: record.seq, at: record.at, kind, words, json: record.json.clone() })
+    Some(TimelineEntry { seq: record.seq, at: record.at, kind, words, json: record.json.clone() })
 }
 
 /// The record as it is stored, its place and time with it, and without a sealed password.
@@ -115,7 +117,7 @@ fn stored(placed: &LogEntry) -> Value {
     Value::Object(shown)
 }
 
-fn removed(removal: &Removal) -> String {
+fn removed(removal: &RunRemoval) -> String {
     let by = |by: &Option<String>| by.as_deref().map(|by| format!(" by {}", line(by))).unwrap_or_default();
     let mut words = String::new();
     if let Some(evidence) = &removal.evidence {
@@ -143,11 +145,11 @@ fn started(workflow: &str, params: &Map<String, Value>, user: Option<&str>) -> S
     format!("{}{params}{user}", line(workflow))
 }
 
-fn said(sender: Option<&str>, recipient: Option<&str>, says: &Content) -> String {
+fn said(sender: Option<&str>, recipient: Option<&str>, says: &MessageContent) -> String {
     let names: Vec<String> = [sender, recipient].into_iter().flatten().map(line).collect();
     let kind = match says {
-        Content::TextMessage { stopped: true, .. } => " (cut off)",
-        Content::TextMessage { .. } => "",
+        MessageContent::TextMessage { stopped: true, .. } => " (cut off)",
+        MessageContent::TextMessage { .. } => "",
         _ if says.is_secret() => " asks for a secret",
         _ if says.asks() => " asks",
         _ => "",
@@ -174,10 +176,10 @@ fn answer_in_words(text: Option<&str>, refused: Option<&str>, by: Option<&str>, 
     format!("{late}{text}{by}{refused}")
 }
 
-fn did(outcome: &Outcome) -> String {
+fn did(outcome: &EffectOutcome) -> String {
     match outcome {
-        Outcome::Answer(answer) => answered(answer),
-        Outcome::Reply(reply) => {
+        EffectOutcome::Answer(answer) => answered(answer),
+        EffectOutcome::Reply(reply) => {
             let calls: Vec<String> = reply.tool_calls.iter().map(|call| line(&call.function.name)).collect();
             let calls = if calls.is_empty() { String::new() } else { format!(", calls {}", calls.join(", ")) };
             let usage = &reply.usage;
@@ -186,16 +188,16 @@ fn did(outcome: &Outcome) -> String {
             let text = reply.content.as_deref().map(|text| format!(": {}", shortened(&line(text)))).unwrap_or_default();
             format!("model {} replied ({tokens}{calls}){text}", line(&reply.model))
         }
-        Outcome::Failed { kind, message } => format!("failed ({}): {}", line(kind.as_str()), plain(message)),
-        Outcome::Value(found) => value(found),
+        EffectOutcome::Failed { kind, message } => format!("failed ({}): {}", line(kind.as_str()), plain(message)),
+        EffectOutcome::Value(found) => value(found),
     }
 }
 
-fn ended(outcome: Ending, reason: Option<&str>, result: &Value, llm_calls: u64) -> String {
+fn ended(outcome: RunOutcome, reason: Option<&str>, result: &Value, llm_calls: u64) -> String {
     let outcome = match outcome {
-        Ending::Completed => "completed",
-        Ending::Failed => "failed",
-        Ending::Cancelled => "cancelled",
+        RunOutcome::Completed => "completed",
+        RunOutcome::Failed => "failed",
+        RunOutcome::Cancelled => "cancelled",
     };
     let reason = reason.map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
     let result = if result.is_null() { String::new() } else { format!(", result {}", value(result)) };
@@ -224,7 +226,7 @@ mod tests {
     use crate::protocol::failure::FailureKind;
     use crate::protocol::log::Record;
 
-    fn placed(body: Body) -> LogEntry {
+    fn placed(body: RecordBody) -> LogEntry {
         LogEntry { seq: 41, at: Timestamp::from_millisecond(1_800_000_000_123).unwrap(), record: Record::new(body) }
     }
 
@@ -232,7 +234,7 @@ mod tests {
     fn a_password_is_in_neither_form() {
         let outcome = AnswerOutcome::Sealed("c2VhbGVk".into());
         let answer = AnswerRecord { question: MessageId::random(), by: None, outcome };
-        let entry = of_log(&placed(Body::Did { key: "1".into(), outcome: Outcome::Answer(answer) }));
+        let entry = of_log(&placed(RecordBody::Did { key: "1".into(), outcome: EffectOutcome::Answer(answer) }));
         assert_eq!((entry.kind, entry.words.as_str()), ("answered", "•••"));
         assert!(!entry.json.contains("c2VhbGVk") && entry.json.contains(r#""secret":true"#), "{}", entry.json);
     }
@@ -246,32 +248,35 @@ mod tests {
             auto_reply: false,
             alias: None,
             within: Vec::new(),
-            says: Content::text("one\n\x1b]0;x\x07two"),
+            says: MessageContent::text("one\n\x1b]0;x\x07two"),
         };
-        let entry = of_log(&placed(Body::Said { key: "1".into(), message }));
+        let entry = of_log(&placed(RecordBody::Said { key: "1".into(), message }));
         assert_eq!(
             entry.lines(""),
             "      41  08:00:00.123  said      Teacher[2J → Student: one\n                                  ]0;xtwo"
         );
-        let asked =
-            Content::TextInput(TextInput { prompt: Some("PIN?".into()), password: true, ..TextInput::default() });
+        let asked = MessageContent::TextInput(TextInput {
+            prompt: Some("PIN?".into()),
+            password: true,
+            ..TextInput::default()
+        });
         assert_eq!(said(Some("Bank"), None, &asked), "Bank asks for a secret: PIN?");
     }
 
     #[test]
     fn every_kind_has_words() {
         for (body, wanted) in [
-            (Body::Calling { key: "2/tool".into(), digest: None }, "calling 2/tool"),
-            (Body::Parked { until: None }, "parked waits for an answer"),
-            (Body::Removed(Default::default()), "removed removed"),
+            (RecordBody::Calling { key: "2/tool".into(), digest: None }, "calling 2/tool"),
+            (RecordBody::Parked { until: None }, "parked waits for an answer"),
+            (RecordBody::Removed(Default::default()), "removed removed"),
             (
-                Body::Did {
+                RecordBody::Did {
                     key: "3".into(),
-                    outcome: Outcome::Failed { kind: FailureKind::Timeout, message: "slow".into() },
+                    outcome: EffectOutcome::Failed { kind: FailureKind::Timeout, message: "slow".into() },
                 },
                 "did 3: failed (timeout): slow",
             ),
-            (Body::Did { key: "3".into(), outcome: Outcome::Value(json!({"a": 1})) }, "did 3: {\"a\":1}"),
+            (RecordBody::Did { key: "3".into(), outcome: EffectOutcome::Value(json!({"a": 1})) }, "did 3: {\"a\":1}"),
         ] {
             let entry = of_log(&placed(body));
             assert_eq!(format!("{} {}", entry.kind, entry.words), wanted);

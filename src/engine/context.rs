@@ -3,34 +3,34 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::chat::{Result, Stop};
+use crate::chat::{Result, WorkflowStop};
 use crate::clock::Clock;
-use crate::engine::shelver::SummaryPublisher;
-use crate::model::Models;
+use crate::engine::summary_publisher::SummaryPublisher;
+use crate::model::ModelRegistry;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::signable::Signable;
 use crate::redact::Redactor;
 use crate::run::lease::Lease;
-use crate::run::notice::Notices;
+use crate::run::notice::WebhookNotices;
 use crate::seal::Sealer;
-use crate::vouch::{PublicKey, SignedStatement, StatementSigner};
+use crate::signing::{PublicKey, SignedStatement, StatementSigner};
 
 /// What runs are driven with.
 #[derive(Clone)]
 pub(super) struct EngineContext {
     pub broker: Broker,
-    pub models: Models,
+    pub models: ModelRegistry,
     /// What seals passwords; none: they live in memory only.
     pub sealer: Option<Sealer>,
     /// The gateways without whose signature nobody is believed; none: everybody is.
     pub trusted_gateways: Arc<[PublicKey]>,
     /// What signs the starts of runs that workflows start.
-    pub voucher: Option<StatementSigner>,
+    pub gateway_signer: Option<StatementSigner>,
     /// What signs the definitions of runs that workflows start; none: they are not signed.
-    pub signer: Option<StatementSigner>,
-    pub shelver: Arc<SummaryPublisher>,
+    pub definition_signer: Option<StatementSigner>,
+    pub summary_publisher: Arc<SummaryPublisher>,
     pub lease: Arc<Lease>,
-    pub notices: Arc<Notices>,
+    pub notices: Arc<WebhookNotices>,
     /// How many bytes the log of a run may hold; none: as many as there are.
     pub max_run_bytes: Option<u64>,
 }
@@ -43,7 +43,7 @@ impl EngineContext {
 
     /// What is not to be seen of what is being written, and of what is traced.
     pub fn redactor(&self) -> &Redactor {
-        self.shelver.redactor()
+        self.summary_publisher.redactor()
     }
 
     /// Whether something may be done in the name of whom it says.
@@ -51,14 +51,14 @@ impl EngineContext {
         self.trusted_gateways.is_empty() || thing.is_signed(&self.trusted_gateways, statement)
     }
 
-    /// What vouches for a run that a workflow starts; none: nothing has to.
-    pub fn voucher(&self) -> Result<Option<&StatementSigner>> {
-        if self.voucher.is_none() && !self.trusted_gateways.is_empty() {
-            return Err(Stop::failed(
+    /// What signs a run that a workflow starts; none: nothing has to.
+    pub fn gateway_signer(&self) -> Result<Option<&StatementSigner>> {
+        if self.gateway_signer.is_none() && !self.trusted_gateways.is_empty() {
+            return Err(WorkflowStop::failed(
                 FailureKind::Start,
-                "nobody would vouch for the new run: set worker.signing_key, and name its public key in worker.trusted_gateways",
+                "nothing would sign the new run: set worker.signing_key, and name its public key in worker.trusted_gateways",
             ));
         }
-        Ok(self.voucher.as_ref())
+        Ok(self.gateway_signer.as_ref())
     }
 }

@@ -1,4 +1,4 @@
-//! Drives one run until it leaves memory: executes its workflow from the start against what its log remembers, hears its bell,
+//! Drives one run until it leaves memory: executes its workflow from the start against what its log remembers, hears what comes into its inbox,
 //! and decides when it is parked.
 
 use std::future::Future;
@@ -11,16 +11,16 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::broker::{self, Bell, Job, Reason, Slot, Stored};
-use crate::chat::{Result, Stop};
+use crate::broker::{self, InboxSlot, InboxUpdate, Job, JobReason, StoredRecord};
+use crate::chat::{Result, WorkflowStop};
 use crate::clock::{self, Timestamp};
 use crate::engine::Error;
-use crate::engine::ending::{self, Left};
+use crate::engine::ending::{self, DriveEnd};
 use crate::engine::journal::Journal;
 use crate::engine::steps;
 use crate::lifecycle::Shutdown;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::Body;
+use crate::protocol::log::RecordBody;
 use crate::protocol::queue_name::QueueName;
 use crate::workflow::Workflow;
 
@@ -31,11 +31,11 @@ enum DriverEvent {
     /// The workflow has ended, or cannot go on.
     Executed(Result<Value>),
     /// What the workflow has done cannot be stored.
-    Unstored(Stop),
+    Unstored(WorkflowStop),
     /// What lay in the slot for cancels when the run was taken.
-    LookedForCancel(Option<Stored>),
-    /// Something came into the inbox; none: the bell is to be heard anew.
-    Rang(Option<Bell>),
+    LookedForCancel(Option<StoredRecord>),
+    /// Something came into the inbox; none: subscribe again.
+    Rang(Option<InboxUpdate>),
     /// The run may have been idle for long enough.
     MayPark,
     /// The worker stops now.
@@ -43,15 +43,15 @@ enum DriverEvent {
 }
 
 /// How the execution of a workflow comes to its end.
-enum Over {
+enum ExecutionEnd {
     Executed(Result<Value>),
     Cancelled(Bytes),
     /// The run is not over; it leaves memory.
-    Left(Left),
+    Left(DriveEnd),
 }
 
 /// What came of parking.
-enum Parking {
+enum ParkingOutcome {
     /// The run is out of memory.
     Out,
     /// An answer came meanwhile, and the run goes on here.
@@ -63,44 +63,44 @@ enum Parking {
 }
 
 /// A workflow being executed.
-type Execute = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
+type WorkflowExecutionFuture = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
 
-/// Drives a run whose bell is heard already, until it leaves memory. `park_after`: how long a run that only waits is kept there.
+/// Drives a run whose inbox is subscribed to already, until it leaves memory. `park_after`: how long a run that only waits is kept there.
 pub(super) async fn drive(
     journal: &Arc<Journal>,
     workflow: Arc<Workflow>,
-    bell: futures_util::stream::BoxStream<'static, Bell>,
+    inbox_updates: futures_util::stream::BoxStream<'static, InboxUpdate>,
     park_after: Duration,
     shutdown: &Shutdown,
-) -> Result<Left> {
+) -> Result<DriveEnd> {
     let (ending, cancelling) = (ending::own_scope(&workflow, "end"), ending::own_scope(&workflow, "cancel"));
-    let driver = Driver { journal, park_after, shutdown };
-    let execution: Execute = Box::pin(steps::execute(workflow, journal.clone()));
+    let driver = RunDriver { journal, park_after, shutdown };
+    let execution: WorkflowExecutionFuture = Box::pin(steps::execute(workflow, journal.clone()));
     // What is awaited inside is boxed where it is large: this future is what a run that waits costs.
-    match driver.until_over(execution, bell).await? {
-        Over::Executed(done) => Box::pin(ending::finish(journal, done, ending)).await,
-        Over::Cancelled(payload) => Box::pin(ending::cancel(journal, &payload, cancelling)).await,
-        Over::Left(left) => Ok(left),
+    match driver.until_over(execution, inbox_updates).await? {
+        ExecutionEnd::Executed(done) => Box::pin(ending::finish(journal, done, ending)).await,
+        ExecutionEnd::Cancelled(payload) => Box::pin(ending::cancel(journal, &payload, cancelling)).await,
+        ExecutionEnd::Left(left) => Ok(left),
     }
 }
 
-struct Driver<'a> {
+struct RunDriver<'a> {
     journal: &'a Arc<Journal>,
     park_after: Duration,
     shutdown: &'a Shutdown,
 }
 
-impl Driver<'_> {
+impl RunDriver<'_> {
     /// Drives the execution until it is over; it is dropped then.
     async fn until_over(
         &self,
-        mut execution: Execute,
-        mut bell: futures_util::stream::BoxStream<'static, Bell>,
-    ) -> Result<Over> {
+        mut execution: WorkflowExecutionFuture,
+        mut inbox_updates: futures_util::stream::BoxStream<'static, InboxUpdate>,
+    ) -> Result<ExecutionEnd> {
         let (journal, shutdown) = (self.journal, self.shutdown);
-        // A cancel may have come before the bell was heard.
+        // A cancel may have come before the subscription began.
         let cancelled = journal.clone();
-        let mut look = Box::pin(async move { cancelled.inbox.get(Slot::Cancel).await });
+        let mut look = Box::pin(async move { cancelled.inbox.get(InboxSlot::Cancel).await });
         let mut looked = false;
         let doubting = journal.clone();
         let mut lost = Box::pin(async move { doubting.ownership.watch_lease().await });
@@ -114,44 +114,44 @@ impl Driver<'_> {
                 failure = journal.log.failure_behind() => DriverEvent::Unstored(failure),
                 found = &mut look, if !looked => DriverEvent::LookedForCancel(found?),
                 // Also by a run that does one thing after the other without ever waiting.
-                rang = tokio::task::coop::unconstrained(bell.next()) => DriverEvent::Rang(rang),
+                rang = tokio::task::coop::unconstrained(inbox_updates.next()) => DriverEvent::Rang(rang),
                 () = idle_until(park_at, shutdown) => DriverEvent::MayPark,
                 () = shutdown.hard() => DriverEvent::Stopping,
             };
             match event {
                 DriverEvent::Unowned(lost) => return Err(lost.into()),
-                DriverEvent::Executed(done) => return Ok(Over::Executed(done)),
-                DriverEvent::Unstored(failure) => return Ok(Over::Executed(Err(failure))),
-                DriverEvent::LookedForCancel(Some(stored)) => return Ok(Over::Cancelled(stored.payload)),
+                DriverEvent::Executed(done) => return Ok(ExecutionEnd::Executed(done)),
+                DriverEvent::Unstored(failure) => return Ok(ExecutionEnd::Executed(Err(failure))),
+                DriverEvent::LookedForCancel(Some(stored)) => return Ok(ExecutionEnd::Cancelled(stored.payload)),
                 DriverEvent::LookedForCancel(None) => looked = true,
-                DriverEvent::Rang(Some(Bell::Rang { slot, stored })) => match slot {
-                    Slot::Answer(question) => journal.deliver(question, stored),
+                DriverEvent::Rang(Some(InboxUpdate::Stored { slot, stored })) => match slot {
+                    InboxSlot::Answer(question) => journal.deliver(question, stored),
                     // Of interest to whoever opens a password only.
-                    Slot::Key => {}
-                    Slot::Peek => Box::pin(journal.tell_writing()).await,
-                    Slot::Cancel => return Ok(Over::Cancelled(stored.payload)),
+                    InboxSlot::Key => {}
+                    InboxSlot::Peek => Box::pin(journal.tell_writing()).await,
+                    InboxSlot::Cancel => return Ok(ExecutionEnd::Cancelled(stored.payload)),
                 },
-                DriverEvent::Rang(Some(Bell::Gap)) => {
+                DriverEvent::Rang(Some(InboxUpdate::Gap)) => {
                     if let Some(cancelled) = Box::pin(self.look_into_inbox()).await? {
-                        return Ok(Over::Cancelled(cancelled));
+                        return Ok(ExecutionEnd::Cancelled(cancelled));
                     }
                 }
-                DriverEvent::Rang(None) => bell = journal.context.broker.inbox.bell(journal.run).await?,
+                DriverEvent::Rang(None) => inbox_updates = journal.context.broker.inbox.subscribe(journal.run).await?,
                 // Something may have begun since: only what still waits is parked.
                 DriverEvent::MayPark if !self.may_park() => {}
                 DriverEvent::MayPark => match Box::pin(self.park()).await? {
-                    Parking::Out => return Ok(Over::Left(Left::Parked)),
-                    Parking::Answered => {}
-                    Parking::Refused(why) => {
-                        return Ok(Over::Executed(Err(Stop::failed(FailureKind::Wait, why))));
+                    ParkingOutcome::Out => return Ok(ExecutionEnd::Left(DriveEnd::Parked)),
+                    ParkingOutcome::Answered => {}
+                    ParkingOutcome::Refused(why) => {
+                        return Ok(ExecutionEnd::Executed(Err(WorkflowStop::failed(FailureKind::Wait, why))));
                     }
-                    Parking::Cancelled(payload) => return Ok(Over::Cancelled(payload)),
+                    ParkingOutcome::Cancelled(payload) => return Ok(ExecutionEnd::Cancelled(payload)),
                 },
                 DriverEvent::Stopping => {
                     drop(execution);
                     // Due at once, by everybody's clock: whoever takes it next need not wait for this worker's lease to end.
-                    journal.log.append(Body::Parked { until: Some(Timestamp::UNIX_EPOCH) }).await?;
-                    return Ok(Over::Left(Left::HandedBack));
+                    journal.log.append(RecordBody::Parked { until: Some(Timestamp::UNIX_EPOCH) }).await?;
+                    return Ok(ExecutionEnd::Left(DriveEnd::HandedBack));
                 }
             }
         }
@@ -172,46 +172,46 @@ impl Driver<'_> {
 
     /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
     /// is either seen here, or its giver sees the record and queues the run; or both, and then the log decides who goes on.
-    async fn park(&self) -> Result<Parking> {
+    async fn park(&self) -> Result<ParkingOutcome> {
         let journal = self.journal;
         let until = journal.idle.earliest_deadline();
         if let Some(at) = until {
-            let job = Job { run: journal.run, reason: Reason::Timer };
+            let job = Job { run: journal.run, reason: JobReason::Timer };
             let queue = QueueName::Workflow(journal.created.workflow.clone());
             match journal.context.broker.queue.schedule(&queue, &job, at).await {
                 Ok(()) => {}
                 // It will not take it another time either: to let go of the run would have it come back for ever.
                 Err(broker::Error::Refused { reason, .. }) => {
-                    return Ok(Parking::Refused(format!("the run cannot wait until {at}: {reason}")));
+                    return Ok(ParkingOutcome::Refused(format!("the run cannot wait until {at}: {reason}")));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        journal.log.append(Body::Parked { until }).await?;
-        let cancelled = journal.inbox.get(Slot::Cancel).await?;
+        journal.log.append(RecordBody::Parked { until }).await?;
+        let cancelled = journal.inbox.get(InboxSlot::Cancel).await?;
         let mut answers = Vec::new();
         for question in journal.inbox.awaited() {
-            answers.extend(journal.inbox.get(Slot::Answer(question)).await?.map(|stored| (question, stored)));
+            answers.extend(journal.inbox.get(InboxSlot::Answer(question)).await?.map(|stored| (question, stored)));
         }
         if cancelled.is_none() && answers.is_empty() {
-            return Ok(Parking::Out);
+            return Ok(ParkingOutcome::Out);
         }
         journal.claim_again().await?;
         for (question, stored) in answers {
             journal.deliver(question, stored);
         }
-        Ok(cancelled.map_or(Parking::Answered, |stored| Parking::Cancelled(stored.payload)))
+        Ok(cancelled.map_or(ParkingOutcome::Answered, |stored| ParkingOutcome::Cancelled(stored.payload)))
     }
 
-    /// After a gap in the bell: hands over every answer that is there, and says whether there is a cancel.
+    /// After a gap in the subscription: hands over every answer that is there, and says whether there is a cancel.
     async fn look_into_inbox(&self) -> Result<Option<Bytes>> {
         let journal = self.journal;
         for question in journal.inbox.awaited() {
-            if let Some(stored) = journal.inbox.get(Slot::Answer(question)).await? {
+            if let Some(stored) = journal.inbox.get(InboxSlot::Answer(question)).await? {
                 journal.deliver(question, stored);
             }
         }
-        Ok(journal.inbox.get(Slot::Cancel).await?.map(|stored| stored.payload))
+        Ok(journal.inbox.get(InboxSlot::Cancel).await?.map(|stored| stored.payload))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Why a run cannot go on at this worker although nothing is wrong with its workflow. The rules of conversation carry it
-//! through unread, as [`Stop::Halted`]; the worker decides by it what becomes of the run.
+//! through unread, as [`WorkflowStop::Halted`]; the worker decides by it what becomes of the run.
 
 use std::sync::Arc;
 
 use crate::broker;
-use crate::chat::Stop;
+use crate::chat::WorkflowStop;
 use crate::ids::RunId;
 use crate::run;
 
@@ -22,11 +22,11 @@ pub enum Error {
     Broker(#[from] Arc<broker::Error>),
     /// The log holds what this program cannot go on from; another version of the program may.
     #[error("{0}")]
-    Unreadable(Cause),
+    Unreadable(ErrorCause),
 }
 
 /// What is behind an error.
-type Cause = Arc<dyn std::error::Error + Send + Sync>;
+type ErrorCause = Arc<dyn std::error::Error + Send + Sync>;
 
 impl Error {
     /// The log remembers something that does not fit the workflow: what it is.
@@ -54,29 +54,29 @@ impl From<run::Error> for Error {
     }
 }
 
-impl From<Stop> for Error {
-    fn from(stop: Stop) -> Self {
+impl From<WorkflowStop> for Error {
+    fn from(stop: WorkflowStop) -> Self {
         match stop {
-            Stop::Halted(why) => why.downcast_ref().cloned().unwrap_or(Self::Unreadable(why)),
+            WorkflowStop::Halted(why) => why.downcast_ref().cloned().unwrap_or(Self::Unreadable(why)),
             // Not even that can be written into the log.
-            Stop::Failed(failure) => Self::unreadable(failure.message),
+            WorkflowStop::Failed(failure) => Self::unreadable(failure.message),
         }
     }
 }
 
-impl From<Error> for Stop {
+impl From<Error> for WorkflowStop {
     fn from(error: Error) -> Self {
-        Stop::Halted(Arc::new(error))
+        WorkflowStop::Halted(Arc::new(error))
     }
 }
 
-impl From<broker::Error> for Stop {
+impl From<broker::Error> for WorkflowStop {
     fn from(error: broker::Error) -> Self {
         Error::from(error).into()
     }
 }
 
-impl From<run::Error> for Stop {
+impl From<run::Error> for WorkflowStop {
     fn from(error: run::Error) -> Self {
         Error::from(error).into()
     }

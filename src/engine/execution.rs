@@ -5,17 +5,17 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::chat::{Result, Stop};
+use crate::chat::{Result, WorkflowStop};
 use crate::engine::journal::Journal;
-use crate::engine::scope::Scope;
+use crate::engine::scope::ExpressionScope;
 use crate::ids::Name;
-use crate::message::Within;
+use crate::message::InnerConversation;
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, Step, Workflow};
+use crate::workflow::{Agent, Workflow, WorkflowStep};
 
 /// How a body ends.
-pub(super) enum Flow {
+pub(super) enum BodyEnd {
     /// With the value of its last step.
     Next(Value),
     /// With a `return`: the workflow ends.
@@ -24,26 +24,30 @@ pub(super) enum Flow {
 
 /// Executes steps in order. The steps of a tool are executed in the middle of a conversation, which is a step itself: so those
 /// who stand below the steps are given this.
-pub(super) type ExecuteBody =
-    for<'f> fn(&'f Execution<'_>, &'f [Step], &'f mut Scope, EffectScope) -> BoxFuture<'f, Result<Flow>>;
+pub(super) type BodyExecutor = for<'f> fn(
+    &'f WorkflowExecution<'_>,
+    &'f [WorkflowStep],
+    &'f mut ExpressionScope,
+    EffectScope,
+) -> BoxFuture<'f, Result<BodyEnd>>;
 
 /// A workflow being executed.
-pub(super) struct Execution<'a> {
+pub(super) struct WorkflowExecution<'a> {
     pub workflow: &'a Workflow,
     pub journal: &'a Arc<Journal>,
     /// The conversations that it is inside of, if another workflow called it.
-    pub within: Vec<Within>,
-    pub execute_body: ExecuteBody,
+    pub within: Vec<InnerConversation>,
+    pub execute_body: BodyExecutor,
 }
 
-impl Execution<'_> {
+impl WorkflowExecution<'_> {
     /// Executes steps in order. `at` names the place for the keys of their effects.
     pub(super) fn body<'f>(
         &'f self,
-        steps: &'f [Step],
-        scope: &'f mut Scope,
+        steps: &'f [WorkflowStep],
+        scope: &'f mut ExpressionScope,
         at: EffectScope,
-    ) -> BoxFuture<'f, Result<Flow>> {
+    ) -> BoxFuture<'f, Result<BodyEnd>> {
         (self.execute_body)(self, steps, scope, at)
     }
 
@@ -54,16 +58,16 @@ impl Execution<'_> {
             .agents
             .get(name)
             .map(Arc::as_ref)
-            .ok_or_else(|| Stop::failed(FailureKind::Workflow, format!("there is no agent {name:?}")))
+            .ok_or_else(|| WorkflowStop::failed(FailureKind::Workflow, format!("there is no agent {name:?}")))
     }
 }
 
-impl Flow {
+impl BodyEnd {
     /// What it comes to where a workflow, or a tool, ends with it.
     pub(super) fn into_returned(self) -> Value {
         match self {
-            Flow::Return(value) => value,
-            Flow::Next(_) => Value::Null,
+            BodyEnd::Return(value) => value,
+            BodyEnd::Next(_) => Value::Null,
         }
     }
 }

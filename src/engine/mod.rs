@@ -1,26 +1,28 @@
-//! Drives one run: executes its workflow from the start against what its log remembers, hears its bell, and decides when it
+//! Drives one run: executes its workflow from the start against what its log remembers, hears what comes into its inbox, and decides when it
 //! is parked. It never touches a queue or an HTTP request; the worker brings it runs and settles their deliveries.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::chat::{Result, Stop};
+use crate::chat::{Result, WorkflowStop};
 use crate::fastagency::mirror::FastAgencyMirror;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
-use crate::model::Models;
+use crate::model::ModelRegistry;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{Created, Origin};
-use crate::run::claim::Owned;
+use crate::protocol::log::{RunCreation, RunOrigin};
+use crate::run::claim::OwnedRun;
 use crate::run::lease::Lease;
-use crate::run::notice::Notices;
+use crate::run::notice::WebhookNotices;
 use crate::seal::Sealer;
-use crate::vouch::{PublicKey, SignedStatement, StatementSigner};
+use crate::signing::{PublicKey, SignedStatement, StatementSigner};
 use crate::workflow::Workflow;
 
-mod concealed;
+mod answered_passwords;
+mod chat_messages;
 mod context;
+mod conversations;
 mod driver;
 mod effects;
 mod ending;
@@ -31,16 +33,14 @@ mod permits;
 mod prompts;
 mod questions;
 mod repeats;
+mod run_metrics;
 mod scope;
-mod shelver;
-mod shown;
 mod steps;
-mod talks;
-mod watch;
+mod summary_publisher;
 
-pub use ending::Left;
+pub use ending::DriveEnd;
 pub use error::Error;
-pub use shelver::SummaryPublisher;
+pub use summary_publisher::SummaryPublisher;
 
 use context::EngineContext;
 use journal::Journal;
@@ -53,9 +53,9 @@ pub struct Engine {
 }
 
 /// Sees to it, however the run leaves memory, that nothing is kept that keeps the journal.
-struct Leaving<'a>(&'a Journal);
+struct AbandonOnDrop<'a>(&'a Journal);
 
-impl Drop for Leaving<'_> {
+impl Drop for AbandonOnDrop<'_> {
     fn drop(&mut self) {
         self.0.abandon();
     }
@@ -65,11 +65,11 @@ impl Engine {
     /// An engine. `park_after`: how long a run that only waits is kept in memory.
     pub fn new(
         broker: Broker,
-        models: Models,
+        models: ModelRegistry,
         sealer: Option<Sealer>,
-        shelver: Arc<SummaryPublisher>,
+        summary_publisher: Arc<SummaryPublisher>,
         lease: Arc<Lease>,
-        notices: Notices,
+        notices: WebhookNotices,
         park_after: Duration,
     ) -> Self {
         let context = EngineContext {
@@ -77,9 +77,9 @@ impl Engine {
             models,
             sealer,
             trusted_gateways: Arc::default(),
-            voucher: None,
-            signer: None,
-            shelver,
+            gateway_signer: None,
+            definition_signer: None,
+            summary_publisher,
             lease,
             notices: Arc::new(notices),
             max_run_bytes: None,
@@ -94,22 +94,22 @@ impl Engine {
     }
 
     /// Signs the definitions of the runs that workflows start.
-    pub fn signing(mut self, signer: Option<StatementSigner>) -> Self {
-        Arc::make_mut(&mut self.context).signer = signer;
+    pub fn signing(mut self, definition_signer: Option<StatementSigner>) -> Self {
+        Arc::make_mut(&mut self.context).definition_signer = definition_signer;
         self
     }
 
-    /// Does nothing in anybody's name any more but what the holder of one of these keys vouches for; with no key, everybody is
-    /// believed. `voucher`: what vouches for the runs that workflows start.
-    pub fn trusting(mut self, keys: &[PublicKey], voucher: Option<StatementSigner>) -> Self {
+    /// Does nothing in anybody's name any more but what the holder of one of these keys has signed; with no key, everybody is
+    /// believed. `gateway_signer`: what signs the runs that workflows start.
+    pub fn trusting(mut self, keys: &[PublicKey], gateway_signer: Option<StatementSigner>) -> Self {
         let context = Arc::make_mut(&mut self.context);
         context.trusted_gateways = keys.into();
-        context.voucher = voucher;
+        context.gateway_signer = gateway_signer;
         self
     }
 
     /// Whether it does what a run was started for in somebody's name.
-    pub fn trusts_start_of(&self, run: RunId, created: &Created) -> bool {
+    pub fn trusts_start_of(&self, run: RunId, created: &RunCreation) -> bool {
         self.context.believes(SignedStatement::Start(run), created)
     }
 
@@ -120,27 +120,32 @@ impl Engine {
 
     /// Drives a run that this worker has claimed until it leaves memory. Dropping the future lets go of it at once; the log
     /// stays whole.
-    pub async fn drive(&self, owned: Box<Owned>, workflow: Arc<Workflow>, shutdown: &Shutdown) -> Result<Left, Error> {
-        let bell = self.context.broker.inbox.bell(owned.writer.run()).await?;
+    pub async fn drive(
+        &self,
+        owned: Box<OwnedRun>,
+        workflow: Arc<Workflow>,
+        shutdown: &Shutdown,
+    ) -> Result<DriveEnd, Error> {
+        let inbox_updates = self.context.broker.inbox.subscribe(owned.writer.run()).await?;
         let mirror = self.mirror(&owned).await?;
         let journal = Arc::new(Journal::new(self.context.clone(), *owned, workflow.limits.clone(), mirror));
-        let _leaving = Leaving(&journal);
-        Ok(driver::drive(&journal, workflow, bell, self.park_after, shutdown).await?)
+        let _leaving = AbandonOnDrop(&journal);
+        Ok(driver::drive(&journal, workflow, inbox_updates, self.park_after, shutdown).await?)
     }
 
     /// Ends a run that this worker has claimed with a failure, without executing anything of it.
-    pub async fn give_up(&self, owned: Box<Owned>, workflow: Arc<Workflow>, why: &str) -> Result<Left, Error> {
+    pub async fn give_up(&self, owned: Box<OwnedRun>, workflow: Arc<Workflow>, why: &str) -> Result<DriveEnd, Error> {
         let mirror = self.mirror(&owned).await?;
         let journal = Arc::new(Journal::new(self.context.clone(), *owned, workflow.limits.clone(), mirror));
-        let _leaving = Leaving(&journal);
-        let failed = Err(Stop::failed(FailureKind::Worker, why));
+        let _leaving = AbandonOnDrop(&journal);
+        let failed = Err(WorkflowStop::failed(FailureKind::Worker, why));
         Ok(ending::finish(&journal, failed, ending::own_scope(&workflow, "end")).await?)
     }
 
     /// What copies a run's messages for FastAgency's clients, if it is theirs.
-    async fn mirror(&self, owned: &Owned) -> Result<Option<FastAgencyMirror>, Error> {
+    async fn mirror(&self, owned: &OwnedRun) -> Result<Option<FastAgencyMirror>, Error> {
         let contract = match &self.context.broker.contract {
-            Some(contract) if owned.created.origin == Origin::FastAgency => contract.clone(),
+            Some(contract) if owned.created.origin == RunOrigin::FastAgency => contract.clone(),
             _ => return Ok(None),
         };
         let (run, redactor) = (owned.writer.run(), self.context.redactor());

@@ -3,21 +3,21 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::chat::{Answer, Permission, Permit, Question, Result, Stop, checked_arguments};
+use crate::chat::{CallPermission, CallPermit, HumanQuestion, HumanReply, Result, WorkflowStop, checked_arguments};
 use crate::engine::Error;
-use crate::engine::concealed::revealed;
-use crate::engine::effects::{Scoped, ask_and_show};
-use crate::engine::execution::Execution;
-use crate::message::{Approval, CalledTool, Content, Decision, Verdict};
+use crate::engine::answered_passwords::revealed;
+use crate::engine::effects::{ScopedEffects, ask_and_show};
+use crate::engine::execution::WorkflowExecution;
+use crate::message::{ApprovalAnswer, ApprovalDecision, ApprovalQuestion, CalledTool, MessageContent};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
-use crate::workflow::{Approve, Tool};
+use crate::workflow::{ApprovalRule, WorkflowTool};
 
 /// A call that somebody wants to make.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct RequestedCall<'a> {
     /// What is to be called.
-    pub tool: &'a Tool,
+    pub tool: &'a WorkflowTool,
     /// What it is to be called with.
     pub arguments: &'a Map<String, Value>,
     /// Who would call it.
@@ -27,8 +27,8 @@ pub(super) struct Wanted<'a> {
 }
 
 /// What a person said to a call.
-struct Allowed {
-    verdict: Verdict,
+struct PermissionAnswer {
+    verdict: ApprovalAnswer,
     /// That of the question.
     salt: Option<String>,
     /// The arguments as they were shown.
@@ -36,44 +36,48 @@ struct Allowed {
 }
 
 /// Asks a person for permission, unless the run has it. To be called for every call of a tool.
-pub(super) async fn permit(execution: &Execution<'_>, fx: &Scoped, wanted: Wanted<'_>) -> Result<Permission> {
-    let Wanted { tool, by, .. } = wanted;
-    if tool.approve == Approve::Never {
-        return Ok(Permission::Granted(None));
+pub(super) async fn permit(
+    execution: &WorkflowExecution<'_>,
+    effects: &ScopedEffects,
+    wanted: RequestedCall<'_>,
+) -> Result<CallPermission> {
+    let RequestedCall { tool, by, .. } = wanted;
+    if tool.approve == ApprovalRule::Never {
+        return Ok(CallPermission::Granted(None));
     }
     let standing = format!("{}/{}", execution.workflow.name, tool.name);
     // Remembered, whatever it is: another branch may be given the permission at the same time.
-    if fx.once(|| json!(execution.journal.log.is_allowed(&standing))).await? == json!(true) {
-        return Ok(Permission::Granted(None));
+    if effects.once(|| json!(execution.journal.log.is_allowed(&standing))).await? == json!(true) {
+        return Ok(CallPermission::Granted(None));
     }
-    let Allowed { verdict: Verdict { decision, arguments, reason, .. }, salt, shown } =
-        ask_for_permission(execution, fx, wanted).await?;
+    let PermissionAnswer { verdict: ApprovalAnswer { decision, arguments, reason, .. }, salt, shown } =
+        ask_for_permission(execution, effects, wanted).await?;
     match (decision, tool.approve) {
-        (Decision::Deny, _) => return Ok(Permission::Denied(reason)),
-        (Decision::Always, _) | (Decision::Once, Approve::First) => {
+        (ApprovalDecision::Deny, _) => return Ok(CallPermission::Denied(reason)),
+        (ApprovalDecision::Always, _) | (ApprovalDecision::Once, ApprovalRule::First) => {
             execution.journal.log.allow(standing.into()).await?
         }
-        (Decision::Once, _) => {}
+        (ApprovalDecision::Once, _) => {}
     }
     let permit = |arguments: &Map<String, Value>| {
         let salt = salt.clone()?;
-        Some(Permit { digest: digest_of(execution, tool, by, arguments, &salt), salt })
+        Some(CallPermit { digest: digest_of(execution, tool, by, arguments, &salt), salt })
     };
-    let Some(others) = arguments else { return Ok(Permission::Granted(permit(wanted.arguments))) };
+    let Some(others) = arguments else { return Ok(CallPermission::Granted(permit(wanted.arguments))) };
     let others = revealed(&others, &shown, wanted.arguments);
     // What a person changed them to, with what the tool fills in: exactly that is called. What does not fit the tool is told later.
     let others = checked_arguments(tool, others.clone()).unwrap_or(others);
     let permit = permit(&others);
-    Ok(Permission::Changed(others, permit))
+    Ok(CallPermission::Changed(others, permit))
 }
 
 /// Refuses to call what was not allowed in exactly this form. To be called right before the call is made.
 pub(super) fn check_permit(
-    execution: &Execution<'_>,
-    tool: &Tool,
+    execution: &WorkflowExecution<'_>,
+    tool: &WorkflowTool,
     by: &str,
     arguments: &Map<String, Value>,
-    permit: &Permit,
+    permit: &CallPermit,
 ) -> Result<()> {
     if digest_of(execution, tool, by, arguments, &permit.salt) == permit.digest {
         Ok(())
@@ -83,13 +87,19 @@ pub(super) fn check_permit(
 }
 
 /// The digest of a call as it is shown: passwords are no part of it, as who sees it could find them by trying.
-fn digest_of(execution: &Execution<'_>, tool: &Tool, by: &str, arguments: &Map<String, Value>, salt: &str) -> String {
+fn digest_of(
+    execution: &WorkflowExecution<'_>,
+    tool: &WorkflowTool,
+    by: &str,
+    arguments: &Map<String, Value>,
+    salt: &str,
+) -> String {
     call_of(execution, tool, by, &execution.journal.secrets.passwords().conceal(arguments)).digest(salt)
 }
 
 fn call_of<'a>(
-    execution: &'a Execution<'_>,
-    tool: &'a Tool,
+    execution: &'a WorkflowExecution<'_>,
+    tool: &'a WorkflowTool,
     by: &'a str,
     arguments: &'a Map<String, Value>,
 ) -> CalledTool<'a> {
@@ -98,12 +108,16 @@ fn call_of<'a>(
 }
 
 /// Asks, and makes sure that what the person saw is what is wanted now.
-async fn ask_for_permission(execution: &Execution<'_>, fx: &Scoped, wanted: Wanted<'_>) -> Result<Allowed> {
-    let Wanted { tool, arguments, by, call_id } = wanted;
+async fn ask_for_permission(
+    execution: &WorkflowExecution<'_>,
+    effects: &ScopedEffects,
+    wanted: RequestedCall<'_>,
+) -> Result<PermissionAnswer> {
+    let RequestedCall { tool, arguments, by, call_id } = wanted;
     let concealed = execution.journal.secrets.passwords().conceal(arguments);
     let called = call_of(execution, tool, by, &concealed);
     let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
-    let says = Content::Approval(Box::new(Approval {
+    let says = MessageContent::Approval(Box::new(ApprovalQuestion {
         prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
         function_name: tool.name.to_string(),
         call_id: call_id.map(str::to_owned),
@@ -111,17 +125,18 @@ async fn ask_for_permission(execution: &Execution<'_>, fx: &Scoped, wanted: Want
         schema: Some(tool.params.json.clone()),
         digest: Some(called.digest(&salt)),
         salt: Some(salt),
-        ..Approval::default()
+        ..ApprovalQuestion::default()
     }));
-    let question = Question { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
-    let (answer, shown) = ask_and_show(fx, question).await?;
-    let Answer::Given(answer) = answer else {
+    let question =
+        HumanQuestion { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
+    let (answer, shown) = ask_and_show(effects, question).await?;
+    let HumanReply::Given(answer) = answer else {
         return Err(Error::unreadable("a question without a deadline cannot be too late").into());
     };
     // It was checked when it came.
-    let verdict: Verdict = serde_json::from_value(answer)
+    let verdict: ApprovalAnswer = serde_json::from_value(answer)
         .map_err(|error| Error::unreadable(format!("an approval is no decision ({:?})", error.classify())))?;
-    let Content::Approval(shown) = shown else { return Err(not_allowed(tool)) };
+    let MessageContent::Approval(shown) = shown else { return Err(not_allowed(tool)) };
     // An older program showed the passwords themselves.
     let called = if shown.arguments == *arguments { call_of(execution, tool, by, arguments) } else { called };
     let is_named = match (&shown.digest, &shown.salt) {
@@ -132,17 +147,17 @@ async fn ask_for_permission(execution: &Execution<'_>, fx: &Scoped, wanted: Want
         _ => false,
     };
     let is_same = is_named && shown.arguments == *called.arguments && shown.function_name == tool.name.as_str();
-    if is_same || verdict.decision == Decision::Deny {
-        Ok(Allowed { verdict, salt: shown.salt, shown: shown.arguments })
+    if is_same || verdict.decision == ApprovalDecision::Deny {
+        Ok(PermissionAnswer { verdict, salt: shown.salt, shown: shown.arguments })
     } else {
         Err(not_allowed(tool))
     }
 }
 
-fn not_allowed(tool: &Tool) -> Stop {
+fn not_allowed(tool: &WorkflowTool) -> WorkflowStop {
     let why = format!(
         "what was allowed is not what the tool {:?} would be called with now; it was not called",
         tool.name.as_str()
     );
-    Stop::failed(FailureKind::Replay, why)
+    WorkflowStop::failed(FailureKind::Replay, why)
 }

@@ -9,42 +9,42 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::protocol::dialogue::{ChatMessage, Request};
+use crate::protocol::dialogue::{ChatMessage, ModelRequest};
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::Asked;
+use crate::protocol::log::LoggedRequest;
 use crate::workflow::ModelUse;
 
 /// How many requests are remembered that a later one may begin as: about one for each agent that takes turns.
-const REMEMBERED: usize = 8;
+const MOST_REMEMBERED_PROMPTS: usize = 8;
 
 /// The last requests of a run in memory. After a resume it begins anew: the next request is stored whole.
 #[derive(Default)]
-pub(super) struct Prompts(VecDeque<Known>);
+pub(super) struct RecentPrompts(VecDeque<RecentPrompt>);
 
-pub(super) struct Known {
+pub(super) struct RecentPrompt {
     key: EffectKey,
     messages: Vec<Arc<ChatMessage>>,
     tools: u64,
 }
 
 /// A request that is to be noted when its reply is stored.
-pub(super) struct Noting {
-    asked: Asked,
-    known: Known,
+pub(super) struct PendingPrompt {
+    asked: LoggedRequest,
+    known: RecentPrompt,
 }
 
-impl Prompts {
+impl RecentPrompts {
     /// Notes a request.
-    pub(super) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &Request) -> Noting {
+    pub(super) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &ModelRequest) -> PendingPrompt {
         let tools = digest(&request.tools);
         // A conversation's requests share their messages, most often: a long one is not read before each of its turns.
         let same = |(a, b): &(&Arc<ChatMessage>, &Arc<ChatMessage>)| Arc::ptr_eq(a, b) || a == b;
-        let in_common = |known: &Known| known.messages.iter().zip(&request.messages).take_while(same).count();
+        let in_common = |known: &RecentPrompt| known.messages.iter().zip(&request.messages).take_while(same).count();
         let nearest = self.0.iter().map(|known| (in_common(known), known)).max_by_key(|(common, _)| *common);
         let nearest = nearest.filter(|(common, _)| *common > 0);
         let common = nearest.map_or(0, |(common, _)| common);
         let same_tools = nearest.is_some_and(|(_, known)| known.tools == tools);
-        let asked = Asked {
+        let asked = LoggedRequest {
             llm: llm.name.to_string(),
             took_ms: 0,
             after: nearest.map(|(_, known)| known.key.clone()),
@@ -54,23 +54,23 @@ impl Prompts {
             response_format: request.response_format.clone(),
             parameters: request.parameters.clone(),
         };
-        Noting { asked, known: Known { key: key.clone(), messages: request.messages.clone(), tools } }
+        PendingPrompt { asked, known: RecentPrompt { key: key.clone(), messages: request.messages.clone(), tools } }
     }
 
     /// Remembers a request that is stored now.
-    pub(super) fn remember(&mut self, known: Known) {
-        if self.0.len() >= REMEMBERED {
+    pub(super) fn remember(&mut self, known: RecentPrompt) {
+        if self.0.len() >= MOST_REMEMBERED_PROMPTS {
             self.0.pop_front();
         }
         self.0.push_back(known);
     }
 }
 
-impl Noting {
+impl PendingPrompt {
     /// What is stored, and what is remembered once it is.
-    pub(super) fn took(self, took: Duration) -> (Box<Asked>, Known) {
+    pub(super) fn took(self, took: Duration) -> (Box<LoggedRequest>, RecentPrompt) {
         let took_ms = took.as_millis() as u64;
-        (Box::new(Asked { took_ms, ..self.asked }), self.known)
+        (Box::new(LoggedRequest { took_ms, ..self.asked }), self.known)
     }
 }
 
@@ -89,10 +89,10 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::Name;
-    use crate::protocol::dialogue::Role;
-    use crate::protocol::log::{Body, LogEntry, Outcome, Record};
+    use crate::protocol::dialogue::ChatRole;
+    use crate::protocol::log::{EffectOutcome, LogEntry, Record, RecordBody};
 
-    fn said(role: Role, text: &str) -> ChatMessage {
+    fn said(role: ChatRole, text: &str) -> ChatMessage {
         ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
     }
 
@@ -100,25 +100,26 @@ mod tests {
     fn a_request_is_put_together_again_from_what_each_adds() {
         let llm = ModelUse { name: Name::parse("default").unwrap(), parameters: Default::default() };
         let tools = vec![json!({"type": "function"})];
-        let teacher = [said(Role::System, "You teach."), said(Role::User, "What is a triangle?")];
+        let teacher = [said(ChatRole::System, "You teach."), said(ChatRole::User, "What is a triangle?")];
         let longer =
-            [&teacher[..], &[said(Role::Assistant, "Three lines."), said(Role::User, "And a square?")]].concat();
-        let other = vec![said(Role::System, "You learn."), said(Role::User, "Three lines.")];
-        let request = |messages: &[ChatMessage], tools: &[Value]| Request {
+            [&teacher[..], &[said(ChatRole::Assistant, "Three lines."), said(ChatRole::User, "And a square?")]]
+                .concat();
+        let other = vec![said(ChatRole::System, "You learn."), said(ChatRole::User, "Three lines.")];
+        let request = |messages: &[ChatMessage], tools: &[Value]| ModelRequest {
             messages: messages.iter().cloned().map(Arc::new).collect(),
             tools: tools.to_vec(),
-            ..Request::default()
+            ..ModelRequest::default()
         };
         let requests =
             [request(&teacher, &tools), request(&other, &[]), request(&longer, &tools), request(&longer, &[])];
-        let (mut prompts, mut whole) = (Prompts::default(), crate::audit::Prompts::default());
+        let (mut prompts, mut whole) = (RecentPrompts::default(), crate::audit::PromptHistory::default());
         let mut stored = Vec::new();
         for (number, request) in requests.iter().enumerate() {
             let key = EffectKey::from(format!("talk#{number}").as_str());
             let (asked, known) = prompts.note(&key, &llm, request).took(Duration::from_millis(7));
             prompts.remember(known);
             stored.push(asked.messages.len());
-            let body = Body::Did { key, outcome: Outcome::Value(Value::Null) };
+            let body = RecordBody::Did { key, outcome: EffectOutcome::Value(Value::Null) };
             let record = Record { asked: Some(asked), ..Record::new(body) };
             // As it comes back from the log.
             let record: Record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();

@@ -11,14 +11,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::Value;
 
 use crate::ids::Name;
-use crate::protocol::dialogue::{ChatMessage, Reply, Request, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ModelReply, ModelRequest, ToolCall};
 
 /// How much of a call's arguments people are told.
 const MOST_TOLD: usize = 120;
 
 /// What one conversation did again.
 #[derive(Default)]
-pub(super) struct Repeats {
+pub(super) struct RepeatedCalls {
     /// Outcomes and texts that were there before.
     seen: HashSet<u64>,
     /// How often each call and each request was made since there was something new.
@@ -29,7 +29,7 @@ pub(super) struct Repeats {
     most: Option<(u64, String)>,
 }
 
-impl Repeats {
+impl RepeatedCalls {
     /// Notes what came of a call.
     pub(super) fn called(&mut self, call: &ToolCall, arguments: &Value, outcome: &Value) {
         let mut hasher = DefaultHasher::new();
@@ -55,7 +55,7 @@ impl Repeats {
     }
 
     /// Notes that a model is about to be asked; the reason if it must not be any more, as the same was done `limit` times.
-    pub(super) fn asking(&mut self, llm: &Name, request: &Request, limit: u64) -> Option<String> {
+    pub(super) fn asking(&mut self, llm: &Name, request: &ModelRequest, limit: u64) -> Option<String> {
         self.at_once.clear();
         let digest = digest_of(llm, request);
         let count = self.counts.entry(digest).or_default();
@@ -71,7 +71,7 @@ impl Repeats {
     }
 
     /// Notes what a model replied. What it says beside calls is no news: who goes in circles says each time that it tries again.
-    pub(super) fn replied(&mut self, reply: &Reply) {
+    pub(super) fn replied(&mut self, reply: &ModelReply) {
         if !reply.tool_calls.is_empty() {
             return;
         }
@@ -101,7 +101,7 @@ fn described(call: &ToolCall, times: u64) -> String {
 
 /// A request by how many messages it has, how long each is, and what the last one says: to look at every letter of a long
 /// conversation before each turn would take as long as the turn.
-fn digest_of(llm: &Name, request: &Request) -> u64 {
+fn digest_of(llm: &Name, request: &ModelRequest) -> u64 {
     let mut hasher = DefaultHasher::new();
     ("request", llm.as_str(), request.tools.len()).hash(&mut hasher);
     for message in &request.messages {
@@ -151,22 +151,22 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::protocol::dialogue::{Role, Usage};
+    use crate::protocol::dialogue::{ChatRole, ModelUsage};
 
     /// One conversation, of which the test tells what happens.
     #[derive(Default)]
-    struct Talk {
-        repeats: Repeats,
+    struct TestConversation {
+        repeats: RepeatedCalls,
         messages: Vec<Arc<ChatMessage>>,
     }
 
-    impl Talk {
+    impl TestConversation {
         /// The model is asked, with one message more than before; the reason if it must not be.
         fn asks(&mut self) -> Option<String> {
             let content = json!(format!("message {}", self.messages.len()));
             self.messages.push(Arc::new(ChatMessage {
                 content,
-                role: Role::User,
+                role: ChatRole::User,
                 name: None,
                 tool_calls: Vec::new(),
                 tool_call_id: None,
@@ -175,7 +175,7 @@ mod tests {
         }
 
         fn asks_again(&mut self) -> Option<String> {
-            let request = Request { messages: self.messages.clone(), ..Request::default() };
+            let request = ModelRequest { messages: self.messages.clone(), ..ModelRequest::default() };
             self.repeats.asking(&Name::parse("default").unwrap(), &request, 3)
         }
 
@@ -187,16 +187,16 @@ mod tests {
         }
 
         fn says(&mut self, text: &str) {
-            let (content, usage) = (Some(text.to_owned()), Usage::default());
+            let (content, usage) = (Some(text.to_owned()), ModelUsage::default());
             let model = "default".to_owned();
             let tool_calls = Vec::new();
-            self.repeats.replied(&Reply { content, tool_calls, refusal: None, finish_reason: None, usage, model });
+            self.repeats.replied(&ModelReply { content, tool_calls, refusal: None, finish_reason: None, usage, model });
         }
     }
 
     #[test]
     fn the_same_call_with_the_same_result_is_a_circle() {
-        let mut talk = Talk::default();
+        let mut talk = TestConversation::default();
         for arguments in [
             "{\"a\": 1, \"b\": {\"c\": 2, \"d\": 3}}",
             "{\"b\":{\"d\":3,\"c\":2},\"a\":1}",
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn two_tools_in_turn_are_a_circle_and_what_is_said_beside_calls_is_no_news() {
-        let mut talk = Talk::default();
+        let mut talk = TestConversation::default();
         for _ in 0..3 {
             assert_eq!(talk.asks(), None);
             talk.calls("look", "{}", json!("nothing"));
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn something_new_begins_the_count_anew() {
-        let mut talk = Talk::default();
+        let mut talk = TestConversation::default();
         for round in 0..20 {
             assert_eq!(talk.asks(), None, "round {round}");
             talk.calls("progress", "{}", json!(round));
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_same_twice_in_one_reply_counts_once() {
-        let mut talk = Talk::default();
+        let mut talk = TestConversation::default();
         for _ in 0..3 {
             assert_eq!(talk.asks(), None);
             for _ in 0..5 {
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_same_request_with_the_same_reply_is_a_circle() {
-        let mut talk = Talk::default();
+        let mut talk = TestConversation::default();
         assert_eq!(talk.asks(), None);
         talk.says("Yes.");
         for _ in 0..3 {

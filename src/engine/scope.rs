@@ -8,16 +8,18 @@ use minijinja::Value as Seen;
 use serde_json::{Map, Value};
 
 use crate::bounds::{MADE, check_value};
-use crate::chat::{Memory, Result, Stop};
+use crate::chat::{AgentMemory, Result, WorkflowStop};
 use crate::ids::{Name, RunId};
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::Created;
+use crate::protocol::log::RunCreation;
 use crate::workflow::expression::{seen, seen_map};
-use crate::workflow::{Action, Data, EvaluationError, Expression, OnError, Step, Template, Tool, Workflow};
+use crate::workflow::{
+    DataTemplate, EvaluationError, Expression, OnError, StepAction, Template, Workflow, WorkflowStep, WorkflowTool,
+};
 
 /// The context of a place in a workflow.
 #[derive(Clone)]
-pub(super) struct Scope {
+pub(super) struct ExpressionScope {
     params: Seen,
     user: Seen,
     run: Seen,
@@ -25,43 +27,42 @@ pub(super) struct Scope {
     steps: BTreeMap<String, Seen>,
     locals: BTreeMap<String, Seen>,
     /// What was set and which steps ended since the branch began: the last value of each.
-    changes: Vec<Change>,
+    changes: Vec<ScopeChange>,
     /// What the agents remember.
-    pub memory: Memory,
+    pub memory: AgentMemory,
     /// How many tools called each other to come here.
     pub depth: u32,
 }
 
 /// Something that a branch has set, or a step of it that has ended.
 #[derive(Clone)]
-pub(super) enum Change {
+pub(super) enum ScopeChange {
     Var(String, Seen),
     Step(String, Seen),
 }
 
-impl Change {
-    fn replaces(&self, other: &Change) -> bool {
+impl ScopeChange {
+    fn replaces(&self, other: &ScopeChange) -> bool {
         match (self, other) {
-            (Change::Var(one, _), Change::Var(other, _)) | (Change::Step(one, _), Change::Step(other, _)) => {
-                one == other
-            }
+            (ScopeChange::Var(one, _), ScopeChange::Var(other, _))
+            | (ScopeChange::Step(one, _), ScopeChange::Step(other, _)) => one == other,
             _ => false,
         }
     }
 }
 
-/// Most runs of a house where nobody is asked are nobody's, and share this.
+/// Most runs where nobody logs in have no user, and share this.
 static NOBODY: LazyLock<Seen> =
     LazyLock::new(|| minijinja::context! { id => (), name => (), groups => Vec::<String>::new() });
 
-fn user(created: &Created) -> Seen {
+fn user(created: &RunCreation) -> Seen {
     let Some(user) = created.user.as_ref().map(|user| user.as_str()) else { return NOBODY.clone() };
     minijinja::context! { id => user, name => user, groups => created.groups.to_vec() }
 }
 
-impl Scope {
+impl ExpressionScope {
     /// The context in which a workflow begins.
-    pub(super) fn new(workflow: &Workflow, run: RunId, created: &Created, params: &Map<String, Value>) -> Self {
+    pub(super) fn new(workflow: &Workflow, run: RunId, created: &RunCreation, params: &Map<String, Value>) -> Self {
         let mut steps = BTreeMap::new();
         // A step that did not run is null.
         declare(&workflow.steps, &mut steps);
@@ -73,7 +74,7 @@ impl Scope {
             steps,
             locals: BTreeMap::new(),
             changes: Vec::new(),
-            memory: Memory::default(),
+            memory: AgentMemory::default(),
             depth: 0,
         }
     }
@@ -84,28 +85,28 @@ impl Scope {
     }
 
     /// Takes over what a branch has set, and which steps ended in it.
-    pub(super) fn merge(&mut self, branch: Scope) {
+    pub(super) fn merge(&mut self, branch: ExpressionScope) {
         self.take_over(branch.changes);
     }
 
     /// What a branch has set: all that its ending leaves.
-    pub(super) fn into_changes(self) -> Vec<Change> {
+    pub(super) fn into_changes(self) -> Vec<ScopeChange> {
         self.changes
     }
 
     /// Takes over what was set elsewhere.
-    pub(super) fn take_over(&mut self, changes: Vec<Change>) {
+    pub(super) fn take_over(&mut self, changes: Vec<ScopeChange>) {
         for change in changes {
             match &change {
-                Change::Var(name, value) => self.vars.insert(name.clone(), value.clone()),
-                Change::Step(id, value) => self.steps.insert(id.clone(), value.clone()),
+                ScopeChange::Var(name, value) => self.vars.insert(name.clone(), value.clone()),
+                ScopeChange::Step(id, value) => self.steps.insert(id.clone(), value.clone()),
             };
             self.note(change);
         }
     }
 
     /// A loop sets the same again and again: only what it set last counts.
-    fn note(&mut self, change: Change) {
+    fn note(&mut self, change: ScopeChange) {
         match self.changes.iter_mut().find(|before| change.replaces(before)) {
             Some(before) => *before = change,
             None => self.changes.push(change),
@@ -115,7 +116,7 @@ impl Scope {
     /// The context in which a tool begins: the workflow's variables, its own steps, and agents that remember nothing.
     pub(super) fn of_tool(
         &self,
-        tool: &Tool,
+        tool: &WorkflowTool,
         arguments: &Map<String, Value>,
         context: Option<&Map<String, Value>>,
     ) -> Self {
@@ -123,14 +124,14 @@ impl Scope {
         declare(&tool.steps, &mut steps);
         let mut locals = BTreeMap::from([("args".to_owned(), seen_map(arguments))]);
         locals.insert("context".to_owned(), context.map_or_else(|| seen_map(&Map::new()), seen_map));
-        let memory = Memory::default();
+        let memory = AgentMemory::default();
         Self { steps, locals, changes: Vec::new(), memory, depth: self.depth + 1, ..self.clone() }
     }
 
     /// Takes over the variables that a tool has set.
-    pub(super) fn merge_variables(&mut self, tool: Scope) {
-        let changes = tool.changes.into_iter().filter(|change| matches!(change, Change::Var(..))).collect();
-        self.merge(Scope { changes, steps: BTreeMap::new(), ..tool });
+    pub(super) fn merge_variables(&mut self, tool: ExpressionScope) {
+        let changes = tool.changes.into_iter().filter(|change| matches!(change, ScopeChange::Var(..))).collect();
+        self.merge(ExpressionScope { changes, steps: BTreeMap::new(), ..tool });
     }
 
     /// Makes a name known inside a body (`item`, `loop`, `error`), and returns what it hid.
@@ -138,7 +139,7 @@ impl Scope {
         self.locals.insert(name.to_owned(), value)
     }
 
-    /// Ends what [`Scope::bind`] began.
+    /// Ends what [`ExpressionScope::bind`] began.
     pub(super) fn unbind(&mut self, name: &str, hidden: Option<Seen>) {
         match hidden {
             Some(value) => self.locals.insert(name.to_owned(), value),
@@ -150,14 +151,14 @@ impl Scope {
     pub(super) fn set(&mut self, name: &Name, value: &Value) {
         let value = seen(value);
         self.vars.insert(name.to_string(), value.clone());
-        self.note(Change::Var(name.to_string(), value));
+        self.note(ScopeChange::Var(name.to_string(), value));
     }
 
     /// Notes the value of a step that has ended.
     pub(super) fn ended(&mut self, id: &Name, value: &Value) {
         let value = seen(value);
         self.steps.insert(id.to_string(), value.clone());
-        self.note(Change::Step(id.to_string(), value));
+        self.note(ScopeChange::Step(id.to_string(), value));
     }
 
     fn context(&self) -> Seen {
@@ -184,16 +185,16 @@ impl Scope {
     }
 
     /// The value of data with templates in it.
-    pub(super) fn value(&self, data: &Data) -> Result<Value> {
+    pub(super) fn value(&self, data: &DataTemplate) -> Result<Value> {
         match data {
-            Data::Plain(value) => Ok(value.clone()),
-            Data::Text(template) if template.as_plain().is_some() => self.text(template).map(Value::String),
+            DataTemplate::Plain(value) => Ok(value.clone()),
+            DataTemplate::Text(template) if template.as_plain().is_some() => self.text(template).map(Value::String),
             other => within_bounds(other.evaluate(&self.context()).map_err(in_words)?),
         }
     }
 
     /// The values of a map.
-    pub(super) fn map(&self, entries: &[(String, Data)]) -> Result<Map<String, Value>> {
+    pub(super) fn map(&self, entries: &[(String, DataTemplate)]) -> Result<Map<String, Value>> {
         entries.iter().map(|(key, data)| Ok((key.clone(), self.value(data)?))).collect()
     }
 }
@@ -202,16 +203,16 @@ impl Scope {
 pub(super) fn within_bounds(value: Value) -> Result<Value> {
     match check_value(&value, &MADE) {
         Ok(()) => Ok(value),
-        Err(exceeded) => Err(Stop::failed(FailureKind::Template, format!("the value is too much: {exceeded}"))),
+        Err(exceeded) => Err(WorkflowStop::failed(FailureKind::Template, format!("the value is too much: {exceeded}"))),
     }
 }
 
-fn in_words(error: EvaluationError) -> Stop {
-    Stop::failed(FailureKind::Template, error.to_string())
+fn in_words(error: EvaluationError) -> WorkflowStop {
+    WorkflowStop::failed(FailureKind::Template, error.to_string())
 }
 
 /// Makes every step's id known as null.
-fn declare(steps: &[Step], ids: &mut BTreeMap<String, Seen>) {
+fn declare(steps: &[WorkflowStep], ids: &mut BTreeMap<String, Seen>) {
     for step in steps {
         if let Some(id) = &step.id {
             ids.insert(id.to_string(), Seen::from(()));
@@ -220,9 +221,9 @@ fn declare(steps: &[Step], ids: &mut BTreeMap<String, Seen>) {
             declare(body, ids);
         }
         match &step.action {
-            Action::Branch(arms) => arms.iter().for_each(|arm| declare(&arm.body, ids)),
-            Action::Loop { body, .. } | Action::Foreach { body, .. } => declare(body, ids),
-            Action::Parallel(branches) => branches.iter().for_each(|(_, body)| declare(body, ids)),
+            StepAction::Branch(arms) => arms.iter().for_each(|arm| declare(&arm.body, ids)),
+            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => declare(body, ids),
+            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| declare(body, ids)),
             _ => {}
         }
     }

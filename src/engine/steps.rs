@@ -1,5 +1,5 @@
 //! The steps of a workflow: one function per action, reading like what it does. Nothing here looks at a clock, draws a
-//! random number or touches the world but through [`Scoped`]; so the same log gives the same execution.
+//! random number or touches the world but through [`ScopedEffects`]; so the same log gives the same execution.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,39 +9,43 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
-use crate::chat::{Failure, Result, Stop};
+use crate::chat::{Result, WorkflowFailure, WorkflowStop};
 use crate::clock::Timestamp;
 use crate::engine::Error;
-use crate::engine::effects::Scoped;
-use crate::engine::execution::{Execution, Flow};
-use crate::engine::journal::{Journal, Values};
+use crate::engine::conversations;
+use crate::engine::effects::ScopedEffects;
+use crate::engine::execution::{BodyEnd, WorkflowExecution};
+use crate::engine::journal::{IterationValues, Journal};
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
-use crate::engine::scope::{Change, Scope, within_bounds};
-use crate::engine::talks;
+use crate::engine::scope::{ExpressionScope, ScopeChange, within_bounds};
 use crate::ids::{Name, RunId};
-use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
+use crate::message::{self, FormQuestion, InnerConversation, MessageContent, MultipleChoice, TextInput};
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::Origin;
+use crate::protocol::log::RunOrigin;
 use crate::run::directory;
-use crate::run::start::{Start, start};
+use crate::run::start::{RunStart, start};
 use crate::workflow::expression::seen;
-use crate::workflow::{self, Action, Arm, LoopCondition, MessageAction, MessageContent, OnError, Step, Wait, Workflow};
+use crate::workflow::{
+    self, BranchArm, LoopCondition, MessageAction, MessageStepContent, OnError, StepAction, WaitTime, Workflow,
+    WorkflowStep,
+};
 
 /// Executes a workflow from its start.
 pub(super) async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> Result<Value> {
-    let mut scope = Scope::new(&workflow, journal.run, &journal.created, &journal.created.params);
-    let execution = Execution { workflow: &workflow, journal: &journal, within: Vec::new(), execute_body: body };
+    let mut scope = ExpressionScope::new(&workflow, journal.run, &journal.created, &journal.created.params);
+    let execution =
+        WorkflowExecution { workflow: &workflow, journal: &journal, within: Vec::new(), execute_body: body };
     Ok(execution.body(&workflow.steps, &mut scope, EffectScope::root()).await?.into_returned())
 }
 
 /// Executes steps in order. `at` names the place for the keys of their effects.
 fn body<'f>(
-    execution: &'f Execution<'_>,
-    steps: &'f [Step],
-    scope: &'f mut Scope,
+    execution: &'f WorkflowExecution<'_>,
+    steps: &'f [WorkflowStep],
+    scope: &'f mut ExpressionScope,
     at: EffectScope,
-) -> BoxFuture<'f, Result<Flow>> {
+) -> BoxFuture<'f, Result<BodyEnd>> {
     Box::pin(async move {
         let mut last = Value::Null;
         for step in steps {
@@ -52,7 +56,7 @@ fn body<'f>(
                 continue;
             }
             match execute_step(execution, step, scope, &at).await? {
-                Flow::Next(value) => {
+                BodyEnd::Next(value) => {
                     if let Some(id) = &step.id {
                         scope.ended(id, &value);
                     }
@@ -61,22 +65,29 @@ fn body<'f>(
                 returned => return Ok(returned),
             }
         }
-        Ok(Flow::Next(last))
+        Ok(BodyEnd::Next(last))
     })
 }
 
 /// One step, with what surrounds it: retries, time-out, and what to do about a failure.
-async fn execute_step(execution: &Execution<'_>, step: &Step, scope: &mut Scope, at: &EffectScope) -> Result<Flow> {
+async fn execute_step(
+    execution: &WorkflowExecution<'_>,
+    step: &WorkflowStep,
+    scope: &mut ExpressionScope,
+    at: &EffectScope,
+) -> Result<BodyEnd> {
     let here = at.step(&step.path);
     let mut attempt = 1;
     let failure = loop {
         let place = here.attempt(attempt);
         let failure = match timed(execution, step, scope, &place).await {
             // The log is of another program: nothing that goes on from here would be this run.
-            Err(Stop::Failed(failure)) if failure.kind == FailureKind::Replay => return Err(Stop::Failed(failure)),
+            Err(WorkflowStop::Failed(failure)) if failure.kind == FailureKind::Replay => {
+                return Err(WorkflowStop::Failed(failure));
+            }
             Err(stop) if execution.journal.budget.is_bound_met() => return Err(placed(stop, step)),
-            Err(Stop::Failed(failure)) => {
-                Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure }
+            Err(WorkflowStop::Failed(failure)) => {
+                WorkflowFailure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure }
             }
             ended => return ended,
         };
@@ -92,13 +103,13 @@ async fn execute_step(execution: &Execution<'_>, step: &Step, scope: &mut Scope,
     };
     let error = context! { kind => failure.kind.as_str(), message => &failure.message, step => &failure.step };
     match &step.on_error {
-        OnError::Fail => Err(Stop::Failed(failure)),
-        OnError::Continue => Ok(Flow::Next(Value::Null)),
+        OnError::Fail => Err(WorkflowStop::Failed(failure)),
+        OnError::Continue => Ok(BodyEnd::Next(Value::Null)),
         OnError::Value(data) => {
             let hidden = scope.bind("error", error);
             let value = scope.value(data);
             scope.unbind("error", hidden);
-            value.map(Flow::Next).map_err(|stop| placed(stop, step))
+            value.map(BodyEnd::Next).map_err(|stop| placed(stop, step))
         }
         OnError::Do(steps) => {
             let hidden = scope.bind("error", error);
@@ -111,11 +122,16 @@ async fn execute_step(execution: &Execution<'_>, step: &Step, scope: &mut Scope,
 
 /// A step within its time-out. What it changed counts only if it ended in time: so a replay, which does not execute a step
 /// that is known to have been too slow, comes to the same.
-async fn timed(execution: &Execution<'_>, step: &Step, scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
+async fn timed(
+    execution: &WorkflowExecution<'_>,
+    step: &WorkflowStep,
+    scope: &mut ExpressionScope,
+    place: &EffectScope,
+) -> Result<BodyEnd> {
     let Some(timeout) = step.timeout else { return action(execution, step, scope, place).await };
     let timer = scoped(execution, place.timeout());
     let deadline = timer.moment_after(timeout).await?;
-    let too_slow = || Stop::failed(FailureKind::Timeout, format!("the step took longer than {timeout:?}"));
+    let too_slow = || WorkflowStop::failed(FailureKind::Timeout, format!("the step took longer than {timeout:?}"));
     if timer.has_timed_out() {
         return Err(too_slow());
     }
@@ -136,15 +152,20 @@ async fn timed(execution: &Execution<'_>, step: &Step, scope: &mut Scope, place:
     }
 }
 
-fn scoped(execution: &Execution<'_>, scope: EffectScope) -> Scoped {
-    Scoped::new(execution.journal.clone(), scope, execution.within.clone())
+fn scoped(execution: &WorkflowExecution<'_>, scope: EffectScope) -> ScopedEffects {
+    ScopedEffects::new(execution.journal.clone(), scope, execution.within.clone())
 }
 
-async fn action(execution: &Execution<'_>, step: &Step, scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
-    let fx = scoped(execution, place.clone());
+async fn action(
+    execution: &WorkflowExecution<'_>,
+    step: &WorkflowStep,
+    scope: &mut ExpressionScope,
+    place: &EffectScope,
+) -> Result<BodyEnd> {
+    let effects = scoped(execution, place.clone());
     let value = match &step.action {
-        Action::TextInput { asking, suggestions, suggestions_fill, password, multiline, pattern, value_type } => {
-            let says = Content::TextInput(TextInput {
+        StepAction::TextInput { asking, suggestions, suggestions_fill, password, multiline, pattern, value_type } => {
+            let says = MessageContent::TextInput(TextInput {
                 prompt: Some(scope.text(&asking.prompt)?),
                 suggestions: texts(scope.value(suggestions)?),
                 suggestions_fill: *suggestions_fill,
@@ -154,11 +175,11 @@ async fn action(execution: &Execution<'_>, step: &Step, scope: &mut Scope, place
                 value_type: text_value(*value_type),
                 ..TextInput::default()
             });
-            ask(&fx, scope, asking, says).await?
+            ask(&effects, scope, asking, says).await?
         }
-        Action::MultipleChoice { asking, choices, default, single, min, max } => {
+        StepAction::MultipleChoice { asking, choices, default, single, min, max } => {
             let choices = offered(choices, scope)?;
-            let says = Content::MultipleChoice(MultipleChoice {
+            let says = MessageContent::MultipleChoice(MultipleChoice {
                 prompt: Some(scope.text(&asking.prompt)?),
                 choices: choices.iter().map(|choice| choice.label.clone()).collect(),
                 descriptions: if choices.iter().any(|choice| choice.description.is_some()) {
@@ -172,58 +193,67 @@ async fn action(execution: &Execution<'_>, step: &Step, scope: &mut Scope, place
                 max: *max,
                 ..MultipleChoice::default()
             });
-            chosen(ask(&fx, scope, asking, says).await?, &choices)
+            chosen(ask(&effects, scope, asking, says).await?, &choices)
         }
-        Action::Form { asking, schema } => {
-            let says = Content::Form(Form {
+        StepAction::Form { asking, schema } => {
+            let says = MessageContent::Form(FormQuestion {
                 prompt: Some(scope.text(&asking.prompt)?),
                 schema: schema.json.clone(),
-                deadline: message::Deadline::default(),
+                deadline: message::AnswerDeadline::default(),
             });
-            ask(&fx, scope, asking, says).await?
+            ask(&effects, scope, asking, says).await?
         }
-        Action::Message(message) => show(&fx, scope, message).await?,
+        StepAction::Message(message) => show(&effects, scope, message).await?,
         // Boxed: a run that waits for an answer to a plain question must not have the room of a whole group in it.
-        Action::Agent(asking) => Box::pin(talks::ask_agent(execution, &fx, scope, place, asking)).await?,
-        Action::Chat(chat) => Box::pin(talks::chat(execution, &fx, scope, place, chat)).await?,
-        Action::Chats(chats) => Box::pin(talks::chats(execution, &fx, scope, place, chats)).await?,
-        Action::GroupChat(chat) => Box::pin(talks::group_chat(execution, &fx, scope, place, chat)).await?,
-        Action::Group(group) => Box::pin(talks::group(execution, &fx, scope, place, group)).await?,
-        Action::Call { tool, args } => {
-            let args = scope.map(args)?;
-            Box::pin(talks::call(execution, &fx, scope, place, tool, args)).await?
+        StepAction::Agent(asking) => {
+            Box::pin(conversations::ask_agent(execution, &effects, scope, place, asking)).await?
         }
-        Action::Branch(arms) => return branch(execution, arms, scope, place).await,
-        Action::Loop { max, condition, body } => {
+        StepAction::Chat(chat) => Box::pin(conversations::chat(execution, &effects, scope, place, chat)).await?,
+        StepAction::Chats(chats) => Box::pin(conversations::chats(execution, &effects, scope, place, chats)).await?,
+        StepAction::GroupChat(chat) => {
+            Box::pin(conversations::group_chat(execution, &effects, scope, place, chat)).await?
+        }
+        StepAction::Group(group) => Box::pin(conversations::group(execution, &effects, scope, place, group)).await?,
+        StepAction::Call { tool, args } => {
+            let args = scope.map(args)?;
+            Box::pin(conversations::call(execution, &effects, scope, place, tool, args)).await?
+        }
+        StepAction::Branch(arms) => return branch(execution, arms, scope, place).await,
+        StepAction::Loop { max, condition, body } => {
             return repeat(execution, *max, condition.as_ref(), body, scope, place).await;
         }
-        Action::Foreach { items, variable, parallel, body } => {
+        StepAction::Foreach { items, variable, parallel, body } => {
             return foreach(execution, scope.value(items)?, variable, *parallel, body, scope, place).await;
         }
-        Action::Parallel(branches) => parallel(execution, branches, scope, place).await?,
-        Action::Workflow { name, params, wait } => {
+        StepAction::Parallel(branches) => parallel(execution, branches, scope, place).await?,
+        StepAction::Workflow { name, params, wait } => {
             let params = scope.map(params)?;
             if *wait {
                 Box::pin(call_workflow(execution, name, params, place)).await?
             } else {
-                Box::pin(start_run(execution, &fx, name, params)).await?
+                Box::pin(start_run(execution, &effects, name, params)).await?
             }
         }
-        Action::Set(entries) => {
+        StepAction::Set(entries) => {
             for (name, data) in entries {
                 let value = scope.value(data)?;
                 scope.set(name, &value);
             }
             Value::Null
         }
-        Action::Wait(wait) => pause(&fx, scope, wait).await?,
-        Action::Return(data) => return Ok(Flow::Return(scope.value(data)?)),
-        Action::Fail(message) => return Err(Stop::failed(FailureKind::Fail, scope.text(message)?)),
+        StepAction::Wait(wait) => pause(&effects, scope, wait).await?,
+        StepAction::Return(data) => return Ok(BodyEnd::Return(scope.value(data)?)),
+        StepAction::Fail(message) => return Err(WorkflowStop::failed(FailureKind::Fail, scope.text(message)?)),
     };
-    Ok(Flow::Next(value))
+    Ok(BodyEnd::Next(value))
 }
 
-async fn branch(execution: &Execution<'_>, arms: &[Arm], scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
+async fn branch(
+    execution: &WorkflowExecution<'_>,
+    arms: &[BranchArm],
+    scope: &mut ExpressionScope,
+    place: &EffectScope,
+) -> Result<BodyEnd> {
     for (index, arm) in (0..).zip(arms) {
         let taken = match &arm.when {
             Some(when) => scope.holds(when)?,
@@ -233,18 +263,18 @@ async fn branch(execution: &Execution<'_>, arms: &[Arm], scope: &mut Scope, plac
             return execution.body(&arm.body, scope, place.iteration(index)).await;
         }
     }
-    Ok(Flow::Next(Value::Null))
+    Ok(BodyEnd::Next(Value::Null))
 }
 
 async fn repeat(
-    execution: &Execution<'_>,
+    execution: &WorkflowExecution<'_>,
     max: u64,
     condition: Option<&LoopCondition>,
-    body: &[Step],
-    scope: &mut Scope,
+    body: &[WorkflowStep],
+    scope: &mut ExpressionScope,
     place: &EffectScope,
-) -> Result<Flow> {
-    let mut values = Values::new(&execution.journal.budget);
+) -> Result<BodyEnd> {
+    let mut values = IterationValues::new(&execution.journal.budget);
     let outer = scope.bind("loop", minijinja::Value::UNDEFINED);
     let mut returned = None;
     for index in 0..max {
@@ -255,8 +285,8 @@ async fn repeat(
             break;
         }
         match execution.body(body, scope, place.iteration(index)).await? {
-            Flow::Next(value) => values.push(value)?,
-            Flow::Return(value) => {
+            BodyEnd::Next(value) => values.push(value)?,
+            BodyEnd::Return(value) => {
                 returned = Some(value);
                 break;
             }
@@ -272,21 +302,21 @@ async fn repeat(
 }
 
 async fn foreach(
-    execution: &Execution<'_>,
+    execution: &WorkflowExecution<'_>,
     items: Value,
     variable: &Name,
     parallel: usize,
-    body: &[Step],
-    scope: &mut Scope,
+    body: &[WorkflowStep],
+    scope: &mut ExpressionScope,
     place: &EffectScope,
-) -> Result<Flow> {
+) -> Result<BodyEnd> {
     let Value::Array(items) = items else {
-        return Err(Stop::failed(FailureKind::Template, format!("foreach needs a list, not {items}")));
+        return Err(WorkflowStop::failed(FailureKind::Template, format!("foreach needs a list, not {items}")));
     };
     if parallel > 1 {
-        return foreach_at_once(execution, items, variable, parallel, body, scope, place).await.map(Flow::Next);
+        return foreach_at_once(execution, items, variable, parallel, body, scope, place).await.map(BodyEnd::Next);
     }
-    let mut values = Values::new(&execution.journal.budget);
+    let mut values = IterationValues::new(&execution.journal.budget);
     let (outer_item, outer_loop) =
         (scope.bind(variable.as_str(), minijinja::Value::UNDEFINED), scope.bind("loop", minijinja::Value::UNDEFINED));
     let mut returned = None;
@@ -294,8 +324,8 @@ async fn foreach(
         scope.bind(variable.as_str(), seen(item));
         scope.bind("loop", loop_value(index));
         match execution.body(body, scope, place.iteration(index)).await? {
-            Flow::Next(value) => values.push(value)?,
-            Flow::Return(value) => {
+            BodyEnd::Next(value) => values.push(value)?,
+            BodyEnd::Return(value) => {
                 returned = Some(value);
                 break;
             }
@@ -307,26 +337,26 @@ async fn foreach(
 }
 
 async fn foreach_at_once(
-    execution: &Execution<'_>,
+    execution: &WorkflowExecution<'_>,
     items: Vec<Value>,
     variable: &Name,
     parallel: usize,
-    body: &[Step],
-    scope: &mut Scope,
+    body: &[WorkflowStep],
+    scope: &mut ExpressionScope,
     place: &EffectScope,
 ) -> Result<Value> {
-    let before: &Scope = scope;
+    let before: &ExpressionScope = scope;
     let mut branches = stream::iter((0..).zip(items))
         .map(|(index, item)| async move {
             let mut branch = before.branch();
             branch.bind(variable.as_str(), seen(&item));
             branch.bind("loop", loop_value(index));
             let value = execution.body(body, &mut branch, place.iteration(index)).await?;
-            Ok::<_, Stop>((ended(value), branch.into_changes()))
+            Ok::<_, WorkflowStop>((ended(value), branch.into_changes()))
         })
         .buffered(parallel);
-    let mut values = Values::new(&execution.journal.budget);
-    let mut changed: Vec<Vec<Change>> = Vec::new();
+    let mut values = IterationValues::new(&execution.journal.budget);
+    let mut changed: Vec<Vec<ScopeChange>> = Vec::new();
     while let Some((value, changes)) = branches.try_next().await? {
         values.push(value)?;
         changed.push(changes);
@@ -337,16 +367,16 @@ async fn foreach_at_once(
 }
 
 async fn parallel(
-    execution: &Execution<'_>,
-    branches: &[(Name, Vec<Step>)],
-    scope: &mut Scope,
+    execution: &WorkflowExecution<'_>,
+    branches: &[(Name, Vec<WorkflowStep>)],
+    scope: &mut ExpressionScope,
     place: &EffectScope,
 ) -> Result<Value> {
-    let before: &Scope = scope;
+    let before: &ExpressionScope = scope;
     let running = branches.iter().map(|(name, body)| async move {
         let mut branch = before.branch();
         let value = execution.body(body, &mut branch, place.named(name)).await?;
-        Ok::<_, Stop>((ended(value), branch.into_changes()))
+        Ok::<_, WorkflowStop>((ended(value), branch.into_changes()))
     });
     let ended = futures_util::future::try_join_all(running).await?;
     let values = joined(scope, ended);
@@ -355,75 +385,82 @@ async fn parallel(
 
 /// Another workflow, within this run.
 async fn call_workflow(
-    execution: &Execution<'_>,
+    execution: &WorkflowExecution<'_>,
     name: &Name,
     params: Map<String, Value>,
     place: &EffectScope,
 ) -> Result<Value> {
-    let called =
-        workflow::called(execution.workflow, name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
-    let params =
-        workflow::checked_params(&called, params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
+    let called = workflow::called(execution.workflow, name)
+        .map_err(|problem| WorkflowStop::failed(FailureKind::Workflow, problem))?;
+    let params = workflow::checked_params(&called, params)
+        .map_err(|problem| WorkflowStop::failed(FailureKind::Params, problem))?;
     let title = called.title.clone().unwrap_or_else(|| name.to_string());
-    let within = [execution.within.as_slice(), &[Within { id: place.to_string(), title }]].concat();
-    let execution = Execution { workflow: &called, within, ..*execution };
-    let mut scope = Scope::new(&called, execution.journal.run, &execution.journal.created, &params);
+    let within = [execution.within.as_slice(), &[InnerConversation { id: place.to_string(), title }]].concat();
+    let execution = WorkflowExecution { workflow: &called, within, ..*execution };
+    let mut scope = ExpressionScope::new(&called, execution.journal.run, &execution.journal.created, &params);
     Ok(execution.body(&called.steps, &mut scope, place.named(name)).await?.into_returned())
 }
 
 /// Another workflow, as a run of its own.
-async fn start_run(execution: &Execution<'_>, fx: &Scoped, name: &Name, params: Map<String, Value>) -> Result<Value> {
-    let called =
-        workflow::called(execution.workflow, name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
-    let params =
-        workflow::checked_params(&called, params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
-    let run = fx.once(|| json!(RunId::random())).await?;
+async fn start_run(
+    execution: &WorkflowExecution<'_>,
+    effects: &ScopedEffects,
+    name: &Name,
+    params: Map<String, Value>,
+) -> Result<Value> {
+    let called = workflow::called(execution.workflow, name)
+        .map_err(|problem| WorkflowStop::failed(FailureKind::Workflow, problem))?;
+    let params = workflow::checked_params(&called, params)
+        .map_err(|problem| WorkflowStop::failed(FailureKind::Params, problem))?;
+    let run = effects.once(|| json!(RunId::random())).await?;
     let id = serde_json::from_value::<RunId>(run.clone()).map_err(Error::unreadable)?;
     let definition = &called.definition;
     let broker = &execution.journal.context.broker;
-    let signer = execution.journal.context.signer.as_ref();
-    let stored = directory::keep_definition(broker, &definition.hash(), definition.to_bytes(), signer).await;
-    stored.map_err(|error| Stop::failed(FailureKind::Broker, error.to_string()))?;
-    let wanted = Start {
+    let definition_signer = execution.journal.context.definition_signer.as_ref();
+    let stored = directory::keep_definition(broker, &definition.hash(), definition.to_bytes(), definition_signer).await;
+    stored.map_err(|error| WorkflowStop::failed(FailureKind::Broker, error.to_string()))?;
+    let wanted = RunStart {
         run: id,
         workflow: name.clone(),
         definition: Some(definition.hash()),
         params,
         user: execution.journal.created.user.clone(),
         groups: execution.journal.created.groups.clone(),
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
     };
     // A second start with the same id finds the first.
-    let voucher = execution.journal.context.voucher()?;
-    start(broker, wanted, voucher).await.map_err(|error| Stop::failed(FailureKind::Broker, error.to_string()))?;
+    let gateway_signer = execution.journal.context.gateway_signer()?;
+    start(broker, wanted, gateway_signer)
+        .await
+        .map_err(|error| WorkflowStop::failed(FailureKind::Broker, error.to_string()))?;
     Ok(run)
 }
 
-fn placed(stop: Stop, step: &Step) -> Stop {
+fn placed(stop: WorkflowStop, step: &WorkflowStep) -> WorkflowStop {
     match stop {
-        Stop::Failed(failure) => {
-            Stop::Failed(Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure })
+        WorkflowStop::Failed(failure) => {
+            WorkflowStop::Failed(WorkflowFailure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure })
         }
         halted => halted,
     }
 }
 
 /// What all rounds of a loop came to, or what one of them returned.
-fn all_or(values: Value, returned: Option<Value>) -> Result<Flow> {
+fn all_or(values: Value, returned: Option<Value>) -> Result<BodyEnd> {
     match returned {
-        Some(value) => Ok(Flow::Return(value)),
-        None => within_bounds(values).map(Flow::Next),
+        Some(value) => Ok(BodyEnd::Return(value)),
+        None => within_bounds(values).map(BodyEnd::Next),
     }
 }
 
-fn ended(flow: Flow) -> Value {
+fn ended(flow: BodyEnd) -> Value {
     match flow {
         // The check refuses `return` in a branch beside others.
-        Flow::Next(value) | Flow::Return(value) => value,
+        BodyEnd::Next(value) | BodyEnd::Return(value) => value,
     }
 }
 
-fn joined(scope: &mut Scope, branches: Vec<(Value, Vec<Change>)>) -> Vec<Value> {
+fn joined(scope: &mut ExpressionScope, branches: Vec<(Value, Vec<ScopeChange>)>) -> Vec<Value> {
     branches
         .into_iter()
         .map(|(value, changes)| {
@@ -437,25 +474,25 @@ fn loop_value(index: u64) -> minijinja::Value {
     context! { index0 => index, index => index + 1, first => index == 0 }
 }
 
-async fn show(fx: &Scoped, scope: &Scope, action: &MessageAction) -> Result<Value> {
+async fn show(effects: &ScopedEffects, scope: &ExpressionScope, action: &MessageAction) -> Result<Value> {
     let says = match &action.content {
-        MessageContent::Text(body) => Content::text(scope.text(body)?),
-        MessageContent::System(entries) => Content::SystemMessage { message: scope.map(entries)? },
-        MessageContent::Error { short, long } => Content::Error {
+        MessageStepContent::Text(body) => MessageContent::text(scope.text(body)?),
+        MessageStepContent::System(entries) => MessageContent::SystemMessage { message: scope.map(entries)? },
+        MessageStepContent::Error { short, long } => MessageContent::Error {
             short: Some(scope.text(short)?),
             long: long.as_ref().map(|long| scope.text(long)).transpose()?,
         },
     };
-    fx.say(&scope.text(&action.sender)?, &scope.text(&action.recipient)?, says, None).await?;
+    effects.say(&scope.text(&action.sender)?, &scope.text(&action.recipient)?, says, None).await?;
     Ok(Value::Null)
 }
 
-async fn pause(fx: &Scoped, scope: &Scope, wait: &Wait) -> Result<Value> {
+async fn pause(effects: &ScopedEffects, scope: &ExpressionScope, wait: &WaitTime) -> Result<Value> {
     let moment = match wait {
-        Wait::For(data) => fx.moment_after(duration(&scope.value(data)?)?).await?,
-        Wait::Until(data) => moment(&scope.value(data)?)?,
+        WaitTime::For(data) => effects.moment_after(duration(&scope.value(data)?)?).await?,
+        WaitTime::Until(data) => moment(&scope.value(data)?)?,
     };
-    fx.pause_until(moment).await?;
+    effects.pause_until(moment).await?;
     Ok(Value::Null)
 }
 
@@ -466,12 +503,12 @@ fn duration(value: &Value) -> Result<Duration> {
         _ => None,
     };
     parsed.ok_or_else(|| {
-        Stop::failed(FailureKind::Template, format!("{value} is not a duration, such as \"10s\" or \"2h 30m\""))
+        WorkflowStop::failed(FailureKind::Template, format!("{value} is not a duration, such as \"10s\" or \"2h 30m\""))
     })
 }
 
 fn moment(value: &Value) -> Result<Timestamp> {
     value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        Stop::failed(FailureKind::Template, format!("{value} is not a time, such as \"2027-01-31T09:00:00Z\""))
+        WorkflowStop::failed(FailureKind::Template, format!("{value} is not a time, such as \"2027-01-31T09:00:00Z\""))
     })
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::ids::{MessageId, RunId};
-use crate::protocol::message::{Approval, Content, Form, Message};
+use crate::protocol::message::{ApprovalQuestion, FormQuestion, Message, MessageContent};
 use crate::visible;
 
 /// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words, and so
@@ -12,37 +12,37 @@ use crate::visible;
 /// No key is ever added: Python drops a message with one that it does not know.
 pub fn envelope(run: RunId, message: &Message) -> Value {
     let (kind, content) = match &message.says {
-        Content::TextMessage { body, .. } => ("text_message", json!({"body": body})),
-        Content::SuggestedFunctionCall { function_name, call_id, arguments } => (
+        MessageContent::TextMessage { body, .. } => ("text_message", json!({"body": body})),
+        MessageContent::SuggestedFunctionCall { function_name, call_id, arguments } => (
             "suggested_function_call",
             json!({"function_name": function_name, "call_id": call_id, "arguments": arguments}),
         ),
-        Content::FunctionCallExecution { function_name, call_id, retval } => {
+        MessageContent::FunctionCallExecution { function_name, call_id, retval } => {
             ("function_call_execution", json!({"function_name": function_name, "call_id": call_id, "retval": retval}))
         }
-        Content::TextInput(asked) => (
+        MessageContent::TextInput(asked) => (
             "text_input",
             json!({"prompt": asked.prompt, "suggestions": asked.suggestions, "password": asked.password}),
         ),
-        Content::MultipleChoice(asked) => (
+        MessageContent::MultipleChoice(asked) => (
             "multiple_choice",
             json!({"prompt": asked.prompt, "choices": asked.choices, "default": asked.default, "single": asked.single}),
         ),
-        Content::Form(asked) => {
+        MessageContent::Form(asked) => {
             ("text_input", json!({"prompt": form_in_words(asked), "suggestions": [], "password": false}))
         }
-        Content::Approval(asked) => (
+        MessageContent::Approval(asked) => (
             "multiple_choice",
             json!({"prompt": approval_in_words(asked), "choices": APPROVAL_CHOICES, "default": null, "single": true}),
         ),
-        Content::SystemMessage { message } => ("system_message", json!({"message": message})),
-        Content::KeepAlive => ("keep_alive", json!({})),
-        Content::WorkflowStarted { name, description, params } => {
+        MessageContent::SystemMessage { message } => ("system_message", json!({"message": message})),
+        MessageContent::KeepAlive => ("keep_alive", json!({})),
+        MessageContent::WorkflowStarted { name, description, params } => {
             ("workflow_started", json!({"name": name, "description": description, "params": params}))
         }
-        Content::WorkflowCompleted { result } => ("workflow_completed", json!({"result": result_text(result)})),
-        Content::Error { short, long } => ("error", json!({"short": short, "long": long})),
-        Content::Other { kind, content } => (kind.as_str(), content.clone()),
+        MessageContent::WorkflowCompleted { result } => ("workflow_completed", json!({"result": result_text(result)})),
+        MessageContent::Error { short, long } => ("error", json!({"short": short, "long": long})),
+        MessageContent::Other { kind, content } => (kind.as_str(), content.clone()),
     };
     json!({
         "workflow_uuid": run,
@@ -66,14 +66,14 @@ fn result_text(result: &Value) -> Value {
 /// How FastAgency's clients may answer an approval.
 const APPROVAL_CHOICES: [&str; 3] = ["Allow once", "Allow always in this run", "Deny"];
 
-fn approval_in_words(asked: &Approval) -> String {
+fn approval_in_words(asked: &ApprovalQuestion) -> String {
     let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
     let arguments = visible::json(&Value::Object(asked.arguments.clone()));
     let name = visible::written_out(&asked.function_name);
     format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```")
 }
 
-fn form_in_words(asked: &Form) -> String {
+fn form_in_words(asked: &FormQuestion) -> String {
     let mut words = asked.prompt.clone().unwrap_or_else(|| "Please fill in:".to_owned());
     words.push_str("\n\nAnswer with a JSON object with these fields:\n");
     let required: Vec<&str> = asked.schema["required"]
@@ -106,10 +106,10 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
     tagged.insert("type".to_owned(), json!(kind));
     let says = match kind {
         // Without their key these would be read as if they said nothing.
-        "text_message" if !content.is_object() => Content::Other { kind: kind.to_owned(), content },
-        "form" | "approval" | "other" => Content::Other { kind: kind.to_owned(), content },
+        "text_message" if !content.is_object() => MessageContent::Other { kind: kind.to_owned(), content },
+        "form" | "approval" | "other" => MessageContent::Other { kind: kind.to_owned(), content },
         _ => serde_json::from_value(Value::Object(tagged))
-            .unwrap_or_else(|_| Content::Other { kind: kind.to_owned(), content }),
+            .unwrap_or_else(|_| MessageContent::Other { kind: kind.to_owned(), content }),
     };
     let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
     let given = text("uuid");
@@ -131,21 +131,21 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::protocol::message::{MultipleChoice, TextInput, Within};
+    use crate::protocol::message::{InnerConversation, MultipleChoice, TextInput};
 
     #[test]
     fn a_message_keeps_its_content_through_the_log_and_the_wire() {
         let run = RunId::random();
         for says in [
-            Content::text("hi"),
-            Content::MultipleChoice(MultipleChoice {
+            MessageContent::text("hi"),
+            MessageContent::MultipleChoice(MultipleChoice {
                 choices: vec!["A".into(), "B".into()],
                 single: false,
                 ..MultipleChoice::default()
             }),
-            Content::KeepAlive,
-            Content::WorkflowCompleted { result: json!("done") },
-            Content::SuggestedFunctionCall {
+            MessageContent::KeepAlive,
+            MessageContent::WorkflowCompleted { result: json!("done") },
+            MessageContent::SuggestedFunctionCall {
                 function_name: Some("f".into()),
                 call_id: Some("1".into()),
                 arguments: Map::from_iter([("a".to_owned(), json!(1))]),
@@ -157,7 +157,7 @@ mod tests {
                 recipient: None,
                 auto_reply: false,
                 alias: None,
-                within: vec![Within { id: "2".into(), title: "inside".into() }],
+                within: vec![InnerConversation { id: "2".into(), title: "inside".into() }],
                 says,
             };
             let stored = serde_json::to_string(&message).unwrap();
@@ -177,7 +177,11 @@ mod tests {
             auto_reply: false,
             alias: None,
             within: Vec::new(),
-            says: Content::TextInput(TextInput { multiline: true, pattern: Some("x".into()), ..TextInput::default() }),
+            says: MessageContent::TextInput(TextInput {
+                multiline: true,
+                pattern: Some("x".into()),
+                ..TextInput::default()
+            }),
         };
         let envelope = envelope(RunId::random(), &message);
         let keys: Vec<&String> = envelope.as_object().unwrap().keys().collect();
@@ -190,7 +194,7 @@ mod tests {
         let body = json!({"type": "run_completion", "content": {"summary": "x"}});
         assert_eq!(
             from_envelope(&body).unwrap().says,
-            Content::Other { kind: "run_completion".into(), content: json!({"summary": "x"}) }
+            MessageContent::Other { kind: "run_completion".into(), content: json!({"summary": "x"}) }
         );
     }
 }

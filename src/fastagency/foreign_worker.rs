@@ -10,21 +10,23 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bounds::{self, Bounds, Exceeded, OUTSIDE, Unfit, cut};
-use crate::broker::contract::Carried;
-use crate::broker::{self, Broker, Slot};
+use crate::bounds::{self, ExceededBound, OUTSIDE, UnfitJson, ValueBounds, cut};
+use crate::broker::contract::ConversationMessage;
+use crate::broker::{self, Broker, InboxSlot};
 use crate::clock::{self, Clock, SystemClock};
 use crate::fastagency::envelope::from_envelope;
 use crate::ids::{MessageId, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
-use crate::message::{Content, Message};
+use crate::message::{Message, MessageContent};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{Body, Ended, Ending, LogEntry, Origin, Outcome, Record, Usage, completed_message};
+use crate::protocol::log::{
+    EffectOutcome, LogEntry, Record, RecordBody, RunEnd, RunOrigin, RunOutcome, RunUsage, completed_message,
+};
 use crate::redact::Redactor;
-use crate::run::answer::{Accepted, Answer, Given};
+use crate::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer};
 use crate::run::run_ref::RunRef;
-use crate::run::summary::{self, Summary};
+use crate::run::summary::{self, RunSummary};
 use crate::run::{Result, answer as inbox, created, look, redaction};
 
 /// The runs that are kept in mind; a forgotten one is read again.
@@ -37,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const PASSED_ON_WITHIN: Duration = Duration::from_secs(6);
 
 /// How much a message of a FastAgency worker may be. How large it is NATS limits.
-const SAID: Bounds = Bounds { size: usize::MAX, ..OUTSIDE };
+const SAID: ValueBounds = ValueBounds { size: usize::MAX, ..OUTSIDE };
 
 /// Copies what FastAgency's workers say, until the end.
 pub async fn serve(broker: Broker, redactor: Redactor, shutdown: Shutdown) {
@@ -59,7 +61,7 @@ async fn copy_all(broker: &Broker, redactor: &Redactor) -> Result<()> {
     let Some(contract) = &broker.contract else { return Ok(()) };
     contract.prepare().await?;
     let mut messages = contract.worker_messages().await?;
-    let mut runs = Runs::default();
+    let mut runs = ForeignRuns::default();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -83,14 +85,14 @@ async fn copy_all(broker: &Broker, redactor: &Redactor) -> Result<()> {
 
 /// The run that a message is about, and the message. FastAgency's worker publishes under the subject of whichever run it
 /// started last, so only the body says whose message it is; one that does not say might be anybody's and is shown to nobody.
-fn said(carried: &Carried) -> Option<(RunId, Message)> {
+fn said(carried: &ConversationMessage) -> Option<(RunId, Message)> {
     // What is too deep is cut off: the message may be the one that ends the run.
     let shallow = cut(&carried.body, SAID.depth);
     let body = shallow.as_deref().unwrap_or(&carried.body);
     let body: Value = match bounds::read(body, &SAID) {
         Ok(body) => body,
-        Err(Unfit::Exceeded(exceeded)) => left_out(body, &exceeded)?,
-        Err(Unfit::Json(_)) => return None,
+        Err(UnfitJson::Exceeded(exceeded)) => left_out(body, &exceeded)?,
+        Err(UnfitJson::Json(_)) => return None,
     };
     let run = RunId::parse(body.get("workflow_uuid")?.as_str()?).ok()?;
     Some((run, from_envelope(&body)?))
@@ -98,15 +100,15 @@ fn said(carried: &Carried) -> Option<(RunId, Message)> {
 
 /// What stands in the place of a message that is more than it may be: whose it is, and why it is not shown. The end of a run
 /// stays its end.
-fn left_out(body: &[u8], exceeded: &Exceeded) -> Option<Value> {
+fn left_out(body: &[u8], exceeded: &ExceededBound) -> Option<Value> {
     #[derive(Deserialize)]
-    struct Outline {
+    struct MessageOutline {
         workflow_uuid: String,
         #[serde(rename = "type")]
         kind: String,
         uuid: Option<String>,
     }
-    let Outline { workflow_uuid, kind, uuid } = bounds::outline(body).ok()?;
+    let MessageOutline { workflow_uuid, kind, uuid } = bounds::outline(body).ok()?;
     let why = format!("a message of a FastAgency worker is left out: {}", exceeded.limit);
     tracing::warn!("{why}");
     let (kind, content) = match kind.as_str() {
@@ -118,14 +120,14 @@ fn left_out(body: &[u8], exceeded: &Exceeded) -> Option<Value> {
 
 /// What is remembered of the runs.
 #[derive(Default)]
-struct Runs {
+struct ForeignRuns {
     /// `None`: not ours to copy, or over.
-    known: HashMap<RunId, Option<Copied>>,
+    known: HashMap<RunId, Option<CopyProgress>>,
 }
 
 /// How far a run has been copied.
 #[derive(Debug, Clone, PartialEq)]
-struct Copied {
+struct CopyProgress {
     /// The sequence of the last record in our log.
     last: u64,
     /// The sequence in FastAgency's stream of the last message that was copied.
@@ -134,24 +136,24 @@ struct Copied {
     failed: Option<String>,
     /// The question that was the last message.
     asked: Option<MessageId>,
-    summary: Summary,
+    summary: RunSummary,
 }
 
-impl Runs {
+impl ForeignRuns {
     /// Whether a message that is marked as a copy of ours may be none: anybody can mark one, and copies are made only of runs
     /// that began in FastAgency.
     async fn may_be_foreign(&mut self, broker: &Broker, run: RunId) -> Result<bool> {
         if let Some(known) = self.known.get(&run) {
             return Ok(known.is_some());
         }
-        let is_ours = created(broker, run).await?.is_some_and(|created| created.origin != Origin::ForeignWorker);
+        let is_ours = created(broker, run).await?.is_some_and(|created| created.origin != RunOrigin::ForeignWorker);
         if is_ours {
             self.remember(run, None);
         }
         Ok(!is_ours)
     }
 
-    fn remember(&mut self, run: RunId, known: Option<Copied>) {
+    fn remember(&mut self, run: RunId, known: Option<CopyProgress>) {
         if self.known.len() >= MOST_REMEMBERED {
             self.known.clear();
         }
@@ -168,7 +170,7 @@ impl Runs {
         message: &Message,
     ) -> Result<()> {
         if !self.known.contains_key(&run) {
-            self.remember(run, Copied::of(redactor, run, &look(broker, run, 0).await?.records));
+            self.remember(run, CopyProgress::of(redactor, run, &look(broker, run, 0).await?.records));
         }
         let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
         while let Some(copied) = known
@@ -177,9 +179,9 @@ impl Runs {
             match append(broker, run, copied.last, body(seq, message, copied.failed.as_deref())).await {
                 Ok(placed) => {
                     copied.apply(redactor, &placed);
-                    copied.shelve(broker).await;
+                    copied.publish_summary(broker).await;
                     if gave_up(message) {
-                        end(broker, redactor, run, Ending::Failed, short(message)).await?;
+                        end(broker, redactor, run, RunOutcome::Failed, short(message)).await?;
                     }
                     if copied.summary.outcome.is_some() || gave_up(message) {
                         *known = None;
@@ -188,7 +190,7 @@ impl Runs {
                 }
                 // Another gateway was first, or an answer came in between: look again.
                 Err(broker::Error::Conflict { .. }) => {
-                    *known = Copied::of(redactor, run, &look(broker, run, 0).await?.records)
+                    *known = CopyProgress::of(redactor, run, &look(broker, run, 0).await?.records)
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -197,7 +199,7 @@ impl Runs {
     }
 }
 
-impl Runs {
+impl ForeignRuns {
     /// The runs that wait for an answer as far as is known here, and what they have asked. That it was answered is not known
     /// here before the worker goes on.
     fn waiting(&self) -> Vec<(RunId, MessageId)> {
@@ -206,27 +208,27 @@ impl Runs {
     }
 }
 
-impl Copied {
+impl CopyProgress {
     /// How far a run with these records has been copied; `None` if it is none of a FastAgency worker, or over.
     fn of(redactor: &Redactor, run: RunId, records: &[LogEntry]) -> Option<Self> {
-        let mut copied = Copied { last: 0, upto: 0, failed: None, asked: None, summary: Summary::new(run) };
+        let mut copied = CopyProgress { last: 0, upto: 0, failed: None, asked: None, summary: RunSummary::new(run) };
         for placed in records {
             copied.apply(redactor, placed);
         }
-        let foreign = copied.summary.origin == Some(Origin::ForeignWorker);
+        let foreign = copied.summary.origin == Some(RunOrigin::ForeignWorker);
         (foreign && copied.summary.outcome.is_none()).then_some(copied)
     }
 
     fn apply(&mut self, redactor: &Redactor, placed: &LogEntry) {
         self.last = placed.seq;
         self.summary.apply(&redaction::placed(redactor, placed));
-        if let Body::Said { key, message } = &placed.record.body {
+        if let RecordBody::Said { key, message } = &placed.record.body {
             if let EffectKey::ForeignMessage(seq) = key {
                 self.upto = *seq;
             }
             self.asked = message.says.asks().then_some(message.uuid);
             self.failed = match &message.says {
-                Content::Error { short, long } if is_exception(short.as_deref()) => {
+                MessageContent::Error { short, long } if is_exception(short.as_deref()) => {
                     long.clone().or_else(|| short.clone())
                 }
                 _ => None,
@@ -234,14 +236,14 @@ impl Copied {
         }
     }
 
-    async fn shelve(&self, broker: &Broker) {
+    async fn publish_summary(&self, broker: &Broker) {
         let summary = &self.summary;
         let put = async {
-            summary.shelve(broker).await?;
+            summary.publish_summary(broker).await?;
             summary::forget_older(broker, summary.user.as_ref(), summary.id).await
         };
         if let Err(error) = put.await {
-            tracing::debug!(run.id = %summary.id, "a run could not be put on the shelf: {error}");
+            tracing::debug!(run.id = %summary.id, "the summary of a run could not be published: {error}");
         }
     }
 }
@@ -253,31 +255,31 @@ fn is_exception(short: Option<&str>) -> bool {
 
 /// Whether a worker gave the run up before it began: then nothing follows.
 fn gave_up(message: &Message) -> bool {
-    message.sender.as_deref() == Some("NatsAdapter") && matches!(message.says, Content::Error { .. })
+    message.sender.as_deref() == Some("NatsAdapter") && matches!(message.says, MessageContent::Error { .. })
 }
 
 fn short(message: &Message) -> Option<&str> {
     match &message.says {
-        Content::Error { short, .. } => short.as_deref(),
+        MessageContent::Error { short, .. } => short.as_deref(),
         _ => None,
     }
 }
 
 /// The record of a message.
-fn body(seq: u64, message: &Message, failed: Option<&str>) -> Body {
+fn body(seq: u64, message: &Message, failed: Option<&str>) -> RecordBody {
     match &message.says {
-        Content::WorkflowCompleted { result } => Body::Ended(Ended {
-            outcome: if failed.is_some() { Ending::Failed } else { Ending::Completed },
+        MessageContent::WorkflowCompleted { result } => RecordBody::Ended(RunEnd {
+            outcome: if failed.is_some() { RunOutcome::Failed } else { RunOutcome::Completed },
             reason: failed.map(str::to_owned),
             result: result.clone(),
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message: message.clone(),
         }),
-        _ => Body::Said { key: EffectKey::ForeignMessage(seq), message: message.clone() },
+        _ => RecordBody::Said { key: EffectKey::ForeignMessage(seq), message: message.clone() },
     }
 }
 
-async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broker::Result<LogEntry> {
+async fn append(broker: &Broker, run: RunId, expected: u64, body: RecordBody) -> broker::Result<LogEntry> {
     let record = Record::new(body);
     let mut seq = expected;
     let payloads = record.payloads().map_err(|exceeded| broker::Error::Refused {
@@ -295,16 +297,16 @@ async fn append_to_current(
     broker: &Broker,
     redactor: &Redactor,
     run: RunId,
-    decide: impl Fn(&Summary) -> Option<Body>,
+    decide: impl Fn(&RunSummary) -> Option<RecordBody>,
 ) -> Result<bool> {
     loop {
         let records = look(broker, run, 0).await?.records;
-        let Some(mut copied) = Copied::of(redactor, run, &records) else { return Ok(false) };
+        let Some(mut copied) = CopyProgress::of(redactor, run, &records) else { return Ok(false) };
         let Some(body) = decide(&copied.summary) else { return Ok(false) };
         match append(broker, run, copied.last, body).await {
             Ok(placed) => {
                 copied.apply(redactor, &placed);
-                copied.shelve(broker).await;
+                copied.publish_summary(broker).await;
                 return Ok(true);
             }
             Err(broker::Error::Conflict { .. }) => {}
@@ -318,15 +320,15 @@ pub async fn end(
     broker: &Broker,
     redactor: &Redactor,
     run: RunId,
-    outcome: Ending,
+    outcome: RunOutcome,
     reason: Option<&str>,
 ) -> Result<()> {
     append_to_current(broker, redactor, run, |_| {
-        Some(Body::Ended(Ended {
+        Some(RecordBody::Ended(RunEnd {
             outcome,
             reason: reason.map(str::to_owned),
             result: Value::Null,
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message: completed_message(run, Value::Null),
         }))
     })
@@ -334,12 +336,12 @@ pub async fn end(
     Ok(())
 }
 
-/// Puts a FastAgency worker's run on the shelf. That it may fail is no matter: its next message puts it there.
-pub async fn shelve(broker: &Broker, redactor: &Redactor, run: RunId) {
+/// Publishes the summary of a FastAgency worker's run. It may fail: its next message publishes it again.
+pub async fn publish_summary(broker: &Broker, redactor: &Redactor, run: RunId) {
     if let Ok(looked) = look(broker, run, 0).await
-        && let Some(copied) = Copied::of(redactor, run, &looked.records)
+        && let Some(copied) = CopyProgress::of(redactor, run, &looked.records)
     {
-        copied.shelve(broker).await;
+        copied.publish_summary(broker).await;
     }
 }
 
@@ -350,13 +352,13 @@ pub async fn answer(
     redactor: &Redactor,
     target: &RunRef,
     question: &Message,
-    given: Given,
-) -> Result<Accepted> {
+    given: SubmittedAnswer,
+) -> Result<AnswerAcceptance> {
     let text = as_fastagency_wants(&given.answer);
-    let marked = if question.says.is_secret() { Answer::Told } else { given.answer };
-    let stored = Given::new(marked, given.by);
+    let marked = if question.says.is_secret() { AnswerPayload::NotStored } else { given.answer };
+    let stored = SubmittedAnswer::new(marked, given.by);
     let accepted = inbox::answer(broker, &target.workflow, target.run, question.uuid, &stored).await?;
-    if accepted == Accepted::Yes {
+    if accepted == AnswerAcceptance::Yes {
         pass_on(broker, redactor, target, question, &text, stored.by).await?;
     }
     Ok(accepted)
@@ -377,9 +379,9 @@ async fn pass_on(
     let log = async || {
         append_to_current(broker, redactor, target.run, |summary| {
             let open = summary.open_questions().any(|open| open == question.uuid);
-            open.then(|| Body::Did {
+            open.then(|| RecordBody::Did {
                 key: EffectKey::ForeignAnswer(question.uuid),
-                outcome: Outcome::Answer(answered.clone()),
+                outcome: EffectOutcome::Answer(answered.clone()),
             })
         })
         .await
@@ -417,23 +419,24 @@ async fn was_published(broker: &Broker, target: &RunRef, question: MessageId) ->
 
 /// Passes on the answer to a run's last question, if it was given and whoever took it died before he did so.
 async fn pass_on_again(broker: &Broker, redactor: &Redactor, run: RunId, question: MessageId) -> Result<()> {
-    let slot = Slot::Answer(question);
+    let slot = InboxSlot::Answer(question);
     let Some(stored) = broker.inbox.get(run, slot).await? else { return Ok(()) };
     if clock::until(stored.at, SystemClock.now()) < PASSED_ON_WITHIN {
         return Ok(());
     }
     let records = look(broker, run, 0).await?.records;
-    let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
+    let Some(RecordBody::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
     let target = RunRef::of(run, created);
-    let is_over = matches!(records.last().map(|last| &last.record.body), Some(Body::Ended(_) | Body::Removed(_)));
+    let is_over =
+        matches!(records.last().map(|last| &last.record.body), Some(RecordBody::Ended(_) | RecordBody::Removed(_)));
     let last = records.iter().rev().find_map(|placed| match &placed.record.body {
-        Body::Said { message, .. } => Some(message),
+        RecordBody::Said { message, .. } => Some(message),
         _ => None,
     });
     // Whoever has said something since has heard the answer.
     let Some(question) = last.filter(|last| last.uuid == question && !is_over) else { return Ok(()) };
-    let Ok(given) = bounds::parse::<Given>(&stored.payload) else { return Ok(()) };
-    if given.answer == Answer::Told && !was_published(broker, &target, question.uuid).await? {
+    let Ok(given) = bounds::parse::<SubmittedAnswer>(&stored.payload) else { return Ok(()) };
+    if given.answer == AnswerPayload::NotStored && !was_published(broker, &target, question.uuid).await? {
         tracing::warn!(run.id = %run, "a password was lost with the gateway that took it; the question is open again");
         return Ok(broker.inbox.reopen(run, slot).await?);
     }
@@ -441,13 +444,17 @@ async fn pass_on_again(broker: &Broker, redactor: &Redactor, run: RunId, questio
 }
 
 /// An answer as the text that FastAgency's own pages send: several choices are joined by commas.
-fn as_fastagency_wants(answer: &Answer) -> String {
+fn as_fastagency_wants(answer: &AnswerPayload) -> String {
     match answer {
-        Answer::Text(text) => text.clone(),
-        Answer::Value(Value::String(text)) => text.clone(),
-        Answer::Value(Value::Array(labels)) => labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-        Answer::Value(other) => other.to_string(),
-        Answer::Sealed(_) | Answer::Told | Answer::Cancel | Answer::TimedOut => String::new(),
+        AnswerPayload::Text(text) => text.clone(),
+        AnswerPayload::Value(Value::String(text)) => text.clone(),
+        AnswerPayload::Value(Value::Array(labels)) => {
+            labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        }
+        AnswerPayload::Value(other) => other.to_string(),
+        AnswerPayload::Sealed(_) | AnswerPayload::NotStored | AnswerPayload::Cancel | AnswerPayload::TimedOut => {
+            String::new()
+        }
     }
 }
 
@@ -456,10 +463,16 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::Name;
-    use crate::protocol::log::Created;
+    use crate::protocol::log::RunCreation;
 
-    fn carried(body: Value) -> Carried {
-        Carried { seq: 3, user: "None".into(), run: RunId::random(), body: body.to_string().into(), copy_of: None }
+    fn carried(body: Value) -> ConversationMessage {
+        ConversationMessage {
+            seq: 3,
+            user: "None".into(),
+            run: RunId::random(),
+            body: body.to_string().into(),
+            copy_of: None,
+        }
     }
 
     #[test]
@@ -468,7 +481,7 @@ mod tests {
         let body =
             json!({"workflow_uuid": run, "type": "text_message", "content": {"body": "hi"}, "uuid": "my-own-uuid"});
         let (whose, message) = said(&carried(body.clone())).unwrap();
-        assert_eq!((whose, message.says), (run, Content::text("hi")));
+        assert_eq!((whose, message.says), (run, MessageContent::text("hi")));
         assert!(said(&carried(json!({"type": "text", "content": {"content": "AG2's own"}}))).is_none());
         assert!(said(&carried(json!("text"))).is_none());
     }
@@ -477,7 +490,7 @@ mod tests {
     fn a_run_is_copied_from_where_its_log_ends() {
         let run = RunId::random();
         let created = |origin| {
-            Body::Created(Created {
+            RecordBody::Created(RunCreation {
                 workflow: Name::parse("echo").unwrap(),
                 definition: None,
                 params: serde_json::Map::new(),
@@ -485,7 +498,7 @@ mod tests {
                 groups: Box::default(),
                 origin,
                 trace: None,
-                vouched: None,
+                signature: None,
             })
         };
         let message = Message {
@@ -495,32 +508,36 @@ mod tests {
             auto_reply: false,
             alias: None,
             within: Vec::new(),
-            says: Content::Error {
+            says: MessageContent::Error {
                 short: Some("Unhandled exception occurred when executing the workflow.".into()),
                 long: Some("boom".into()),
             },
         };
         let placed = |seq, body| LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
-        let records = [placed(1, created(Origin::ForeignWorker)), placed(4, body(30, &message, None))];
-        let copied = Copied::of(&Redactor::default(), run, &records).unwrap();
+        let records = [placed(1, created(RunOrigin::ForeignWorker)), placed(4, body(30, &message, None))];
+        let copied = CopyProgress::of(&Redactor::default(), run, &records).unwrap();
         assert_eq!((copied.last, copied.upto, copied.failed.as_deref()), (4, 30, Some("boom")));
         let completed = completed_message(run, json!("x"));
-        let Body::Ended(ended) = body(31, &completed, copied.failed.as_deref()) else { panic!("it ends") };
-        assert_eq!((ended.outcome, ended.reason.as_deref()), (Ending::Failed, Some("boom")));
-        assert!(Copied::of(&Redactor::default(), run, &[placed(1, created(Origin::Gateway))]).is_none());
+        let RecordBody::Ended(ended) = body(31, &completed, copied.failed.as_deref()) else { panic!("it ends") };
+        assert_eq!((ended.outcome, ended.reason.as_deref()), (RunOutcome::Failed, Some("boom")));
+        assert!(CopyProgress::of(&Redactor::default(), run, &[placed(1, created(RunOrigin::Gateway))]).is_none());
         // A title is cut at its length, and a pattern would not find what is left of a number.
         let redactor = Redactor::new(&[], vec![regex::Regex::new("[0-9]{16}").unwrap()]);
         let ask = Message {
-            says: Content::TextInput(crate::message::TextInput { prompt: Some("Hi?".into()), ..Default::default() }),
+            says: MessageContent::TextInput(crate::message::TextInput {
+                prompt: Some("Hi?".into()),
+                ..Default::default()
+            }),
             ..message
         };
         let words = format!("{} 4111111111111111", "word ".repeat(22));
         let outcome = AnswerOutcome::Given(json!(words).into());
         let answered = AnswerRecord { question: ask.uuid, by: None, outcome };
-        let answer = Body::Did { key: "foreign/answer/1".into(), outcome: Outcome::Answer(answered) };
-        let records = [placed(1, created(Origin::ForeignWorker)), placed(2, body(30, &ask, None)), placed(3, answer)];
-        let title = Copied::of(&redactor, run, &records).unwrap().summary.title.unwrap();
+        let answer = RecordBody::Did { key: "foreign/answer/1".into(), outcome: EffectOutcome::Answer(answered) };
+        let records =
+            [placed(1, created(RunOrigin::ForeignWorker)), placed(2, body(30, &ask, None)), placed(3, answer)];
+        let title = CopyProgress::of(&redactor, run, &records).unwrap().summary.title.unwrap();
         assert!(title.starts_with("word ") && !title.contains("411"), "{title}");
-        assert!(Copied::of(&Redactor::default(), run, &[]).is_none());
+        assert!(CopyProgress::of(&Redactor::default(), run, &[]).is_none());
     }
 }

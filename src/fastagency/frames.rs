@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use crate::fastagency::envelope::envelope;
 use crate::ids::{MessageId, RunId};
-use crate::message::{Content, Message};
+use crate::message::{Message, MessageContent};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
-use crate::protocol::log::{Body, LogEntry, Outcome};
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody};
 use crate::protocol::participant::USER;
 use crate::redact::Redactor;
 use crate::run::redaction;
@@ -20,27 +20,27 @@ const HIDDEN: &str = "•••";
 
 /// A text frame to a FastAgency client.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Frame {
+pub struct ClientFrame {
     /// The JSON.
     pub text: String,
     /// The question that the client is to answer now.
-    pub asks: Option<Asked>,
+    pub asks: Option<SentQuestion>,
 }
 
 /// A question that a client was sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct SentQuestion {
     /// The question.
     pub message: Box<Message>,
 }
 
-impl Frame {
+impl ClientFrame {
     fn shows(run: RunId, message: &Message, redactor: &Redactor) -> Self {
         Self { text: text(run, message, redactor), asks: None }
     }
 
     fn asks(run: RunId, message: &Message, redactor: &Redactor) -> Self {
-        Self { asks: Some(Asked { message: Box::new(message.clone()) }), ..Self::shows(run, message, redactor) }
+        Self { asks: Some(SentQuestion { message: Box::new(message.clone()) }), ..Self::shows(run, message, redactor) }
     }
 }
 
@@ -55,17 +55,17 @@ pub fn text(run: RunId, message: &Message, redactor: &Redactor) -> String {
 }
 
 /// The frame of a record that happens now.
-pub fn live(run: RunId, placed: &LogEntry, redactor: &Redactor) -> Option<Frame> {
+pub fn live(run: RunId, placed: &LogEntry, redactor: &Redactor) -> Option<ClientFrame> {
     let message = placed.record.message()?;
     Some(match message.says.asks() {
-        true => Frame::asks(run, message, redactor),
-        false => Frame::shows(run, message, redactor),
+        true => ClientFrame::asks(run, message, redactor),
+        false => ClientFrame::shows(run, message, redactor),
     })
 }
 
 /// The frames of what happened before: only a question that is still open is asked.
-pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<Frame> {
-    let over = history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_)));
+pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<ClientFrame> {
+    let over = history.iter().any(|placed| matches!(placed.record.body, RecordBody::Ended(_)));
     let answered: HashSet<MessageId> = history.iter().filter_map(answer).map(|answered| answered.question).collect();
     let mut frames = Vec::new();
     let mut questions: Vec<&Message> = Vec::new();
@@ -79,15 +79,15 @@ pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<Fram
             continue;
         };
         if !message.says.asks() {
-            frames.push(Frame::shows(run, message, redactor));
+            frames.push(ClientFrame::shows(run, message, redactor));
             continue;
         }
         questions.push(message);
         if over || answered.contains(&message.uuid) {
-            let prompt = Content::TextMessage { body: message.says.prompt().map(str::to_owned), stopped: false };
-            frames.push(Frame::shows(run, &Message { says: prompt, ..message.clone() }, redactor));
+            let prompt = MessageContent::TextMessage { body: message.says.prompt().map(str::to_owned), stopped: false };
+            frames.push(ClientFrame::shows(run, &Message { says: prompt, ..message.clone() }, redactor));
         } else {
-            frames.push(Frame::asks(run, message, redactor));
+            frames.push(ClientFrame::asks(run, message, redactor));
         }
     }
     frames
@@ -100,13 +100,13 @@ pub fn answered(placed: &LogEntry) -> Option<MessageId> {
 
 fn answer(placed: &LogEntry) -> Option<&AnswerRecord> {
     match &placed.record.body {
-        Body::Did { outcome: Outcome::Answer(answered), .. } => Some(answered),
+        RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => Some(answered),
         _ => None,
     }
 }
 
 /// An answer of the past, as a text from whoever was asked to whoever asked.
-fn as_text(run: RunId, question: &Message, answered: &AnswerRecord, redactor: &Redactor) -> Option<Frame> {
+fn as_text(run: RunId, question: &Message, answered: &AnswerRecord, redactor: &Redactor) -> Option<ClientFrame> {
     let body = match &answered.outcome {
         _ if question.says.is_secret() => HIDDEN,
         AnswerOutcome::Given(taken) | AnswerOutcome::TimedOut { default: Some(taken) } => &taken.text,
@@ -122,13 +122,13 @@ fn as_text(run: RunId, question: &Message, answered: &AnswerRecord, redactor: &R
         auto_reply: false,
         alias: None,
         within: Vec::new(),
-        says: Content::text(body),
+        says: MessageContent::text(body),
     };
-    Some(Frame::shows(run, &message, redactor))
+    Some(ClientFrame::shows(run, &message, redactor))
 }
 
 /// An error that is no part of the run.
-pub fn error(run: RunId, sender: &str, short: String, long: String) -> Frame {
+pub fn error(run: RunId, sender: &str, short: String, long: String) -> ClientFrame {
     let message = Message {
         uuid: MessageId::random(),
         sender: Some(sender.to_owned()),
@@ -136,10 +136,10 @@ pub fn error(run: RunId, sender: &str, short: String, long: String) -> Frame {
         auto_reply: false,
         alias: None,
         within: Vec::new(),
-        says: Content::Error { short: Some(short), long: Some(long) },
+        says: MessageContent::Error { short: Some(short), long: Some(long) },
     };
     // The gateway's own words.
-    Frame { text: envelope(run, &message).to_string(), asks: None }
+    ClientFrame { text: envelope(run, &message).to_string(), asks: None }
 }
 
 #[cfg(test)]
@@ -149,9 +149,9 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::message::TextInput;
-    use crate::protocol::log::{Ended, Ending, Record, Usage, completed_message};
+    use crate::protocol::log::{Record, RunEnd, RunOutcome, RunUsage, completed_message};
 
-    fn placed(seq: u64, body: Body) -> LogEntry {
+    fn placed(seq: u64, body: RecordBody) -> LogEntry {
         LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) }
     }
 
@@ -163,21 +163,25 @@ mod tests {
             auto_reply: false,
             alias: None,
             within: Vec::new(),
-            says: Content::TextInput(TextInput { prompt: Some(prompt.into()), password, ..TextInput::default() }),
+            says: MessageContent::TextInput(TextInput {
+                prompt: Some(prompt.into()),
+                password,
+                ..TextInput::default()
+            }),
         }
     }
 
     fn said(seq: u64, message: &Message) -> LogEntry {
-        placed(seq, Body::Said { key: seq.to_string().as_str().into(), message: message.clone() })
+        placed(seq, RecordBody::Said { key: seq.to_string().as_str().into(), message: message.clone() })
     }
 
     fn answer_to(seq: u64, question: &Message, text: Option<&str>) -> LogEntry {
         let outcome = text.map_or(AnswerOutcome::NeverStored, |text| AnswerOutcome::Given(json!(text).into()));
         let answered = AnswerRecord { question: question.uuid, by: None, outcome };
-        placed(seq, Body::Did { key: seq.to_string().as_str().into(), outcome: Outcome::Answer(answered) })
+        placed(seq, RecordBody::Did { key: seq.to_string().as_str().into(), outcome: EffectOutcome::Answer(answered) })
     }
 
-    fn seen(frames: &[Frame]) -> Vec<(Value, Value, Value, bool)> {
+    fn seen(frames: &[ClientFrame]) -> Vec<(Value, Value, Value, bool)> {
         frames
             .iter()
             .map(|frame| {
@@ -208,14 +212,14 @@ mod tests {
             (json!("text_input"), json!("Teacher"), json!("last?"), true),
         ];
         assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);
-        let ended = Ended {
-            outcome: Ending::Cancelled,
+        let ended = RunEnd {
+            outcome: RunOutcome::Cancelled,
             reason: None,
             result: Value::Null,
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message: completed_message(run, json!("bye")),
         };
-        let history: Vec<LogEntry> = history.into_iter().chain([placed(6, Body::Ended(ended))]).collect();
+        let history: Vec<LogEntry> = history.into_iter().chain([placed(6, RecordBody::Ended(ended))]).collect();
         wanted[4] = (json!("text_message"), json!("Teacher"), json!("last?"), false);
         wanted.push((json!("workflow_completed"), json!("Workflow"), json!("bye"), false));
         assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);
@@ -227,7 +231,7 @@ mod tests {
         let name = question("name?", false);
         assert_eq!(
             live(run, &said(1, &name), &Redactor::default()).unwrap().asks,
-            Some(Asked { message: Box::new(name.clone()) })
+            Some(SentQuestion { message: Box::new(name.clone()) })
         );
         assert_eq!(live(run, &answer_to(2, &name, Some("Ann")), &Redactor::default()), None);
     }
@@ -239,7 +243,7 @@ mod tests {
         let pin = question("is it 1234?", false);
         let frame = live(run, &said(1, &pin), &redactor).unwrap();
         assert!(frame.text.contains("is it [redacted]?"), "{}", frame.text);
-        assert_eq!(frame.asks, Some(Asked { message: Box::new(pin.clone()) }));
+        assert_eq!(frame.asks, Some(SentQuestion { message: Box::new(pin.clone()) }));
         let history = [said(1, &pin), answer_to(2, &pin, Some("no, 5678")), said(3, &question("then 9999?", false))];
         let told: Vec<Value> =
             seen(&replay(run, &history, &redactor)).into_iter().map(|(_, _, words, _)| words).collect();

@@ -9,14 +9,14 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::bounds::{self, OUTSIDE, Unfit};
-use crate::broker::contract::{Contract, Settle};
-use crate::broker::{self, Broker, Slot};
+use crate::bounds::{self, OUTSIDE, UnfitJson};
+use crate::broker::contract::{FastAgencyContract, SettleableMessage};
+use crate::broker::{self, Broker, InboxSlot};
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
-use crate::protocol::log::Origin;
-use crate::run::answer::{self, Accepted, Answer, Given};
-use crate::run::start::{Start, Started, start};
+use crate::protocol::log::RunOrigin;
+use crate::run::answer::{self, AnswerAcceptance, AnswerPayload, SubmittedAnswer};
+use crate::run::start::{RunStart, StartOutcome, start};
 use crate::run::{self, secret};
 use crate::seal::Sealer;
 use crate::workflow::{self, Workflow};
@@ -56,7 +56,7 @@ pub async fn join(worker: ServedWorkflows) -> broker::Result<()> {
 
 /// What a FastAgency gateway publishes to start a run.
 #[derive(Deserialize)]
-struct Initiation {
+struct ForeignStart {
     #[serde(default)]
     user_id: Option<String>,
     workflow_uuid: String,
@@ -69,13 +69,13 @@ async fn take_starts(worker: Arc<ServedWorkflows>) {
     each(&worker, "starts", |contract| async move { contract.initiations().await }, |worker, message| {
         let worker = worker.clone();
         async move {
-            let initiation: Initiation = match bounds::read(message.body(), &OUTSIDE) {
+            let initiation: ForeignStart = match bounds::read(message.body(), &OUTSIDE) {
                 Ok(initiation) => initiation,
-                Err(Unfit::Exceeded(exceeded)) => {
+                Err(UnfitJson::Exceeded(exceeded)) => {
                     tracing::warn!("a start on {} is refused: {exceeded}", message.subject());
                     return message.ack().await;
                 }
-                Err(Unfit::Json(_)) => {
+                Err(UnfitJson::Json(_)) => {
                     tracing::warn!("a message on {} is no start of a workflow", message.subject());
                     return message.ack().await;
                 }
@@ -97,17 +97,17 @@ async fn take_starts(worker: Arc<ServedWorkflows>) {
                     initiation.params
                 }
             };
-            let wanted = Start {
+            let wanted = RunStart {
                 run,
                 workflow: workflow.name.clone(),
                 definition: Some(workflow.definition.hash()),
                 params,
                 user: foreign_user(initiation.user_id),
                 groups: Box::default(),
-                origin: Origin::FastAgency,
+                origin: RunOrigin::FastAgency,
             };
             match start(&worker.broker, wanted, None).await {
-                Ok(Started::New { .. } | Started::Existing(_)) => message.ack().await,
+                Ok(StartOutcome::New { .. } | StartOutcome::Existing(_)) => message.ack().await,
                 Err(error) => {
                     tracing::warn!(run.id = %run, "the run could not be started: {error}");
                     message.retry_after(Duration::from_secs(2)).await
@@ -166,14 +166,14 @@ async fn take_answers(worker: Arc<ServedWorkflows>) {
 }
 
 /// Puts an answer into the inbox of the run that it is for, if that run is ours.
-async fn bring_in(worker: &ServedWorkflows, message: &dyn Settle) -> run::Result<()> {
+async fn bring_in(worker: &ServedWorkflows, message: &dyn SettleableMessage) -> run::Result<()> {
     let Ok(answer) = bounds::read::<ForeignAnswer>(message.body(), &OUTSIDE) else { return Ok(()) };
     let mut tokens = message.subject().rsplit('.');
     let (Some(run), Some(user)) = (tokens.next(), tokens.next()) else { return Ok(()) };
     let Ok(run) = RunId::parse(run) else { return Ok(()) };
     let looked = run::look(&worker.broker, run, 0).await?;
     let Some(created) = looked.created() else { return Ok(()) };
-    if created.origin != Origin::FastAgency || user_token(created.user.as_ref()) != user {
+    if created.origin != RunOrigin::FastAgency || user_token(created.user.as_ref()) != user {
         return Ok(());
     }
     let named = answer.question_uuid.and_then(|uuid| MessageId::parse(&uuid).ok());
@@ -185,13 +185,13 @@ async fn bring_in(worker: &ServedWorkflows, message: &dyn Settle) -> run::Result
     }
     let secret = question.says.is_secret();
     let (given, told) =
-        if secret { conceal(worker, run, question.uuid, text).await? } else { (Answer::Text(text), None) };
-    let given = Given::new(given, created.user.clone());
+        if secret { conceal(worker, run, question.uuid, text).await? } else { (AnswerPayload::Text(text), None) };
+    let given = SubmittedAnswer::new(given, created.user.clone());
     let accepted = answer::answer(&worker.broker, &created.workflow, run, question.uuid, &given).await?;
-    if accepted == Accepted::Yes
+    if accepted == AnswerAcceptance::Yes
         && let Some(password) = told
     {
-        worker.broker.inbox.tell(run, Slot::Answer(question.uuid), password.into()).await?;
+        worker.broker.inbox.notify(run, InboxSlot::Answer(question.uuid), password.into()).await?;
     }
     if secret && let Some(contract) = &worker.broker.contract {
         contract.erase(message.seq()).await?;
@@ -205,21 +205,23 @@ async fn conceal(
     run: RunId,
     question: MessageId,
     password: String,
-) -> run::Result<(Answer, Option<String>)> {
+) -> run::Result<(AnswerPayload, Option<String>)> {
     match &worker.sealer {
         Some(sealer) => {
-            Ok((Answer::Sealed(secret::seal(&worker.broker, sealer, run, question, &password).await?), None))
+            Ok((AnswerPayload::Sealed(secret::seal(&worker.broker, sealer, run, question, &password).await?), None))
         }
-        None => Ok((Answer::Told, Some(password))),
+        None => Ok((AnswerPayload::NotStored, Some(password))),
     }
 }
 
 /// Takes messages of a stream until the end begins, opening it again when it breaks.
 async fn each<Open, Opened, Take, Taken>(worker: &Arc<ServedWorkflows>, what: &str, open: Open, take: Take)
 where
-    Open: Fn(Arc<dyn Contract>) -> Opened,
-    Opened: Future<Output = broker::Result<futures_util::stream::BoxStream<'static, broker::Result<Box<dyn Settle>>>>>,
-    Take: Fn(&Arc<ServedWorkflows>, Box<dyn Settle>) -> Taken,
+    Open: Fn(Arc<dyn FastAgencyContract>) -> Opened,
+    Opened: Future<
+        Output = broker::Result<futures_util::stream::BoxStream<'static, broker::Result<Box<dyn SettleableMessage>>>>,
+    >,
+    Take: Fn(&Arc<ServedWorkflows>, Box<dyn SettleableMessage>) -> Taken,
     Taken: Future<Output = broker::Result<()>>,
 {
     let Some(contract) = worker.broker.contract.clone() else { return };

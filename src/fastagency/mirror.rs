@@ -4,18 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::contract::Contract;
+use crate::broker::contract::FastAgencyContract;
 use crate::broker::{self, Error};
 use crate::clock::RetryBackoff;
 use crate::fastagency::envelope::envelope;
 use crate::ids::{RunId, user_token};
-use crate::protocol::log::{Created, LogEntry};
+use crate::protocol::log::{LogEntry, RunCreation};
 use crate::redact::Redactor;
 use crate::run::redaction;
 
 /// The copies of one run.
 pub struct FastAgencyMirror {
-    contract: Arc<dyn Contract>,
+    contract: Arc<dyn FastAgencyContract>,
     user: String,
     run: RunId,
     /// The sequence, in the stream `FastAgency`, of the last copy.
@@ -27,9 +27,9 @@ pub struct FastAgencyMirror {
 impl FastAgencyMirror {
     /// Finds the last copy, and copies what came after it.
     pub async fn resume(
-        contract: Arc<dyn Contract>,
+        contract: Arc<dyn FastAgencyContract>,
         run: RunId,
-        created: &Created,
+        created: &RunCreation,
         history: &[LogEntry],
         redactor: &Redactor,
     ) -> broker::Result<Self> {

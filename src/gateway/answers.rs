@@ -3,22 +3,27 @@
 
 use serde_json::Value;
 
-use crate::broker::Slot;
+use crate::broker::InboxSlot;
 use crate::fastagency::foreign_worker;
-use crate::gateway::Gateway;
+use crate::gateway::GatewayState;
 use crate::ids::UserId;
 use crate::message::Message;
-use crate::protocol::log::Origin;
+use crate::protocol::log::RunOrigin;
 use crate::protocol::signable::Signable;
-use crate::run::answer::{Accepted, Answer, Given};
+use crate::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer};
 use crate::run::run_ref::RunRef;
 use crate::run::{Result, answer, secret};
-use crate::vouch::SignedStatement;
+use crate::signing::SignedStatement;
 
-/// Answers a question. It counts once this returns [`Accepted::Yes`].
-pub async fn give(gateway: &Gateway, target: &RunRef, question: &Message, given: Given) -> Result<Accepted> {
+/// Answers a question. It counts once this returns [`AnswerAcceptance::Yes`].
+pub async fn give(
+    gateway: &GatewayState,
+    target: &RunRef,
+    question: &Message,
+    given: SubmittedAnswer,
+) -> Result<AnswerAcceptance> {
     let broker = &gateway.broker;
-    if target.origin == Origin::ForeignWorker {
+    if target.origin == RunOrigin::ForeignWorker {
         return foreign_worker::answer(broker, &gateway.settings.redactor, target, question, given).await;
     }
     let mut told = None;
@@ -26,47 +31,47 @@ pub async fn give(gateway: &Gateway, target: &RunRef, question: &Message, given:
         (None, _) => given,
         (Some(secret), Some(sealer)) => {
             let sealed = secret::seal(broker, sealer, target.run, question.uuid, &secret).await?;
-            Given::new(Answer::Sealed(sealed), given.by)
+            SubmittedAnswer::new(AnswerPayload::Sealed(sealed), given.by)
         }
         (Some(secret), None) => {
             // Stored is a mark that says whose password counts; the password itself is told, once its mark was the first.
             told = Some(secret);
-            Given::new(Answer::Told, given.by)
+            SubmittedAnswer::new(AnswerPayload::NotStored, given.by)
         }
     };
-    if let Some(voucher) = &gateway.settings.voucher {
-        given = given.signed(voucher, SignedStatement::Answer(target.run, question.uuid));
+    if let Some(gateway_signer) = &gateway.settings.gateway_signer {
+        given = given.signed(gateway_signer, SignedStatement::Answer(target.run, question.uuid));
     }
     let accepted = answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await?;
-    if accepted == Accepted::Yes
+    if accepted == AnswerAcceptance::Yes
         && let Some(secret) = told
     {
-        broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+        broker.inbox.notify(target.run, InboxSlot::Answer(question.uuid), secret.into()).await?;
     }
     Ok(accepted)
 }
 
 /// The password that an answer is.
-fn secret_of(question: &Message, answer: &Answer) -> Option<String> {
+fn secret_of(question: &Message, answer: &AnswerPayload) -> Option<String> {
     if !question.says.is_secret() {
         return None;
     }
     match answer {
-        Answer::Text(text) => Some(text.clone()),
-        Answer::Value(Value::String(text)) => Some(text.clone()),
-        Answer::Value(other) => Some(other.to_string()),
-        Answer::Sealed(_) | Answer::Told | Answer::Cancel | Answer::TimedOut => None,
+        AnswerPayload::Text(text) => Some(text.clone()),
+        AnswerPayload::Value(Value::String(text)) => Some(text.clone()),
+        AnswerPayload::Value(other) => Some(other.to_string()),
+        AnswerPayload::Sealed(_) | AnswerPayload::NotStored | AnswerPayload::Cancel | AnswerPayload::TimedOut => None,
     }
 }
 
 /// Ends a run.
-pub async fn cancel(gateway: &Gateway, target: &RunRef, by: Option<UserId>) -> Result<()> {
-    let voucher = gateway.settings.voucher.as_ref();
-    answer::cancel(&gateway.broker, &target.workflow, target.run, by, voucher).await?;
-    if target.origin == Origin::ForeignWorker {
+pub async fn cancel(gateway: &GatewayState, target: &RunRef, by: Option<UserId>) -> Result<()> {
+    let gateway_signer = gateway.settings.gateway_signer.as_ref();
+    answer::cancel(&gateway.broker, &target.workflow, target.run, by, gateway_signer).await?;
+    if target.origin == RunOrigin::ForeignWorker {
         // No worker of ours reads its inbox, and a FastAgency worker cannot be stopped: it goes on unheard.
         let redactor = &gateway.settings.redactor;
-        foreign_worker::end(&gateway.broker, redactor, target.run, crate::protocol::log::Ending::Cancelled, None)
+        foreign_worker::end(&gateway.broker, redactor, target.run, crate::protocol::log::RunOutcome::Cancelled, None)
             .await?;
     }
     Ok(())

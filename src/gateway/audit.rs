@@ -18,38 +18,40 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::audit::verify::{self, Verifier};
-use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
+use crate::audit::verify::{self, LogVerifier};
+use crate::audit::{
+    CsvColumns, ExportFormat, PromptHistory, RunSelection, erase, event, every_run, history, listed, unreadable,
+};
 use crate::auth::Caller;
-use crate::broker::{Overheard, Stored};
+use crate::broker::{LogUpdate, StoredRecord};
 use crate::clock::Timestamp;
-use crate::gateway::body::{Asked, Json};
+use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
-use crate::gateway::{Gateway, events, guard};
+use crate::gateway::{GatewayState, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
 use crate::protocol::api::{
     AuditEventView, AuditEventsQuery, AuditHistory, AuditPageQuery, AuditRunList, AuditRunQuery, AuditRunView,
     EmptyEvent, EraseUser, Erased, LISTED, LONGEST_REASON, MOST_LISTED, RunVerification, Verification,
 };
-use crate::protocol::log::{Body, Erasure, LogEntry};
-use crate::run::assembler::Assembler;
-use crate::run::summary::{self, Summary};
+use crate::protocol::log::{LogEntry, RecordBody, RunErasure};
+use crate::run::assembler::RecordAssembler;
+use crate::run::summary::{self, RunSummary};
 use crate::run::{self, redaction};
 use crate::visible::checked_line;
 
 /// How many exports and verifications of all runs go on at once: each reads every log there is.
 pub const AT_ONCE: usize = 2;
 /// How many runs a live tail remembers the workflow and user of; with one more all are looked up again as they are needed.
-const REMEMBERED: usize = 10_000;
+const MOST_REMEMBERED_RUNS: usize = 10_000;
 
 /// `GET /api/audit/runs`.
 pub async fn runs(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Asked(selection): Asked<Selection>,
-    Asked(page): Asked<AuditPageQuery>,
+    ValidatedQuery(selection): ValidatedQuery<RunSelection>,
+    ValidatedQuery(page): ValidatedQuery<AuditPageQuery>,
 ) -> Result<Reply<AuditRunList>> {
     guard::may_audit(&gateway, &caller)?;
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
@@ -73,17 +75,17 @@ fn read_cursor(text: &str) -> Result<(Timestamp, RunId)> {
 }
 
 /// A run in a few words, redacted.
-fn line(gateway: &Gateway, run: &mut Summary) -> AuditRunView {
+fn line(gateway: &GatewayState, run: &mut RunSummary) -> AuditRunView {
     redaction::summary(&gateway.settings.redactor, run);
     AuditRunView::from(&*run)
 }
 
 /// `GET /api/audit/runs/{id}`.
 pub async fn run(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     Path(id): Path<String>,
-    Asked(query): Asked<AuditRunQuery>,
+    ValidatedQuery(query): ValidatedQuery<AuditRunQuery>,
 ) -> Result<Reply<AuditHistory>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
@@ -96,7 +98,7 @@ pub async fn run(
     if let Some(title) = summary::title(&gateway.broker, summary.user.as_ref(), run).await? {
         summary.title = Some(title);
     }
-    let mut prompts = Prompts::default();
+    let mut prompts = PromptHistory::default();
     let tell = |placed: &LogEntry| {
         let whole = (query.prompts == Some(true)).then(|| prompts.of(&redaction::placed(redactor, placed)));
         AuditEventView { prompt: whole.flatten().map(Box::new), ..event(run, placed, redactor) }
@@ -105,7 +107,7 @@ pub async fn run(
     Ok(Reply(AuditHistory { run: line(&gateway, &mut summary), events }))
 }
 
-fn verifier(gateway: &Gateway) -> Result<&Verifier> {
+fn verifier(gateway: &GatewayState) -> Result<&LogVerifier> {
     gateway.settings.verifier.as_ref().ok_or_else(|| {
         let message = "logs are not chained here: there is no key (audit.key)";
         ApiError::new(StatusCode::CONFLICT, "not_chained", message)
@@ -123,7 +125,7 @@ impl From<verify::Error> for ApiError {
 
 /// `GET /api/audit/runs/{id}/verify`.
 pub async fn verify_one(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Reply<RunVerification>> {
@@ -145,7 +147,7 @@ fn turn(audits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
 }
 
 /// `GET /api/audit/verify`.
-pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Verification>> {
+pub async fn verify_all(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Result<Reply<Verification>> {
     guard::may_audit(&gateway, &caller)?;
     let _turn = turn(&gateway.audits)?;
     let report = verifier(&gateway)?.all(&gateway.broker, &|_, _| {}).await?;
@@ -154,9 +156,9 @@ pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> 
 
 /// `POST /api/audit/erase`: takes everything that was said out of a person's runs.
 pub async fn erase(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Json(erasing): Json<EraseUser>,
+    JsonBody(erasing): JsonBody<EraseUser>,
 ) -> Result<Reply<Erased>> {
     guard::may_erase(&gateway, &caller)?;
     let unfit = |message: &str| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
@@ -167,25 +169,25 @@ pub async fn erase(
     }
     let reason = reason.to_owned();
     let by = caller.user.as_ref().map(ToString::to_string);
-    let erasure = Erasure { by, reason, at: gateway.clock.now() };
+    let erasure = RunErasure { by, reason, at: gateway.clock.now() };
     let erased = erase::erase(&gateway.broker, &user, &erasure, gateway.settings.keep_evidence).await?;
     tracing::warn!("{} runs of a user were erased, {} have not ended yet", erased.erased.len(), erased.not_ended.len());
     Ok(Reply(erased))
 }
 
-/// The rest of the query of `GET /api/audit/export`, beside [`Selection`].
+/// The rest of the query of `GET /api/audit/export`, beside [`RunSelection`].
 #[derive(Deserialize, schemars::JsonSchema)]
 pub struct ExportQuery {
     /// What it is written in.
-    format: Format,
+    format: ExportFormat,
 }
 
 /// `GET /api/audit/export`: the events of all runs that are meant, the oldest run first. One run at a time is in memory.
 pub async fn export(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Asked(selection): Asked<Selection>,
-    Asked(ExportQuery { format }): Asked<ExportQuery>,
+    ValidatedQuery(selection): ValidatedQuery<RunSelection>,
+    ValidatedQuery(ExportQuery { format }): ValidatedQuery<ExportQuery>,
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
     let turn = turn(&gateway.audits)?;
@@ -193,7 +195,7 @@ pub async fn export(
     let by = caller.user.as_ref().map(UserId::as_str);
     tracing::info!(user.id = by, "the audit of {} runs was exported", found.len());
     // Of a list of many runs only what is written is kept.
-    let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
+    let todo: Vec<(RunId, CsvColumns)> = found.iter().map(|run| (run.id, CsvColumns::of(run))).collect();
     drop(found);
     let head = stream::iter((!format.head().is_empty()).then(|| Ok(Bytes::from(format.head()))));
     let rows = stream::unfold((gateway, todo, turn), move |(gateway, mut todo, turn)| async move {
@@ -214,7 +216,7 @@ pub async fn export(
     Ok(response)
 }
 
-async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format) -> run::Result<Bytes> {
+async fn lines(gateway: &GatewayState, run: RunId, columns: &CsvColumns, format: ExportFormat) -> run::Result<Bytes> {
     let mut out = String::new();
     let redactor = &gateway.settings.redactor;
     for event in history(&gateway.broker, run, redactor).await?.told(redactor) {
@@ -225,14 +227,14 @@ async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format)
 
 /// `GET /api/audit/events`: what happens now in all runs, or in those that are meant, as server-sent events.
 pub async fn events(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Asked(watching): Asked<AuditEventsQuery>,
+    ValidatedQuery(watching): ValidatedQuery<AuditEventsQuery>,
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
     let only = watching.run.as_deref().map(run_id).transpose()?;
-    let heard = gateway.broker.log.overhear().await?;
-    let tail = Tail {
+    let heard = gateway.broker.log.subscribe_all().await?;
+    let tail = AuditTail {
         keep_alive_at: Instant::now() + gateway.settings.keep_alive,
         gateway,
         heard,
@@ -249,31 +251,31 @@ pub async fn events(
 
 /// Whose run it is, and of which workflow.
 #[derive(Clone, Default)]
-struct Whose {
+struct RunOwner {
     workflow: String,
     user: Option<String>,
 }
 
 /// An event as a watcher is sent it.
-fn shown(event: AuditEventView, whose: &Whose) -> Bytes {
+fn shown(event: AuditEventView, whose: &RunOwner) -> Bytes {
     let (workflow, user) = (Some(whose.workflow.clone()), Some(whose.user.clone()));
     events::event("record", None, &AuditEventView { workflow, user, ..event })
 }
 
 /// What one watcher is sent.
-struct Tail {
-    gateway: Arc<Gateway>,
-    heard: BoxStream<'static, Overheard>,
+struct AuditTail {
+    gateway: Arc<GatewayState>,
+    heard: BoxStream<'static, LogUpdate>,
     watching: AuditEventsQuery,
     only: Option<RunId>,
-    whose: HashMap<RunId, Whose>,
+    whose: HashMap<RunId, RunOwner>,
     /// Large records that have come in part.
-    parts: HashMap<RunId, Assembler>,
+    parts: HashMap<RunId, RecordAssembler>,
     keep_alive_at: Instant,
     over: bool,
 }
 
-impl Tail {
+impl AuditTail {
     async fn next(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
@@ -282,11 +284,11 @@ impl Tail {
             let shutdown = self.gateway.shutdown.clone();
             let event = tokio::select! {
                 heard = self.heard.next() => match heard {
-                    Some(Overheard::Record { run, stored }) => match self.take(run, &stored).await {
+                    Some(LogUpdate::Record { run, stored }) => match self.take(run, &stored).await {
                         Some(event) => event,
                         None => continue,
                     },
-                    Some(Overheard::Gap) => events::event("gap", None, &EmptyEvent {}),
+                    Some(LogUpdate::Gap) => events::event("gap", None, &EmptyEvent {}),
                     None => self.goodbye(),
                 },
                 () = shutdown.soft() => self.goodbye(),
@@ -303,7 +305,7 @@ impl Tail {
     }
 
     /// The events of a record, if it is one that is watched and can be read.
-    async fn take(&mut self, run: RunId, stored: &Stored) -> Option<Bytes> {
+    async fn take(&mut self, run: RunId, stored: &StoredRecord) -> Option<Bytes> {
         if self.only.is_some_and(|only| only != run) {
             return None;
         }
@@ -331,43 +333,43 @@ impl Tail {
     /// The event of a record, if it is one that is watched.
     async fn tell(&mut self, run: RunId, placed: &LogEntry) -> Option<Bytes> {
         let whose = match &placed.record.body {
-            Body::Created(created) => {
+            RecordBody::Created(created) => {
                 let user = created.user.as_ref().map(ToString::to_string);
-                self.remember(run, Whose { workflow: created.workflow.to_string(), user })
+                self.remember(run, RunOwner { workflow: created.workflow.to_string(), user })
             }
             _ => self.look_up(run).await,
         };
-        if matches!(placed.record.body, Body::Ended(_) | Body::Removed(_)) {
+        if matches!(placed.record.body, RecordBody::Ended(_) | RecordBody::Removed(_)) {
             self.whose.remove(&run);
         }
         self.is_wanted(&whose).then(|| shown(event(run, placed, &self.gateway.settings.redactor), &whose))
     }
 
-    fn is_wanted(&self, whose: &Whose) -> bool {
+    fn is_wanted(&self, whose: &RunOwner) -> bool {
         self.watching.workflow.as_ref().is_none_or(|workflow| *workflow == whose.workflow)
             && self.watching.user.as_ref().is_none_or(|user| whose.user.as_ref() == Some(user))
     }
 
-    fn remember(&mut self, run: RunId, whose: Whose) -> Whose {
-        if self.whose.len() >= REMEMBERED {
+    fn remember(&mut self, run: RunId, whose: RunOwner) -> RunOwner {
+        if self.whose.len() >= MOST_REMEMBERED_RUNS {
             self.whose.clear();
         }
         self.whose.insert(run, whose.clone());
         whose
     }
 
-    async fn look_up(&mut self, run: RunId) -> Whose {
+    async fn look_up(&mut self, run: RunId) -> RunOwner {
         if let Some(known) = self.whose.get(&run) {
             return known.clone();
         }
         let found = run::look(&self.gateway.broker, run, 0).await.ok().and_then(|looked| {
-            let summary = Summary::of(run, &looked.records);
+            let summary = RunSummary::of(run, &looked.records);
             let user = summary.user.as_ref().map(ToString::to_string);
-            Some(Whose { workflow: summary.workflow?.to_string(), user })
+            Some(RunOwner { workflow: summary.workflow?.to_string(), user })
         });
         match found {
             Some(whose) => self.remember(run, whose),
-            None => Whose::default(),
+            None => RunOwner::default(),
         }
     }
 }

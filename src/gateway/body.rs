@@ -11,17 +11,17 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
-use crate::bounds::{self, UNAMBIGUOUS, Unfit};
+use crate::bounds::{self, UNAMBIGUOUS, UnfitJson};
 use crate::gateway::error::ApiError;
 
 /// The largest body that `/api` reads. Whatever is started or answered must fit into one stored message (about 1 MB);
 /// twice that leaves room for JSON that is written with many spaces or escapes.
-pub const LARGEST: usize = 2 * 1024 * 1024;
+pub const LARGEST_BODY: usize = 2 * 1024 * 1024;
 
 /// A body of JSON.
-pub struct Json<T>(pub T);
+pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
@@ -44,16 +44,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             let words = "the body must not be compressed";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", words));
         }
-        let bytes = read(request.into_body(), LARGEST).await?;
-        bounds::read(&bytes, &UNAMBIGUOUS).map(Json).map_err(|unfit| {
+        let bytes = read(request.into_body(), LARGEST_BODY).await?;
+        bounds::read(&bytes, &UNAMBIGUOUS).map(JsonBody).map_err(|unfit| {
             let unfitting = |why: &str| {
                 let words = format!("the body does not fit: {why}");
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", words)
             };
             match unfit {
-                Unfit::Exceeded(exceeded) => unfitting(&exceeded.to_string()),
-                Unfit::Json(error) if error.is_data() => unfitting(&error.to_string()),
-                Unfit::Json(error) => {
+                UnfitJson::Exceeded(exceeded) => unfitting(&exceeded.to_string()),
+                UnfitJson::Json(error) if error.is_data() => unfitting(&error.to_string()),
+                UnfitJson::Json(error) => {
                     ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
                 }
             }
@@ -77,15 +77,15 @@ fn other_charset(content_type: &str) -> Option<String> {
 }
 
 /// How long a body may take to come whole: over a line of 1 Mbit/s the largest takes 40 s.
-const WITHIN: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads a body of at most `largest` bytes.
 pub async fn read(body: Body, largest: usize) -> Result<Bytes, ApiError> {
     let slow = |_| {
-        let words = format!("the body did not come within {} s", WITHIN.as_secs());
+        let words = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", words)
     };
-    tokio::time::timeout(WITHIN, read_all(body, largest)).await.map_err(slow)?
+    tokio::time::timeout(BODY_TIMEOUT, read_all(body, largest)).await.map_err(slow)?
 }
 
 async fn read_all(body: Body, largest: usize) -> Result<Bytes, ApiError> {
@@ -104,14 +104,14 @@ async fn read_all(body: Body, largest: usize) -> Result<Bytes, ApiError> {
 }
 
 /// What stands after the question mark.
-pub struct Asked<T>(pub T);
+pub struct ValidatedQuery<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ValidatedQuery<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        query.map(|Query(asked)| Asked(asked)).map_err(|rejection| {
+        query.map(|Query(asked)| ValidatedQuery(asked)).map_err(|rejection| {
             let text = rejection.body_text();
             let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("the query does not fit: {text}"))

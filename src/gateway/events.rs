@@ -16,28 +16,28 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
-use crate::config::Act;
-use crate::gateway::body::Asked;
+use crate::config::AccessRight;
+use crate::gateway::body::ValidatedQuery;
 use crate::gateway::error::{ApiError, Result};
-use crate::gateway::limits::Held;
+use crate::gateway::limits::ConnectionGuard;
 use crate::gateway::runs::run_id;
-use crate::gateway::{Gateway, projection};
+use crate::gateway::{GatewayState, projection};
 use crate::ids::RunId;
-use crate::metrics::{Open, metrics};
+use crate::metrics::{OpenGauge, metrics};
 use crate::problem::chain;
 use crate::protocol::api::{CaughtUpView, GoodbyeView, RunEventsQuery};
-use crate::protocol::log::Body;
+use crate::protocol::log::RecordBody;
 use crate::run;
-use crate::run::attach::{Attached, Seen, attach};
+use crate::run::attach::{AttachedFollower, FollowedEvent, attach};
 use crate::run::redaction;
 
 /// `GET /api/runs/{id}/events`.
 pub async fn events(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     headers: HeaderMap,
     Path(id): Path<String>,
-    Asked(query): Asked<RunEventsQuery>,
+    ValidatedQuery(query): ValidatedQuery<RunEventsQuery>,
 ) -> Result<Response> {
     let run = run_id(&id)?;
     // A browser that connects again repeats its first address and adds this header: the header is the newer of the two.
@@ -52,9 +52,9 @@ pub async fn events(
     let mut attached = attach(&gateway.broker, run, 0).await?;
     // The log is read from its start, because its first record says whose run it is.
     let first = match attached.next().await? {
-        Some(Seen::Record(placed)) => match &placed.record.body {
-            Body::Created(created)
-                if gateway.auth.may(&caller, Act::See, created.workflow.as_str(), created.user.as_ref()) =>
+        Some(FollowedEvent::Record(placed)) => match &placed.record.body {
+            RecordBody::Created(created)
+                if gateway.auth.may(&caller, AccessRight::See, created.workflow.as_str(), created.user.as_ref()) =>
             {
                 placed
             }
@@ -62,7 +62,7 @@ pub async fn events(
         },
         _ => return Err(ApiError::unknown_run(&id)),
     };
-    let mut events = Events {
+    let mut events = RunEventStream {
         keep_alive_at: Instant::now() + gateway.settings.keep_alive,
         gateway,
         run,
@@ -75,7 +75,7 @@ pub async fn events(
         over: false,
         _held: held,
     };
-    events.take(Seen::Record(first));
+    events.take(FollowedEvent::Record(first));
     let body = stream::unfold(events, |mut events| async move {
         let event = events.next().await?;
         Some((Ok::<Bytes, Infallible>(event), events))
@@ -95,23 +95,23 @@ pub(super) fn flowing(media_type: &'static str, body: HttpBody) -> Response {
 }
 
 /// What is left to send to one client.
-struct Events {
-    gateway: Arc<Gateway>,
+struct RunEventStream {
+    gateway: Arc<GatewayState>,
     run: RunId,
-    attached: Attached,
+    attached: AttachedFollower,
     after: u64,
     /// The sequence of the last record that was sent.
     last: u64,
     follow: bool,
     waiting: VecDeque<Bytes>,
-    _open: Open,
+    _open: OpenGauge,
     keep_alive_at: Instant,
     over: bool,
     /// Its place among its caller's streams.
-    _held: Option<Held>,
+    _held: Option<ConnectionGuard>,
 }
 
-impl Events {
+impl RunEventStream {
     /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -135,9 +135,9 @@ impl Events {
         }
     }
 
-    fn take(&mut self, seen: Seen) {
+    fn take(&mut self, seen: FollowedEvent) {
         match seen {
-            Seen::Record(placed) if placed.seq > self.after => {
+            FollowedEvent::Record(placed) if placed.seq > self.after => {
                 self.last = placed.seq;
                 self.gateway.unclaimed.saw(self.run, &placed);
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
@@ -145,12 +145,12 @@ impl Events {
                     self.waiting.push_back(event("record", Some(placed.seq), &shown));
                 }
             }
-            Seen::Record(_) => {}
-            Seen::CaughtUp { seq } => {
+            FollowedEvent::Record(_) => {}
+            FollowedEvent::CaughtUp { seq } => {
                 self.waiting.push_back(event("caught_up", None, &CaughtUpView { seq }));
                 self.over |= !self.follow;
             }
-            Seen::Delta(delta) => self.waiting.extend(pass_on(&delta)),
+            FollowedEvent::Delta(delta) => self.waiting.extend(pass_on(&delta)),
         }
     }
 

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
-use crate::bounds::{self, OUTSIDE, Unfit};
-use crate::gateway::Gateway;
+use crate::bounds::{self, OUTSIDE, UnfitJson};
+use crate::gateway::GatewayState;
 use crate::gateway::body;
 use crate::gateway::error::ApiError;
 use crate::ids::RunId;
@@ -18,12 +18,12 @@ use crate::problem::chain;
 use crate::protocol::api::{DiscoveredWorkflow, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
-pub const LARGEST: usize = body::LARGEST;
+pub const LARGEST_BODY: usize = body::LARGEST_BODY;
 /// The largest body that is repeated in the words about what is wrong with it.
 const MOST_REPEATED: usize = 16 * 1024;
 
 /// `GET /fastagency/discovery`.
-pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
+pub async fn discovery(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Response {
     match gateway.known.all().await {
         Ok(known) => {
             let found = known.described().filter(|(name, _)| gateway.auth.may_start(&caller, name));
@@ -41,7 +41,10 @@ pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> R
 }
 
 /// `GET /`, as FastAgency's examples answer it.
-pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<WorkflowNames>, ApiError> {
+pub async fn workflows(
+    State(gateway): State<Arc<GatewayState>>,
+    caller: Caller,
+) -> Result<Json<WorkflowNames>, ApiError> {
     let known = gateway.known.all().await?;
     let workflows: Map<String, Value> = known
         .described()
@@ -53,7 +56,7 @@ pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> R
 
 /// `POST /fastagency/initiate_workflow`: makes an id, and starts nothing.
 pub async fn initiate(caller: Caller, headers: HeaderMap, request: Request) -> Response {
-    let bytes = match body::read(request.into_body(), LARGEST).await {
+    let bytes = match body::read(request.into_body(), LARGEST_BODY).await {
         Ok(bytes) => bytes,
         Err(error) => return detail(error.status(), json!(error.message())),
     };
@@ -86,8 +89,10 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<InitiateWorkflow, Ve
     }
     let size = body.len();
     let body: Value = bounds::read(body, &OUTSIDE).map_err(|unfit| match unfit {
-        Unfit::Exceeded(exceeded) => vec![problem("value_error", json!(["body"]), &exceeded.to_string(), Value::Null)],
-        Unfit::Json(error) => vec![not_json(body, &error)],
+        UnfitJson::Exceeded(exceeded) => {
+            vec![problem("value_error", json!(["body"]), &exceeded.to_string(), Value::Null)]
+        }
+        UnfitJson::Json(error) => vec![not_json(body, &error)],
     })?;
     if !body.is_object() {
         return Err(vec![not_an_object(body)]);

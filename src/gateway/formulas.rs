@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::gateway::placeholders::DOLLAR;
 
 /// A longer formula, in bytes, is none.
-const LONGEST: usize = 4000;
+const LONGEST_FORMULA: usize = 4000;
 
 /// The text with every formula between dollars, and no other dollar.
 pub fn with_dollars(text: &str) -> Cow<'_, str> {
@@ -14,7 +14,7 @@ pub fn with_dollars(text: &str) -> Cow<'_, str> {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
-    let mut ends = [End::new("\\)"), End::new("\\]")];
+    let mut ends = [ClosingBracket::new("\\)"), ClosingBracket::new("\\]")];
     let mut at = 0;
     while let Some(place) = text[at..].find(['\\', '`', '~', '$']) {
         out.push_str(&text[at..at + place]);
@@ -33,13 +33,13 @@ pub fn with_dollars(text: &str) -> Cow<'_, str> {
 
 /// Where the next closing bracket of a kind stands. It is looked for once and not from every opening one: a text of nothing but
 /// opening ones must not cost its square.
-struct End {
+struct ClosingBracket {
     bracket: &'static str,
     next: Option<usize>,
     was_searched: bool,
 }
 
-impl End {
+impl ClosingBracket {
     fn new(bracket: &'static str) -> Self {
         Self { bracket, next: None, was_searched: false }
     }
@@ -76,7 +76,7 @@ fn formula_at(text: &str, at: usize, run: usize) -> Option<&str> {
     let closing = behind.len() - behind.trim_start_matches('$').len();
     if closing != run
         || inside.trim().is_empty()
-        || inside.len() > LONGEST
+        || inside.len() > LONGEST_FORMULA
         || inside.contains('`')
         || has_empty_line(inside)
     {
@@ -147,13 +147,13 @@ fn is_prose(text: &str) -> bool {
 }
 
 /// Takes a formula, or the bracket that opens none. Returns how much was taken.
-fn formula(text: &str, at: usize, end: &mut End, dollars: &str, out: &mut String) -> usize {
+fn formula(text: &str, at: usize, end: &mut ClosingBracket, dollars: &str, out: &mut String) -> usize {
     let from = at + 2;
     let inside = end.after(text, from).map(|place| &text[from..place]);
     match inside {
         // A formula ends with its paragraph.
         Some(inside)
-            if inside.len() <= LONGEST
+            if inside.len() <= LONGEST_FORMULA
                 && !inside.trim().is_empty()
                 && !inside.contains(['$', '`'])
                 && !has_empty_line(inside) =>

@@ -13,13 +13,13 @@ use crate::serving::is_private_file;
 /// How many entries are looked at for what will not be served: enough for a front end, and soon done.
 const LOOKED_AT: usize = 20_000;
 /// How many of them are named.
-const NAMED: usize = 5;
+const MOST_NAMED_FILES: usize = 5;
 
 /// What a system keeps for itself: how the configuration calls it, and where it is.
-pub type Private<'a> = (&'static str, &'a Path);
+pub type PrivatePath<'a> = (&'static str, &'a Path);
 
 /// Checks a folder that is to be served. The error is a sentence for whoever configured it.
-pub fn check(folder: &Path, private: &[Private<'_>]) -> Result<(), String> {
+pub fn check(folder: &Path, private: &[PrivatePath<'_>]) -> Result<(), String> {
     let refuse = |why: String| Err(format!("gateway.static_dir: {} {why}", folder.display()));
     let Ok(root) = folder.canonicalize() else { return refuse("is not there, or cannot be read".to_owned()) };
     if !root.is_dir() {
@@ -36,8 +36,13 @@ pub fn check(folder: &Path, private: &[Private<'_>]) -> Result<(), String> {
     }
     let withheld = withheld(&root);
     if let Some(more) = withheld.len().checked_sub(1) {
-        let named: Vec<String> = withheld.iter().take(NAMED).map(|path| path.display().to_string()).collect();
-        let more = if more >= NAMED { format!(" and {} more", withheld.len() - NAMED) } else { String::new() };
+        let named: Vec<String> =
+            withheld.iter().take(MOST_NAMED_FILES).map(|path| path.display().to_string()).collect();
+        let more = if more >= MOST_NAMED_FILES {
+            format!(" and {} more", withheld.len() - MOST_NAMED_FILES)
+        } else {
+            String::new()
+        };
         tracing::warn!(
             "gateway.static_dir: these files are not served, as their names are those of secrets or links lead out: {}{more}",
             named.join(", ")
@@ -121,13 +126,13 @@ impl FrontEnd {
     }
 }
 
-type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+type OpenFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 impl Backend for FrontEnd {
     type File = TokioFile;
     type Metadata = std::fs::Metadata;
-    type OpenFuture = Opening<TokioFile>;
-    type MetadataFuture = Opening<std::fs::Metadata>;
+    type OpenFuture = OpenFuture<TokioFile>;
+    type MetadataFuture = OpenFuture<std::fs::Metadata>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
         let front_end = self.clone();
@@ -154,9 +159,9 @@ mod tests {
         }
         std::fs::write(at("access.yaml"), "").unwrap();
         let (data, users, missing) = (at("data"), at("access.yaml"), at("public/later/data"));
-        let private: Vec<Private<'_>> = vec![("data_dir", &data), ("auth.file", &users)];
+        let private: Vec<PrivatePath<'_>> = vec![("data_dir", &data), ("auth.file", &users)];
         assert_eq!(check(&at("public"), &private), Ok(()));
-        let refused = |served: &str, private: &[Private<'_>]| check(&at(served), private).unwrap_err();
+        let refused = |served: &str, private: &[PrivatePath<'_>]| check(&at(served), private).unwrap_err();
         assert!(refused(".", &private).contains("holds data_dir ("));
         assert!(refused(".", &private[1..]).contains("holds auth.file ("));
         assert!(refused("data/inside", &private).contains("lies within data_dir ("));

@@ -14,17 +14,17 @@ use futures_util::StreamExt;
 use serde_json::json;
 
 use crate::auth::session::VERSION_HEADER;
-use crate::auth::{Caller, Denied, origin};
-use crate::config::{Auth, AuthMode};
+use crate::auth::{AuthDenial, Caller, origin};
+use crate::config::{AuthConfig, AuthMode};
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, body, fastagency, sessions};
+use crate::gateway::{GatewayState, body, fastagency, sessions};
 use crate::metrics::metrics;
 use crate::protocol::api::{
     AdminToken, AuthModeView, CallerView, CallingUserView, RedeemAdminLink, TokenType, TokenView,
 };
 
 /// What anybody may ask for: whether the gateway lives, what it can do, and a token.
-pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
+pub const OPEN_PATHS: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
 /// Where somebody who does not say who he is learns how he could.
 const ME: &str = "/api/me";
 /// What helps somebody who was not let in.
@@ -36,7 +36,7 @@ const LARGEST_FORM: usize = 16 * 1024;
 
 /// Lets a request in, or answers it. What is not for everyone stays in no cache: neither a browser's nor one in between.
 pub async fn let_in(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
@@ -51,7 +51,7 @@ pub async fn let_in(
     response
 }
 
-async fn answer(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request, next: Next) -> Response {
+async fn answer(gateway: &Arc<GatewayState>, peer: SocketAddr, mut request: Request, next: Next) -> Response {
     let admitted = gateway.filter.check_request(request.headers_mut(), peer.ip());
     let headers = request.headers();
     if let Err(why) = admitted.and_then(|()| comes_from_here(gateway, request.method(), headers)) {
@@ -100,7 +100,7 @@ async fn answer(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request, 
                 _ => response,
             }
         }
-        Err(Denied::Unknown) if request.uri().path() == ME => {
+        Err(AuthDenial::Unknown) if request.uri().path() == ME => {
             request.extensions_mut().insert(Caller::default());
             next.run(request).await
         }
@@ -108,11 +108,11 @@ async fn answer(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request, 
     }
 }
 
-fn is_open(gateway: &Gateway, path: &str) -> bool {
+fn is_open(gateway: &GatewayState, path: &str) -> bool {
     let is_ours = |prefix: &str| path.trim_start_matches('/').starts_with(prefix);
     // A front end must be there before anybody can say in it who he is.
     let is_front_end = gateway.settings.static_dir.is_some() && !is_ours("api/") && !is_ours("fastagency/");
-    OPEN.contains(&path) || is_front_end
+    OPEN_PATHS.contains(&path) || is_front_end
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -124,13 +124,13 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-fn is_admin_shown(gateway: &Gateway, headers: &HeaderMap) -> bool {
+fn is_admin_shown(gateway: &GatewayState, headers: &HeaderMap) -> bool {
     gateway.settings.admin_link.as_ref().is_some_and(|link| link.is_shown(headers))
 }
 
 /// Refuses callers that may not read the audit. Where no one is asked who calls, only the process's own admin link opens it,
 /// wherever a request comes from.
-pub fn may_audit(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
+pub fn may_audit(gateway: &GatewayState, caller: &Caller) -> Result<(), ApiError> {
     match caller.is_auditor {
         true => Ok(()),
         false if !gateway.auth.asks() => Err(admin_link_required()),
@@ -145,7 +145,7 @@ fn admin_link_required() -> ApiError {
 }
 
 /// Refuses whoever may not change what the audit shows.
-pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
+pub fn may_erase(gateway: &GatewayState, caller: &Caller) -> Result<(), ApiError> {
     match caller.is_admin {
         true => Ok(()),
         false if !gateway.auth.asks() => Err(admin_link_required()),
@@ -153,38 +153,38 @@ pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
     }
 }
 
-fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
+fn deny(gateway: &GatewayState, request: &Request, address: IpAddr, denied: &AuthDenial) -> Response {
     metrics().refused(match denied {
-        Denied::Unknown => "unknown",
-        Denied::Wrong { .. } | Denied::Unfit { .. } => "wrong",
-        Denied::TooOften { .. } => "too_often",
-        Denied::Unavailable { .. } => "unavailable",
+        AuthDenial::Unknown => "unknown",
+        AuthDenial::Wrong { .. } | AuthDenial::Unfit { .. } => "wrong",
+        AuthDenial::TooOften { .. } => "too_often",
+        AuthDenial::Unavailable { .. } => "unavailable",
     });
     let (status, what) = match denied {
-        Denied::Unknown => (StatusCode::UNAUTHORIZED, "authentication required"),
-        Denied::Wrong { why } => {
+        AuthDenial::Unknown => (StatusCode::UNAUTHORIZED, "authentication required"),
+        AuthDenial::Wrong { why } => {
             tracing::warn!(%address, "a caller was refused: {why}");
             (StatusCode::UNAUTHORIZED, "authentication failed: check the user name, password, key or token")
         }
-        Denied::Unfit { words } => {
+        AuthDenial::Unfit { words } => {
             tracing::warn!(%address, "a caller was refused: {words}");
             (StatusCode::UNAUTHORIZED, words.as_str())
         }
-        Denied::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many wrong attempts; wait a while"),
-        Denied::Unavailable { why } => {
+        AuthDenial::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many wrong attempts; wait a while"),
+        AuthDenial::Unavailable { why } => {
             tracing::error!("no caller can be authenticated: {why}");
             (StatusCode::SERVICE_UNAVAILABLE, "authentication is not available now; try again")
         }
     };
     let mut response = refusal(gateway, request, status, what);
-    if let Denied::TooOften { wait } = denied {
+    if let AuthDenial::TooOften { wait } = denied {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
     }
     response
 }
 
 /// A refusal in the shape that the path promises; a socket is refused before it is one, as FastAgency's gateway does it.
-pub fn refusal(gateway: &Gateway, request: &Request, status: StatusCode, what: &str) -> Response {
+pub fn refusal(gateway: &GatewayState, request: &Request, status: StatusCode, what: &str) -> Response {
     let wants_socket = request.headers().contains_key(header::UPGRADE);
     let mut response = if wants_socket {
         status.into_response()
@@ -214,7 +214,7 @@ fn is_events(response: &Response) -> bool {
 
 /// Refuses a proxy's word about who calls (`auth.trusted_header`) that came through the `ui`, unless that one is named: it
 /// forwards for everybody who reaches it, so what counts is where it was called from.
-fn header_may_count(gateway: &Gateway, headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
+fn header_may_count(gateway: &GatewayState, headers: &HeaderMap, peer: IpAddr) -> Result<(), AuthDenial> {
     let Some(name) = gateway.auth.trusted_header() else { return Ok(()) };
     let believed = |address: &IpAddr| gateway.settings.auth.proxies.iter().any(|network| network.contains(address));
     if headers.contains_key(name) && headers.contains_key(origin::THROUGH_UI) && !believed(&peer.to_canonical()) {
@@ -222,13 +222,13 @@ fn header_may_count(gateway: &Gateway, headers: &HeaderMap, peer: IpAddr) -> Res
             "{name} came through the ui at {peer}: name the ui in auth.proxies, and the proxy before it in \
                            auth.trusted_header.from"
         );
-        return Err(Denied::Wrong { why });
+        return Err(AuthDenial::Wrong { why });
     }
     Ok(())
 }
 
 /// The caller's address: the connection's, or what a believed proxy says.
-fn address(auth: &Auth, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+fn address(auth: &AuthConfig, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     let mut address = peer.to_canonical();
     let hops = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     // Each proxy adds whom it saw at the end: from there back, as far as proxies are believed.
@@ -246,13 +246,13 @@ fn address(auth: &Auth, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
 }
 
 /// Whether a request may come from the page that sends it: one of our own, or one that is named in the configuration.
-fn comes_from_here(gateway: &Gateway, method: &Method, headers: &HeaderMap) -> Result<(), String> {
+fn comes_from_here(gateway: &GatewayState, method: &Method, headers: &HeaderMap) -> Result<(), String> {
     origin::check(method, headers, &gateway.settings.auth.origins)
         .map_err(|origin| format!("the page at {origin} may not call; if it is yours, add it to auth.origins"))
 }
 
 /// `GET /api/me`: who calls, as this gateway knows him, and how callers prove who they are.
-pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
+pub async fn me(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Response {
     let user = caller.user.as_ref().map(|user| CallingUserView {
         name: user.as_str().to_owned(),
         groups: caller.groups.clone(),
@@ -279,8 +279,8 @@ fn mode(mode: &AuthMode) -> AuthModeView {
 
 /// `POST /api/admin-link`: the token of this process for the code of its admin link, once.
 pub async fn admin_link(
-    State(gateway): State<Arc<Gateway>>,
-    body::Json(RedeemAdminLink { code }): body::Json<RedeemAdminLink>,
+    State(gateway): State<Arc<GatewayState>>,
+    body::JsonBody(RedeemAdminLink { code }): body::JsonBody<RedeemAdminLink>,
 ) -> Result<Json<AdminToken>, ApiError> {
     let link = gateway.settings.admin_link.as_ref().filter(|_| !gateway.auth.asks());
     let Some(link) = link else {
@@ -302,7 +302,7 @@ pub async fn admin_link(
 
 /// `POST /token`: FastAPI's OAuth2 password flow. A form with a user and a password, answered with a token.
 pub async fn token(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {

@@ -8,9 +8,9 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::broker::{self, Shelf};
+use crate::broker::{self, Bucket};
 use crate::clock::{self, Timestamp};
-use crate::gateway::Gateway;
+use crate::gateway::GatewayState;
 use crate::ids::{RunId, UserId, hex};
 use crate::run::{self, Result};
 
@@ -21,24 +21,24 @@ const OLD_IDS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// As it is stored.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredSecret {
     secret: String,
     /// When it was made; none if there was no run yet, so that none can have an id that was made without it.
     since: Option<Timestamp>,
 }
 
-struct Secret {
+struct IdempotencySecret {
     key: hmac::Key,
     since: Option<Timestamp>,
 }
 
 /// The secret, once it is known.
 #[derive(Default)]
-pub struct Idempotency(OnceCell<Secret>);
+pub struct IdempotencyKeys(OnceCell<IdempotencySecret>);
 
-impl Idempotency {
+impl IdempotencyKeys {
     /// The run that a key of a user names: the same on every gateway.
-    pub async fn run(&self, gateway: &Gateway, user: Option<&UserId>, key: &str) -> Result<RunId> {
+    pub async fn run(&self, gateway: &GatewayState, user: Option<&UserId>, key: &str) -> Result<RunId> {
         let secret = self.0.get_or_try_init(|| secret(gateway)).await?;
         if secret.since.is_some_and(|since| clock::until(since, gateway.clock.now()) < OLD_IDS) {
             // Begun before an upgrade, and asked for again after it. Anybody can know such an id: only the user's own run
@@ -58,24 +58,24 @@ impl Idempotency {
 }
 
 /// The secret of this broker's gateways, which the first of them makes.
-async fn secret(gateway: &Gateway) -> Result<Secret> {
+async fn secret(gateway: &GatewayState) -> Result<IdempotencySecret> {
     let catalogue = &gateway.broker.catalogue;
-    let stored = match catalogue.get(Shelf::Gateways, KEY).await? {
+    let stored = match catalogue.get(Bucket::Gateways, KEY).await? {
         Some(stored) => stored,
         None => {
-            let has_runs = match gateway.broker.log.survey().await {
-                Ok(mut tour) => tour.next().await.is_some(),
+            let has_runs = match gateway.broker.log.scan().await {
+                Ok(mut scan) => scan.next().await.is_some(),
                 Err(_) => true,
             };
             let since = has_runs.then(|| gateway.clock.now());
-            let new = Kept { secret: hex(&rand::random::<[u8; 32]>()), since };
+            let new = StoredSecret { secret: hex(&rand::random::<[u8; 32]>()), since };
             let new = serde_json::to_vec(&new).expect("it is JSON");
-            catalogue.put_first(Shelf::Gateways, KEY, new.into()).await?
+            catalogue.put_first(Bucket::Gateways, KEY, new.into()).await?
         }
     };
-    let kept: Kept = crate::bounds::parse(&stored).map_err(|error| broker::Error::Refused {
+    let kept: StoredSecret = crate::bounds::parse(&stored).map_err(|error| broker::Error::Refused {
         doing: "read the secret of Idempotency-Keys".to_owned(),
         reason: format!("the entry {KEY} of the bucket fa_gateways cannot be read ({error})"),
     })?;
-    Ok(Secret { key: hmac::Key::new(hmac::HMAC_SHA256, kept.secret.as_bytes()), since: kept.since })
+    Ok(IdempotencySecret { key: hmac::Key::new(hmac::HMAC_SHA256, kept.secret.as_bytes()), since: kept.since })
 }

@@ -20,12 +20,12 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::config;
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, body};
+use crate::gateway::{GatewayState, body};
 use crate::ids::{RunId, UserId};
-use crate::run::answer::Answer;
-use crate::run::summary::{self, State as RunState};
+use crate::run::answer::AnswerPayload;
+use crate::run::summary::{self, RunState};
 use crate::run::{self, writer};
-use crate::serving::{ALWAYS_FREE, Budget, Reserved, subscriber};
+use crate::serving::{ALWAYS_FREE, ByteBudget, ReservedBytes, subscriber};
 
 /// Callers that are remembered. Of more than that those are forgotten that hold nothing.
 const MOST_KEPT: usize = 100_000;
@@ -48,41 +48,41 @@ const MOST_IN_UPLOADS: u64 = 32 * 1024 * 1024;
 /// A caller has had enough for now.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("that is too much for now: {what}; try again in {} s", wait.as_secs() + 1)]
-pub struct TooMany {
+pub struct LimitExceeded {
     what: &'static str,
     wait: Duration,
 }
 
-impl From<TooMany> for ApiError {
-    fn from(refused: TooMany) -> Self {
+impl From<LimitExceeded> for ApiError {
+    fn from(refused: LimitExceeded) -> Self {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", refused.to_string()).again_in(refused.wait)
     }
 }
 
 /// What callers have taken.
-pub struct Limits {
-    limits: config::Limits,
-    callers: Arc<Mutex<HashMap<Who, Taken>>>,
+pub struct LimitCounters {
+    limits: config::CallerLimits,
+    callers: Arc<Mutex<HashMap<LimitedCaller, CallerCounters>>>,
     /// When those who hold nothing were last looked for.
     swept: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Who {
+enum LimitedCaller {
     User(UserId),
     Address(IpAddr),
 }
 
 #[derive(Default)]
-struct Taken {
-    starts: Bucket,
-    starts_of_hour: Bucket,
+struct CallerCounters {
+    starts: LimitBucket,
+    starts_of_hour: LimitBucket,
     /// Bytes that were stored.
-    bytes: Bucket,
-    uploads: Option<Arc<Budget>>,
-    requests: Bucket,
-    messages: Bucket,
-    ends: Bucket,
+    bytes: LimitBucket,
+    uploads: Option<Arc<ByteBudget>>,
+    requests: LimitBucket,
+    messages: LimitBucket,
+    ends: LimitBucket,
     sockets: u32,
     streams: u32,
     /// Runs that have not ended, and when they were counted.
@@ -92,12 +92,12 @@ struct Taken {
 
 /// What was taken in the last minute, or hour, and is not given back yet, as of a moment.
 #[derive(Default)]
-struct Bucket {
+struct LimitBucket {
     level: f64,
     as_of: Option<Instant>,
 }
 
-impl Bucket {
+impl LimitBucket {
     fn take(&mut self, most: f64, period: Duration, now: Instant) -> Result<(), Duration> {
         self.has_room(1.0, most, period, now)?;
         self.level += 1.0;
@@ -116,7 +116,7 @@ impl Bucket {
     }
 }
 
-impl Taken {
+impl CallerCounters {
     /// About how much was taken, to compare callers by.
     fn much(&self) -> u64 {
         let rates = [&self.requests, &self.messages, &self.starts, &self.starts_of_hour, &self.ends];
@@ -124,8 +124,8 @@ impl Taken {
     }
 
     /// Counts a start that adds so many bytes to the store.
-    fn start(&mut self, limits: &config::Limits, bytes: f64, now: Instant) -> Result<(), TooMany> {
-        let too_many = |what| move |wait| TooMany { what, wait };
+    fn start(&mut self, limits: &config::CallerLimits, bytes: f64, now: Instant) -> Result<(), LimitExceeded> {
+        let too_many = |what| move |wait| LimitExceeded { what, wait };
         if let Some(most) = limits.bytes_per_hour {
             self.bytes.has_room(bytes, most as f64, HOUR, now).map_err(too_many("bytes_per_hour"))?;
         }
@@ -145,15 +145,15 @@ impl Taken {
 }
 
 /// A socket or a stream; its place is free again when this is dropped.
-pub struct Held(Box<Holding>);
+pub struct ConnectionGuard(Box<HeldConnection>);
 
-struct Holding {
-    who: Who,
+struct HeldConnection {
+    who: LimitedCaller,
     is_socket: bool,
-    callers: Arc<Mutex<HashMap<Who, Taken>>>,
+    callers: Arc<Mutex<HashMap<LimitedCaller, CallerCounters>>>,
 }
 
-impl Drop for Held {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut callers = self.0.callers.lock();
         if let Some(taken) = callers.get_mut(&self.0.who) {
@@ -164,9 +164,9 @@ impl Drop for Held {
 }
 
 /// A start that was counted.
-pub struct Counted<'l>(Option<(&'l Limits, Who, f64)>);
+pub struct CountedStart<'l>(Option<(&'l LimitCounters, LimitedCaller, f64)>);
 
-impl Counted<'_> {
+impl CountedStart<'_> {
     /// No run began: it does not count.
     pub fn give_back(self) {
         let Some((limits, who, bytes)) = self.0 else { return };
@@ -181,38 +181,38 @@ impl Counted<'_> {
     }
 }
 
-impl Limits {
+impl LimitCounters {
     /// Nobody has taken anything yet.
-    pub fn new(limits: config::Limits) -> Self {
+    pub fn new(limits: config::CallerLimits) -> Self {
         Self { limits, callers: Arc::default(), swept: Mutex::default() }
     }
 
     /// Counts a request.
-    pub fn request(&self, caller: &Caller) -> Result<(), TooMany> {
+    pub fn request(&self, caller: &Caller) -> Result<(), LimitExceeded> {
         let what = "requests_per_minute";
         self.rate(caller, self.limits.requests_per_minute, what, |taken| &mut taken.requests)
     }
 
     /// Counts an answer.
-    pub fn message(&self, caller: &Caller) -> Result<(), TooMany> {
+    pub fn message(&self, caller: &Caller) -> Result<(), LimitExceeded> {
         let what = "messages_per_minute";
         self.rate(caller, self.limits.messages_per_minute, what, |taken| &mut taken.messages)
     }
 
     /// Counts what an answer adds to the store.
-    pub fn bytes(&self, caller: &Caller, answer: &Answer) -> Result<(), TooMany> {
+    pub fn bytes(&self, caller: &Caller, answer: &AnswerPayload) -> Result<(), LimitExceeded> {
         self.store(
             caller,
             match answer {
-                Answer::Value(value) => weight(value),
-                Answer::Text(text) | Answer::Sealed(text) => text.len(),
-                Answer::Told | Answer::TimedOut | Answer::Cancel => 0,
+                AnswerPayload::Value(value) => weight(value),
+                AnswerPayload::Text(text) | AnswerPayload::Sealed(text) => text.len(),
+                AnswerPayload::NotStored | AnswerPayload::TimedOut | AnswerPayload::Cancel => 0,
             },
         )
     }
 
     /// Counts a record of so many bytes that is to be stored.
-    pub fn store(&self, caller: &Caller, bytes: usize) -> Result<(), TooMany> {
+    pub fn store(&self, caller: &Caller, bytes: usize) -> Result<(), LimitExceeded> {
         let (Some(most), Some(who)) = (self.limits.bytes_per_hour, who(caller)) else { return Ok(()) };
         let bytes = (bytes + EACH_RECORD) as f64;
         let taken = self.with(who, |taken| {
@@ -220,7 +220,7 @@ impl Limits {
             taken.bytes.level += bytes;
             Ok(())
         });
-        taken.unwrap_or(Err(MINUTE)).map_err(|wait| TooMany { what: "bytes_per_hour", wait })
+        taken.unwrap_or(Err(MINUTE)).map_err(|wait| LimitExceeded { what: "bytes_per_hour", wait })
     }
 
     /// Counts what was stored to end or to remove a run. Neither is refused, whatever was stored before: it is done once to a run.
@@ -235,26 +235,26 @@ impl Limits {
     }
 
     /// Reserves the room that a request's body may take while it comes and is read; small ones take none.
-    pub fn body(&self, caller: &Caller, size: SizeHint) -> Result<Option<Reserved>, TooMany> {
-        let most = size.upper().unwrap_or(u64::MAX).min(body::LARGEST as u64);
+    pub fn body(&self, caller: &Caller, size: SizeHint) -> Result<Option<ReservedBytes>, LimitExceeded> {
+        let most = size.upper().unwrap_or(u64::MAX).min(body::LARGEST_BODY as u64);
         if most <= ALWAYS_FREE {
             return Ok(None);
         }
         let Some(uploads) = self.uploads(caller) else { return Ok(None) };
         match uploads.reserve(most) {
             Some(reserved) => Ok(Some(reserved)),
-            None => Err(TooMany { what: "large bodies at once", wait: Duration::from_secs(1) }),
+            None => Err(LimitExceeded { what: "large bodies at once", wait: Duration::from_secs(1) }),
         }
     }
 
     /// What a caller's large bodies and frames may hold together while they come.
-    pub fn uploads(&self, caller: &Caller) -> Option<Arc<Budget>> {
-        let new = || Arc::new(Budget::new(MOST_IN_UPLOADS));
+    pub fn uploads(&self, caller: &Caller) -> Option<Arc<ByteBudget>> {
+        let new = || Arc::new(ByteBudget::new(MOST_IN_UPLOADS));
         self.with(who(caller)?, |taken| taken.uploads.get_or_insert_with(new).clone())
     }
 
     /// Counts the end of a session, which is kept for a long time.
-    pub fn end_of_session(&self, caller: &Caller) -> Result<(), TooMany> {
+    pub fn end_of_session(&self, caller: &Caller) -> Result<(), LimitExceeded> {
         self.rate(caller, Some(ENDS_PER_MINUTE), "ends of sessions", |taken| &mut taken.ends)
     }
 
@@ -273,31 +273,31 @@ impl Limits {
     }
 
     /// Counts a socket.
-    pub fn socket(&self, caller: &Caller) -> Result<Option<Held>, TooMany> {
+    pub fn socket(&self, caller: &Caller) -> Result<Option<ConnectionGuard>, LimitExceeded> {
         self.hold(caller, self.limits.sockets, "sockets", true)
     }
 
     /// Counts a stream of events.
-    pub fn stream(&self, caller: &Caller) -> Result<Option<Held>, TooMany> {
+    pub fn stream(&self, caller: &Caller) -> Result<Option<ConnectionGuard>, LimitExceeded> {
         self.hold(caller, self.limits.streams, "streams", false)
     }
 
     /// Counts a start. A run that is there already may be asked for however much was started.
     pub async fn start<'l>(
         &'l self,
-        gateway: &Gateway,
+        gateway: &GatewayState,
         caller: &Caller,
         run: RunId,
         params: &Map<String, Value>,
-    ) -> Result<Counted<'l>, StartRefused> {
-        let Some(who) = who(caller).filter(|_| self.limits_starts()) else { return Ok(Counted(None)) };
+    ) -> Result<CountedStart<'l>, StartCountError> {
+        let Some(who) = who(caller).filter(|_| self.limits_starts()) else { return Ok(CountedStart(None)) };
         let bytes = match self.limits.bytes_per_hour {
             Some(_) => (2 * weight_of(params) + EACH_START) as f64,
             None => 0.0,
         };
         match self.count_start(gateway, caller, &who, bytes).await? {
-            Ok(()) => Ok(Counted(Some((self, who, bytes)))),
-            Err(_) if writer::last_record(&gateway.broker, run).await?.is_some() => Ok(Counted(None)),
+            Ok(()) => Ok(CountedStart(Some((self, who, bytes)))),
+            Err(_) if writer::last_record(&gateway.broker, run).await?.is_some() => Ok(CountedStart(None)),
             Err(refused) => Err(refused.into()),
         }
     }
@@ -310,16 +310,17 @@ impl Limits {
 
     async fn count_start(
         &self,
-        gateway: &Gateway,
+        gateway: &GatewayState,
         caller: &Caller,
-        who: &Who,
+        who: &LimitedCaller,
         bytes: f64,
-    ) -> run::Result<Result<(), TooMany>> {
+    ) -> run::Result<Result<(), LimitExceeded>> {
         if let Some(most) = self.limits.open_runs {
             // Far from the limit an older count will do: to count is to read the list of all runs of a user.
             let believed_for = |count: u32| if count < most / 2 { MINUTE } else { COUNTED_FOR };
-            let known =
-                |taken: &mut Taken| taken.open_runs.filter(|(count, when)| when.elapsed() < believed_for(*count));
+            let known = |taken: &mut CallerCounters| {
+                taken.open_runs.filter(|(count, when)| when.elapsed() < believed_for(*count))
+            };
             if self.with(who.clone(), known).flatten().is_none() {
                 // Callers without a name have one list, whatever addresses they call from.
                 let runs = summary::list(&gateway.broker, caller.user.as_ref()).await?;
@@ -327,13 +328,13 @@ impl Limits {
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
                 self.with(who.clone(), |taken| taken.open_runs = Some((count, Instant::now())));
             }
-            let is_full = |taken: &mut Taken| taken.open_runs.is_some_and(|(count, _)| count >= most);
+            let is_full = |taken: &mut CallerCounters| taken.open_runs.is_some_and(|(count, _)| count >= most);
             if self.with(who.clone(), is_full) == Some(true) {
-                return Ok(Err(TooMany { what: "open_runs", wait: COUNTED_FOR }));
+                return Ok(Err(LimitExceeded { what: "open_runs", wait: COUNTED_FOR }));
             }
         }
         let counted = self.with(who.clone(), |taken| taken.start(&self.limits, bytes, Instant::now()));
-        Ok(counted.unwrap_or(Err(TooMany { what: "starts_per_hour", wait: MINUTE })))
+        Ok(counted.unwrap_or(Err(LimitExceeded { what: "starts_per_hour", wait: MINUTE })))
     }
 
     fn rate(
@@ -341,11 +342,11 @@ impl Limits {
         caller: &Caller,
         limit: Option<u32>,
         what: &'static str,
-        bucket: impl FnOnce(&mut Taken) -> &mut Bucket,
-    ) -> Result<(), TooMany> {
+        bucket: impl FnOnce(&mut CallerCounters) -> &mut LimitBucket,
+    ) -> Result<(), LimitExceeded> {
         let (Some(limit), Some(who)) = (limit, who(caller)) else { return Ok(()) };
         let taken = self.with(who, |taken| bucket(taken).take(f64::from(limit), MINUTE, Instant::now()));
-        taken.unwrap_or(Err(MINUTE)).map_err(|wait| TooMany { what, wait })
+        taken.unwrap_or(Err(MINUTE)).map_err(|wait| LimitExceeded { what, wait })
     }
 
     fn hold(
@@ -354,7 +355,7 @@ impl Limits {
         limit: Option<u32>,
         what: &'static str,
         is_socket: bool,
-    ) -> Result<Option<Held>, TooMany> {
+    ) -> Result<Option<ConnectionGuard>, LimitExceeded> {
         let (Some(limit), Some(who)) = (limit, who(caller)) else { return Ok(None) };
         let has_room = self.with(who.clone(), |taken| {
             let count = if is_socket { &mut taken.sockets } else { &mut taken.streams };
@@ -363,19 +364,23 @@ impl Limits {
             has_room
         });
         if has_room == Some(true) {
-            return Ok(Some(Held(Box::new(Holding { who, is_socket, callers: self.callers.clone() }))));
+            return Ok(Some(ConnectionGuard(Box::new(HeldConnection {
+                who,
+                is_socket,
+                callers: self.callers.clone(),
+            }))));
         }
-        Err(TooMany { what, wait: Duration::from_secs(5) })
+        Err(LimitExceeded { what, wait: Duration::from_secs(5) })
     }
 
     /// Does something with what a caller has taken; `None`: so many are here that he cannot be remembered.
-    fn with<T>(&self, who: Who, act: impl FnOnce(&mut Taken) -> T) -> Option<T> {
+    fn with<T>(&self, who: LimitedCaller, act: impl FnOnce(&mut CallerCounters) -> T) -> Option<T> {
         let mut callers = self.callers.lock();
         if callers.len() >= MOST_KEPT && !callers.contains_key(&who) {
             // All at once and rarely, not one by one and always: whoever holds nothing and was not here for a minute.
             let mut swept = self.swept.lock();
             if swept.is_none_or(|swept| swept.elapsed() >= SWEPT_EVERY) {
-                let is_here = |taken: &Taken| taken.seen.is_some_and(|seen| seen.elapsed() < MINUTE);
+                let is_here = |taken: &CallerCounters| taken.seen.is_some_and(|seen| seen.elapsed() < MINUTE);
                 callers.retain(|_, taken| taken.sockets + taken.streams > 0 || is_here(taken));
                 if callers.len() >= MOST_KEPT {
                     forget_half(&mut callers);
@@ -394,9 +399,9 @@ impl Limits {
 
 /// Forgets half of those who hold nothing: who has taken least. Addresses are as many as somebody likes; those who come for the
 /// first time must not be turned away for it.
-fn forget_half(callers: &mut HashMap<Who, Taken>) {
-    let holds = |taken: &Taken| taken.sockets + taken.streams > 0;
-    let mut levels: Vec<u64> = callers.values().filter(|taken| !holds(taken)).map(Taken::much).collect();
+fn forget_half(callers: &mut HashMap<LimitedCaller, CallerCounters>) {
+    let holds = |taken: &CallerCounters| taken.sockets + taken.streams > 0;
+    let mut levels: Vec<u64> = callers.values().filter(|taken| !holds(taken)).map(CallerCounters::much).collect();
     if levels.is_empty() {
         return;
     }
@@ -407,10 +412,10 @@ fn forget_half(callers: &mut HashMap<Who, Taken>) {
 
 /// Why a start was not counted.
 #[derive(Debug, thiserror::Error)]
-pub enum StartRefused {
+pub enum StartCountError {
     /// Enough was started.
     #[error(transparent)]
-    TooMany(#[from] TooMany),
+    TooMany(#[from] LimitExceeded),
     /// It cannot be found out.
     #[error(transparent)]
     Run(#[from] run::Error),
@@ -431,10 +436,10 @@ fn weight_of(fields: &Map<String, Value>) -> usize {
     fields.iter().map(|(key, value)| key.len() + weight(value) + 4).sum::<usize>() + 2
 }
 
-fn who(caller: &Caller) -> Option<Who> {
+fn who(caller: &Caller) -> Option<LimitedCaller> {
     match &caller.user {
-        Some(user) => Some(Who::User(user.clone())),
-        None => caller.address.map(subscriber).map(Who::Address),
+        Some(user) => Some(LimitedCaller::User(user.clone())),
+        None => caller.address.map(subscriber).map(LimitedCaller::Address),
     }
 }
 
@@ -444,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_minutes_worth_may_come_at_once_and_then_as_many_as_a_minute_has() {
-        let (mut bucket, start) = (Bucket::default(), Instant::now());
+        let (mut bucket, start) = (LimitBucket::default(), Instant::now());
         for _ in 0..60 {
             assert_eq!(bucket.take(60.0, MINUTE, start), Ok(()));
         }
@@ -456,7 +461,7 @@ mod tests {
 
     #[test]
     fn callers_have_their_own_and_what_is_kept_is_bounded() {
-        let limits = Limits::new(config::Limits { sockets: Some(2), ..config::Limits::default() });
+        let limits = LimitCounters::new(config::CallerLimits { sockets: Some(2), ..config::CallerLimits::default() });
         let user = |name: &str| Caller { user: UserId::new(name), ..Caller::default() };
         let held = [limits.socket(&user("alice")).unwrap(), limits.socket(&user("alice")).unwrap()];
         assert!(limits.socket(&user("alice")).is_err() && limits.socket(&user("bob")).is_ok());
@@ -471,7 +476,10 @@ mod tests {
 
     #[tokio::test]
     async fn many_addresses_turn_no_newcomer_away_and_who_has_taken_much_is_remembered() {
-        let limits = Limits::new(config::Limits { requests_per_minute: Some(60), ..config::Limits::default() });
+        let limits = LimitCounters::new(config::CallerLimits {
+            requests_per_minute: Some(60),
+            ..config::CallerLimits::default()
+        });
         let at = |number: usize| Caller {
             address: Some(IpAddr::V4((u32::try_from(number).unwrap()).into())),
             ..Caller::default()

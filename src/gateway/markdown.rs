@@ -13,10 +13,10 @@ use crate::legible::legible;
 
 /// The longest text that is rendered, in bytes: about 20 ms of one core. A longer one is shown as it was written; nobody
 /// reads it for its headings.
-pub const LONGEST: usize = 256 * 1024;
+pub const LONGEST_TEXT: usize = 256 * 1024;
 
 /// Deeper quotes and lists are not rendered: browsers lay them out slowly, and trees of any depth cost stack.
-const DEEPEST: usize = 50;
+const DEEPEST_NESTING: usize = 50;
 /// More parts (paragraphs, cells, words with marks) cost a browser more than a second to lay out.
 const MOST_PARTS: usize = 40_000;
 /// A wider table cannot be read, and its columns are costly to measure.
@@ -30,7 +30,7 @@ const LONGEST_FORMULA: usize = 4 * 1024;
 
 /// The HTML of a text; `None` if it is too long, too deep or has too many parts to be rendered: it is shown as it was written.
 pub fn to_html(text: &str) -> Option<String> {
-    if text.len() > LONGEST || has_endless_word(text) {
+    if text.len() > LONGEST_TEXT || has_endless_word(text) {
         return None;
     }
     let text = &*legible(text);
@@ -44,7 +44,7 @@ pub fn to_html(text: &str) -> Option<String> {
     let text = addresses::shielded(&text);
     let text = formulas::with_dollars(&text);
     let text = emphasis::with_joiners(&text);
-    let mut guard = Guard::default();
+    let mut guard = MarkdownGuard::default();
     let mut written = EventWriter::default();
     for event in Parser::new_ext(&text, options) {
         let ends_link = matches!(event, Event::End(TagEnd::Link | TagEnd::Image));
@@ -140,7 +140,7 @@ impl<'a> EventWriter<'a> {
 
 /// Turns what must not be rendered into what may.
 #[derive(Default)]
-struct Guard {
+struct MarkdownGuard {
     depth: usize,
     parts: usize,
     columns: usize,
@@ -154,7 +154,7 @@ struct Guard {
     open: Option<(String, String)>,
 }
 
-impl Guard {
+impl MarkdownGuard {
     /// What is to stand behind a link that has just ended.
     fn left(&mut self) -> Option<String> {
         if self.links > 0 || self.images.contains(&true) {
@@ -170,7 +170,10 @@ impl Guard {
     }
 
     fn is_too_much(&self) -> bool {
-        self.depth > DEEPEST || self.parts > MOST_PARTS || self.columns > MOST_COLUMNS || self.cells > MOST_CELLS
+        self.depth > DEEPEST_NESTING
+            || self.parts > MOST_PARTS
+            || self.columns > MOST_COLUMNS
+            || self.cells > MOST_CELLS
     }
 
     fn pass<'a>(&mut self, event: Event<'a>) -> Option<Event<'a>> {
@@ -578,7 +581,7 @@ mod tests {
         ] {
             assert!(to_html(&text).is_none_or(|html| html.len() < 5_000_000));
         }
-        assert!(to_html(&"x".repeat(LONGEST + 1)).is_none());
+        assert!(to_html(&"x".repeat(LONGEST_TEXT + 1)).is_none());
         assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }
 }

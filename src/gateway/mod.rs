@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::audit::verify::Verifier;
-use crate::auth::{AdminLink, Authenticator, OpenToOthers, RequestFilter};
+use crate::audit::verify::LogVerifier;
+use crate::auth::{AdminLink, Authenticator, RequestFilter, UnprotectedListener};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config;
@@ -19,7 +19,7 @@ use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
 use crate::serving;
-use crate::vouch::{PublicKey, StatementSigner};
+use crate::signing::{PublicKey, StatementSigner};
 
 mod addresses;
 mod answers;
@@ -35,7 +35,6 @@ mod front_end;
 mod guard;
 mod health;
 mod idempotency;
-mod known;
 mod limits;
 mod link_targets;
 mod markdown;
@@ -45,20 +44,21 @@ mod params;
 mod placeholders;
 mod projection;
 mod routes;
+mod run_start;
 mod runs;
 mod sessions;
 mod socket;
-mod starting;
+mod workflow_cache;
 
 pub use error::ApiError;
-pub use front_end::{Private, check as check_front_end};
+pub use front_end::{PrivatePath, check as check_front_end};
 pub use socket::reads_first_frame;
 
 /// What the gateway must be told.
 #[derive(Clone)]
 pub struct Settings {
     /// Who may call.
-    pub auth: config::Auth,
+    pub auth: config::AuthConfig,
     /// What opens audit, overview and erasure where no one is asked who calls; none: nothing does.
     pub admin_link: Option<Arc<AdminLink>>,
     /// Where browsers find the page, if that is configured.
@@ -67,8 +67,8 @@ pub struct Settings {
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
     pub sealer: Option<Sealer>,
-    /// What it vouches with for its users; none: it does not.
-    pub voucher: Option<StatementSigner>,
+    /// The key that it signs with for its users; none: it does not.
+    pub gateway_signer: Option<StatementSigner>,
     /// The workers whose workflows are started; none: those that anybody announces.
     pub trusted_definition_keys: Vec<PublicKey>,
     /// What is not to be seen.
@@ -76,11 +76,11 @@ pub struct Settings {
     /// How long it is kept what a removed run was, and who removed it.
     pub keep_evidence: Duration,
     /// What tells whether logs are what was written; none: they are not chained.
-    pub verifier: Option<Verifier>,
+    pub verifier: Option<LogVerifier>,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
     /// What one caller may take.
-    pub limits: config::Limits,
+    pub limits: config::CallerLimits,
     /// How long the headers of a request may take.
     pub headers_within: Duration,
     /// How long FastAgency's socket stays open after the last message. Its clients close by themselves as soon as they have
@@ -91,18 +91,18 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            auth: config::Auth::default(),
+            auth: config::AuthConfig::default(),
             admin_link: None,
             public_url: None,
             static_dir: None,
             sealer: None,
-            voucher: None,
+            gateway_signer: None,
             trusted_definition_keys: Vec::new(),
             redactor: Redactor::default(),
             keep_evidence: config::KEEP_EVIDENCE,
             verifier: None,
             keep_alive: Duration::from_secs(15),
-            limits: config::Limits::default(),
+            limits: config::CallerLimits::default(),
             headers_within: serving::HEADERS_WITHIN,
             socket_linger: Duration::from_secs(30),
         }
@@ -117,29 +117,29 @@ pub enum Error {
     Serve(#[from] std::io::Error),
     /// No one is asked who calls, and other machines can.
     #[error(transparent)]
-    Open(#[from] OpenToOthers),
+    Open(#[from] UnprotectedListener),
     /// Nobody can be asked who he is.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::Error),
 }
 
 /// What `auth.open` means, for logs and operators.
-const OPEN: &str = "auth.open is true and auth.mode is none: everyone who reaches this gateway can start, read, answer and \
+const OPEN_ACCESS_WARNING: &str = "auth.open is true and auth.mode is none: everyone who reaches this gateway can start, read, answer and \
     remove runs without signing in";
 
 /// What every handler is given.
-struct Gateway {
+struct GatewayState {
     broker: Broker,
     auth: Authenticator,
-    limits: limits::Limits,
+    limits: limits::LimitCounters,
     filter: RequestFilter,
     /// Whether other machines can call, and no one is asked who does.
     is_open: bool,
     settings: Settings,
-    known: known::Known,
-    sessions: sessions::Sessions,
-    idempotency: idempotency::Idempotency,
-    unclaimed: starting::Unclaimed,
+    known: workflow_cache::WorkflowCache,
+    sessions: sessions::EndedSessions,
+    idempotency: idempotency::IdempotencyKeys,
+    unclaimed: run_start::UnclaimedRuns,
     /// Whole audits that read every log: verifications and exports.
     audits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -148,26 +148,27 @@ struct Gateway {
 
 /// Serves until the end begins; then takes no more, tells streams and sockets to come back, and returns when all have gone.
 pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
-    let (unclaimed, watching) = starting::Unclaimed::new(broker.clone(), settings.redactor.clone(), shutdown.clone());
+    let (unclaimed, watching) =
+        run_start::UnclaimedRuns::new(broker.clone(), settings.redactor.clone(), shutdown.clone());
     let auth = Authenticator::new(&settings.auth)?;
     let filter = RequestFilter::new(&settings.auth, settings.public_url.as_deref());
     let address = listener.local_addr()?;
     filter.check_listener(address)?;
     let is_open = filter.is_open_at(address);
     if is_open {
-        tracing::warn!("{OPEN} at {address}");
+        tracing::warn!("{OPEN_ACCESS_WARNING} at {address}");
     }
     for warning in crate::auth::warnings(&settings.auth) {
         tracing::warn!("{warning}");
     }
-    let gateway = Arc::new(Gateway {
+    let gateway = Arc::new(GatewayState {
         auth,
-        limits: limits::Limits::new(settings.limits),
+        limits: limits::LimitCounters::new(settings.limits),
         filter,
         is_open,
-        known: known::Known::new(broker.clone(), settings.trusted_definition_keys.clone()),
-        sessions: sessions::Sessions::new(broker.clone()),
-        idempotency: idempotency::Idempotency::default(),
+        known: workflow_cache::WorkflowCache::new(broker.clone(), settings.trusted_definition_keys.clone()),
+        sessions: sessions::EndedSessions::new(broker.clone()),
+        idempotency: idempotency::IdempotencyKeys::default(),
         unclaimed,
         audits: Arc::new(Semaphore::new(audit::AT_ONCE)),
         clock: crate::clock::system(),
@@ -186,7 +187,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     let until = shutdown.clone();
     shutdown.run(async move { keeper.sessions.keep(&keeper, until).await });
 
-    let connections = serving::Connections {
+    let connections = serving::ConnectionLimits {
         headers_within: gateway.settings.headers_within,
         most: gateway.settings.limits.connections,
         per_address: gateway.settings.limits.connections_per_address,

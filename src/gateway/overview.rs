@@ -11,14 +11,14 @@ use futures_util::future::join_all;
 
 use crate::auth::Caller;
 use crate::gateway::error::Result;
-use crate::gateway::{Gateway, guard};
+use crate::gateway::{GatewayState, guard};
 use crate::protocol::api::{
     Cost, Costs, OutcomeCounts, Overview, QueueDepthView, StateCounts, UserCost, WaitingQuestionView, WaitingQuestions,
     WorkerList, WorkerView, WorkflowCost,
 };
-use crate::protocol::log::Ending;
+use crate::protocol::log::RunOutcome;
 use crate::protocol::queue_name::QueueName;
-use crate::run::summary::{self, OpenQuestion, State as RunState, Summary};
+use crate::run::summary::{self, OpenQuestion, RunState, RunSummary};
 use crate::run::{directory, redaction};
 
 /// How many open questions are shown: the oldest, which somebody has waited for longest.
@@ -27,10 +27,10 @@ const QUESTIONS: usize = 50;
 const DEAREST: usize = 50;
 
 /// `GET /api/overview`.
-pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Overview>> {
+pub async fn overview(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Result<Reply<Overview>> {
     guard::may_audit(&gateway, &caller)?;
     let all = summary::list_all_and_removed(&gateway.broker).await?;
-    let runs: Vec<Summary> = all.iter().filter(|run| run.removed.is_none()).cloned().collect();
+    let runs: Vec<RunSummary> = all.iter().filter(|run| run.removed.is_none()).cloned().collect();
     let count = |state| runs.iter().filter(|run| run.state == state).count();
     let ended = |outcome| runs.iter().filter(|run| run.outcome == Some(outcome)).count();
     let names: Vec<_> = gateway.known.all().await?.native.keys().cloned().collect();
@@ -43,12 +43,12 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
     }
     let cleans = gateway.broker.cleaner.is_some()
         || directory::workers(&gateway.broker).await?.iter().any(|worker| worker.cleans);
-    let workflow = |run: &Summary| run.workflow.as_ref().map(ToString::to_string);
-    let user = |run: &Summary| run.user.as_ref().map(|user| user.as_str().to_owned());
+    let workflow = |run: &RunSummary| run.workflow.as_ref().map(ToString::to_string);
+    let user = |run: &RunSummary| run.user.as_ref().map(|user| user.as_str().to_owned());
     let by_workflow = dearest(&all, workflow).into_iter().map(|(workflow, cost)| WorkflowCost { workflow, cost });
     let by_user = dearest(&all, user).into_iter().map(|(user, cost)| UserCost { user, cost });
     Ok(Reply(Overview {
-        warnings: gateway.is_open.then(|| super::OPEN.to_owned()).into_iter().collect(),
+        warnings: gateway.is_open.then(|| super::OPEN_ACCESS_WARNING.to_owned()).into_iter().collect(),
         runs: StateCounts {
             queued: count(RunState::Queued),
             running: count(RunState::Running),
@@ -56,9 +56,9 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
             ended: count(RunState::Ended),
         },
         outcomes: OutcomeCounts {
-            completed: ended(Ending::Completed),
-            failed: ended(Ending::Failed),
-            cancelled: ended(Ending::Cancelled),
+            completed: ended(RunOutcome::Completed),
+            failed: ended(RunOutcome::Failed),
+            cancelled: ended(RunOutcome::Cancelled),
         },
         queue,
         cleaner: cleans,
@@ -69,7 +69,7 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
 }
 
 /// What runs cost, by what `of` says of each; those that cost most come first.
-fn dearest(runs: &[Summary], of: impl Fn(&Summary) -> Option<String>) -> Vec<(Option<String>, Cost)> {
+fn dearest(runs: &[RunSummary], of: impl Fn(&RunSummary) -> Option<String>) -> Vec<(Option<String>, Cost)> {
     let mut costs: BTreeMap<Option<String>, Cost> = BTreeMap::new();
     for run in runs {
         let cost = costs.entry(of(run)).or_default();
@@ -84,8 +84,8 @@ fn dearest(runs: &[Summary], of: impl Fn(&Summary) -> Option<String>) -> Vec<(Op
 }
 
 /// How many questions are open, and the oldest of them, redacted.
-fn questions(gateway: &Gateway, runs: Vec<Summary>) -> WaitingQuestions {
-    let mut waiting: Vec<Summary> = runs.into_iter().filter(|run| !run.questions.is_empty()).collect();
+fn questions(gateway: &GatewayState, runs: Vec<RunSummary>) -> WaitingQuestions {
+    let mut waiting: Vec<RunSummary> = runs.into_iter().filter(|run| !run.questions.is_empty()).collect();
     let open: usize = waiting.iter().map(|run| run.questions.len()).sum();
     waiting.sort_by_key(|run| run.questions[0].at);
     waiting.truncate(QUESTIONS);
@@ -106,7 +106,7 @@ fn questions(gateway: &Gateway, runs: Vec<Summary>) -> WaitingQuestions {
 }
 
 /// `GET /api/workers`.
-pub async fn workers(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<WorkerList>> {
+pub async fn workers(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Result<Reply<WorkerList>> {
     guard::may_audit(&gateway, &caller)?;
     let mut workers = directory::workers(&gateway.broker).await?;
     workers.sort_by_key(|worker| worker.started_at);

@@ -8,12 +8,12 @@ use crate::run::directory::WorkflowCard;
 const MOST_PROBLEMS: usize = 10;
 
 /// What the parameters of a workflow must be.
-pub struct Params {
+pub struct ParamsSchema {
     schema: Option<Value>,
     validator: Option<jsonschema::Validator>,
 }
 
-impl Params {
+impl ParamsSchema {
     /// Those of a workflow.
     pub fn of(card: &WorkflowCard) -> Self {
         let validator = card.params.as_ref().and_then(|schema| match crate::schema::validator(schema) {
@@ -77,8 +77,8 @@ mod tests {
     use super::*;
     use crate::ids::Name;
 
-    fn params(schema: Option<Value>) -> Params {
-        Params::of(&WorkflowCard {
+    fn params(schema: Option<Value>) -> ParamsSchema {
+        ParamsSchema::of(&WorkflowCard {
             name: Name::parse("w").unwrap(),
             title: None,
             description: None,

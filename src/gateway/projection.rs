@@ -3,26 +3,26 @@
 use serde_json::{Value, json};
 
 use crate::gateway::markdown;
-use crate::message::{self, Content, Message};
+use crate::message::{self, Message, MessageContent};
 use crate::protocol::api::{EndedView, MessageView, RecordBodyView, RecordView};
-use crate::protocol::log::{Body, LogEntry, Outcome};
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody};
 use crate::visible;
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
 pub fn record(placed: &LogEntry) -> Option<RecordView> {
     let body = match &placed.record.body {
-        Body::Created(created) => RecordBodyView::Created {
+        RecordBody::Created(created) => RecordBodyView::Created {
             workflow: created.workflow.to_string(),
             params: created.params.clone(),
             user: created.user.as_ref().map(ToString::to_string),
         },
-        Body::Claimed { worker, epoch, message } => RecordBodyView::Claimed {
+        RecordBody::Claimed { worker, epoch, message } => RecordBodyView::Claimed {
             worker: worker.to_string(),
             epoch: *epoch,
             message: message.as_ref().map(|said| Box::new(said.into())),
         },
-        Body::Said { message, .. } => RecordBodyView::Said { message: Box::new(message.into()) },
-        Body::Did { outcome: Outcome::Answer(answered), .. } => {
+        RecordBody::Said { message, .. } => RecordBodyView::Said { message: Box::new(message.into()) },
+        RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => {
             let taken = answered.taken();
             RecordBodyView::Answered {
                 question: answered.question,
@@ -34,15 +34,19 @@ pub fn record(placed: &LogEntry) -> Option<RecordView> {
                 arguments_text: taken.and_then(|taken| changed_arguments(&taken.value)),
             }
         }
-        Body::Parked { .. } => RecordBodyView::Parked,
-        Body::Ended(ended) => RecordBodyView::Ended(Box::new(EndedView {
+        RecordBody::Parked { .. } => RecordBodyView::Parked,
+        RecordBody::Ended(ended) => RecordBodyView::Ended(Box::new(EndedView {
             outcome: ended.outcome,
             reason: ended.reason.clone(),
             result: ended.result.clone(),
             usage: ended.usage,
             message: Some((&ended.message).into()),
         })),
-        Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed(_) | Body::Kept(_) => {
+        RecordBody::Did { .. }
+        | RecordBody::Calling { .. }
+        | RecordBody::Part { .. }
+        | RecordBody::Removed(_)
+        | RecordBody::Kept(_) => {
             return None;
         }
     };
@@ -72,20 +76,20 @@ impl From<&Message> for MessageView {
 }
 
 /// What is written in markdown.
-fn text(content: &Content) -> Option<&str> {
+fn text(content: &MessageContent) -> Option<&str> {
     match content {
-        Content::TextMessage { body, .. } => body.as_deref(),
+        MessageContent::TextMessage { body, .. } => body.as_deref(),
         // FastAgency's own pages show these two keys.
-        Content::SystemMessage { message } => message.get("body").and_then(Value::as_str),
-        Content::WorkflowCompleted { result } => result.as_str(),
+        MessageContent::SystemMessage { message } => message.get("body").and_then(Value::as_str),
+        MessageContent::WorkflowCompleted { result } => result.as_str(),
         other => other.prompt(),
     }
 }
 
 /// The content under every key that `docs/reference/api.md` names, so that a page need not know what is left out in the log.
-fn content(content: &Content) -> Value {
+fn content(content: &MessageContent) -> Value {
     let defaults: &[(&str, Value)] = match content {
-        Content::TextInput(_) => &[
+        MessageContent::TextInput(_) => &[
             ("suggestions", json!([])),
             ("suggestions_fill", json!(false)),
             ("password", json!(false)),
@@ -95,15 +99,15 @@ fn content(content: &Content) -> Value {
             ("deadline", Value::Null),
             ("on_timeout", Value::Null),
         ],
-        Content::MultipleChoice(_) => &[
+        MessageContent::MultipleChoice(_) => &[
             ("default", Value::Null),
             ("min", Value::Null),
             ("max", Value::Null),
             ("deadline", Value::Null),
             ("on_timeout", Value::Null),
         ],
-        Content::Form(_) => &[("deadline", Value::Null), ("on_timeout", Value::Null)],
-        Content::Approval(_) => {
+        MessageContent::Form(_) => &[("deadline", Value::Null), ("on_timeout", Value::Null)],
+        MessageContent::Approval(_) => {
             &[("call_id", Value::Null), ("schema", Value::Null), ("deadline", Value::Null), ("on_timeout", Value::Null)]
         }
         _ => &[],
@@ -127,7 +131,9 @@ mod tests {
     use crate::message::{MultipleChoice, TextInput};
     use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
     use crate::protocol::failure::FailureKind;
-    use crate::protocol::log::{Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message};
+    use crate::protocol::log::{
+        Record, RunCreation, RunEnd, RunOrigin, RunOutcome, RunUsage, completed_message, started_message,
+    };
 
     fn id<T: TryFrom<String>>(digit: char) -> T
     where
@@ -136,20 +142,20 @@ mod tests {
         T::try_from(digit.to_string().repeat(32)).unwrap()
     }
 
-    fn created() -> Created {
-        Created {
+    fn created() -> RunCreation {
+        RunCreation {
             workflow: Name::parse("echo").unwrap(),
             definition: Some("abc".into()),
             params: Map::from_iter([("a".to_owned(), json!(1))]),
             user: None,
             groups: Box::default(),
-            origin: Origin::Gateway,
+            origin: RunOrigin::Gateway,
             trace: None,
-            vouched: None,
+            signature: None,
         }
     }
 
-    fn shown(body: Body) -> Value {
+    fn shown(body: RecordBody) -> Value {
         let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
         let placed = LogEntry { seq: 7, at, record: Record::new(body) };
         let mut value = json!(record(&placed).unwrap());
@@ -159,7 +165,7 @@ mod tests {
         value
     }
 
-    fn said(says: Content) -> Body {
+    fn said(says: MessageContent) -> RecordBody {
         let message = Message {
             uuid: id('1'),
             sender: Some("Teacher".into()),
@@ -169,46 +175,47 @@ mod tests {
             within: Vec::new(),
             says,
         };
-        Body::Said { key: "2/secret-key".into(), message }
+        RecordBody::Said { key: "2/secret-key".into(), message }
     }
 
     #[test]
     fn every_kind_of_record_is_shown_as_documented() {
         let run: RunId = id('a');
-        let answered = |answered: AnswerRecord| Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) };
+        let answered =
+            |answered: AnswerRecord| RecordBody::Did { key: "1".into(), outcome: EffectOutcome::Answer(answered) };
         let plain = AnswerRecord { question: id('2'), by: None, outcome: AnswerOutcome::Given(json!("x").into()) };
-        let ended = Ended {
-            outcome: Ending::Failed,
+        let ended = RunEnd {
+            outcome: RunOutcome::Failed,
             reason: Some("no luck".into()),
             result: json!({"a": 1}),
-            usage: Usage { llm_calls: 1, prompt_tokens: 2, completion_tokens: 3, ..Usage::default() },
+            usage: RunUsage { llm_calls: 1, prompt_tokens: 2, completion_tokens: 3, ..RunUsage::default() },
             message: completed_message(run, json!({"a": 1})),
         };
         let started = started_message(run, &created(), None);
         let table = [
             (
-                Body::Created(created()),
+                RecordBody::Created(created()),
                 json!({"kind": "created", "workflow": "echo", "params": {"a": 1}, "user": null}),
             ),
             (
-                Body::Claimed { worker: id::<WorkerId>('b'), epoch: 2, message: None },
+                RecordBody::Claimed { worker: id::<WorkerId>('b'), epoch: 2, message: None },
                 json!({"kind": "claimed", "worker": "b".repeat(32), "epoch": 2}),
             ),
             (
-                Body::Claimed { worker: id::<WorkerId>('b'), epoch: 1, message: Some(started.clone()) },
+                RecordBody::Claimed { worker: id::<WorkerId>('b'), epoch: 1, message: Some(started.clone()) },
                 json!({"kind": "claimed", "worker": "b".repeat(32), "epoch": 1, "message": {
                     "uuid": started.uuid, "sender": "Workflow", "recipient": "User", "auto_reply": false,
                     "type": "workflow_started", "content": {"name": "echo", "description": null, "params": {"a": 1}}}}),
             ),
             (
-                said(Content::text("A **triangle**.")),
+                said(MessageContent::text("A **triangle**.")),
                 json!({"kind": "said", "message": {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "text_message", "content": {"body": "A **triangle**."},
                     "html": "<p>A <strong>triangle</strong>.</p>\n"}}),
             ),
             (
-                said(Content::TextInput(TextInput { prompt: Some("name?".into()), ..TextInput::default() })),
+                said(MessageContent::TextInput(TextInput { prompt: Some("name?".into()), ..TextInput::default() })),
                 json!({"kind": "said", "message": {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "text_input", "content": {
@@ -217,7 +224,7 @@ mod tests {
                     "html": "<p>name?</p>\n"}}),
             ),
             (
-                said(Content::MultipleChoice(MultipleChoice {
+                said(MessageContent::MultipleChoice(MultipleChoice {
                     choices: vec!["A".into()],
                     single: true,
                     ..MultipleChoice::default()
@@ -229,14 +236,14 @@ mod tests {
                         "deadline": null, "on_timeout": null}}}),
             ),
             (
-                said(Content::WorkflowCompleted { result: json!("**triangles**") }),
+                said(MessageContent::WorkflowCompleted { result: json!("**triangles**") }),
                 json!({"kind": "said", "message": {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "workflow_completed", "content": {"result": "**triangles**"},
                     "html": "<p><strong>triangles</strong></p>\n"}}),
             ),
             (
-                said(Content::Other { kind: "run_completion".into(), content: json!({"x": [1]}) }),
+                said(MessageContent::Other { kind: "run_completion".into(), content: json!({"x": [1]}) }),
                 json!({"kind": "said", "message": {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "run_completion", "content": {"x": [1]}}}),
@@ -249,9 +256,9 @@ mod tests {
                 answered(AnswerRecord { outcome: AnswerOutcome::Sealed("c2VjcmV0".into()), ..plain }),
                 json!({"kind": "answered", "question": "2".repeat(32), "text": null, "value": null, "refused": null, "by": null, "on_timeout": false}),
             ),
-            (Body::Parked { until: None }, json!({"kind": "parked"})),
+            (RecordBody::Parked { until: None }, json!({"kind": "parked"})),
             (
-                Body::Ended(ended.clone()),
+                RecordBody::Ended(ended.clone()),
                 json!({"kind": "ended", "outcome": "failed", "reason": "no luck", "result": {"a": 1},
                     "usage": {"llm_calls": 1, "tool_calls": 0, "prompt_tokens": 2, "completion_tokens": 3}, "message": {
                         "uuid": ended.message.uuid, "sender": "Workflow", "recipient": "User", "auto_reply": false,
@@ -267,10 +274,13 @@ mod tests {
     #[test]
     fn what_only_the_worker_needs_is_not_shown() {
         for body in [
-            Body::Did { key: "1".into(), outcome: Outcome::Value(json!("secret")) },
-            Body::Did { key: "1".into(), outcome: Outcome::Failed { kind: FailureKind::Tool, message: "y".into() } },
-            Body::Calling { key: "1".into(), digest: None },
-            Body::Removed(Default::default()),
+            RecordBody::Did { key: "1".into(), outcome: EffectOutcome::Value(json!("secret")) },
+            RecordBody::Did {
+                key: "1".into(),
+                outcome: EffectOutcome::Failed { kind: FailureKind::Tool, message: "y".into() },
+            },
+            RecordBody::Calling { key: "1".into(), digest: None },
+            RecordBody::Removed(Default::default()),
         ] {
             let placed = LogEntry { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
             assert_eq!(record(&placed), None);

@@ -20,42 +20,42 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
-use crate::auth::{Caller, Scope};
+use crate::auth::{Caller, KeyScope};
 use crate::gateway::error::ApiError;
 use crate::gateway::front_end::FrontEnd;
-use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, sessions, socket};
+use crate::gateway::{GatewayState, audit, docs, events, fastagency, guard, health, overview, runs, sessions, socket};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
-use crate::observe::{self, Observed};
+use crate::observe::{self, ObservedTier};
 
 /// What a key must be for.
-type Needs = &'static [Scope];
+type RequiredScopes = &'static [KeyScope];
 
-const ANY: Needs = &[];
-const START: Needs = &[Scope::Start];
-const SEE: Needs = &[Scope::See];
-const ANSWER: Needs = &[Scope::Answer];
-const CANCEL: Needs = &[Scope::Cancel];
-const AUDIT: Needs = &[Scope::Audit];
-const ERASE: Needs = &[Scope::Audit, Scope::Cancel];
+const ANY: RequiredScopes = &[];
+const START: RequiredScopes = &[KeyScope::Start];
+const SEE: RequiredScopes = &[KeyScope::See];
+const ANSWER: RequiredScopes = &[KeyScope::Answer];
+const CANCEL: RequiredScopes = &[KeyScope::Cancel];
+const AUDIT: RequiredScopes = &[KeyScope::Audit];
+const ERASE: RequiredScopes = &[KeyScope::Audit, KeyScope::Cancel];
 /// A whole conversation, as FastAgency's socket has it.
-const TALK: Needs = &[Scope::Start, Scope::See, Scope::Answer];
+const TALK: RequiredScopes = &[KeyScope::Start, KeyScope::See, KeyScope::Answer];
 
 /// One route.
-pub struct Route {
+pub struct ApiRoute {
     /// Its method, in small letters.
     pub method: &'static str,
     /// Its path.
     pub path: &'static str,
     /// What a key must be for.
-    needs: Needs,
-    handler: MethodRouter<Arc<Gateway>>,
+    needs: RequiredScopes,
+    handler: MethodRouter<Arc<GatewayState>>,
 }
 
 /// Every route of the gateway; `/openapi.json` describes the same ones.
 #[rustfmt::skip]
-pub fn table() -> Vec<Route> {
-    let route = |method, path, needs, handler| Route { method, path, needs, handler };
+pub fn table() -> Vec<ApiRoute> {
+    let route = |method, path, needs, handler| ApiRoute { method, path, needs, handler };
     vec![
         route("get",    "/api/me", ANY, get(guard::me)),
         route("post",   "/api/admin-link", ANY, post(guard::admin_link)),
@@ -92,10 +92,10 @@ pub fn table() -> Vec<Route> {
 }
 
 /// The routes with all that surrounds them.
-pub fn app(gateway: Arc<Gateway>) -> Router {
+pub fn app(gateway: Arc<GatewayState>) -> Router {
     let static_dir = gateway.settings.static_dir.clone();
     let mut router = Router::new();
-    for Route { path, handler, .. } in table() {
+    for ApiRoute { path, handler, .. } in table() {
         // The user's own front end has its own start page.
         if !(path == "/" && static_dir.is_some()) {
             router = router.route(path, handler);
@@ -120,11 +120,11 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
         ),
         None => router.fallback(not_found),
     };
-    let observed = Observed::new(Tier::gateway, table().iter().map(|route| route.path));
+    let observed = ObservedTier::new(Tier::gateway, table().iter().map(|route| route.path));
     let request_id = HeaderName::from_static("x-request-id");
     router
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(Scoped::new(gateway.clone()), Scoped::let_in))
+        .layer(axum::middleware::from_fn_with_state(ScopeCheck::new(gateway.clone()), ScopeCheck::let_in))
         .layer(axum::middleware::from_fn_with_state(gateway.clone(), guard::let_in))
         // Each handler has a limit of its own.
         .layer(DefaultBodyLimit::disable())
@@ -137,13 +137,13 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
 }
 
 /// Refuses what a key is not for.
-struct Scoped {
-    gateway: Arc<Gateway>,
-    needs: HashMap<(&'static str, &'static str), Needs>,
+struct ScopeCheck {
+    gateway: Arc<GatewayState>,
+    needs: HashMap<(&'static str, &'static str), RequiredScopes>,
 }
 
-impl Scoped {
-    fn new(gateway: Arc<Gateway>) -> Arc<Self> {
+impl ScopeCheck {
+    fn new(gateway: Arc<GatewayState>) -> Arc<Self> {
         let needs = table().into_iter().map(|route| ((route.method, route.path), route.needs)).collect();
         Arc::new(Self { gateway, needs })
     }

@@ -8,30 +8,30 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::auth::{Caller, Scope};
+use crate::auth::{Caller, KeyScope};
 use crate::broker::RemovalMethod;
 use crate::clock::Timestamp;
-use crate::config::Act;
-use crate::gateway::Gateway;
+use crate::config::AccessRight;
+use crate::gateway::GatewayState;
 use crate::gateway::answers;
-use crate::gateway::body::{Asked, Json};
+use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
-use crate::gateway::starting::{Begun, Refused, Wanted, begin};
+use crate::gateway::run_start::{StartError, StartRequest, StartedRun, begin};
 use crate::ids::{MessageId, RunId, UserId};
-use crate::message::{Content, OTHER_DIGEST, check_answer};
+use crate::message::{MessageContent, OTHER_DIGEST, check_answer};
 use crate::protocol::api::{
     AnswerQuestion, LISTED, LONGEST_REASON, LONGEST_TITLE, ListQuestionsQuery, ListRunsQuery, MOST_LISTED,
     QuestionList, QuestionView, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList,
     WorkflowView,
 };
-use crate::protocol::log::{Body, Created, LogEntry, Record, Removal, Renamed};
+use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunRemoval, TitleEvent};
 use crate::run;
-use crate::run::answer::{Accepted, Answer, Given};
-use crate::run::attach::{Seen, attach};
+use crate::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer};
+use crate::run::attach::{FollowedEvent, attach};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::run_ref::RunRef;
-use crate::run::summary::{self, State as RunState, Summary};
+use crate::run::summary::{self, RunState, RunSummary};
 use crate::visible::checked_line;
 
 /// The longest `?wait=`: proxies commonly give up after a minute.
@@ -42,7 +42,7 @@ const TOMBSTONE: usize = 2048;
 pub const LONGEST_KEY: usize = 255;
 
 /// `GET /api/workflows`.
-pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<WorkflowList>> {
+pub async fn workflows(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Result<Reply<WorkflowList>> {
     let known = gateway.known.all().await?;
     let may_start = |name: &str| gateway.auth.may_start(&caller, name);
     let native = known.native.values().filter(|native| may_start(native.card.name.as_str())).map(|native| {
@@ -68,11 +68,11 @@ pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> R
 
 /// `POST /api/runs`.
 pub async fn create(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     headers: HeaderMap,
-    Asked(StartRunQuery { wait }): Asked<StartRunQuery>,
-    Json(new): Json<StartRun>,
+    ValidatedQuery(StartRunQuery { wait }): ValidatedQuery<StartRunQuery>,
+    JsonBody(new): JsonBody<StartRun>,
 ) -> Result<(StatusCode, Reply<RunView>)> {
     let wait = match wait {
         None => Duration::ZERO,
@@ -84,7 +84,7 @@ pub async fn create(
             )
         })?,
     };
-    if !wait.is_zero() && caller.lacks(&[Scope::See]).is_some() {
+    if !wait.is_zero() && caller.lacks(&[KeyScope::See]).is_some() {
         let words = "wait: this key is not for that: it has not the scope \"see\", and what comes of a run is for those who may";
         return Err(ApiError::forbidden(words));
     }
@@ -94,7 +94,7 @@ pub async fn create(
         None => RunId::random(),
     };
     let params = new.params.unwrap_or_default();
-    let wanted = Wanted { run, workflow: &new.workflow, params: params.clone(), caller: &caller };
+    let wanted = StartRequest { run, workflow: &new.workflow, params: params.clone(), caller: &caller };
     let begun = begin(&gateway, wanted).await?;
     let mut summary = match begun.new {
         Some(seq) => just_begun(&gateway, run, &begun, seq),
@@ -129,37 +129,39 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl From<StartError> for ApiError {
+    fn from(refused: StartError) -> Self {
         let message = refused.to_string();
         match refused {
-            Refused::UnknownWorkflow { similar, .. } => {
+            StartError::UnknownWorkflow { similar, .. } => {
                 ApiError::new(StatusCode::NOT_FOUND, "unknown_workflow", message)
                     .hint(similar.map(|name| format!("did you mean {name:?}?")))
             }
-            Refused::InvalidParams { .. } => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_params", message),
-            Refused::TooMany(refused) => refused.into(),
-            Refused::Run(error) => error.into(),
+            StartError::InvalidParams { .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_params", message)
+            }
+            StartError::TooMany(refused) => refused.into(),
+            StartError::Run(error) => error.into(),
         }
     }
 }
 
-fn just_begun(gateway: &Gateway, run: RunId, begun: &Begun, seq: u64) -> Summary {
-    let record = Record::new(Body::Created(begun.created.clone()));
-    Summary::of(run, &[LogEntry { seq, at: gateway.clock.now(), record }])
+fn just_begun(gateway: &GatewayState, run: RunId, begun: &StartedRun, seq: u64) -> RunSummary {
+    let record = Record::new(RecordBody::Created(begun.created.clone()));
+    RunSummary::of(run, &[LogEntry { seq, at: gateway.clock.now(), record }])
 }
 
 /// Follows a run until it has ended, asks something, or the time is over.
-async fn wait_for_news(gateway: &Gateway, summary: &mut Summary, wait: Duration) -> Result<()> {
+async fn wait_for_news(gateway: &GatewayState, summary: &mut RunSummary, wait: Duration) -> Result<()> {
     let follow = async {
         let mut attached = attach(&gateway.broker, summary.id, summary.seq).await?;
         while !matches!(summary.state, RunState::Waiting | RunState::Ended) {
             match attached.next().await? {
-                Some(Seen::Record(placed)) => {
+                Some(FollowedEvent::Record(placed)) => {
                     gateway.unclaimed.saw(summary.id, &placed);
                     summary.apply(&placed);
                 }
-                Some(Seen::CaughtUp { .. } | Seen::Delta(_)) => {}
+                Some(FollowedEvent::CaughtUp { .. } | FollowedEvent::Delta(_)) => {}
                 None => break,
             }
         }
@@ -174,18 +176,18 @@ async fn wait_for_news(gateway: &Gateway, summary: &mut Summary, wait: Duration)
 
 /// `GET /api/runs`.
 pub async fn list(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Asked(filter): Asked<ListRunsQuery>,
+    ValidatedQuery(filter): ValidatedQuery<ListRunsQuery>,
 ) -> Result<Reply<RunList>> {
     let runs = if filter.everybody == Some(true) {
-        if !gateway.auth.may_with_others(&caller, Act::See) {
+        if !gateway.auth.may_with_others(&caller, AccessRight::See) {
             return Err(ApiError::forbidden(
                 "the runs of others are for admins, and for whom auth.access lets see them",
             ));
         }
         let mut runs = summary::list_all(&gateway.broker).await?;
-        runs.retain(|run| may(&gateway, &caller, Act::See, run));
+        runs.retain(|run| may(&gateway, &caller, AccessRight::See, run));
         runs
     } else {
         summary::list(&gateway.broker, caller.user.as_ref()).await?
@@ -196,15 +198,15 @@ pub async fn list(
     Ok(Reply(RunList { runs: runs.iter().map(RunView::from).collect() }))
 }
 
-fn may(gateway: &Gateway, caller: &Caller, act: Act, run: &Summary) -> bool {
+fn may(gateway: &GatewayState, caller: &Caller, act: AccessRight, run: &RunSummary) -> bool {
     let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
     gateway.auth.may(caller, act, workflow, run.user.as_ref())
 }
 
 /// Those that are asked for: waiting ones first, then the newest first.
-fn select(runs: Vec<Summary>, filter: &ListRunsQuery) -> Vec<Summary> {
+fn select(runs: Vec<RunSummary>, filter: &ListRunsQuery) -> Vec<RunSummary> {
     let search = filter.search.as_deref().unwrap_or_default().trim().to_lowercase();
-    let found = |run: &Summary| {
+    let found = |run: &RunSummary| {
         let name = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
         filter.state.is_none_or(|state| run.state == state)
             && filter.workflow.as_deref().is_none_or(|workflow| workflow == name)
@@ -213,7 +215,7 @@ fn select(runs: Vec<Summary>, filter: &ListRunsQuery) -> Vec<Summary> {
                 || name.to_lowercase().contains(&search)
                 || run.id.to_string().contains(&search.replace('-', "")))
     };
-    let mut runs: Vec<Summary> = runs.into_iter().filter(found).collect();
+    let mut runs: Vec<RunSummary> = runs.into_iter().filter(found).collect();
     runs.sort_by_key(|run| (run.state != RunState::Waiting, std::cmp::Reverse(run.created_at)));
     runs.truncate(filter.limit.unwrap_or(LISTED).min(MOST_LISTED));
     runs
@@ -221,24 +223,24 @@ fn select(runs: Vec<Summary>, filter: &ListRunsQuery) -> Vec<Summary> {
 
 /// `GET /api/questions`: what the caller's runs wait for, or all that he may answer, the oldest question first.
 pub async fn questions(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Asked(asking): Asked<ListQuestionsQuery>,
+    ValidatedQuery(asking): ValidatedQuery<ListQuestionsQuery>,
 ) -> Result<Reply<QuestionList>> {
     let mut runs = if asking.everybody == Some(true) {
-        if !gateway.auth.may_with_others(&caller, Act::Answer) {
+        if !gateway.auth.may_with_others(&caller, AccessRight::Answer) {
             return Err(ApiError::forbidden(
                 "others' questions are for admins, and for whom auth.access lets answer them",
             ));
         }
         let mut runs = summary::list_all(&gateway.broker).await?;
-        runs.retain(|run| may(&gateway, &caller, Act::Answer, run));
+        runs.retain(|run| may(&gateway, &caller, AccessRight::Answer, run));
         runs
     } else {
         summary::list(&gateway.broker, caller.user.as_ref()).await?
     };
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
-    let name = |run: &Summary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
+    let name = |run: &RunSummary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
     let wanted = runs.iter().filter(|run| asking.workflow.as_ref().is_none_or(|workflow| *workflow == name(run)));
     let mut open: Vec<_> = wanted.flat_map(|run| run.questions.iter().map(move |question| (run, question))).collect();
     open.sort_by_key(|(_, question)| question.at);
@@ -247,15 +249,15 @@ pub async fn questions(
 }
 
 /// A run that the caller may see.
-struct Found {
-    created: Created,
-    summary: Summary,
+struct VisibleRun {
+    created: RunCreation,
+    summary: RunSummary,
     /// What of its log cannot be read, in sentences.
     unreadable: Vec<String>,
 }
 
 /// Reads a run. Somebody else's, a removed one and one that never was are all unknown.
-async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found> {
+async fn look_up(gateway: &GatewayState, run: RunId, caller: &Caller) -> Result<VisibleRun> {
     let looked = run::look(&gateway.broker, run, 0).await?;
     let unknown = || ApiError::unknown_run(&run.to_string());
     let created = match looked.created() {
@@ -264,11 +266,11 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
         // How it began cannot be read. Its line in the lists says whose it is; without one it is for admins.
         None => match summary::line_of(&gateway.broker, run).await? {
             Some(line) => line.as_created(),
-            None if caller.is_admin => Summary::new(run).as_created(),
+            None if caller.is_admin => RunSummary::new(run).as_created(),
             None => return Err(unknown()),
         },
     };
-    if !gateway.auth.may(caller, Act::See, created.workflow.as_str(), created.user.as_ref()) {
+    if !gateway.auth.may(caller, AccessRight::See, created.workflow.as_str(), created.user.as_ref()) {
         return Err(unknown());
     }
     let mut summary = redaction::summary_of(&gateway.settings.redactor, run, &looked.records);
@@ -277,22 +279,22 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
     }
     redaction::summary(&gateway.settings.redactor, &mut summary);
     let unreadable = looked.unreadable.iter().map(|unread| unread.why.to_string()).collect();
-    Ok(Found { created, summary, unreadable })
+    Ok(VisibleRun { created, summary, unreadable })
 }
 
-impl Found {
+impl VisibleRun {
     /// What is shown of it.
     fn shown(self) -> RunView {
         RunView { unreadable: self.unreadable, ..RunView::from(&self.summary) }
     }
 
     /// What it is for a caller: without the scope `see` no more than how it began, as at its start.
-    fn summary_for(self, caller: &Caller) -> Summary {
-        if caller.lacks(&[Scope::See]).is_none() {
+    fn summary_for(self, caller: &Caller) -> RunSummary {
+        if caller.lacks(&[KeyScope::See]).is_none() {
             return self.summary;
         }
-        let record = Record::new(Body::Created(self.created));
-        Summary::of(self.summary.id, &[LogEntry { seq: 1, at: self.summary.created_at, record }])
+        let record = Record::new(RecordBody::Created(self.created));
+        RunSummary::of(self.summary.id, &[LogEntry { seq: 1, at: self.summary.created_at, record }])
     }
 
     /// Refuses what only its user and admins may do.
@@ -305,15 +307,15 @@ impl Found {
 }
 
 /// Refuses what the caller may not do, although the caller may see the run.
-fn allow(gateway: &Gateway, caller: &Caller, act: Act, created: &Created) -> Result<()> {
+fn allow(gateway: &GatewayState, caller: &Caller, act: AccessRight, created: &RunCreation) -> Result<()> {
     if gateway.auth.may(caller, act, created.workflow.as_str(), created.user.as_ref()) {
         return Ok(());
     }
     let what = match act {
-        Act::Cancel => "stop this run",
-        Act::Answer => "answer in this run",
-        Act::See => "see this run",
-        Act::Start => "start this workflow",
+        AccessRight::Cancel => "stop this run",
+        AccessRight::Answer => "answer in this run",
+        AccessRight::See => "see this run",
+        AccessRight::Start => "start this workflow",
     };
     Err(ApiError::forbidden(format!("you don't have permission to {what}")))
 }
@@ -325,7 +327,7 @@ pub fn run_id(text: &str) -> Result<RunId> {
 
 /// `GET /api/runs/{id}`.
 pub async fn get(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Reply<RunView>> {
@@ -335,10 +337,10 @@ pub async fn get(
 
 /// `PATCH /api/runs/{id}`.
 pub async fn rename(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     Path(id): Path<String>,
-    Json(change): Json<RenameRun>,
+    JsonBody(change): JsonBody<RenameRun>,
 ) -> Result<Reply<RunView>> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
@@ -352,19 +354,19 @@ pub async fn rename(
     let title = title.map(|title| gateway.settings.redactor.text(title));
     let weight = summary::weight_of_rename(&gateway.broker, owner.as_ref(), run, title.as_deref()).await?;
     gateway.limits.store(&caller, weight)?;
-    let renamed = Renamed { by: caller.user.clone(), at: gateway.clock.now(), dropped: 0 };
+    let renamed = TitleEvent { by: caller.user.clone(), at: gateway.clock.now(), dropped: 0 };
     summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
     let title = found.summary.title.clone();
-    Ok(Reply(RunView::from(&Summary { title, ..found.summary_for(&caller) })))
+    Ok(Reply(RunView::from(&RunSummary { title, ..found.summary_for(&caller) })))
 }
 
 /// `DELETE /api/runs/{id}`. Who removed it, when and why is kept, with what the run was.
 pub async fn delete(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     Path(id): Path<String>,
-    Asked(RemoveRunQuery { reason }): Asked<RemoveRunQuery>,
+    ValidatedQuery(RemoveRunQuery { reason }): ValidatedQuery<RemoveRunQuery>,
 ) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
@@ -379,11 +381,11 @@ pub async fn delete(
         .map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("reason: {why}")))?;
     let reason = reason.filter(|reason| !reason.is_empty());
     let weight = TOMBSTONE + reason.map_or(0, str::len);
-    let removal = Removal {
+    let removal = RunRemoval {
         at: Some(gateway.clock.now()),
         by: caller.user.as_ref().map(ToString::to_string),
         reason: reason.map(|reason| gateway.settings.redactor.text(reason).into_owned()),
-        ..Removal::default()
+        ..RunRemoval::default()
     };
     remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence, RemovalMethod::Overwrite)
         .await?;
@@ -392,10 +394,14 @@ pub async fn delete(
 }
 
 /// `POST /api/runs/{id}/cancel`.
-pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
+pub async fn cancel(
+    State(gateway): State<Arc<GatewayState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
-    allow(&gateway, &caller, Act::Cancel, &found.created)?;
+    allow(&gateway, &caller, AccessRight::Cancel, &found.created)?;
     if found.summary.state == RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
     }
@@ -406,10 +412,10 @@ pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
 
 /// `POST /api/runs/{id}/answers/{question}`.
 pub async fn answer(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     Path((id, question)): Path<(String, String)>,
-    Json(answering): Json<AnswerQuestion>,
+    JsonBody(answering): JsonBody<AnswerQuestion>,
 ) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let question = MessageId::parse(&question).map_err(|_| unknown_question(&question))?;
@@ -417,9 +423,9 @@ pub async fn answer(
     // A long run is not read for it.
     let (created, found) = tokio::try_join!(run::created(broker, run), run::question::find(broker, run, question))?;
     let created = created
-        .filter(|created| gateway.auth.may(&caller, Act::See, created.workflow.as_str(), created.user.as_ref()))
+        .filter(|created| gateway.auth.may(&caller, AccessRight::See, created.workflow.as_str(), created.user.as_ref()))
         .ok_or_else(|| ApiError::unknown_run(&id))?;
-    allow(&gateway, &caller, Act::Answer, &created)?;
+    allow(&gateway, &caller, AccessRight::Answer, &created)?;
     gateway.limits.message(&caller)?;
     let found = found.ok_or_else(|| unknown_question(&question.to_string()))?;
     if let Some((answered, at)) = found.answered {
@@ -431,18 +437,18 @@ pub async fn answer(
     check_digest(&found.message.says, &answering.value)?;
     let fits = check_answer(&found.message.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
-    let answer = Answer::Value(fits.value);
+    let answer = AnswerPayload::Value(fits.value);
     gateway.limits.bytes(&caller, &answer)?;
-    let given = Given::new(answer, caller.user);
+    let given = SubmittedAnswer::new(answer, caller.user);
     match answers::give(&gateway, &RunRef::of(run, &created), &found.message, given).await? {
-        Accepted::Yes => Ok(StatusCode::ACCEPTED),
-        Accepted::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),
+        AnswerAcceptance::Yes => Ok(StatusCode::ACCEPTED),
+        AnswerAcceptance::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),
     }
 }
 
 /// Whoever allows a call says what was shown: an answer to something else counts for nothing.
-fn check_digest(question: &Content, answer: &Value) -> Result<()> {
-    let Content::Approval(asked) = question else { return Ok(()) };
+fn check_digest(question: &MessageContent, answer: &Value) -> Result<()> {
+    let MessageContent::Approval(asked) = question else { return Ok(()) };
     let Some(digest) = &asked.digest else { return Ok(()) };
     match answer.get("digest").and_then(Value::as_str) {
         Some(named) if named == digest => Ok(()),
@@ -473,12 +479,12 @@ mod tests {
 
     #[test]
     fn a_list_shows_who_waits_first_and_finds_by_title_workflow_and_id() {
-        let run = |digit: char, millis, state, title: &str| Summary {
+        let run = |digit: char, millis, state, title: &str| RunSummary {
             workflow: Some(Name::parse("lesson").unwrap()),
             title: Some(title.to_owned()),
             state,
             created_at: Timestamp::from_millisecond(millis).unwrap(),
-            ..Summary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
+            ..RunSummary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
         };
         let all = vec![
             run('1', 1, RunState::Waiting, "Triangles"),

@@ -17,12 +17,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::auth::session::{HEADER, Named, SessionId, now};
-use crate::auth::{Caller, Denied};
+use crate::auth::session::{HEADER, NamedSession, SessionId, now};
+use crate::auth::{AuthDenial, Caller};
 use crate::bounds;
-use crate::broker::{self, Broker, Shelf};
-use crate::gateway::Gateway;
-use crate::gateway::body::Json;
+use crate::broker::{self, Broker, Bucket};
+use crate::gateway::GatewayState;
+use crate::gateway::body::JsonBody;
 use crate::gateway::error::{ApiError, Result};
 use crate::ids::hex;
 use crate::lifecycle::Shutdown;
@@ -33,9 +33,9 @@ const ENDED: &str = "ended";
 /// How often the clock is looked at until a token ends, in seconds.
 const LOOK_AT_CLOCK: u64 = 60;
 /// The longest that an ended session is kept: as long as browsers keep a cookie.
-const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+const LONGEST_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Ended sessions that are kept, at most.
-const MOST: usize = 1_000_000;
+const MOST_ENDED_SESSIONS: usize = 1_000_000;
 /// The shortest time between two readings of the list, and how many times as long as a reading itself took.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 10;
@@ -47,11 +47,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The digest of an id.
-type Mark = [u8; 16];
+type SessionMark = [u8; 16];
 
 /// What is stored under a mark.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Ended {
+struct EndedSession {
     /// Until when it would have counted, in seconds since 1970; none: stored by an earlier version.
     #[serde(default)]
     until: Option<u64>,
@@ -59,22 +59,22 @@ struct Ended {
 
 /// The marks that are at hand.
 #[derive(Default)]
-struct AtHand {
+struct KnownMarks {
     /// Until when each counts, in seconds since 1970.
-    ended: HashMap<Mark, u64>,
+    ended: HashMap<SessionMark, u64>,
     /// Whether these are all that were stored when the list was read last.
     is_all: bool,
 }
 
-impl AtHand {
+impl KnownMarks {
     /// Takes in what the list has now. What it has no more stays until its time is over. Returns whether
     /// anything changed.
-    fn take(&mut self, found: HashMap<Mark, u64>, now: u64) -> bool {
+    fn take(&mut self, found: HashMap<SessionMark, u64>, now: u64) -> bool {
         self.is_all = true;
         let known = self.ended.len();
         self.ended.retain(|mark, until| *until > now || found.contains_key(mark));
         // Somebody who may write the list may write and remove marks without end; those that it still has are the ones to keep.
-        if self.ended.len() > MOST {
+        if self.ended.len() > MOST_ENDED_SESSIONS {
             self.ended.retain(|mark, _| found.contains_key(mark));
         }
         let kept = self.ended.len();
@@ -88,24 +88,24 @@ impl AtHand {
 }
 
 /// Which sessions and tokens were ended.
-pub struct Sessions {
+pub struct EndedSessions {
     broker: Broker,
-    at_hand: RwLock<AtHand>,
+    at_hand: RwLock<KnownMarks>,
     /// Told whenever a session may have ended: here, elsewhere, or with its user.
     changed: watch::Sender<()>,
 }
 
-fn mark(id: &SessionId) -> Mark {
+fn mark(id: &SessionId) -> SessionMark {
     let digest = Sha256::new().chain_update(b"fastagency session v1\0").chain_update(id).finalize();
     digest[..16].try_into().expect("a digest has 32 bytes")
 }
 
-fn key(mark: &Mark) -> String {
+fn key(mark: &SessionMark) -> String {
     format!("{ENDED}.{}", hex(mark))
 }
 
-impl Sessions {
-    /// Knows nothing yet; [`Sessions::keep`] is to be started.
+impl EndedSessions {
+    /// Knows nothing yet; [`EndedSessions::keep`] is to be started.
     pub fn new(broker: Broker) -> Self {
         Self { broker, at_hand: RwLock::default(), changed: watch::Sender::new(()) }
     }
@@ -113,24 +113,24 @@ impl Sessions {
     /// Ends a session or a token, which would have counted for so long.
     async fn end(&self, id: &SessionId, lifetime: Duration) -> Result<()> {
         let mark = mark(id);
-        if self.read().ended.len() >= MOST {
-            tracing::error!("{MOST} sessions were ended before their time; no more can be kept");
+        if self.read().ended.len() >= MOST_ENDED_SESSIONS {
+            tracing::error!("{MOST_ENDED_SESSIONS} sessions were ended before their time; no more can be kept");
             return Err(broker::Error::Full { what: "ended sessions".to_owned() }.into());
         }
-        let lifetime = lifetime.clamp(Duration::from_secs(1), LONGEST);
+        let lifetime = lifetime.clamp(Duration::from_secs(1), LONGEST_KEPT);
         let until = now().saturating_add(lifetime.as_secs());
-        let value = serde_json::to_vec(&Ended { until: Some(until) }).expect("it is JSON");
-        self.broker.catalogue.put(Shelf::Gateways, &key(&mark), value.into(), Some(lifetime)).await?;
+        let value = serde_json::to_vec(&EndedSession { until: Some(until) }).expect("it is JSON");
+        self.broker.catalogue.put(Bucket::Gateways, &key(&mark), value.into(), Some(lifetime)).await?;
         self.write().ended.insert(mark, until);
         self.changed.send_replace(());
         Ok(())
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, AtHand> {
+    fn read(&self) -> RwLockReadGuard<'_, KnownMarks> {
         self.at_hand.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, AtHand> {
+    fn write(&self) -> RwLockWriteGuard<'_, KnownMarks> {
         self.at_hand.write()
     }
 
@@ -144,12 +144,12 @@ impl Sessions {
     async fn was_ended(&self, id: &SessionId) -> broker::Result<bool> {
         match self.at_hand(id) {
             Some(known) => Ok(known),
-            None => Ok(self.broker.catalogue.get(Shelf::Gateways, &key(&mark(id))).await?.is_some()),
+            None => Ok(self.broker.catalogue.get(Bucket::Gateways, &key(&mark(id))).await?.is_some()),
         }
     }
 
     /// Keeps what is at hand up to date until the end.
-    pub async fn keep(&self, gateway: &Gateway, shutdown: Shutdown) {
+    pub async fn keep(&self, gateway: &GatewayState, shutdown: Shutdown) {
         let users = async {
             let mut changes = gateway.auth.changes();
             loop {
@@ -178,15 +178,15 @@ impl Sessions {
     }
 
     async fn follow(&self) -> broker::Result<()> {
-        let mut changes = self.broker.catalogue.watch(Shelf::Gateways).await?;
+        let mut changes = self.broker.catalogue.watch(Bucket::Gateways).await?;
         loop {
             let began = Instant::now();
-            let entries = self.broker.catalogue.list(Shelf::Gateways, Some(ENDED)).await?;
+            let entries = self.broker.catalogue.list(Bucket::Gateways, Some(ENDED)).await?;
             let now = now();
-            let latest = now.saturating_add(LONGEST.as_secs());
+            let latest = now.saturating_add(LONGEST_KEPT.as_secs());
             let marks = entries.iter().filter_map(|entry| {
                 let mark = crate::auth::session::read_id(entry.key.rsplit('.').next()?)?;
-                let ended: Option<Ended> = bounds::parse(&entry.value).ok();
+                let ended: Option<EndedSession> = bounds::parse(&entry.value).ok();
                 Some((mark, ended.and_then(|ended| ended.until).map_or(latest, |until| until.min(latest))))
             });
             if self.write().take(marks.collect(), now) {
@@ -201,12 +201,12 @@ impl Sessions {
 }
 
 /// Learns which session a request belongs to, and refuses it if that one is over.
-pub async fn check(gateway: &Gateway, headers: &HeaderMap, caller: &mut Caller) -> Result<(), Denied> {
-    let over = || Denied::Wrong { why: "the session was ended".to_owned() };
+pub async fn check(gateway: &GatewayState, headers: &HeaderMap, caller: &mut Caller) -> Result<(), AuthDenial> {
+    let over = || AuthDenial::Wrong { why: "the session was ended".to_owned() };
     if let Some(value) = headers.get(HEADER) {
-        let named = value.to_str().ok().and_then(Named::read).ok_or_else(over)?;
+        let named = value.to_str().ok().and_then(NamedSession::read).ok_or_else(over)?;
         if named.version.is_some() && named.version.as_deref() != caller.version.as_deref() {
-            return Err(Denied::Wrong {
+            return Err(AuthDenial::Wrong {
                 why: "the session was begun with another password, or by another user".to_owned(),
             });
         }
@@ -216,7 +216,7 @@ pub async fn check(gateway: &Gateway, headers: &HeaderMap, caller: &mut Caller) 
         match gateway.sessions.was_ended(id).await {
             Ok(false) => {}
             Ok(true) => return Err(over()),
-            Err(error) => return Err(Denied::Unavailable { why: error.to_string() }),
+            Err(error) => return Err(AuthDenial::Unavailable { why: error.to_string() }),
         }
     }
     Ok(())
@@ -224,7 +224,7 @@ pub async fn check(gateway: &Gateway, headers: &HeaderMap, caller: &mut Caller) 
 
 /// Waits until a caller who was let in would not be let in any more, or not for the same, and says why; none: that cannot
 /// happen.
-pub fn over(gateway: &Arc<Gateway>, caller: &Caller) -> Option<BoxFuture<'static, &'static str>> {
+pub fn over(gateway: &Arc<GatewayState>, caller: &Caller) -> Option<BoxFuture<'static, &'static str>> {
     let ends = caller.until.map(until);
     if caller.session.is_none() && caller.token.is_none() && caller.version.is_none() {
         return ends.map(|ends| Box::pin(ends.map(|()| RUN_OUT)) as BoxFuture<'static, &'static str>);
@@ -276,9 +276,9 @@ async fn until(moment: u64) {
 
 /// `POST /api/session/end`: what the request belongs to, a session of the page or a token of ours, counts nowhere any more.
 pub async fn end(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    Json(end): Json<EndSession>,
+    JsonBody(end): JsonBody<EndSession>,
 ) -> Result<StatusCode> {
     if caller.session.is_none() && caller.token.is_none() {
         let words = "there is nothing to end: the request belongs to no session, and shows no token of this gateway";
@@ -286,11 +286,11 @@ pub async fn end(
     }
     gateway.limits.end_of_session(&caller)?;
     if let Some(session) = &caller.session {
-        let lifetime = end.lifetime.map_or(LONGEST, Duration::from_secs);
+        let lifetime = end.lifetime.map_or(LONGEST_KEPT, Duration::from_secs);
         gateway.sessions.end(session, lifetime).await?;
     }
     if let Some(token) = &caller.token {
-        gateway.sessions.end(token, gateway.auth.token_lifetime().unwrap_or(LONGEST)).await?;
+        gateway.sessions.end(token, gateway.auth.token_lifetime().unwrap_or(LONGEST_KEPT)).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

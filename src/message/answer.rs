@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::bounds::{UNAMBIGUOUS, Unfit, read};
+use crate::bounds::{UNAMBIGUOUS, UnfitJson, read};
 
-use super::{Approval, Content, Decision, Form, MultipleChoice, TextInput, TextValue, Verdict, permission};
+use super::{
+    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, FormQuestion, MessageContent, MultipleChoice, TextInput,
+    TextValue, permission,
+};
 
 /// What a person answered: checked, in the form in which it is stored and shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fits {
+pub struct ValidAnswer {
     /// The value: a text, a number, a label, a list of labels, an object.
     pub value: Value,
     /// What to show.
@@ -16,21 +19,21 @@ pub struct Fits {
 }
 
 /// Checks an answer given as JSON. The error is a sentence for the person who gave it.
-pub fn check_answer(question: &Content, answer: &Value) -> Result<Fits, String> {
+pub fn check_answer(question: &MessageContent, answer: &Value) -> Result<ValidAnswer, String> {
     match question {
-        Content::TextInput(asked) => check_text(asked, answer),
-        Content::MultipleChoice(asked) => check_choice(asked, answer),
-        Content::Form(asked) => check_form(asked, answer),
-        Content::Approval(asked) => check_verdict(asked, answer),
+        MessageContent::TextInput(asked) => check_text(asked, answer),
+        MessageContent::MultipleChoice(asked) => check_choice(asked, answer),
+        MessageContent::Form(asked) => check_form(asked, answer),
+        MessageContent::Approval(asked) => check_verdict(asked, answer),
         _ => Err("this message asks nothing".to_owned()),
     }
 }
 
 /// Checks an answer given as bare text, as FastAgency's clients give it: several choices are separated by commas, a form
 /// is JSON, an approval is `once`, `always`, `deny` (yes and no will do, and a reason after `deny:`) or JSON.
-pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, String> {
+pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<ValidAnswer, String> {
     match question {
-        Content::MultipleChoice(asked) if !asked.single => {
+        MessageContent::MultipleChoice(asked) if !asked.single => {
             let whole = answer.trim();
             let labels: Vec<Value> = if asked.choices.iter().any(|choice| choice == whole) {
                 vec![json!(whole)]
@@ -39,12 +42,12 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
             };
             check_choice(asked, &Value::Array(labels))
         }
-        Content::Form(asked) => {
+        MessageContent::Form(asked) => {
             let object = read(answer.as_bytes(), &UNAMBIGUOUS)
                 .map_err(|error| format!("the answer must be a JSON object: {error}"))?;
             check_form(asked, &object)
         }
-        Content::Approval(asked) => {
+        MessageContent::Approval(asked) => {
             let words = answer.trim().to_lowercase();
             let decision = match words.as_str() {
                 "once" | "yes" | "y" | "allow once" => json!({"decision": "once"}),
@@ -55,8 +58,8 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
                     json!({"decision": "deny", "reason": reason})
                 }
                 _ => read(answer.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| match unfit {
-                    Unfit::Exceeded(exceeded) => exceeded.to_string(),
-                    Unfit::Json(_) => "answer once, always or deny (deny: with a reason)".to_owned(),
+                    UnfitJson::Exceeded(exceeded) => exceeded.to_string(),
+                    UnfitJson::Json(_) => "answer once, always or deny (deny: with a reason)".to_owned(),
                 })?,
             };
             check_verdict(asked, &decision)
@@ -65,7 +68,7 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
     }
 }
 
-fn check_text(asked: &TextInput, answer: &Value) -> Result<Fits, String> {
+fn check_text(asked: &TextInput, answer: &Value) -> Result<ValidAnswer, String> {
     let text = match answer {
         Value::String(text) => text.clone(),
         Value::Number(number) if asked.value_type != TextValue::String => number.to_string(),
@@ -92,10 +95,10 @@ fn check_text(asked: &TextInput, answer: &Value) -> Result<Fits, String> {
             return Err(format!("{shown} does not have the form that is asked for ({pattern})"));
         }
     }
-    Ok(Fits { value, text })
+    Ok(ValidAnswer { value, text })
 }
 
-fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<Fits, String> {
+fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<ValidAnswer, String> {
     let known = |label: &Value| -> Result<String, String> {
         let Value::String(label) = label else {
             return Err(format!("a choice must be a text, not {}", type_in_words(label)));
@@ -117,7 +120,7 @@ fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<Fits, String> 
             Value::Array(labels) => return Err(format!("choose one, not {}", labels.len())),
             label => known(label)?,
         };
-        return Ok(Fits { value: json!(one), text: one });
+        return Ok(ValidAnswer { value: json!(one), text: one });
     }
     let labels = match answer {
         Value::Array(labels) => labels.iter().map(known).collect::<Result<Vec<_>, _>>()?,
@@ -132,23 +135,23 @@ fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<Fits, String> 
     match (asked.min, asked.max) {
         (Some(min), _) if chosen.len() < min => Err(format!("choose at least {min}")),
         (_, Some(max)) if chosen.len() > max => Err(format!("choose at most {max}")),
-        _ => Ok(Fits { text: chosen.join(", "), value: json!(chosen) }),
+        _ => Ok(ValidAnswer { text: chosen.join(", "), value: json!(chosen) }),
     }
 }
 
-fn check_form(asked: &Form, answer: &Value) -> Result<Fits, String> {
+fn check_form(asked: &FormQuestion, answer: &Value) -> Result<ValidAnswer, String> {
     if !answer.is_object() {
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
     }
     check_schema(&asked.schema, answer)?;
-    Ok(Fits { value: answer.clone(), text: answer.to_string() })
+    Ok(ValidAnswer { value: answer.clone(), text: answer.to_string() })
 }
 
-fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
+fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer, String> {
     if !answer.is_object() {
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
     }
-    let Ok(verdict) = serde_json::from_value::<Verdict>(answer.clone()) else {
+    let Ok(verdict) = serde_json::from_value::<ApprovalAnswer>(answer.clone()) else {
         return Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
     };
     if let (Some(shown), Some(digest)) = (&asked.digest, &verdict.digest)
@@ -158,7 +161,7 @@ fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
     }
     let arguments = permission::changed(asked, &verdict)?;
     if let Some(arguments) = &arguments {
-        if verdict.decision == Decision::Deny {
+        if verdict.decision == ApprovalDecision::Deny {
             return Err("what is denied takes no arguments".to_owned());
         }
         if let Some(schema) = &asked.schema {
@@ -166,14 +169,14 @@ fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
         }
     }
     let text = match (verdict.decision, &verdict.reason) {
-        (Decision::Once, _) => "Allowed once".to_owned(),
-        (Decision::Always, _) => "Allowed, always in this run".to_owned(),
-        (Decision::Deny, Some(reason)) => format!("Denied: {reason}"),
-        (Decision::Deny, None) => "Denied".to_owned(),
+        (ApprovalDecision::Once, _) => "Allowed once".to_owned(),
+        (ApprovalDecision::Always, _) => "Allowed, always in this run".to_owned(),
+        (ApprovalDecision::Deny, Some(reason)) => format!("Denied: {reason}"),
+        (ApprovalDecision::Deny, None) => "Denied".to_owned(),
     };
     // Changes are in the arguments now.
-    let verdict = Verdict { arguments, changes: Vec::new(), ..verdict };
-    Ok(Fits { value: json!(verdict), text })
+    let verdict = ApprovalAnswer { arguments, changes: Vec::new(), ..verdict };
+    Ok(ValidAnswer { value: json!(verdict), text })
 }
 
 /// Why an answer to something else than what was shown is refused.
@@ -228,11 +231,11 @@ fn type_in_words(value: &Value) -> &'static str {
 mod tests {
     use serde_json::Map;
 
-    use super::super::Deadline;
+    use super::super::AnswerDeadline;
     use super::*;
 
-    fn choice(single: bool) -> Content {
-        Content::MultipleChoice(MultipleChoice {
+    fn choice(single: bool) -> MessageContent {
+        MessageContent::MultipleChoice(MultipleChoice {
             choices: vec!["A".into(), "B, with a comma".into(), "C".into()],
             single,
             ..MultipleChoice::default()
@@ -242,10 +245,14 @@ mod tests {
     #[test]
     fn answers_are_checked_and_the_refusal_is_a_sentence() {
         let text = |value_type, pattern: Option<&str>| {
-            Content::TextInput(TextInput { value_type, pattern: pattern.map(str::to_owned), ..TextInput::default() })
+            MessageContent::TextInput(TextInput {
+                value_type,
+                pattern: pattern.map(str::to_owned),
+                ..TextInput::default()
+            })
         };
-        let ok = |question: &Content, answer: Value| check_answer(question, &answer).unwrap().value;
-        let no = |question: &Content, answer: Value| check_answer(question, &answer).unwrap_err();
+        let ok = |question: &MessageContent, answer: Value| check_answer(question, &answer).unwrap().value;
+        let no = |question: &MessageContent, answer: Value| check_answer(question, &answer).unwrap_err();
         assert_eq!(ok(&text(TextValue::String, None), json!("")), json!(""));
         assert_eq!(ok(&text(TextValue::Integer, None), json!(" 42 ")), json!(42));
         assert_eq!(ok(&text(TextValue::Integer, None), json!(42)), json!(42));
@@ -258,10 +265,10 @@ mod tests {
         assert_eq!(ok(&choice(false), json!(["C", "A", "A"])), json!(["C", "A"]));
         assert_eq!(check_text_answer(&choice(false), "A,C").unwrap().value, json!(["A", "C"]));
         assert_eq!(check_text_answer(&choice(false), "B, with a comma").unwrap().value, json!(["B, with a comma"]));
-        let form = Content::Form(Form {
+        let form = MessageContent::Form(FormQuestion {
             prompt: None,
             schema: json!({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}),
-            deadline: Deadline::default(),
+            deadline: AnswerDeadline::default(),
         });
         assert_eq!(check_text_answer(&form, r#"{"age": 3}"#).unwrap().value, json!({"age": 3}));
         assert!(no(&form, json!({"age": "x"})).contains("age"));
@@ -270,11 +277,11 @@ mod tests {
 
     #[test]
     fn an_approval_is_answered_with_a_decision() {
-        let asked = Content::Approval(Box::new(Approval {
+        let asked = MessageContent::Approval(Box::new(ApprovalQuestion {
             function_name: "pay".into(),
             arguments: Map::from_iter([("amount".to_owned(), json!(5))]),
             schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
-            ..Approval::default()
+            ..ApprovalQuestion::default()
         }));
         let text = |answer: Value| check_answer(&asked, &answer).map(|fits| fits.text);
         let ok = |words: &str| Ok(words.to_owned());

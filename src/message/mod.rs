@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::visible;
 
 pub use crate::protocol::message::*;
-pub use answer::{Fits, OTHER_DIGEST, check_answer, check_text_answer};
+pub use answer::{OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
 pub use permission::{CANNOT_BE_KEPT, CalledTool, PASSWORD, inexact_number};
 
 /// What a message says, as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
-pub fn shown(content: &Content) -> Value {
+pub fn shown(content: &MessageContent) -> Value {
     let mut json = match content {
-        Content::Other { content, .. } => return content.clone(),
-        Content::KeepAlive => return json!({}),
+        MessageContent::Other { content, .. } => return content.clone(),
+        MessageContent::KeepAlive => return json!({}),
         known => serde_json::to_value(known).unwrap_or_default(),
     };
     if let Some(map) = json.as_object_mut() {
@@ -31,15 +31,15 @@ pub fn shown(content: &Content) -> Value {
 
 /// The arguments of a call as text, exactly: the digits are those of the call, and what cannot be seen is written out. None
 /// where programs that read numbers as JavaScript does show the arguments as they are.
-fn arguments_text(content: &Content) -> Option<String> {
+fn arguments_text(content: &MessageContent) -> Option<String> {
     let arguments = match content {
-        Content::Approval(asked) => &asked.arguments,
-        Content::SuggestedFunctionCall { arguments, .. } => arguments,
+        MessageContent::Approval(asked) => &asked.arguments,
+        MessageContent::SuggestedFunctionCall { arguments, .. } => arguments,
         _ => return None,
     };
     let value = Value::Object(arguments.clone());
     let text = visible::json(&value);
     let is_needed =
-        matches!(content, Content::Approval(_)) || permission::has_long_number(&value) || text.contains("\\u");
+        matches!(content, MessageContent::Approval(_)) || permission::has_long_number(&value) || text.contains("\\u");
     is_needed.then_some(text)
 }

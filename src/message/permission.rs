@@ -4,8 +4,8 @@
 use serde_json::{Map, Number, Value, json};
 use sha2::Digest;
 
-use super::{Approval, Change, Verdict};
-use crate::bounds::{Bounds, Limit, MADE, OUTSIDE, UNAMBIGUOUS, Unfit, check_value, read};
+use super::{ApprovalAnswer, ApprovalQuestion, ArgumentChange};
+use crate::bounds::{BoundKind, MADE, OUTSIDE, UNAMBIGUOUS, UnfitJson, ValueBounds, check_value, read};
 use crate::ids::hex;
 use crate::redact::REDACTED;
 
@@ -43,7 +43,10 @@ const MOST_CHANGES: usize = 1000;
 const LONGEST_PLACE: usize = 100;
 
 /// The arguments that an answer wants instead; none: those that were shown.
-pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<String, Value>>, String> {
+pub(super) fn changed(
+    asked: &ApprovalQuestion,
+    verdict: &ApprovalAnswer,
+) -> Result<Option<Map<String, Value>>, String> {
     if let Some(arguments) = &verdict.arguments {
         if !verdict.changes.is_empty() {
             return Err("an answer has arguments or changes, not both".to_owned());
@@ -78,7 +81,7 @@ pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<
 
 /// How much the changed arguments may be: as much as comes from outside, or as a workflow makes, if those that were shown are
 /// more already.
-fn bounds(shown: &Value) -> Bounds {
+fn bounds(shown: &Value) -> ValueBounds {
     if check_value(shown, &OUTSIDE).is_ok() { OUTSIDE } else { MADE }
 }
 
@@ -106,7 +109,7 @@ fn refuse_redacted(before: &Value, after: &Value) -> Result<(), String> {
 
 /// Puts one change into the arguments: the rest stays as the server has it. They never become deeper than the bounds: what is
 /// put in is measured from its place on, before it is there.
-fn apply(arguments: &mut Value, change: &Change, bounds: &Bounds) -> Result<(), String> {
+fn apply(arguments: &mut Value, change: &ArgumentChange, bounds: &ValueBounds) -> Result<(), String> {
     let place = shown(&change.path);
     let unknown = || format!("{place:?} is no place in the arguments (a JSON Pointer to a field, like /amount)");
     let (folder, name) = change.path.rsplit_once('/').ok_or_else(unknown)?;
@@ -116,14 +119,17 @@ fn apply(arguments: &mut Value, change: &Change, bounds: &Bounds) -> Result<(), 
         return fields.shift_remove(&name).map(drop).ok_or_else(unknown);
     };
     let value: Value = read(text.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| match unfit {
-        Unfit::Exceeded(exceeded) => format!("{place}: {exceeded}"),
-        Unfit::Json(_) => format!("{place}: what it is changed to must be JSON text"),
+        UnfitJson::Exceeded(exceeded) => format!("{place}: {exceeded}"),
+        UnfitJson::Json(_) => format!("{place}: what it is changed to must be JSON text"),
     })?;
     // Each slash is a level around the value.
-    let left = Bounds { depth: bounds.depth.saturating_sub(change.path.matches('/').count()), ..*bounds };
+    let left = ValueBounds { depth: bounds.depth.saturating_sub(change.path.matches('/').count()), ..*bounds };
     if let Err(exceeded) = check_value(&value, &left) {
-        let limit =
-            if exceeded.limit == Limit::Depth(left.depth) { Limit::Depth(bounds.depth) } else { exceeded.limit };
+        let limit = if exceeded.limit == BoundKind::Depth(left.depth) {
+            BoundKind::Depth(bounds.depth)
+        } else {
+            exceeded.limit
+        };
         return Err(format!("{place}: {limit}"));
     }
     if let Some(number) = inexact_number(text) {
@@ -259,7 +265,10 @@ mod tests {
     #[test]
     fn the_mark_of_what_is_not_shown_is_no_value_that_a_tool_is_called_with() {
         let object = |value: Value| value.as_object().unwrap().clone();
-        let asked = Approval { arguments: object(json!({"iban": "DE02", "note": "hi"})), ..Approval::default() };
+        let asked = ApprovalQuestion {
+            arguments: object(json!({"iban": "DE02", "note": "hi"})),
+            ..ApprovalQuestion::default()
+        };
         let answer = |value: Value| changed(&asked, &serde_json::from_value(value).unwrap());
         for sent in [
             json!({"decision": "once", "arguments": {"iban": "[redacted]", "note": "ho"}}),
@@ -271,7 +280,7 @@ mod tests {
         let kept = answer(json!({"decision": "once", "changes": [{"path": "/note", "json": "\"ho\""}]}));
         assert_eq!(kept.unwrap().unwrap(), object(json!({"iban": "DE02", "note": "ho"})));
         // What a model wrote itself is there to be seen.
-        let own = Approval { arguments: object(json!({"note": "[redacted]"})), ..Approval::default() };
+        let own = ApprovalQuestion { arguments: object(json!({"note": "[redacted]"})), ..ApprovalQuestion::default() };
         let sent = serde_json::from_value(json!({"decision": "once", "arguments": {"note": "[redacted]"}})).unwrap();
         assert!(changed(&own, &sent).is_ok());
     }
@@ -280,8 +289,8 @@ mod tests {
     fn changes_grow_the_arguments_no_further_than_what_comes_from_outside() {
         let object = |value: Value| value.as_object().unwrap().clone();
         let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!({"k": inner}));
-        let asked = |arguments: Value| Approval { arguments: object(arguments), ..Approval::default() };
-        let answer = |asked: &Approval, changes: &[(String, String)]| {
+        let asked = |arguments: Value| ApprovalQuestion { arguments: object(arguments), ..ApprovalQuestion::default() };
+        let answer = |asked: &ApprovalQuestion, changes: &[(String, String)]| {
             let changes: Vec<Value> = changes.iter().map(|(path, json)| json!({"path": path, "json": json})).collect();
             changed(asked, &serde_json::from_value(json!({"decision": "once", "changes": changes})).unwrap())
         };

@@ -12,9 +12,9 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 
 /// How long something took, in buckets.
 #[derive(Clone)]
-pub struct Histogram(Arc<Inner>);
+pub struct Histogram(Arc<HistogramCells>);
 
-struct Inner {
+struct HistogramCells {
     bounds: &'static [f64],
     /// One for each bound, and one for what is above the last.
     counts: Box<[AtomicU64]>,
@@ -26,7 +26,7 @@ impl Histogram {
     /// One with these upper bounds in seconds, in ascending order.
     pub(super) fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Inner { bounds, counts, sum: AtomicU64::new(0) }))
+        Self(Arc::new(HistogramCells { bounds, counts, sum: AtomicU64::new(0) }))
     }
 
     /// Takes note of one.

@@ -2,7 +2,7 @@
 //! all.
 //!
 //! They are the process's own: one registry, whichever tiers live in it. Counting is an atomic addition through a handle that
-//! was looked up before ([`OfWorkflow`] once for each stay of a run in memory); only HTTP requests and refusals look theirs
+//! was looked up before ([`WorkflowMetrics`] once for each residency of a run in memory); only HTTP requests and refusals look theirs
 //! up each time, which neither copies nor allocates. No label is a run, a user or a text of a person's: workflows are those
 //! of the catalogue, tools and models those of its definitions, routes those of the route tables.
 
@@ -24,7 +24,7 @@ mod process;
 mod workflow;
 
 pub use histogram::Histogram;
-pub use workflow::{OfModel, OfWorkflow, Told};
+pub use workflow::{ModelMetrics, TokenUsage, WorkflowMetrics};
 
 /// The type of what [`text()`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,12 +40,12 @@ const HUMAN: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_40
 const REFUSALS: [&str; 4] = ["unknown", "wrong", "too_often", "unavailable"];
 
 /// A family of histograms.
-type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+type HistogramFamily<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// How a run is doing, as far as a worker knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "they are the labels' values")]
-pub enum RunState {
+pub enum RunStateLabel {
     /// No worker has taken it yet.
     queued,
     /// A worker is at it.
@@ -57,7 +57,7 @@ pub enum RunState {
 /// What an append came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "they are the labels' values")]
-pub enum Append {
+pub enum AppendOutcome {
     /// It is stored.
     stored,
     /// Another record was first.
@@ -81,7 +81,7 @@ pub enum Tier {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabels {
     tier: Tier,
     method: &'static str,
     route: &'static str,
@@ -89,33 +89,33 @@ struct Request {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RouteLabels {
     tier: Tier,
     route: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfTier {
+struct TierLabels {
     tier: Tier,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: Append,
+struct OutcomeLabels {
+    outcome: AppendOutcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabels {
     reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Place {
+struct RunPlaceLabels {
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Job {
+struct JobLabels {
     workflow: String,
     state: &'static str,
 }
@@ -123,34 +123,34 @@ struct Job {
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
-    families: workflow::Families,
-    workflows: RwLock<HashMap<Box<str>, Arc<OfWorkflow>>>,
-    runs: Family<Place, Gauge>,
-    oldest: Family<Place, Gauge>,
+    families: workflow::WorkflowFamilies,
+    workflows: RwLock<HashMap<Box<str>, Arc<WorkflowMetrics>>>,
+    runs: Family<RunPlaceLabels, Gauge>,
+    oldest: Family<RunPlaceLabels, Gauge>,
     /// Runs that the worker can hold in memory.
     pub runs_limit: Gauge,
-    queue: Family<Job, Gauge>,
+    queue: Family<JobLabels, Gauge>,
     /// Writes that were refused because another worker has the run.
     pub fencing_refusals: Counter,
     /// Times that the worker's lease may have run out.
     pub lease_losses: Counter,
     /// Renewals of the lease that failed.
     pub lease_renewal_failures: Counter,
-    appends: Family<Outcome, Counter>,
+    appends: Family<OutcomeLabels, Counter>,
     append_seconds: Histogram,
     /// Connections to the broker that were lost.
     pub broker_losses: Counter,
-    requests: Family<Request, Counter>,
-    request_seconds: Histograms<Route>,
-    refusals: Family<Reason, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: HistogramFamily<RouteLabels>,
+    refusals: Family<ReasonLabels, Counter>,
     /// Streams of events that are open.
     pub sse_clients: Gauge,
-    sockets: Family<OfTier, Gauge>,
+    sockets: Family<TierLabels, Gauge>,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// The process's figures.
+/// The process's metrics.
 pub fn metrics() -> &'static Metrics {
     &METRICS
 }
@@ -167,8 +167,8 @@ impl Metrics {
         let mut registry = Registry::default();
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("fastagency_build", "The program's version.", version);
-        registry.register_collector(Box::new(process::Process));
-        let families = workflow::Families::register(&mut registry);
+        registry.register_collector(Box::new(process::ProcessCollector));
+        let families = workflow::WorkflowFamilies::register(&mut registry);
         let mut metrics = Self {
             families,
             workflows: RwLock::default(),
@@ -189,11 +189,11 @@ impl Metrics {
             sockets: Family::default(),
             registry: Registry::default(),
         };
-        let mut add = |name: &str, help: &str, metric: Metric| match metric {
-            Metric::Counter(counter) => registry.register(name, help, counter),
-            Metric::Gauge(gauge) => registry.register(name, help, gauge),
+        let mut add = |name: &str, help: &str, metric: MetricKind| match metric {
+            MetricKind::Counter(counter) => registry.register(name, help, counter),
+            MetricKind::Gauge(gauge) => registry.register(name, help, gauge),
         };
-        use Metric::{Counter as C, Gauge as G};
+        use MetricKind::{Counter as C, Gauge as G};
         add("fastagency_worker_runs_limit", "Runs that the worker can hold in memory.", G(metrics.runs_limit.clone()));
         add(
             "fastagency_fencing_refusals",
@@ -247,55 +247,55 @@ impl Metrics {
         registry.register("fastagency_sockets", "WebSockets that are open.", metrics.sockets.clone());
         // What has not happened yet is shown as nothing, so that the first time is seen as a change.
         for reason in REFUSALS {
-            drop(metrics.refusals.get_or_create(&Reason { reason }));
+            drop(metrics.refusals.get_or_create(&ReasonLabels { reason }));
         }
         for tier in [Tier::gateway, Tier::ui] {
-            drop(metrics.sockets.get_or_create(&OfTier { tier }));
+            drop(metrics.sockets.get_or_create(&TierLabels { tier }));
         }
         metrics.registry = registry;
         metrics
     }
 
-    /// The figures of a workflow.
-    pub fn workflow(&self, name: &str) -> Arc<OfWorkflow> {
+    /// The metrics of a workflow.
+    pub fn workflow(&self, name: &str) -> Arc<WorkflowMetrics> {
         if let Some(known) = self.workflows.read().get(name) {
             return known.clone();
         }
         let mut workflows = self.workflows.write();
-        workflows.entry(name.into()).or_insert_with(|| Arc::new(OfWorkflow::new(&self.families, name))).clone()
+        workflows.entry(name.into()).or_insert_with(|| Arc::new(WorkflowMetrics::new(&self.families, name))).clone()
     }
 
     /// Takes note of an append.
-    pub fn appended(&self, outcome: Append, took: Duration) {
-        self.appends.get_or_create(&Outcome { outcome }).inc();
+    pub fn appended(&self, outcome: AppendOutcome, took: Duration) {
+        self.appends.get_or_create(&OutcomeLabels { outcome }).inc();
         self.append_seconds.observe(took);
     }
 
     /// Takes note of an answered request.
     pub fn answered(&self, tier: Tier, method: &'static str, route: &'static str, status: u16, took: Duration) {
-        self.requests.get_or_create(&Request { tier, method, route, status }).inc();
-        self.request_seconds.get_or_create(&Route { tier, route }).observe(took);
+        self.requests.get_or_create(&RequestLabels { tier, method, route, status }).inc();
+        self.request_seconds.get_or_create(&RouteLabels { tier, route }).observe(took);
     }
 
     /// Takes note of somebody who was not let in.
     pub fn refused(&self, reason: &'static str) {
-        self.refusals.get_or_create(&Reason { reason }).inc();
+        self.refusals.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts an open socket until dropped.
-    pub fn socket(&self, tier: Tier) -> Open {
-        Open::new(&self.sockets.get_or_create(&OfTier { tier }))
+    pub fn socket(&self, tier: Tier) -> OpenGauge {
+        OpenGauge::new(&self.sockets.get_or_create(&TierLabels { tier }))
     }
 
     /// Counts an open stream of events until dropped.
-    pub fn stream(&self) -> Open {
-        Open::new(&self.sse_clients)
+    pub fn stream(&self) -> OpenGauge {
+        OpenGauge::new(&self.sse_clients)
     }
 
     /// How many jobs of a workflow wait, and how many are with workers.
     pub fn queue(&self, workflow: &str, waiting: u64, taken: u64) {
         for (state, count) in [("waiting", waiting), ("taken", taken)] {
-            let gauge = self.queue.get_or_create_owned(&Job { workflow: workflow.to_owned(), state });
+            let gauge = self.queue.get_or_create_owned(&JobLabels { workflow: workflow.to_owned(), state });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
@@ -303,8 +303,10 @@ impl Metrics {
     /// Where all runs of the store stand: each place with how many there are and how old the oldest is.
     pub fn stand(&self, places: &[(&'static str, u64, Duration)]) {
         for &(state, count, oldest) in places {
-            self.runs.get_or_create(&Place { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
-            self.oldest.get_or_create(&Place { state }).set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
+            self.runs.get_or_create(&RunPlaceLabels { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+            self.oldest
+                .get_or_create(&RunPlaceLabels { state })
+                .set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
         }
     }
 
@@ -315,27 +317,27 @@ impl Metrics {
     }
 }
 
-enum Metric {
+enum MetricKind {
     Counter(Counter),
     Gauge(Gauge),
 }
 
 /// Something that is open, counted until dropped.
 #[derive(Debug)]
-pub struct Open(Gauge);
+pub struct OpenGauge(Gauge);
 
-impl Open {
+impl OpenGauge {
     fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenGauge {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
 /// A counter of dollars.
-type Dollars = Counter<f64, AtomicU64>;
+type DollarCounter = Counter<f64, AtomicU64>;

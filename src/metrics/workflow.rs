@@ -11,72 +11,72 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Dollars, HUMAN, Histogram, Histograms, PATIENT, RunState};
+use super::{DollarCounter, HUMAN, Histogram, HistogramFamily, PATIENT, RunStateLabel};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Workflow {
+struct WorkflowLabels {
     workflow: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InState {
+struct WorkflowStateLabels {
     workflow: String,
-    state: RunState,
+    state: RunStateLabel,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
-    workflow: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Model {
-    model: String,
-    workflow: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
-    model: String,
+struct WorkflowOutcomeLabels {
     workflow: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Tokens {
+struct ModelLabels {
+    model: String,
+    workflow: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelOutcomeLabels {
+    model: String,
+    workflow: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
     model: String,
     workflow: String,
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Called {
+struct ToolOutcomeLabels {
     tool: String,
     workflow: String,
     outcome: &'static str,
 }
 
-/// The families that workflows have their figures in.
-pub(super) struct Families {
-    started: Family<Workflow, Counter>,
-    ended: Family<Ended, Counter>,
-    held: Family<InState, Gauge>,
-    state_seconds: Histograms<InState>,
-    parked: Family<Workflow, Counter>,
-    resumed: Family<Workflow, Counter>,
-    deliveries: Family<Workflow, Counter>,
-    redeliveries: Family<Workflow, Counter>,
-    requests: Family<Asked, Counter>,
-    request_seconds: Histograms<Model>,
-    retries: Family<Model, Counter>,
-    tokens: Family<Tokens, Counter>,
-    cost: Family<Model, Dollars>,
-    tools: Family<Called, Counter>,
-    tool_seconds: Histograms<Workflow>,
+/// The families that workflows have their metrics in.
+pub(super) struct WorkflowFamilies {
+    started: Family<WorkflowLabels, Counter>,
+    ended: Family<WorkflowOutcomeLabels, Counter>,
+    held: Family<WorkflowStateLabels, Gauge>,
+    state_seconds: HistogramFamily<WorkflowStateLabels>,
+    parked: Family<WorkflowLabels, Counter>,
+    resumed: Family<WorkflowLabels, Counter>,
+    deliveries: Family<WorkflowLabels, Counter>,
+    redeliveries: Family<WorkflowLabels, Counter>,
+    requests: Family<ModelOutcomeLabels, Counter>,
+    request_seconds: HistogramFamily<ModelLabels>,
+    retries: Family<ModelLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    cost: Family<ModelLabels, DollarCounter>,
+    tools: Family<ToolOutcomeLabels, Counter>,
+    tool_seconds: HistogramFamily<WorkflowLabels>,
 }
 
-impl Families {
+impl WorkflowFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self {
             started: Family::default(),
@@ -136,8 +136,8 @@ impl Families {
     }
 }
 
-/// The figures of one workflow.
-pub struct OfWorkflow {
+/// The metrics of one workflow.
+pub struct WorkflowMetrics {
     name: String,
     /// Runs that were started here.
     pub started: Counter,
@@ -152,18 +152,18 @@ pub struct OfWorkflow {
     held: [Gauge; 3],
     state_seconds: [Histogram; 3],
     tool_seconds: Histogram,
-    ended: Family<Ended, Counter>,
-    tools: Family<Called, Counter>,
-    asked: Family<Asked, Counter>,
-    request_seconds: Histograms<Model>,
-    retries: Family<Model, Counter>,
-    tokens: Family<Tokens, Counter>,
-    cost: Family<Model, Dollars>,
-    models: RwLock<HashMap<Box<str>, Arc<OfModel>>>,
+    ended: Family<WorkflowOutcomeLabels, Counter>,
+    tools: Family<ToolOutcomeLabels, Counter>,
+    asked: Family<ModelOutcomeLabels, Counter>,
+    request_seconds: HistogramFamily<ModelLabels>,
+    retries: Family<ModelLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    cost: Family<ModelLabels, DollarCounter>,
+    models: RwLock<HashMap<Box<str>, Arc<ModelMetrics>>>,
 }
 
-/// The figures of a model as one workflow uses it.
-pub struct OfModel {
+/// The metrics of a model as one workflow uses it.
+pub struct ModelMetrics {
     succeeded: Counter,
     failed: Counter,
     timed_out: Counter,
@@ -173,12 +173,12 @@ pub struct OfModel {
     input: Counter,
     output: Counter,
     cached: Counter,
-    cost: Dollars,
+    cost: DollarCounter,
 }
 
 /// What a model told about a request.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Told {
+pub struct TokenUsage {
     /// Tokens read.
     pub input: u64,
     /// Of them, those from a cache.
@@ -189,12 +189,12 @@ pub struct Told {
     pub cost_usd: f64,
 }
 
-const STATES: [RunState; 3] = [RunState::queued, RunState::running, RunState::waiting];
+const STATES: [RunStateLabel; 3] = [RunStateLabel::queued, RunStateLabel::running, RunStateLabel::waiting];
 
-impl OfWorkflow {
-    pub(super) fn new(families: &Families, name: &str) -> Self {
-        let of = Workflow { workflow: name.to_owned() };
-        let in_state = |state| InState { workflow: name.to_owned(), state };
+impl WorkflowMetrics {
+    pub(super) fn new(families: &WorkflowFamilies, name: &str) -> Self {
+        let of = WorkflowLabels { workflow: name.to_owned() };
+        let in_state = |state| WorkflowStateLabels { workflow: name.to_owned(), state };
         Self {
             started: families.started.get_or_create_owned(&of),
             parked: families.parked.get_or_create_owned(&of),
@@ -217,7 +217,7 @@ impl OfWorkflow {
     }
 
     /// A run of this workflow is in memory in that state now, and no longer in the other.
-    pub fn moved(&self, from: Option<RunState>, to: Option<RunState>) {
+    pub fn moved(&self, from: Option<RunStateLabel>, to: Option<RunStateLabel>) {
         if let Some(from) = from {
             self.held[from as usize].dec();
         }
@@ -227,24 +227,26 @@ impl OfWorkflow {
     }
 
     /// A run has left a state after so long.
-    pub fn left(&self, state: RunState, after: Duration) {
+    pub fn left(&self, state: RunStateLabel, after: Duration) {
         self.state_seconds[state as usize].observe(after);
     }
 
     /// A run has ended.
     pub fn ended(&self, outcome: &'static str) {
-        self.ended.get_or_create(&Ended { workflow: self.name.clone(), outcome }).inc();
+        self.ended.get_or_create(&WorkflowOutcomeLabels { workflow: self.name.clone(), outcome }).inc();
     }
 
     /// A tool was called.
     pub fn called(&self, tool: &str, worked: bool, took: Duration) {
         let outcome = if worked { "ok" } else { "error" };
-        self.tools.get_or_create(&Called { tool: tool.to_owned(), workflow: self.name.clone(), outcome }).inc();
+        self.tools
+            .get_or_create(&ToolOutcomeLabels { tool: tool.to_owned(), workflow: self.name.clone(), outcome })
+            .inc();
         self.tool_seconds.observe(took);
     }
 
-    /// The figures of a model as this workflow uses it.
-    pub fn model(&self, name: &str) -> Arc<OfModel> {
+    /// The metrics of a model as this workflow uses it.
+    pub fn model(&self, name: &str) -> Arc<ModelMetrics> {
         if let Some(known) = self.models.read().get(name) {
             return known.clone();
         }
@@ -252,15 +254,20 @@ impl OfWorkflow {
         models.entry(name.into()).or_insert_with(|| Arc::new(self.new_model(name))).clone()
     }
 
-    fn new_model(&self, name: &str) -> OfModel {
+    fn new_model(&self, name: &str) -> ModelMetrics {
         let (model, workflow) = (name.to_owned(), self.name.clone());
         let asked = |outcome| {
-            self.asked.get_or_create_owned(&Asked { model: model.clone(), workflow: workflow.clone(), outcome })
+            self.asked.get_or_create_owned(&ModelOutcomeLabels {
+                model: model.clone(),
+                workflow: workflow.clone(),
+                outcome,
+            })
         };
-        let tokens =
-            |kind| self.tokens.get_or_create_owned(&Tokens { model: model.clone(), workflow: workflow.clone(), kind });
-        let of = Model { model: model.clone(), workflow: workflow.clone() };
-        OfModel {
+        let tokens = |kind| {
+            self.tokens.get_or_create_owned(&TokenLabels { model: model.clone(), workflow: workflow.clone(), kind })
+        };
+        let of = ModelLabels { model: model.clone(), workflow: workflow.clone() };
+        ModelMetrics {
             succeeded: asked("ok"),
             failed: asked("error"),
             timed_out: asked("timeout"),
@@ -274,9 +281,9 @@ impl OfWorkflow {
     }
 }
 
-impl OfModel {
+impl ModelMetrics {
     /// It has answered.
-    pub fn answered(&self, told: Told, took: Duration) {
+    pub fn answered(&self, told: TokenUsage, took: Duration) {
         self.succeeded.inc();
         self.seconds.observe(took);
         self.input.inc_by(told.input);

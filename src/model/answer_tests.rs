@@ -2,21 +2,24 @@
 
 use super::*;
 use crate::model::draft::{LARGEST_COUNT, LONGEST_REPLY};
-use crate::model::openai::ChatCompletions;
+use crate::model::openai::ChatCompletionsApi;
 use crate::model::testing::{event, saying};
-use crate::protocol::dialogue::Usage;
+use crate::protocol::dialogue::ModelUsage;
 use serde_json::json;
 
 /// Reads an answer in pieces; gives the reply (or the error's words) and the texts that were shown.
-fn read_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, events: bool) -> (Result<Reply, String>, Vec<String>) {
+fn read_pieces<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    events: bool,
+) -> (Result<ModelReply, String>, Vec<String>) {
     let mut shown = Vec::new();
     let mut show = |text: &str| shown.push(text.to_owned());
-    let mut reader = Reader::new("m", &ChatCompletions, events);
+    let mut reader = AnswerReader::new("m", &ChatCompletionsApi, events);
     let mut outcome = Ok(());
     for piece in pieces {
         match reader.feed(piece, &mut show) {
-            Ok(Heard::End) => break,
-            Ok(Heard::Nothing | Heard::Part) => {}
+            Ok(AnswerPiece::End) => break,
+            Ok(AnswerPiece::Nothing | AnswerPiece::Part) => {}
             Err(error) => {
                 outcome = Err(error);
                 break;
@@ -27,11 +30,11 @@ fn read_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, events: bool) -> 
     (reply, shown)
 }
 
-fn read(text: &str) -> (Result<Reply, String>, Vec<String>) {
+fn read(text: &str) -> (Result<ModelReply, String>, Vec<String>) {
     read_pieces([text.as_bytes()], true)
 }
 
-fn reply(text: &str) -> Reply {
+fn reply(text: &str) -> ModelReply {
     read(text).0.unwrap()
 }
 
@@ -51,7 +54,7 @@ fn whole(message: Value) -> String {
     json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string()
 }
 
-fn calls(reply: &Reply) -> Vec<(&str, &str, &str)> {
+fn calls(reply: &ModelReply) -> Vec<(&str, &str, &str)> {
     let calls = reply.tool_calls.iter();
     calls.map(|call| (call.id.as_str(), call.function.name.as_str(), call.function.arguments.as_str())).collect()
 }
@@ -59,12 +62,12 @@ fn calls(reply: &Reply) -> Vec<(&str, &str, &str)> {
 #[test]
 fn a_stream_becomes_a_reply() {
     let (outcome, shown) = read(&saying(&["", "Pi ", "is ", "3.14."]));
-    let expected = Reply {
+    let expected = ModelReply {
         content: Some("Pi is 3.14.".to_owned()),
         tool_calls: vec![],
         refusal: None,
         finish_reason: Some("stop".to_owned()),
-        usage: Usage { prompt_tokens: 10, completion_tokens: 5, ..Usage::default() },
+        usage: ModelUsage { prompt_tokens: 10, completion_tokens: 5, ..ModelUsage::default() },
         model: "m".to_owned(),
     };
     assert_eq!(outcome, Ok(expected));
@@ -170,7 +173,8 @@ fn odd_but_clear_answers_are_understood() {
 #[test]
 fn usage_may_be_anywhere_or_nowhere() {
     let usage = |chunk: Value| reply(&(delta(json!({"content": "x"})) + &event(&chunk) + &ending("stop"))).usage;
-    let both = |prompt_tokens, completion_tokens| Usage { prompt_tokens, completion_tokens, ..Usage::default() };
+    let both =
+        |prompt_tokens, completion_tokens| ModelUsage { prompt_tokens, completion_tokens, ..ModelUsage::default() };
     assert_eq!(usage(json!({})), both(0, 0));
     assert_eq!(usage(json!({"usage": null, "choices": []})), both(0, 0));
     assert_eq!(usage(json!({"usage": {"prompt_tokens": 7}})), both(7, 0));
@@ -244,7 +248,7 @@ fn what_cannot_be_read_is_said() {
 #[test]
 fn nothing_grows_without_bound() {
     let endless = |piece: String| {
-        let mut reader = Reader::new("m", &ChatCompletions, true);
+        let mut reader = AnswerReader::new("m", &ChatCompletionsApi, true);
         let mut count = 0;
         loop {
             count += piece.len();

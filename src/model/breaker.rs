@@ -21,23 +21,23 @@ const WHILE_TRYING: Duration = Duration::from_secs(1);
 
 /// The breaker of one endpoint.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(super) struct CircuitBreaker {
     /// How long the endpoint is left alone first.
     first_rest: Duration,
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BreakerState {
     failures: u32,
     /// The last failure, as it was told.
     last: String,
     /// Since there were too many.
-    rest: Option<Rest>,
+    rest: Option<BreakerRest>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Rest {
+struct BreakerRest {
     length: Duration,
     until: Instant,
     /// A request is trying the endpoint.
@@ -46,30 +46,30 @@ struct Rest {
 
 /// Leave to send one request. Dropped without a word (its run was stopped), it leaves the next one to try.
 #[derive(Debug)]
-pub(super) struct Leave<'a> {
-    breaker: &'a Breaker,
+pub(super) struct RequestLeave<'a> {
+    breaker: &'a CircuitBreaker,
     tries: bool,
 }
 
 /// Why there is no leave.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Resting {
+pub(super) struct OpenCircuit {
     pub(super) failures: u32,
     pub(super) again_in: Duration,
     pub(super) last: String,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// A breaker that leaves the endpoint alone for that long first ([`FIRST_REST`], but for tests).
     pub(super) fn new(first_rest: Duration) -> Self {
         Self { first_rest, state: Mutex::default() }
     }
 
     /// Asks for leave to send a request.
-    pub(super) fn enter(&self) -> Result<Leave<'_>, Resting> {
+    pub(super) fn enter(&self) -> Result<RequestLeave<'_>, OpenCircuit> {
         let mut state = self.lock();
-        let State { failures, last, rest } = &mut *state;
-        let Some(rest) = rest else { return Ok(Leave { breaker: self, tries: false }) };
+        let BreakerState { failures, last, rest } = &mut *state;
+        let Some(rest) = rest else { return Ok(RequestLeave { breaker: self, tries: false }) };
         let now = Instant::now();
         let again_in = match rest.trying {
             true => WHILE_TRYING,
@@ -77,22 +77,22 @@ impl Breaker {
         };
         if again_in.is_zero() {
             rest.trying = true;
-            return Ok(Leave { breaker: self, tries: true });
+            return Ok(RequestLeave { breaker: self, tries: true });
         }
-        Err(Resting { failures: *failures, again_in, last: last.clone() })
+        Err(OpenCircuit { failures: *failures, again_in, last: last.clone() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BreakerState> {
         self.state.lock()
     }
 }
 
-impl Leave<'_> {
+impl RequestLeave<'_> {
     /// The endpoint lives: it answered, if only that the request is wrong.
     pub(super) fn it_lives(&mut self) {
         let mut state = self.breaker.lock();
         if state.failures > 0 || state.rest.is_some() {
-            *state = State::default();
+            *state = BreakerState::default();
         }
         self.tries = false;
     }
@@ -109,13 +109,13 @@ impl Leave<'_> {
             None if state.failures >= FAILURES => self.breaker.first_rest,
             None => return,
         };
-        state.rest = Some(Rest { length, until: Instant::now() + length, trying: false });
+        state.rest = Some(BreakerRest { length, until: Instant::now() + length, trying: false });
         drop(state);
         self.tries = false;
     }
 }
 
-impl Drop for Leave<'_> {
+impl Drop for RequestLeave<'_> {
     fn drop(&mut self) {
         if self.tries
             && let Some(rest) = &mut self.breaker.lock().rest
@@ -142,19 +142,19 @@ mod tests {
         Error::Unreachable { model: "m".to_owned(), address: "x".to_owned(), reason: what.to_owned() }
     }
 
-    fn fail(breaker: &Breaker, times: u32) {
+    fn fail(breaker: &CircuitBreaker, times: u32) {
         for _ in 0..times {
             breaker.enter().expect("leave").it_failed(&failure("gone"));
         }
     }
 
-    fn refused(breaker: &Breaker) -> Duration {
+    fn refused(breaker: &CircuitBreaker) -> Duration {
         breaker.enter().expect_err("no leave").again_in
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_in_a_row_and_one_request_tries() {
-        let breaker = Breaker::new(FIRST_REST);
+        let breaker = CircuitBreaker::new(FIRST_REST);
         fail(&breaker, FAILURES - 1);
         breaker.enter().unwrap().it_lives();
         fail(&breaker, FAILURES);
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_try_that_was_given_up_is_left_to_the_next() {
-        let breaker = Breaker::new(FIRST_REST);
+        let breaker = CircuitBreaker::new(FIRST_REST);
         fail(&breaker, FAILURES);
         tokio::time::advance(FIRST_REST).await;
         drop(breaker.enter().expect("one may try"));
@@ -185,7 +185,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn late_failures_do_not_lengthen_the_rest_and_it_has_an_end() {
-        let breaker = Breaker::new(FIRST_REST);
+        let breaker = CircuitBreaker::new(FIRST_REST);
         let late = breaker.enter().unwrap();
         fail(&breaker, FAILURES);
         late.it_failed(&failure("late"));
@@ -195,7 +195,7 @@ mod tests {
             fail(&breaker, 1);
         }
         assert_eq!(refused(&breaker), LONGEST_REST);
-        let late = Leave { breaker: &breaker, tries: false };
+        let late = RequestLeave { breaker: &breaker, tries: false };
         let mut late = late;
         late.it_lives();
         assert!(breaker.enter().is_ok(), "whoever hears an answer knows that it lives");

@@ -20,16 +20,16 @@ const FILE_AGE: Duration = Duration::from_secs(30);
 /// How long a command may take.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest token, in bytes.
-const LONGEST: u64 = 64 << 10;
+const LONGEST_TOKEN: u64 = 64 << 10;
 
 /// A token that is fetched again and again.
-pub(super) struct Credential {
+pub(super) struct RenewedToken {
     source: TokenSource,
     /// The last one, and since when. Whoever fetches holds it, so that many requests at once fetch one token.
     last: tokio::sync::Mutex<Option<(SecretString, Instant)>>,
 }
 
-impl Credential {
+impl RenewedToken {
     pub(super) fn new(source: TokenSource) -> Self {
         Self { source, last: tokio::sync::Mutex::default() }
     }
@@ -84,7 +84,7 @@ async fn run(command: &[String]) -> Result<String, String> {
     let (stdout, stderr) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
     let (mut out, mut words) = (String::new(), String::new());
     let ending = async {
-        let (mut stdout, mut stderr) = (stdout.take(LONGEST), stderr.take(LONGEST));
+        let (mut stdout, mut stderr) = (stdout.take(LONGEST_TOKEN), stderr.take(LONGEST_TOKEN));
         let read = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut words));
         read.0.and(read.1)?;
         child.wait().await
@@ -105,8 +105,8 @@ mod tests {
     use super::*;
     use secrecy::ExposeSecret;
 
-    fn command(script: &str) -> Credential {
-        Credential::new(TokenSource::Command(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]))
+    fn command(script: &str) -> RenewedToken {
+        RenewedToken::new(TokenSource::Command(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]))
     }
 
     #[tokio::test]
@@ -122,13 +122,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_goes_wrong_is_told_in_a_sentence_without_the_output() {
-        let error = async |credential: Credential| credential.token().await.unwrap_err();
+        let error = async |credential: RenewedToken| credential.token().await.unwrap_err();
         let failed = error(command("echo secret; echo 'please log in' >&2; exit 3")).await;
         assert_eq!(failed, "the token command \"sh\" failed (exit status: 3): please log in");
         assert_eq!(error(command("echo")).await, "the token command \"sh\" printed no token");
-        let nowhere = Credential::new(TokenSource::Command(vec!["/nowhere/az".to_owned()]));
+        let nowhere = RenewedToken::new(TokenSource::Command(vec!["/nowhere/az".to_owned()]));
         assert!(error(nowhere).await.starts_with("the token command \"/nowhere/az\" cannot be started: "));
-        let file = Credential::new(TokenSource::File("/nowhere/token".into()));
+        let file = RenewedToken::new(TokenSource::File("/nowhere/token".into()));
         assert!(error(file).await.starts_with("the token file /nowhere/token cannot be read: "));
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Error;
-use crate::protocol::dialogue::{FunctionCall, Reply, ToolCall, Usage};
+use crate::protocol::dialogue::{FunctionCall, ModelReply, ModelUsage, ToolCall};
 
 /// The most that a reply may hold, text and arguments together: far more than any model writes, and little enough that many
 /// runs at once are safe.
@@ -16,17 +16,17 @@ const MOST_CALLS: usize = 256;
 pub(super) const OUR_CALL_IDS: &str = "call_fa_";
 
 /// The reply as far as it has come.
-pub(super) struct Draft<'a> {
+pub(super) struct ReplyDraft<'a> {
     model: &'a str,
     content: Option<String>,
     refusal: Option<String>,
-    calls: Vec<Call>,
+    calls: Vec<CallDraft>,
     /// What the provider wants to see again beside the calls, for instance its sealed thoughts.
     keepsake: Option<Value>,
     /// Why the model stopped.
     pub(super) finish_reason: Option<String>,
     /// What it used.
-    pub(super) usage: Usage,
+    pub(super) usage: ModelUsage,
     /// A part of an answer was seen, if only an empty one.
     pub(super) chosen: bool,
     /// The end was announced.
@@ -36,7 +36,7 @@ pub(super) struct Draft<'a> {
 
 /// A call as far as it has come.
 #[derive(Default)]
-struct Call {
+struct CallDraft {
     index: Option<u64>,
     id: String,
     name: String,
@@ -61,7 +61,7 @@ pub(super) struct CallPiece<'p> {
     pub(super) whole: bool,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> ReplyDraft<'a> {
     /// Begins the reply of `model` (its name in `llms:`).
     pub(super) fn new(model: &'a str) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
             calls: Vec::new(),
             keepsake: None,
             finish_reason: None,
-            usage: Usage::default(),
+            usage: ModelUsage::default(),
             chosen: false,
             done: false,
             size: 0,
@@ -123,7 +123,7 @@ impl<'a> Draft<'a> {
             Some(position) => position,
             None if self.calls.len() >= MOST_CALLS => return Err(too_long(self.model)),
             None => {
-                self.calls.push(Call { index, ..Call::default() });
+                self.calls.push(CallDraft { index, ..CallDraft::default() });
                 self.calls.len() - 1
             }
         };
@@ -167,7 +167,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The reply, if the stream did not end in its middle.
-    pub(super) fn complete(self) -> Result<Reply, Error> {
+    pub(super) fn complete(self) -> Result<ModelReply, Error> {
         if !self.chosen {
             return Err(malformed(self.model, "it holds no choice".to_owned()));
         }
@@ -183,7 +183,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The reply, of an answer that came whole.
-    pub(super) fn reply(mut self) -> Reply {
+    pub(super) fn reply(mut self) -> ModelReply {
         // The provider gets it back with the first call, which is the first of the reply to be sent again.
         if let (Some(call), Some(keepsake)) = (self.calls.first_mut(), self.keepsake.take()) {
             call.extra = Some(keepsake);
@@ -195,7 +195,7 @@ impl<'a> Draft<'a> {
             function: FunctionCall { name: call.name, arguments: call.arguments },
             extra_content: call.extra,
         });
-        Reply {
+        ModelReply {
             content: self.content,
             tool_calls: calls.collect(),
             refusal: self.refusal,

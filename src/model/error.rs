@@ -45,7 +45,7 @@ pub enum Error {
         after: Duration,
     },
     /// The server answered with an error.
-    #[error("the model {model:?} answered {status}{}: {message}", Trouble::of(*status, code.as_deref(), message).aside())]
+    #[error("the model {model:?} answered {status}{}: {message}", ServerErrorKind::of(*status, code.as_deref(), message).aside())]
     Status {
         /// The name in `llms:`.
         model: String,
@@ -119,7 +119,7 @@ impl Error {
     pub fn in_log(&self) -> String {
         match self {
             Error::Status { model, status, .. } => {
-                let aside = self.trouble().map(Trouble::aside).unwrap_or_default();
+                let aside = self.trouble().map(ServerErrorKind::aside).unwrap_or_default();
                 format!("the model {model:?} answered {status}{aside}")
             }
             Error::Malformed { model, .. } => format!("the model {model:?} sent an answer that cannot be read"),
@@ -133,9 +133,9 @@ impl Error {
     }
 
     /// What kind of error a server answered with; none if it did not answer.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<ServerErrorKind> {
         match self {
-            Error::Status { status, message, code, .. } => Some(Trouble::of(*status, code.as_deref(), message)),
+            Error::Status { status, message, code, .. } => Some(ServerErrorKind::of(*status, code.as_deref(), message)),
             _ => None,
         }
     }
@@ -143,7 +143,7 @@ impl Error {
 
 /// The kinds of errors that servers answer with, whatever each calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ServerErrorKind {
     /// Too many requests or tokens, or the money is used up.
     RateLimit,
     /// The server has too much to do.
@@ -160,7 +160,7 @@ pub enum Trouble {
     Server,
 }
 
-impl Trouble {
+impl ServerErrorKind {
     /// Tells the kind by the status, the server's code, and, where providers have no code for it, their words.
     fn of(status: u16, code: Option<&str>, message: &str) -> Self {
         let code = code.unwrap_or_default();
@@ -168,30 +168,30 @@ impl Trouble {
         let too_long =
             ["prompt is too long", "maximum context length", "context window", "exceeds the maximum number of tokens"];
         match status {
-            _ if code == "content_filter" => Trouble::ContentFilter,
-            413 => Trouble::ContextLength,
+            _ if code == "content_filter" => ServerErrorKind::ContentFilter,
+            413 => ServerErrorKind::ContextLength,
             400 if code == "context_length_exceeded" || too_long.iter().any(|words| message.contains(words)) => {
-                Trouble::ContextLength
+                ServerErrorKind::ContextLength
             }
             // Gemini answers a wrong key with 400.
-            400 if message.contains("api key not valid") => Trouble::Auth,
-            401 | 403 => Trouble::Auth,
-            402 | 429 => Trouble::RateLimit,
-            503 | 529 => Trouble::Overloaded,
-            500.. => Trouble::Server,
-            _ => Trouble::Request,
+            400 if message.contains("api key not valid") => ServerErrorKind::Auth,
+            401 | 403 => ServerErrorKind::Auth,
+            402 | 429 => ServerErrorKind::RateLimit,
+            503 | 529 => ServerErrorKind::Overloaded,
+            500.. => ServerErrorKind::Server,
+            _ => ServerErrorKind::Request,
         }
     }
 
     /// What is told of it beside the status.
     fn aside(self) -> &'static str {
         match self {
-            Trouble::RateLimit => " (its limit is reached)",
-            Trouble::Overloaded => " (it is overloaded)",
-            Trouble::Auth => " (it refuses the key)",
-            Trouble::ContextLength => " (the conversation is too long for it)",
-            Trouble::ContentFilter => " (a filter refused it)",
-            Trouble::Request | Trouble::Server => "",
+            ServerErrorKind::RateLimit => " (its limit is reached)",
+            ServerErrorKind::Overloaded => " (it is overloaded)",
+            ServerErrorKind::Auth => " (it refuses the key)",
+            ServerErrorKind::ContextLength => " (the conversation is too long for it)",
+            ServerErrorKind::ContentFilter => " (a filter refused it)",
+            ServerErrorKind::Request | ServerErrorKind::Server => "",
         }
     }
 }
@@ -203,32 +203,32 @@ mod tests {
     #[test]
     fn the_kind_is_told_whatever_a_provider_calls_it() {
         for (status, code, message, trouble) in [
-            (429, "rate_limit_exceeded", "Rate limit reached", Trouble::RateLimit),
-            (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota", Trouble::RateLimit),
-            (529, "overloaded_error", "Overloaded", Trouble::Overloaded),
-            (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", Trouble::Overloaded),
-            (401, "invalid_api_key", "Incorrect API key provided", Trouble::Auth),
-            (401, "authentication_error", "invalid x-api-key", Trouble::Auth),
-            (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", Trouble::Auth),
-            (403, "PERMISSION_DENIED", "no", Trouble::Auth),
-            (400, "context_length_exceeded", "too long", Trouble::ContextLength),
+            (429, "rate_limit_exceeded", "Rate limit reached", ServerErrorKind::RateLimit),
+            (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota", ServerErrorKind::RateLimit),
+            (529, "overloaded_error", "Overloaded", ServerErrorKind::Overloaded),
+            (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", ServerErrorKind::Overloaded),
+            (401, "invalid_api_key", "Incorrect API key provided", ServerErrorKind::Auth),
+            (401, "authentication_error", "invalid x-api-key", ServerErrorKind::Auth),
+            (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", ServerErrorKind::Auth),
+            (403, "PERMISSION_DENIED", "no", ServerErrorKind::Auth),
+            (400, "context_length_exceeded", "too long", ServerErrorKind::ContextLength),
             (
                 400,
                 "invalid_request_error",
                 "prompt is too long: 208310 tokens > 200000 maximum",
-                Trouble::ContextLength,
+                ServerErrorKind::ContextLength,
             ),
             (
                 400,
                 "INVALID_ARGUMENT",
                 "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
-                Trouble::ContextLength,
+                ServerErrorKind::ContextLength,
             ),
-            (413, "request_too_large", "Request exceeds the maximum size", Trouble::ContextLength),
-            (400, "content_filter", "The response was filtered", Trouble::ContentFilter),
-            (400, "invalid_request_error", "max_tokens: required", Trouble::Request),
-            (404, "not_found_error", "model: claude-x", Trouble::Request),
-            (500, "api_error", "Internal server error", Trouble::Server),
+            (413, "request_too_large", "Request exceeds the maximum size", ServerErrorKind::ContextLength),
+            (400, "content_filter", "The response was filtered", ServerErrorKind::ContentFilter),
+            (400, "invalid_request_error", "max_tokens: required", ServerErrorKind::Request),
+            (404, "not_found_error", "model: claude-x", ServerErrorKind::Request),
+            (500, "api_error", "Internal server error", ServerErrorKind::Server),
         ] {
             let error = Error::Status {
                 model: "m".to_owned(),

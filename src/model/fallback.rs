@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{ChatModel, Error, Progress};
-use crate::protocol::dialogue::{Reply, Request};
+use super::{ChatModel, Error, ModelProgress};
+use crate::protocol::dialogue::{ModelReply, ModelRequest};
 
 /// Several models; when one fails, the next is asked. Each has its own retries.
-pub(super) struct WithFallbacks {
+pub(super) struct FallbackModel {
     models: Vec<Arc<dyn ChatModel>>,
     round_robin: bool,
 }
 
-impl WithFallbacks {
+impl FallbackModel {
     /// Puts the models in order. With `round_robin` an agent's next request begins with the next of them.
     pub(super) fn new(models: Vec<Arc<dyn ChatModel>>, round_robin: bool) -> Self {
         Self { models, round_robin }
@@ -21,12 +21,12 @@ impl WithFallbacks {
 }
 
 #[async_trait]
-impl ChatModel for WithFallbacks {
+impl ChatModel for FallbackModel {
     async fn complete(
         &self,
-        request: &Request,
-        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, Error> {
+        request: &ModelRequest,
+        progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, Error> {
         let begin = if self.round_robin { request.turn as usize % self.models.len() } else { 0 };
         let mut order = self.models[begin..].iter().chain(&self.models[..begin]);
         let first = order.next().expect("there are several models");
@@ -48,17 +48,17 @@ impl ChatModel for WithFallbacks {
 /// Asks one of them; its attempts are counted on from those of the models before it.
 async fn ask(
     model: &Arc<dyn ChatModel>,
-    request: &Request,
+    request: &ModelRequest,
     attempts: &mut u32,
-    progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-) -> Result<Reply, Error> {
+    progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+) -> Result<ModelReply, Error> {
     let before = *attempts;
-    let mut counting = |heard: Progress<'_>| match heard {
-        Progress::Attempt(attempt) => {
+    let mut counting = |heard: ModelProgress<'_>| match heard {
+        ModelProgress::Attempt(attempt) => {
             *attempts = before + attempt;
-            progress(Progress::Attempt(before + attempt));
+            progress(ModelProgress::Attempt(before + attempt));
         }
-        Progress::Text(text) => progress(Progress::Text(text)),
+        ModelProgress::Text(text) => progress(ModelProgress::Text(text)),
     };
     model.complete(request, &mut counting).await
 }

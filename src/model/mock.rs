@@ -8,21 +8,21 @@ use serde_json::{Map, Value, json};
 
 use super::content::{shortened, text_of};
 use super::sample::sample;
-use crate::protocol::dialogue::{ChatMessage, FunctionCall, Request, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, FunctionCall, ModelRequest, ToolCall};
 
 /// After so many replies a conversation has been seen, and an agent that was told how to end it ends it.
 const ENDS_WITH_REPLY: usize = 3;
 
 /// How many messages the asked agent has sent in answer.
 pub(super) fn replies_so_far(messages: &[Arc<ChatMessage>]) -> usize {
-    let answered = messages.iter().skip_while(|message| matches!(message.role, Role::System | Role::Assistant));
-    answered.filter(|message| message.role == Role::Assistant).count()
+    let answered = messages.iter().skip_while(|message| matches!(message.role, ChatRole::System | ChatRole::Assistant));
+    answered.filter(|message| message.role == ChatRole::Assistant).count()
 }
 
 /// The call that is made instead of a reply: of the first tool that was not called yet, unless results are to be talked about
 /// first, or the conversation as a whole is asked about.
-pub(super) fn call(request: &Request) -> Option<ToolCall> {
-    if request.messages.last().is_none_or(|last| matches!(last.role, Role::Tool | Role::System)) {
+pub(super) fn call(request: &ModelRequest) -> Option<ToolCall> {
+    if request.messages.last().is_none_or(|last| matches!(last.role, ChatRole::Tool | ChatRole::System)) {
         return None;
     }
     let calls = request.messages.iter().flat_map(|message| &message.tool_calls);
@@ -59,22 +59,22 @@ fn arguments(schema: &Value) -> Value {
 }
 
 /// The text of the reply to a request.
-pub(super) fn reply(request: &Request) -> String {
+pub(super) fn reply(request: &ModelRequest) -> String {
     if let Some(format) = &request.response_format {
         return form(format);
     }
     let first_system = request
         .messages
         .iter()
-        .find(|message| message.role == Role::System)
+        .find(|message| message.role == ChatRole::System)
         .map(|message| text(message))
         .unwrap_or_default();
     let conversation: Vec<&ChatMessage> =
-        request.messages.iter().map(AsRef::as_ref).filter(|message| message.role != Role::System).collect();
+        request.messages.iter().map(AsRef::as_ref).filter(|message| message.role != ChatRole::System).collect();
     let topic = topic(&conversation);
     // What is asked of the conversation as a whole comes as a system message at its end.
     if let Some(last) =
-        request.messages.last().filter(|message| message.role == Role::System).map(|message| text(message))
+        request.messages.last().filter(|message| message.role == ChatRole::System).map(|message| text(message))
         && !conversation.is_empty()
     {
         if let Some(speaker) = next_speaker(&last, &conversation) {
@@ -93,7 +93,7 @@ pub(super) fn reply(request: &Request) -> String {
         return "TERMINATE".to_owned();
     }
     let said = conversation.last().map(|message| essence(&text(message), 80)).unwrap_or_default();
-    let replies = Manner::of(&first_system).replies();
+    let replies = MockPersona::of(&first_system).replies();
     let words = replies[(turn - 1) % replies.len()].replace("{topic}", &topic).replace("{said}", &said);
     let end = if may_end && turn == ENDS_WITH_REPLY { "\n\nThat is all from me. TERMINATE" } else { "" };
     format!("[mock reply {turn}] {words}{end}")
@@ -192,7 +192,7 @@ fn essence(text: &str, most: usize) -> String {
 
 /// How an agent talks, by what its system message says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum MockPersona {
     Teacher,
     Student,
     Critic,
@@ -202,7 +202,7 @@ enum Manner {
     Anybody,
 }
 
-impl Manner {
+impl MockPersona {
     /// What follows "You are" tells most; then the whole text.
     fn of(system: &str) -> Self {
         let system = system.to_lowercase();
@@ -281,13 +281,15 @@ mod tests {
     use crate::model::testing::{message, shared, user};
 
     fn replies(system: &str, opening: &str, count: usize) -> Vec<String> {
-        let mut request =
-            Request { messages: shared([message(Role::System, system), user(opening)]), ..Request::default() };
+        let mut request = ModelRequest {
+            messages: shared([message(ChatRole::System, system), user(opening)]),
+            ..ModelRequest::default()
+        };
         (0..count)
             .map(|_| {
                 let words = reply(&request);
                 assert_eq!(reply(&request), words, "the same request, the same reply");
-                request.messages.extend(shared([message(Role::Assistant, &words), user("And then?")]));
+                request.messages.extend(shared([message(ChatRole::Assistant, &words), user("And then?")]));
                 words
             })
             .collect()
@@ -299,10 +301,10 @@ mod tests {
         assert!(teacher[0].starts_with("[mock reply 1] Let us look at **triangles**"), "{}", teacher[0]);
         assert!(teacher[1].contains("| --- |") && teacher[2].contains("```python"));
         assert!(teacher.iter().all(|words| words.starts_with("[mock reply ") && !words.contains("TERMINATE")));
-        assert_eq!(Manner::of("You are a student willing to learn."), Manner::Student);
-        assert_eq!(Manner::of("You are a critic. You review what the teacher says."), Manner::Critic);
-        assert_eq!(Manner::of("Solve tasks with Python code."), Manner::Coder);
-        assert_eq!(Manner::of("You are a helpful AI Assistant."), Manner::Anybody);
+        assert_eq!(MockPersona::of("You are a student willing to learn."), MockPersona::Student);
+        assert_eq!(MockPersona::of("You are a critic. You review what the teacher says."), MockPersona::Critic);
+        assert_eq!(MockPersona::of("Solve tasks with Python code."), MockPersona::Coder);
+        assert_eq!(MockPersona::of("You are a helpful AI Assistant."), MockPersona::Anybody);
     }
 
     #[test]
@@ -332,8 +334,8 @@ mod tests {
         let conversation = vec![by("Student", "Teach me geometry"), by("Teacher", "Yes.")];
         let asked = |last: &str| {
             let mut messages = conversation.clone();
-            messages.push(message(Role::System, last));
-            reply(&Request { messages: shared(messages), ..Request::default() })
+            messages.push(message(ChatRole::System, last));
+            reply(&ModelRequest { messages: shared(messages), ..ModelRequest::default() })
         };
         let summary = asked("Summarize the takeaway from the conversation. Do not add any introductory phrases.");
         assert!(summary.starts_with("[mock summary] Student and Teacher talked about **geometry** in 2 messages."));
@@ -349,18 +351,18 @@ mod tests {
         let ask = json!({"type": "object", "properties": {"message": {"type": "string", "description": "For the examiner"}, "n": {"type": "integer"}}});
         let grade = json!({"type": "object", "properties": {"grade": {"enum": ["A", "B"]}}});
         let tools = vec![tool("transfer_to_boss_1", json!({})), tool("ask", ask), tool("grade", grade)];
-        let mut request = Request { messages: shared([user("Go.")]), tools, ..Request::default() };
+        let mut request = ModelRequest { messages: shared([user("Go.")]), tools, ..ModelRequest::default() };
         let mut made = Vec::new();
         for _ in 0..4 {
             match call(&request) {
                 Some(call) => {
                     made.push(format!("{} {}", call.function.name, call.function.arguments));
-                    let asked = ChatMessage { tool_calls: vec![call], ..message(Role::Assistant, "") };
-                    request.messages.extend(shared([asked, message(Role::Tool, "fine")]));
+                    let asked = ChatMessage { tool_calls: vec![call], ..message(ChatRole::Assistant, "") };
+                    request.messages.extend(shared([asked, message(ChatRole::Tool, "fine")]));
                 }
                 None => {
                     made.push("text".to_owned());
-                    request.messages.extend(shared([message(Role::Assistant, &reply(&request)), user("And?")]));
+                    request.messages.extend(shared([message(ChatRole::Assistant, &reply(&request)), user("And?")]));
                 }
             }
         }
@@ -368,24 +370,29 @@ mod tests {
             ["ask {\"message\":\"[mock] For the examiner\",\"n\":1}", "text", "grade {\"grade\":\"A\"}", "text"];
         assert_eq!(made, wanted);
         assert_eq!(call(&request), None, "each was called");
-        let summary = vec![user("Go."), message(Role::System, "Summarize it.")];
-        assert_eq!(call(&Request { messages: shared(summary), ..request }), None, "a summary is a text");
+        let summary = vec![user("Go."), message(ChatRole::System, "Summarize it.")];
+        assert_eq!(call(&ModelRequest { messages: shared(summary), ..request }), None, "a summary is a text");
     }
 
     #[test]
     fn forms_are_filled_in() {
         let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}}});
         let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
-        assert_eq!(reply(&Request { response_format: Some(format), ..Request::default() }), r#"{"ok":true}"#);
+        assert_eq!(reply(&ModelRequest { response_format: Some(format), ..ModelRequest::default() }), r#"{"ok":true}"#);
     }
 
     #[test]
     fn odd_requests_get_a_reply_too() {
-        for messages in [vec![], vec![message(Role::System, "")], vec![message(Role::Assistant, "x")], vec![user("")]] {
-            assert!(reply(&Request { messages: shared(messages), ..Request::default() }).starts_with("[mock reply 1]"));
+        for messages in
+            [vec![], vec![message(ChatRole::System, "")], vec![message(ChatRole::Assistant, "x")], vec![user("")]]
+        {
+            assert!(
+                reply(&ModelRequest { messages: shared(messages), ..ModelRequest::default() })
+                    .starts_with("[mock reply 1]")
+            );
         }
         let parts =
             ChatMessage { content: json!([{"type": "text", "text": "Cats"}, {"type": "image_url"}]), ..user("") };
-        assert!(reply(&Request { messages: shared([parts]), ..Request::default() }).contains("**Cats**"));
+        assert!(reply(&ModelRequest { messages: shared([parts]), ..ModelRequest::default() }).contains("**Cats**"));
     }
 }

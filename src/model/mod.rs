@@ -17,18 +17,18 @@ mod openai;
 mod parameters;
 mod priced;
 pub mod probe;
+mod provider_error;
 mod providers;
 mod rate;
 mod remote;
+mod request_time_limits;
 mod retry;
 mod sample;
 mod scripted;
 mod sse;
 #[cfg(test)]
 mod testing;
-mod told;
 mod turns;
-mod waits;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,21 +36,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::error::{Error, Trouble};
-use self::fallback::WithFallbacks;
-use self::priced::Priced;
+pub use self::error::{Error, ServerErrorKind};
+use self::fallback::FallbackModel;
+use self::priced::PricedModel;
 pub use self::providers::read_answer;
 use self::providers::wire_of;
-use self::rate::Workers;
-use self::remote::Remote;
-use self::scripted::Scripted;
-use crate::config::{self, Llm, Provider};
+use self::rate::WorkerCount;
+use self::remote::RemoteModel;
+use self::scripted::ScriptedModel;
+use crate::config::{self, LlmConfig, ModelProvider};
 use crate::ids::Name;
-use crate::protocol::dialogue::{Reply, Request};
+use crate::protocol::dialogue::{ModelReply, ModelRequest};
 
 /// What happens while a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum ModelProgress<'a> {
     /// A new attempt begins (1, 2, …): what earlier ones wrote is void.
     Attempt(u32),
     /// A piece of text, as the server cut it; it may be empty. An answer that is not streamed has none.
@@ -68,30 +68,30 @@ pub trait ChatModel: Send + Sync {
     /// Asks, and tells `progress` what comes while it comes. Dropping the future ends the request.
     async fn complete(
         &self,
-        request: &Request,
-        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, Error>;
+        request: &ModelRequest,
+        progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, Error>;
 }
 
 /// Opens every model. Nothing is sent, and a missing key is no error before a model is asked. With `mock`, each model that
-/// would need a server makes its replies up instead ([`Provider::Scripted`] with no script), and costs nothing.
-pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
-    let made_up = |llm: &Llm| mock || llm.provider == Provider::Scripted;
+/// would need a server makes its replies up instead ([`ModelProvider::Scripted`] with no script), and costs nothing.
+pub fn open_all(llms: &BTreeMap<Name, LlmConfig>, mock: bool) -> ModelRegistry {
+    let made_up = |llm: &LlmConfig| mock || llm.provider == ModelProvider::Scripted;
     // Reading the system's certificates takes a while: only if there is a server to ask.
     let client = if llms.values().all(made_up) { None } else { Some(http::client()) };
-    let workers = Workers::default();
-    let open = |(name, llm): (&Name, &Llm)| -> (Name, Arc<dyn ChatModel>) {
+    let workers = WorkerCount::default();
+    let open = |(name, llm): (&Name, &LlmConfig)| -> (Name, Arc<dyn ChatModel>) {
         let model: Arc<dyn ChatModel> = match (&client, wire_of(llm.provider)) {
             _ if !mock && !llm.unset.is_empty() => {
-                Arc::new(Unset { model: name.to_string(), variable: llm.unset.join(" and ") })
+                Arc::new(UnsetModel { model: name.to_string(), variable: llm.unset.join(" and ") })
             }
             (Some(client), Some(wire)) if !mock => {
-                Arc::new(Remote::new(name, llm, wire, client.clone(), workers.clone()))
+                Arc::new(RemoteModel::new(name, llm, wire, client.clone(), workers.clone()))
             }
-            _ => Arc::new(Scripted::new(name, llm)),
+            _ => Arc::new(ScriptedModel::new(name, llm)),
         };
         match llm.price {
-            Some(price) if !mock => (name.clone(), Arc::new(Priced::new(model, price))),
+            Some(price) if !mock => (name.clone(), Arc::new(PricedModel::new(model, price))),
             _ => (name.clone(), model),
         }
     };
@@ -103,11 +103,11 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
             false => {
                 let models = std::iter::once(model.clone()).chain(others).collect();
                 let round_robin = llms.get(name).is_some_and(|llm| llm.round_robin);
-                (name.clone(), Arc::new(WithFallbacks::new(models, round_robin)))
+                (name.clone(), Arc::new(FallbackModel::new(models, round_robin)))
             }
         }
     };
-    Models {
+    ModelRegistry {
         models: Arc::new(alone.iter().map(with_fallbacks).collect()),
         unpriced: Arc::new(if mock { BTreeSet::new() } else { config::unpriced(llms) }),
         known_as: Arc::new(llms.iter().map(|(name, llm)| (name.clone(), (system(llm), llm.model.clone()))).collect()),
@@ -117,32 +117,36 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
 }
 
 /// A model with a setting that names a variable which is not set: an error of the run that asks it, not of the start.
-struct Unset {
+struct UnsetModel {
     model: String,
     variable: String,
 }
 
 #[async_trait]
-impl ChatModel for Unset {
-    async fn complete(&self, _: &Request, _: &mut (dyn for<'a> FnMut(Progress<'a>) + Send)) -> Result<Reply, Error> {
+impl ChatModel for UnsetModel {
+    async fn complete(
+        &self,
+        _: &ModelRequest,
+        _: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, Error> {
         Err(Error::Unset { model: self.model.clone(), variable: self.variable.clone() })
     }
 }
 
 /// Who serves a model, by the names of OpenTelemetry's conventions for generative AI (`gen_ai.provider.name`).
-fn system(llm: &Llm) -> &'static str {
+fn system(llm: &LlmConfig) -> &'static str {
     match llm.provider {
-        Provider::OpenAi => "openai",
-        Provider::Azure => "azure.ai.openai",
-        Provider::Anthropic => "anthropic",
-        Provider::Gemini => "gcp.gemini",
-        Provider::Compatible => "openai_compatible",
-        Provider::Scripted => "scripted",
+        ModelProvider::OpenAi => "openai",
+        ModelProvider::Azure => "azure.ai.openai",
+        ModelProvider::Anthropic => "anthropic",
+        ModelProvider::Gemini => "gcp.gemini",
+        ModelProvider::Compatible => "openai_compatible",
+        ModelProvider::Scripted => "scripted",
     }
 }
 
 /// Whom to ask after `name`: its own fallbacks in their order, then theirs, each model once.
-fn fallbacks<'a>(llms: &'a BTreeMap<Name, Llm>, name: &'a Name) -> Vec<&'a Name> {
+fn fallbacks<'a>(llms: &'a BTreeMap<Name, LlmConfig>, name: &'a Name) -> Vec<&'a Name> {
     let mut order = vec![name];
     let mut open = VecDeque::from([name]);
     while let Some(llm) = open.pop_front().and_then(|name| llms.get(name)) {
@@ -158,16 +162,16 @@ fn fallbacks<'a>(llms: &'a BTreeMap<Name, Llm>, name: &'a Name) -> Vec<&'a Name>
 
 /// All models of a worker, by their names in `llms:`, each with its fallbacks.
 #[derive(Clone, Default)]
-pub struct Models {
+pub struct ModelRegistry {
     models: Arc<BTreeMap<Name, Arc<dyn ChatModel>>>,
     unpriced: Arc<BTreeSet<Name>>,
     /// Who serves each, and what it is called there.
     known_as: Arc<BTreeMap<Name, (&'static str, String)>>,
     have_rates: bool,
-    workers: Workers,
+    workers: WorkerCount,
 }
 
-impl Models {
+impl ModelRegistry {
     /// Takes models by name.
     pub fn new(models: BTreeMap<Name, Arc<dyn ChatModel>>) -> Self {
         Self { models: Arc::new(models), ..Self::default() }
@@ -195,6 +199,6 @@ impl Models {
 
     /// That many workers, this one included, share the models' rates: from now on each takes an equal part.
     pub fn are_shared_by(&self, workers: usize) {
-        self.workers.are(workers);
+        self.workers.set(workers);
     }
 }

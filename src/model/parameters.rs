@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::Llm;
-use crate::protocol::dialogue::Request;
+use crate::config::LlmConfig;
+use crate::protocol::dialogue::ModelRequest;
 
 /// Settings of AG2 and of its client that are never sent, and keys that are not parameters.
 const NEVER_SENT: [&str; 13] = [
@@ -24,7 +24,7 @@ const NEVER_SENT: [&str; 13] = [
 ];
 
 /// What a request says beside its conversation and its tools.
-pub(super) struct Parameters {
+pub(super) struct RequestParameters {
     /// By OpenAI's names, and those of `extra:` as they are.
     pub(super) given: Map<String, Value>,
     /// What the reply must look like, in OpenAI's shape.
@@ -34,17 +34,17 @@ pub(super) struct Parameters {
 }
 
 /// The parameters of a request to this model.
-pub(super) fn parameters(llm: &Llm, request: &Request) -> Parameters {
+pub(super) fn parameters(llm: &LlmConfig, request: &ModelRequest) -> RequestParameters {
     let response_format = request.response_format.as_ref().or_else(|| llm.parameters.get("response_format"));
     let response_format = response_format.or_else(|| request.parameters.get("response_format"));
     let response_format = response_format.filter(|format| !format.is_null()).cloned();
     let mut given = request.parameters.clone();
     given.extend(llm.parameters.clone());
     given.retain(|key, value| !value.is_null() && !NEVER_SENT.contains(&key.as_str()));
-    Parameters { given, streamed: llm.stream && response_format.is_none(), response_format }
+    RequestParameters { given, streamed: llm.stream && response_format.is_none(), response_format }
 }
 
-impl Parameters {
+impl RequestParameters {
     /// Takes a parameter out.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.given.shift_remove(name)
@@ -72,21 +72,21 @@ pub(super) fn stops(stop: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Provider;
+    use crate::config::ModelProvider;
     use crate::model::providers::wire_of;
     use crate::model::testing::{asking, llm};
-    use crate::yaml::shape::{Kind, REQUEST_PARAMETERS};
+    use crate::yaml::shape::{REQUEST_PARAMETERS, ValueKind};
     use serde_json::json;
 
     /// A value that a request may have for a parameter.
-    fn some_value(name: &str, kind: Kind) -> Value {
+    fn some_value(name: &str, kind: ValueKind) -> Value {
         match (name, kind) {
             ("tool_choice", _) => json!("required"),
             ("reasoning_effort", _) => json!("low"),
             ("extra", _) => json!({}),
-            (_, Kind::Number) => json!(0.5),
-            (_, Kind::Whole(_)) => json!(7),
-            (_, Kind::Bool) => json!(name != "parallel_tool_calls"),
+            (_, ValueKind::Number) => json!(0.5),
+            (_, ValueKind::Whole(_)) => json!(7),
+            (_, ValueKind::Bool) => json!(name != "parallel_tool_calls"),
             _ => json!("x"),
         }
     }
@@ -94,13 +94,18 @@ mod tests {
     #[test]
     fn each_parameter_is_sent_or_said_to_be_lacking() {
         let tool = json!({"type": "function", "function": {"name": "f"}});
-        for provider in [Provider::OpenAi, Provider::Azure, Provider::Compatible, Provider::Anthropic, Provider::Gemini]
-        {
+        for provider in [
+            ModelProvider::OpenAi,
+            ModelProvider::Azure,
+            ModelProvider::Compatible,
+            ModelProvider::Anthropic,
+            ModelProvider::Gemini,
+        ] {
             let wire = wire_of(provider).expect("a provider with a server");
-            let llm = Llm { provider, ..llm("http://x") };
+            let llm = LlmConfig { provider, ..llm("http://x") };
             let body = |parameters: Value| {
                 let Value::Object(parameters) = parameters else { panic!("no map") };
-                let (body, _) = wire.body(&llm, &Request { tools: vec![tool.clone()], parameters, ..asking("x") });
+                let (body, _) = wire.body(&llm, &ModelRequest { tools: vec![tool.clone()], parameters, ..asking("x") });
                 serde_json::from_str::<Value>(&body).unwrap()
             };
             let plain = body(json!({}));

@@ -9,15 +9,15 @@ use serde_json::Value;
 
 use super::providers::wire_of;
 use super::{http, remote};
-use crate::config::Llm;
+use crate::config::LlmConfig;
 use crate::ids::Name;
 
 /// How long the server may take.
-const WITHIN: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was found out about a model's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
+pub enum ProbeResult {
     /// No server is asked: its replies are made up.
     NoServer,
     /// It is there, takes the key and has the model.
@@ -47,17 +47,17 @@ pub enum Probe {
 }
 
 /// Finds out about a model.
-pub async fn probe(name: &Name, llm: &Llm) -> Probe {
-    let Some(wire) = wire_of(llm.provider) else { return Probe::NoServer };
+pub async fn probe(name: &Name, llm: &LlmConfig) -> ProbeResult {
+    let Some(wire) = wire_of(llm.provider) else { return ProbeResult::NoServer };
     let url = match remote::whole_url(llm, wire) {
         Ok(url) => list_url(url),
-        Err(why) => return Probe::Address { why },
+        Err(why) => return ProbeResult::Address { why },
     };
     let client = match http::client() {
         Ok(client) => client,
-        Err(why) => return Probe::Unreachable { why },
+        Err(why) => return ProbeResult::Unreachable { why },
     };
-    let mut call = client.get(url).timeout(WITHIN);
+    let mut call = client.get(url).timeout(PROBE_TIMEOUT);
     for (name, value) in wire.headers(llm) {
         call = call.header(name, value);
     }
@@ -69,19 +69,19 @@ pub async fn probe(name: &Name, llm: &Llm) -> Probe {
     }
     let answer = match call.send().await {
         Ok(answer) => answer,
-        Err(error) => return Probe::Unreachable { why: http::in_words(error) },
+        Err(error) => return ProbeResult::Unreachable { why: http::in_words(error) },
     };
     match answer.status().as_u16() {
         200..=299 => match crate::bounds::parse::<Value>(&answer.bytes().await.unwrap_or_default()) {
-            Ok(list) if names(&list, &llm.model) == Some(false) => Probe::NotListed,
-            _ => Probe::Good,
+            Ok(list) if names(&list, &llm.model) == Some(false) => ProbeResult::NotListed,
+            _ => ProbeResult::Good,
         },
-        status @ (401 | 403) => Probe::KeyRefused { status },
+        status @ (401 | 403) => ProbeResult::KeyRefused { status },
         // Google says so of a key that is none.
         400 if answer.text().await.is_ok_and(|text| text.contains("API_KEY_INVALID")) => {
-            Probe::KeyRefused { status: 400 }
+            ProbeResult::KeyRefused { status: 400 }
         }
-        status => Probe::NotKnown { status },
+        status => ProbeResult::NotKnown { status },
     }
 }
 

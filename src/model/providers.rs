@@ -1,33 +1,33 @@
 //! Which language each provider speaks.
 
-use super::answer::{Heard, Reader};
-use super::wire::Wire;
+use super::answer::{AnswerPiece, AnswerReader};
+use super::wire::ProviderWire;
 use super::{anthropic, gemini, openai};
-use crate::config::Provider;
-use crate::protocol::dialogue::Reply;
+use crate::config::ModelProvider;
+use crate::protocol::dialogue::ModelReply;
 
 /// The language of a provider; none where no server is asked.
-pub(super) fn wire_of(provider: Provider) -> Option<&'static dyn Wire> {
+pub(super) fn wire_of(provider: ModelProvider) -> Option<&'static dyn ProviderWire> {
     match provider {
-        Provider::OpenAi | Provider::Azure | Provider::Compatible => Some(&openai::ChatCompletions),
-        Provider::Anthropic => Some(&anthropic::Messages),
-        Provider::Gemini => Some(&gemini::GenerateContent),
-        Provider::Scripted => None,
+        ModelProvider::OpenAi | ModelProvider::Azure | ModelProvider::Compatible => Some(&openai::ChatCompletionsApi),
+        ModelProvider::Anthropic => Some(&anthropic::MessagesApi),
+        ModelProvider::Gemini => Some(&gemini::GenerateContentApi),
+        ModelProvider::Scripted => None,
     }
 }
 
 /// What an answer becomes whose bytes come in these pieces, for whoever tries what servers may send: a reply, or an error in
 /// words. None: the provider has no server.
 pub fn read_answer<'p>(
-    provider: Provider,
+    provider: ModelProvider,
     declared_events: bool,
     pieces: impl IntoIterator<Item = &'p [u8]>,
-) -> Option<Result<Reply, String>> {
-    let mut reader = Reader::new("m", wire_of(provider)?, declared_events);
+) -> Option<Result<ModelReply, String>> {
+    let mut reader = AnswerReader::new("m", wire_of(provider)?, declared_events);
     for piece in pieces {
         match reader.feed(piece, &mut |_| {}) {
-            Ok(Heard::End) => break,
-            Ok(Heard::Nothing | Heard::Part) => {}
+            Ok(AnswerPiece::End) => break,
+            Ok(AnswerPiece::Nothing | AnswerPiece::Part) => {}
             Err(error) => return Some(Err(error.to_string())),
         }
     }

@@ -1,7 +1,7 @@
 //! Keeps the requests to a model within its `rate:`, counted over the last minute, so that no minute has more. Who waits is
 //! served in the order of coming.
 //!
-//! All workers together keep to the rate without asking each other: each takes an equal share of it ([`Workers`]), and a
+//! All workers together keep to the rate without asking each other: each takes an equal share of it ([`WorkerCount`]), and a
 //! worker learns how many there are from the leases that all of them renew anyway.
 
 use std::collections::VecDeque;
@@ -12,27 +12,27 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::config::Rate;
+use crate::config::ModelRateLimit;
 
 /// What rates are counted over.
-const WINDOW: Duration = Duration::from_secs(60);
+const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// The most requests that are remembered for a model; beyond it the oldest are taken for past. It is far above what one
 /// process can send in a minute.
 const MOST_REMEMBERED: usize = 100_000;
 
 /// How many workers share the rates.
 #[derive(Debug, Clone)]
-pub(super) struct Workers(Arc<AtomicU64>);
+pub(super) struct WorkerCount(Arc<AtomicU64>);
 
-impl Default for Workers {
+impl Default for WorkerCount {
     fn default() -> Self {
         Self(Arc::new(AtomicU64::new(1)))
     }
 }
 
-impl Workers {
+impl WorkerCount {
     /// There are that many, this one included.
-    pub(super) fn are(&self, count: usize) {
+    pub(super) fn set(&self, count: usize) {
         self.0.store((count as u64).max(1), Ordering::Relaxed);
     }
 
@@ -43,24 +43,24 @@ impl Workers {
 
 /// The gate before a model.
 #[derive(Debug)]
-pub(super) struct Gate {
-    rate: Rate,
-    workers: Workers,
+pub(super) struct RateGate {
+    rate: ModelRateLimit,
+    workers: WorkerCount,
     /// Whoever holds it is the next to pass. The lock serves in the order of coming.
     turn: tokio::sync::Mutex<()>,
-    passed: Mutex<Passed>,
+    passed: Mutex<PassedRequests>,
 }
 
 /// What passed within the last minute.
 #[derive(Debug, Default)]
-struct Passed {
-    requests: VecDeque<Request>,
+struct PassedRequests {
+    requests: VecDeque<PassedRequest>,
     tokens: u64,
     next_number: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Request {
+struct PassedRequest {
     number: u64,
     at: Instant,
     tokens: u64,
@@ -68,20 +68,20 @@ struct Request {
 
 /// A request that passed the gate.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pass {
+pub(super) struct RatePass {
     number: u64,
 }
 
-impl Gate {
+impl RateGate {
     /// A gate for that rate, shared with the other workers.
-    pub(super) fn new(rate: Rate, workers: Workers) -> Self {
+    pub(super) fn new(rate: ModelRateLimit, workers: WorkerCount) -> Self {
         Self { rate, workers, turn: tokio::sync::Mutex::default(), passed: Mutex::default() }
     }
 
     /// Waits until a request of about so many tokens may be sent; none if that takes longer than `longest`.
-    pub(super) async fn pass(&self, tokens: u64, longest: Duration) -> Option<Pass> {
+    pub(super) async fn pass(&self, tokens: u64, longest: Duration) -> Option<RatePass> {
         if self.rate.is_unlimited() {
-            return Some(Pass { number: 0 });
+            return Some(RatePass { number: 0 });
         }
         let waiting = async {
             let _turn = self.turn.lock().await;
@@ -98,9 +98,9 @@ impl Gate {
     }
 
     /// Counts what a request really used, instead of what was expected.
-    pub(super) fn used(&self, pass: Pass, tokens: u64) {
+    pub(super) fn used(&self, pass: RatePass, tokens: u64) {
         let mut passed = self.lock();
-        let Passed { requests, tokens: sum, .. } = &mut *passed;
+        let PassedRequests { requests, tokens: sum, .. } = &mut *passed;
         if let Some(request) = requests.iter_mut().rev().find(|request| request.number == pass.number) {
             *sum = *sum - request.tokens + tokens;
             request.tokens = tokens;
@@ -108,15 +108,15 @@ impl Gate {
     }
 
     /// Passes, or says when it may be possible.
-    fn try_pass(&self, tokens: u64) -> Result<Pass, Instant> {
+    fn try_pass(&self, tokens: u64) -> Result<RatePass, Instant> {
         let now = Instant::now();
         let workers = self.workers.count();
         let mut passed = self.lock();
         // A share of less than one request in a minute is one in a longer time.
         let (most_requests, window) = match self.rate.requests_per_minute {
-            None => (MOST_REMEMBERED, WINDOW),
-            Some(all) if all >= workers => ((all / workers).min(MOST_REMEMBERED as u64) as usize, WINDOW),
-            Some(all) => (1, WINDOW.mul_f64(workers as f64 / all as f64)),
+            None => (MOST_REMEMBERED, RATE_WINDOW),
+            Some(all) if all >= workers => ((all / workers).min(MOST_REMEMBERED as u64) as usize, RATE_WINDOW),
+            Some(all) => (1, RATE_WINDOW.mul_f64(workers as f64 / all as f64)),
         };
         passed.forget(now, window);
         if passed.requests.len() >= most_requests {
@@ -143,12 +143,12 @@ impl Gate {
         Ok(passed.add(now, tokens))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Passed> {
+    fn lock(&self) -> MutexGuard<'_, PassedRequests> {
         self.passed.lock()
     }
 }
 
-impl Passed {
+impl PassedRequests {
     fn forget(&mut self, now: Instant, window: Duration) {
         while let Some(oldest) = self.requests.front()
             && (now.saturating_duration_since(oldest.at) >= window || self.requests.len() > MOST_REMEMBERED)
@@ -158,12 +158,12 @@ impl Passed {
         }
     }
 
-    fn add(&mut self, at: Instant, tokens: u64) -> Pass {
+    fn add(&mut self, at: Instant, tokens: u64) -> RatePass {
         let number = self.next_number;
         self.next_number += 1;
         self.tokens += tokens;
-        self.requests.push_back(Request { number, at, tokens });
-        Pass { number }
+        self.requests.push_back(PassedRequest { number, at, tokens });
+        RatePass { number }
     }
 }
 
@@ -173,14 +173,14 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn gate(requests: Option<u64>, tokens: Option<u64>, workers: usize) -> Gate {
-        let shared = Workers::default();
-        shared.are(workers);
-        Gate::new(Rate { requests_per_minute: requests, tokens_per_minute: tokens }, shared)
+    fn gate(requests: Option<u64>, tokens: Option<u64>, workers: usize) -> RateGate {
+        let shared = WorkerCount::default();
+        shared.set(workers);
+        RateGate::new(ModelRateLimit { requests_per_minute: requests, tokens_per_minute: tokens }, shared)
     }
 
     /// When each of some requests passes, in seconds from now.
-    async fn times(gate: &Gate, tokens: &[u64]) -> Vec<u64> {
+    async fn times(gate: &RateGate, tokens: &[u64]) -> Vec<u64> {
         let begun = Instant::now();
         let mut times = Vec::new();
         for tokens in tokens {
@@ -246,7 +246,7 @@ mod tests {
         };
         let ends = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            gate.workers.are(1);
+            gate.workers.set(1);
         };
         let (waited, ()) = tokio::join!(second, ends);
         assert!((5..=6).contains(&waited), "{waited}");

@@ -1,5 +1,5 @@
 //! A model behind HTTP, whoever serves it: connections, attempts, waits, and what is done about failures. What is said to it
-//! is known to its [`Wire`].
+//! is known to its [`ProviderWire`].
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::answer::{self, Heard};
-use super::breaker::{Breaker, FIRST_REST, Resting, speaks_against_the_endpoint};
+use super::answer::{self, AnswerPiece};
+use super::breaker::{CircuitBreaker, FIRST_REST, OpenCircuit, speaks_against_the_endpoint};
 use super::content::shortened;
-use super::credential::Credential;
-use super::rate::{Gate, Workers};
-use super::retry::{Advice, Backoff, asked_in, may_pass};
-use super::told::ErrorWords;
-use super::waits::Waits;
-use super::wire::Wire;
-use super::{ChatModel, Error, Progress, http};
+use super::credential::RenewedToken;
+use super::provider_error::ErrorWords;
+use super::rate::{RateGate, WorkerCount};
+use super::request_time_limits::RequestTimeLimits;
+use super::retry::{RetryAdvice, RetryBackoff, asked_in, may_pass};
+use super::wire::ProviderWire;
+use super::{ChatModel, Error, ModelProgress, http};
 use crate::bounds::{self, OUTSIDE};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Llm, Provider};
+use crate::config::{LlmConfig, ModelProvider};
 use crate::ids::Name;
-use crate::protocol::dialogue::{Reply, Request};
+use crate::protocol::dialogue::{ModelReply, ModelRequest};
 
 /// The most bytes that are read of the body of an error.
 const LONGEST_ERROR: usize = 64 << 10;
@@ -36,23 +36,23 @@ const LAST_BYTES_WITHIN: Duration = Duration::from_millis(50);
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// A model behind HTTP.
-pub(super) struct Remote {
+pub(super) struct RemoteModel {
     name: String,
-    llm: Llm,
-    wire: &'static dyn Wire,
-    endpoints: Result<Endpoints, String>,
+    llm: LlmConfig,
+    wire: &'static dyn ProviderWire,
+    endpoints: Result<ModelEndpoints, String>,
     /// The server's address as it may be shown.
     address: String,
     secrets: Vec<SecretString>,
-    credential: Option<Credential>,
+    credential: Option<RenewedToken>,
     client: Result<Client, String>,
-    backoff: Backoff,
-    breaker: Breaker,
-    gate: Gate,
+    backoff: RetryBackoff,
+    breaker: CircuitBreaker,
+    gate: RateGate,
 }
 
 /// Where requests go.
-struct Endpoints {
+struct ModelEndpoints {
     /// For an answer that comes at once.
     whole: Url,
     /// For a streamed one.
@@ -60,25 +60,25 @@ struct Endpoints {
 }
 
 /// A failed attempt, and what the server says about another one.
-struct Failure {
+struct AttemptFailure {
     error: Error,
-    advice: Advice,
+    advice: RetryAdvice,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for AttemptFailure {
     fn from(error: Error) -> Self {
-        Self { error, advice: Advice::default() }
+        Self { error, advice: RetryAdvice::default() }
     }
 }
 
-impl Remote {
+impl RemoteModel {
     /// Describes it; nothing is sent yet.
     pub(super) fn new(
         name: &Name,
-        llm: &Llm,
-        wire: &'static dyn Wire,
+        llm: &LlmConfig,
+        wire: &'static dyn ProviderWire,
         client: Result<Client, String>,
-        workers: Workers,
+        workers: WorkerCount,
     ) -> Self {
         let endpoints = endpoints(llm, wire);
         let mut llm = llm.clone();
@@ -90,11 +90,11 @@ impl Remote {
             address: endpoints.as_ref().map_or_else(|_| "its base_url".to_owned(), |endpoints| shown(&endpoints.whole)),
             endpoints,
             secrets: llm.api_key.iter().chain(&llm.token).cloned().collect(),
-            credential: llm.token_source.clone().map(Credential::new),
+            credential: llm.token_source.clone().map(RenewedToken::new),
             client,
-            backoff: Backoff::default(),
-            breaker: Breaker::new(FIRST_REST),
-            gate: Gate::new(llm.rate, workers),
+            backoff: RetryBackoff::default(),
+            breaker: CircuitBreaker::new(FIRST_REST),
+            gate: RateGate::new(llm.rate, workers),
             llm,
         }
     }
@@ -104,8 +104,8 @@ impl Remote {
         &self,
         (body, streamed): (&Bytes, bool),
         headers: &HeaderMap,
-        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, Failure> {
+        progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, AttemptFailure> {
         let mut leave = self.breaker.enter().map_err(|resting| self.down(resting))?;
         let expected = body.len() as u64 / BYTES_PER_TOKEN;
         let longest = self.llm.timeout.total;
@@ -115,8 +115,10 @@ impl Remote {
         };
         let outcome = self.exchange((body, streamed), headers, progress, &mut || leave.it_lives()).await;
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let outcome =
-            outcome.map_err(|Failure { error, advice }| Failure { error: self.presentable(error, bearer), advice });
+        let outcome = outcome.map_err(|AttemptFailure { error, advice }| AttemptFailure {
+            error: self.presentable(error, bearer),
+            advice,
+        });
         match &outcome {
             Ok(reply) => {
                 self.gate.used(pass, reply.usage.tokens());
@@ -133,15 +135,15 @@ impl Remote {
         &self,
         (body, streamed): (&Bytes, bool),
         headers: &HeaderMap,
-        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+        progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
         begun: &mut (dyn FnMut() + Send),
-    ) -> Result<Reply, Failure> {
+    ) -> Result<ModelReply, AttemptFailure> {
         let (endpoints, client) = match (&self.endpoints, &self.client) {
             (Ok(endpoints), Ok(client)) => (endpoints, client),
             (Err(reason), _) | (_, Err(reason)) => return Err(self.unreachable(reason.clone()).into()),
         };
         let endpoint = if streamed { &endpoints.streamed } else { &endpoints.whole };
-        let mut waits = Waits::begin(&self.name, self.llm.provider.api(), self.llm.timeout, streamed);
+        let mut waits = RequestTimeLimits::begin(&self.name, self.llm.provider.api(), self.llm.timeout, streamed);
         let sent = client.post(endpoint.clone()).headers(headers.clone()).body(body.clone()).send();
         let mut response = waits.for_next(sent).await?.map_err(|error| self.unreachable(http::in_words(error)))?;
         if !response.status().is_success() {
@@ -150,21 +152,21 @@ impl Remote {
 
         let content_type =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let mut reader = answer::Reader::new(&self.name, self.wire, content_type.contains("event-stream"));
+        let mut reader = answer::AnswerReader::new(&self.name, self.wire, content_type.contains("event-stream"));
         let mut show = |text: &str| {
             if streamed {
-                progress(Progress::Text(text));
+                progress(ModelProgress::Text(text));
             }
         };
         loop {
             match waits.for_next(response.chunk()).await? {
                 Ok(Some(bytes)) => match reader.feed(&bytes, &mut show)? {
-                    Heard::Nothing => waits.heard_something(),
-                    Heard::Part => {
+                    AnswerPiece::Nothing => waits.heard_something(),
+                    AnswerPiece::Part => {
                         begun();
                         waits.heard_of_the_answer();
                     }
-                    Heard::End => {
+                    AnswerPiece::End => {
                         // Whatever comes now, the answer is here.
                         let _ = tokio::time::timeout(LAST_BYTES_WITHIN, response.chunk()).await;
                         break;
@@ -179,9 +181,9 @@ impl Remote {
     }
 
     /// Reads the error that the server answered with.
-    async fn refused(&self, mut response: Response, waits: &Waits<'_>) -> Failure {
+    async fn refused(&self, mut response: Response, waits: &RequestTimeLimits<'_>) -> AttemptFailure {
         let status = response.status();
-        let advice = Advice::of(response.headers(), SystemClock.now());
+        let advice = RetryAdvice::of(response.headers(), SystemClock.now());
         let elsewhere = response.headers().get(LOCATION).filter(|_| status.is_redirection());
         let elsewhere = elsewhere.and_then(|location| response.url().join(location.to_str().ok()?).ok());
         let mut body = Vec::new();
@@ -192,7 +194,7 @@ impl Remote {
         }
         let text = String::from_utf8_lossy(&body);
         let parsed = bounds::read::<Value>(text.as_bytes(), &OUTSIDE);
-        let advice = Advice { after: advice.after.or_else(|| asked_in(parsed.as_ref().ok()?)), ..advice };
+        let advice = RetryAdvice { after: advice.after.or_else(|| asked_in(parsed.as_ref().ok()?)), ..advice };
         let ErrorWords { message, code } = match parsed {
             _ if let Some(elsewhere) = elsewhere => ErrorWords {
                 message: format!(
@@ -208,10 +210,10 @@ impl Remote {
             Err(_) => ErrorWords { message: text.into_owned(), code: None },
         };
         let error = Error::Status { model: self.name.clone(), status: status.as_u16(), message, code };
-        Failure { error, advice }
+        AttemptFailure { error, advice }
     }
 
-    async fn headers(&self, request: &Request) -> Result<HeaderMap, Error> {
+    async fn headers(&self, request: &ModelRequest) -> Result<HeaderMap, Error> {
         let traces = request.headers.iter();
         let mut headers: HeaderMap = traces
             .filter_map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, HeaderValue::try_from(value).ok()?)))
@@ -238,7 +240,7 @@ impl Remote {
                     headers.insert(HeaderName::from_static(name), value);
                 }
             }
-            None if self.llm.provider != Provider::Compatible => {
+            None if self.llm.provider != ModelProvider::Compatible => {
                 let variable = self.llm.api_key_variable.clone();
                 let variable = variable.unwrap_or_else(|| format!("llms.{}.api_key", self.name));
                 return Err(Error::NoKey { model: self.name.clone(), variable });
@@ -258,11 +260,11 @@ impl Remote {
 
     /// The breaker lets nobody ask. Where another model stands in, that is told at once; else the next attempt waits for the
     /// breaker.
-    fn down(&self, resting: Resting) -> Failure {
-        let Resting { failures, again_in, last } = resting;
-        Failure {
+    fn down(&self, resting: OpenCircuit) -> AttemptFailure {
+        let OpenCircuit { failures, again_in, last } = resting;
+        AttemptFailure {
             error: Error::Down { model: self.name.clone(), failures, again_in, last },
-            advice: Advice { again: Some(self.llm.fallback.is_empty()), after: Some(again_in) },
+            advice: RetryAdvice { again: Some(self.llm.fallback.is_empty()), after: Some(again_in) },
         }
     }
 
@@ -287,12 +289,12 @@ impl Remote {
 }
 
 #[async_trait]
-impl ChatModel for Remote {
+impl ChatModel for RemoteModel {
     async fn complete(
         &self,
-        request: &Request,
-        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, Error> {
+        request: &ModelRequest,
+        progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, Error> {
         let mut headers = self.headers(request).await?;
         let mut has_fresh_token = false;
         let (body, streamed) = self.wire.body(&self.llm, request);
@@ -300,8 +302,8 @@ impl ChatModel for Remote {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            progress(Progress::Attempt(attempt));
-            let Failure { error, advice } = match self.attempt((&body, streamed), &headers, progress).await {
+            progress(ModelProgress::Attempt(attempt));
+            let AttemptFailure { error, advice } = match self.attempt((&body, streamed), &headers, progress).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
@@ -326,12 +328,12 @@ impl ChatModel for Remote {
 }
 
 /// Where a whole reply is asked for.
-pub(super) fn whole_url(llm: &Llm, wire: &dyn Wire) -> Result<Url, String> {
+pub(super) fn whole_url(llm: &LlmConfig, wire: &dyn ProviderWire) -> Result<Url, String> {
     endpoints(llm, wire).map(|endpoints| endpoints.whole)
 }
 
 /// Where requests go, under the base. A query of the base stays (some servers want their version there).
-fn endpoints(llm: &Llm, wire: &dyn Wire) -> Result<Endpoints, String> {
+fn endpoints(llm: &LlmConfig, wire: &dyn ProviderWire) -> Result<ModelEndpoints, String> {
     let refused = || format!("{:?} is no address of a server", shortened(&without_user(&llm.base_url), 100));
     let base = Url::parse(llm.base_url.trim()).map_err(|_| refused())?;
     if !matches!(base.scheme(), "http" | "https") {
@@ -342,7 +344,7 @@ fn endpoints(llm: &Llm, wire: &dyn Wire) -> Result<Endpoints, String> {
         wire.complete_url(llm, streamed, &mut url);
         url
     };
-    Ok(Endpoints { whole: complete(false), streamed: complete(true) })
+    Ok(ModelEndpoints { whole: complete(false), streamed: complete(true) })
 }
 
 /// An address without what may be secret in it: user, password, query.

@@ -1,44 +1,45 @@
 //! The client against servers that send exact bytes.
 
 use super::*;
-use crate::config::{Price, Rate, Timeouts};
+use crate::config::{ModelPrice, ModelRateLimit, ModelTimeouts};
 use crate::model::providers::wire_of;
 use crate::model::testing::{
-    Act, Server, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying, stream_answer,
+    ServerAct, TestServer, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying,
+    stream_answer,
 };
-use crate::model::{Models, open_all};
+use crate::model::{ModelRegistry, open_all};
 use crate::money::Usd;
-use crate::protocol::dialogue::Usage;
+use crate::protocol::dialogue::ModelUsage;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn client(llm: &Llm) -> Remote {
-    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+fn client(llm: &LlmConfig) -> RemoteModel {
+    let backoff = RetryBackoff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
     let wire = wire_of(llm.provider).expect("a provider with a server");
-    Remote { backoff, ..Remote::new(&name("default"), llm, wire, http::client(), Workers::default()) }
+    RemoteModel { backoff, ..RemoteModel::new(&name("default"), llm, wire, http::client(), WorkerCount::default()) }
 }
 
-fn whole() -> Act {
+fn whole() -> ServerAct {
     json_answer(&json!({"choices": [{"message": {"role": "assistant", "content": "Pi."}, "finish_reason": "stop"}]}))
 }
 
-fn with_key(llm: Llm, key: &str) -> Llm {
-    Llm { api_key: Some(key.into()), ..llm }
+fn with_key(llm: LlmConfig, key: &str) -> LlmConfig {
+    LlmConfig { api_key: Some(key.into()), ..llm }
 }
 
 #[tokio::test]
 async fn a_request_and_its_streamed_answer() {
-    let server = Server::start(vec![stream_answer(&saying(&["Zür", "ich ", "😀"]))]).await;
+    let server = TestServer::start(vec![stream_answer(&saying(&["Zür", "ich ", "😀"]))]).await;
     let model = client(&with_key(llm(&server.base_url), " secret-key\n"));
-    let request = Request {
+    let request = ModelRequest {
         headers: vec![("fastagency-run", "r1".to_owned()), ("x-bad", "a\nb".to_owned())],
         ..asking("Teach me.")
     };
     let (outcome, heard) = ask(&model, &request).await;
     let reply = outcome.unwrap();
     assert_eq!(reply.content.as_deref(), Some("Zürich 😀"));
-    assert_eq!(reply.usage, Usage { prompt_tokens: 10, completion_tokens: 5, ..Usage::default() });
+    assert_eq!(reply.usage, ModelUsage { prompt_tokens: 10, completion_tokens: 5, ..ModelUsage::default() });
     assert_eq!(reply.model, "default");
     assert_eq!(heard, ["#1", "Zür", "ich ", "😀"]);
 
@@ -53,8 +54,8 @@ async fn a_request_and_its_streamed_answer() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_streamed_shows_no_pieces() {
-    let server = Server::start(vec![whole()]).await;
-    let model = client(&Llm { stream: false, ..llm(&server.base_url) });
+    let server = TestServer::start(vec![whole()]).await;
+    let model = client(&LlmConfig { stream: false, ..llm(&server.base_url) });
     let (outcome, heard) = ask(&model, &asking("x")).await;
     assert_eq!(outcome.unwrap().content.as_deref(), Some("Pi."));
     assert_eq!(heard, ["#1"]);
@@ -64,9 +65,12 @@ async fn an_answer_that_is_not_streamed_shows_no_pieces() {
 #[tokio::test]
 async fn what_may_pass_is_tried_again_and_what_was_said_is_void() {
     let broken = chunked(&saying(&["half an ans"])[..80]);
-    let acts =
-        vec![error_answer(429, "retry-after: 0\r\n"), Act::SendAndClose(broken), stream_answer(&saying(&["Pi."]))];
-    let server = Server::start(acts).await;
+    let acts = vec![
+        error_answer(429, "retry-after: 0\r\n"),
+        ServerAct::SendAndClose(broken),
+        stream_answer(&saying(&["Pi."])),
+    ];
+    let server = TestServer::start(acts).await;
     let (outcome, heard) = ask(&client(&llm(&server.base_url)), &asking("x")).await;
     assert_eq!(outcome.unwrap().content.as_deref(), Some("Pi."));
     assert_eq!(heard.iter().filter(|heard| heard.starts_with('#')).collect::<Vec<_>>(), ["#1", "#2", "#3"]);
@@ -79,24 +83,24 @@ async fn each_status_is_tried_as_often_as_the_client_of_openai_does() {
     for (status, requests) in
         [(408, 3), (409, 3), (429, 3), (500, 3), (529, 3), (400, 1), (401, 1), (403, 1), (404, 1), (422, 1)]
     {
-        let server = Server::start(vec![error_answer(status, "")]).await;
+        let server = TestServer::start(vec![error_answer(status, "")]).await;
         let error = ask(&client(&llm(&server.base_url)), &asking("x")).await.0.unwrap_err();
         let words = error.to_string();
         assert!(words.starts_with(&format!("the model \"default\" answered {status}")), "{words}");
         assert!(words.ends_with(&format!(": error {status}")), "{words}");
         assert_eq!(server.seen().len(), requests, "{status}");
     }
-    let server = Server::start(vec![error_answer(503, "x-should-retry: false\r\n")]).await;
+    let server = TestServer::start(vec![error_answer(503, "x-should-retry: false\r\n")]).await;
     assert!(ask(&client(&llm(&server.base_url)), &asking("x")).await.0.is_err());
     assert_eq!(server.seen().len(), 1, "the server said so");
-    let server = Server::start(vec![error_answer(503, "")]).await;
-    let once = client(&Llm { max_retries: 0, ..llm(&server.base_url) });
+    let server = TestServer::start(vec![error_answer(503, "")]).await;
+    let once = client(&LlmConfig { max_retries: 0, ..llm(&server.base_url) });
     assert_eq!(ask(&once, &asking("x")).await.1, ["#1"]);
 }
 
 #[tokio::test]
 async fn a_server_that_asks_for_a_wait_gets_it() {
-    let server = Server::start(vec![error_answer(429, "retry-after-ms: 120\r\n"), whole()]).await;
+    let server = TestServer::start(vec![error_answer(429, "retry-after-ms: 120\r\n"), whole()]).await;
     let begun = std::time::Instant::now();
     assert!(ask(&client(&llm(&server.base_url)), &asking("x")).await.0.is_ok());
     assert!(begun.elapsed() >= Duration::from_millis(120));
@@ -127,7 +131,7 @@ async fn errors_in_all_their_shapes_are_told_in_the_servers_words() {
         (json!({"error": {}}).to_string(), "{}", None),
     ];
     for (body, words, kind) in cases {
-        let server = Server::start(vec![answer(400, "", &body)]).await;
+        let server = TestServer::start(vec![answer(400, "", &body)]).await;
         match ask(&client(&llm(&server.base_url)), &asking("x")).await.0.unwrap_err() {
             Error::Status { status: 400, message, code, .. } => {
                 assert_eq!((message.as_str(), code.as_deref()), (words, kind))
@@ -135,7 +139,7 @@ async fn errors_in_all_their_shapes_are_told_in_the_servers_words() {
             other => panic!("{other:?}"),
         }
     }
-    let server = Server::start(vec![answer(400, "", &"ü".repeat(5000))]).await;
+    let server = TestServer::start(vec![answer(400, "", &"ü".repeat(5000))]).await;
     let Err(Error::Status { message, .. }) = ask(&client(&llm(&server.base_url)), &asking("x")).await.0 else {
         panic!()
     };
@@ -144,9 +148,9 @@ async fn errors_in_all_their_shapes_are_told_in_the_servers_words() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed_but_explained() {
-    let other = Server::start(vec![whole()]).await;
+    let other = TestServer::start(vec![whole()]).await;
     let location = format!("location: {}/elsewhere?token=t\r\n", other.base_url);
-    let server = Server::start(vec![answer(307, &location, "")]).await;
+    let server = TestServer::start(vec![answer(307, &location, "")]).await;
     let model = client(&with_key(llm(&server.base_url), "secret-key"));
     let words = ask(&model, &asking("x")).await.0.unwrap_err().to_string();
     assert!(words.contains(&format!("sends us on to {}/elsewhere;", other.base_url)), "{words}");
@@ -157,7 +161,7 @@ async fn a_redirect_is_not_followed_but_explained() {
 async fn the_limits_of_time_hold() {
     let limits = |first_token, idle, total| {
         let [first_token, idle, total] = [first_token, idle, total].map(Duration::from_millis);
-        Timeouts { first_token, idle, total }
+        ModelTimeouts { first_token, idle, total }
     };
     let minute = 60_000;
     let begun = chunked(&saying(&["Pi"])[..70]);
@@ -170,8 +174,8 @@ async fn the_limits_of_time_hold() {
         (begun, true, limits(minute, minute, 30), "no complete answer within 30ms"),
         (head, false, limits(1, 1, 30), "no complete answer within 30ms"),
     ] {
-        let server = Server::start(vec![Act::SendAndHang(sent)]).await;
-        let llm = Llm { stream, timeout: limits, max_retries: 1, ..llm(&server.base_url) };
+        let server = TestServer::start(vec![ServerAct::SendAndHang(sent)]).await;
+        let llm = LlmConfig { stream, timeout: limits, max_retries: 1, ..llm(&server.base_url) };
         let words = ask(&client(&llm), &asking("x")).await.0.unwrap_err().to_string();
         assert_eq!(words, format!("OpenAI API call timed out. The model \"default\" gave {what}"));
         assert_eq!(server.seen().len(), 2, "a time-out is tried again");
@@ -191,7 +195,8 @@ async fn a_server_that_is_not_there_is_named_without_secrets() {
     assert!(words.contains("refused") && !words.contains("pass") && !words.contains("token"), "{words}");
     assert_eq!(heard, ["#1", "#2", "#3"]);
     for odd in ["", "nonsense", "ftp://x", "mailto:x@y", "http://u:secret@:x"] {
-        let words = ask(&client(&Llm { max_retries: 0, ..llm(odd) }), &asking("x")).await.0.unwrap_err().to_string();
+        let words =
+            ask(&client(&LlmConfig { max_retries: 0, ..llm(odd) }), &asking("x")).await.0.unwrap_err().to_string();
         assert!(words.contains("is no address of a server") && !words.contains("secret"), "{odd}: {words}");
     }
 }
@@ -199,8 +204,8 @@ async fn a_server_that_is_not_there_is_named_without_secrets() {
 #[tokio::test]
 async fn no_key_is_said_when_a_key_is_needed() {
     for key in [None, Some(""), Some("  \n"), Some("a\nb")] {
-        let openai = Llm {
-            provider: Provider::OpenAi,
+        let openai = LlmConfig {
+            provider: ModelProvider::OpenAi,
             api_key: key.map(Into::into),
             api_key_variable: Some("OPENAI_API_KEY".to_owned()),
             ..llm("http://127.0.0.1:1/v1")
@@ -213,9 +218,9 @@ async fn no_key_is_said_when_a_key_is_needed() {
 
 /// Collects what is logged.
 #[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+struct CollectedLog(Arc<std::sync::Mutex<Vec<u8>>>);
 
-impl std::io::Write for Log {
+impl std::io::Write for CollectedLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -228,7 +233,7 @@ impl std::io::Write for Log {
 #[tokio::test]
 async fn the_key_appears_nowhere() {
     const KEY: &str = "sk-very-secret-0123456789";
-    let log = Log::default();
+    let log = CollectedLog::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
@@ -241,10 +246,10 @@ async fn the_key_appears_nowhere() {
         answer(307, &format!("location: http://{KEY}@x/{KEY}\r\n"), ""),
         stream_answer(&format!("data: {{\"error\": \"{KEY}\"}}\n\n")),
         stream_answer(&format!("data: no json {KEY}\n\n")),
-        Act::SendAndClose(vec![]),
+        ServerAct::SendAndClose(vec![]),
     ];
     for act in acts {
-        let server = Server::start(vec![act]).await;
+        let server = TestServer::start(vec![act]).await;
         let settings = with_key(llm(&server.base_url), KEY);
         let error = ask(&client(&settings), &asking("x")).await.0.unwrap_err();
         for shown in [format!("{error}"), format!("{error:?}"), format!("{settings:?}")] {
@@ -258,11 +263,11 @@ async fn the_key_appears_nowhere() {
 
 #[tokio::test]
 async fn dropping_the_call_ends_the_connection() {
-    let server = Server::start(vec![Act::SendAndHang(chunked(&saying(&["Pi"])[..70]))]).await;
+    let server = TestServer::start(vec![ServerAct::SendAndHang(chunked(&saying(&["Pi"])[..70]))]).await;
     let model = client(&llm(&server.base_url));
     let request = asking("x");
     let mut heard = 0;
-    let mut progress = |_: Progress<'_>| heard += 1;
+    let mut progress = |_: ModelProgress<'_>| heard += 1;
     tokio::select! {
         outcome = model.complete(&request, &mut progress) => panic!("{outcome:?}"),
         () = async { while server.seen().is_empty() { tokio::task::yield_now().await } } => {}
@@ -272,7 +277,8 @@ async fn dropping_the_call_ends_the_connection() {
 
 #[tokio::test]
 async fn a_connection_is_used_again() {
-    let server = Server::start(vec![stream_answer(&saying(&["Pi."])), whole(), error_answer(400, ""), whole()]).await;
+    let server =
+        TestServer::start(vec![stream_answer(&saying(&["Pi."])), whole(), error_answer(400, ""), whole()]).await;
     let model = client(&llm(&server.base_url));
     for _ in 0..4 {
         let _ = ask(&model, &asking("x")).await;
@@ -283,7 +289,7 @@ async fn a_connection_is_used_again() {
 #[tokio::test]
 async fn an_answer_that_is_complete_may_end_badly() {
     for text in [saying(&["Pi."]), saying(&["Pi."]).replace("data: [DONE]\n\n", "")] {
-        let server = Server::start(vec![Act::SendAndClose(chunked(&text))]).await;
+        let server = TestServer::start(vec![ServerAct::SendAndClose(chunked(&text))]).await;
         let (outcome, heard) = ask(&client(&llm(&server.base_url)), &asking("x")).await;
         assert_eq!((outcome.unwrap().content.as_deref(), heard[0].as_str()), (Some("Pi."), "#1"));
     }
@@ -291,7 +297,7 @@ async fn an_answer_that_is_complete_may_end_badly() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_at_once() {
-    let server = Server::start(vec![stream_answer(&saying(&["Pi ", "is ", "3.14."]))]).await;
+    let server = TestServer::start(vec![stream_answer(&saying(&["Pi ", "is ", "3.14."]))]).await;
     let model = client(&llm(&server.base_url));
     let request = asking("x");
     let calls = (0..1000).map(|_| async { ask(&model, &request).await.0.map(|reply| reply.content) });
@@ -301,27 +307,27 @@ async fn a_thousand_at_once() {
 }
 
 /// The models of a project, each with its base and its fallbacks.
-fn models(list: &[(&str, &str, &[&str])]) -> Models {
+fn models(list: &[(&str, &str, &[&str])]) -> ModelRegistry {
     let llms: BTreeMap<_, _> = list
         .iter()
         .map(|(model, base_url, others)| {
             let fallback = others.iter().copied().map(name).collect();
-            (name(model), Llm { fallback, max_retries: 1, ..llm(base_url) })
+            (name(model), LlmConfig { fallback, max_retries: 1, ..llm(base_url) })
         })
         .collect();
     open_all(&llms, false)
 }
 
-async fn ask_one(models: &Models, model: &str) -> (Result<Reply, Error>, Vec<String>) {
+async fn ask_one(models: &ModelRegistry, model: &str) -> (Result<ModelReply, Error>, Vec<String>) {
     ask(models.get(&name(model)).unwrap().as_ref(), &asking("x")).await
 }
 
 #[tokio::test]
 async fn the_next_model_is_asked_when_one_fails() {
     let quick = "retry-after-ms: 1\r\n";
-    let down = Server::start(vec![error_answer(503, quick)]).await;
-    let refusing = Server::start(vec![error_answer(401, "")]).await;
-    let up = Server::start(vec![whole()]).await;
+    let down = TestServer::start(vec![error_answer(503, quick)]).await;
+    let refusing = TestServer::start(vec![error_answer(401, "")]).await;
+    let up = TestServer::start(vec![whole()]).await;
     let models = models(&[
         ("a", &down.base_url, &["b", "c"]),
         ("b", &refusing.base_url, &["a"]),
@@ -340,8 +346,8 @@ async fn the_next_model_is_asked_when_one_fails() {
 
 #[tokio::test]
 async fn the_last_error_is_told() {
-    let first = Server::start(vec![error_answer(400, "")]).await;
-    let second = Server::start(vec![error_answer(404, "")]).await;
+    let first = TestServer::start(vec![error_answer(400, "")]).await;
+    let second = TestServer::start(vec![error_answer(404, "")]).await;
     let models = models(&[("a", &first.base_url, &["b"]), ("b", &second.base_url, &["a"])]);
     assert_eq!(ask_one(&models, "a").await.0.unwrap_err().to_string(), "the model \"b\" answered 404: error 404");
     assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
@@ -350,9 +356,9 @@ async fn the_last_error_is_told() {
 #[tokio::test]
 async fn what_a_filter_refused_or_nobody_can_read_goes_to_no_other() {
     let filtered = answer(400, "", &json!({"error": {"message": "filtered", "code": "content_filter"}}).to_string());
-    let up = Server::start(vec![whole()]).await;
+    let up = TestServer::start(vec![whole()]).await;
     for act in [filtered, answer(200, "", "this is not json")] {
-        let server = Server::start(vec![act]).await;
+        let server = TestServer::start(vec![act]).await;
         let models = models(&[("a", &server.base_url, &["b"]), ("b", &up.base_url, &[])]);
         assert!(ask_one(&models, "a").await.0.is_err());
         assert_eq!(server.seen().len(), 1);
@@ -362,9 +368,9 @@ async fn what_a_filter_refused_or_nobody_can_read_goes_to_no_other() {
 
 #[tokio::test]
 async fn with_the_mock_no_server_is_asked() {
-    let server = Server::start(vec![whole()]).await;
-    let openai = Llm { provider: Provider::OpenAi, ..llm(&server.base_url) };
-    let scripted = Llm { provider: Provider::Scripted, script: vec![json!("from the script")], ..llm("") };
+    let server = TestServer::start(vec![whole()]).await;
+    let openai = LlmConfig { provider: ModelProvider::OpenAi, ..llm(&server.base_url) };
+    let scripted = LlmConfig { provider: ModelProvider::Scripted, script: vec![json!("from the script")], ..llm("") };
     let llms = BTreeMap::from([(name("a"), openai), (name("b"), scripted)]);
     for mock in [true, false] {
         let models = open_all(&llms, mock);
@@ -378,14 +384,14 @@ async fn with_the_mock_no_server_is_asked() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_down_is_left_alone_and_the_next_model_asked_at_once() {
-    let down = Server::start(vec![error_answer(503, "retry-after-ms: 1\r\n")]).await;
-    let up = Server::start(vec![whole()]).await;
+    let down = TestServer::start(vec![error_answer(503, "retry-after-ms: 1\r\n")]).await;
+    let up = TestServer::start(vec![whole()]).await;
     let models = models(&[("a", &down.base_url, &["b"]), ("b", &up.base_url, &[])]);
     for _ in 0..20 {
         assert_eq!(ask_one(&models, "a").await.0.unwrap().model, "b");
     }
     assert_eq!((down.seen().len(), up.seen().len()), (10, 20), "ten failures in a row are enough");
-    let alone = Llm { fallback: vec![name("b")], max_retries: 9, ..llm(&down.base_url) };
+    let alone = LlmConfig { fallback: vec![name("b")], max_retries: 9, ..llm(&down.base_url) };
     let alone = client(&alone);
     assert!(ask(&alone, &asking("x")).await.0.is_err());
     let words = ask(&alone, &asking("x")).await.0.unwrap_err().to_string();
@@ -399,10 +405,12 @@ async fn an_endpoint_that_is_down_is_left_alone_and_the_next_model_asked_at_once
 #[tokio::test]
 async fn a_model_without_another_waits_for_its_endpoint_which_one_request_tries() {
     let acts = [vec![error_answer(503, "retry-after-ms: 1\r\n"); 10], vec![whole()]].concat();
-    let server = Server::start(acts).await;
+    let server = TestServer::start(acts).await;
     let first_rest = Duration::from_millis(300);
-    let model =
-        Remote { breaker: Breaker::new(first_rest), ..client(&Llm { max_retries: 9, ..llm(&server.base_url) }) };
+    let model = RemoteModel {
+        breaker: CircuitBreaker::new(first_rest),
+        ..client(&LlmConfig { max_retries: 9, ..llm(&server.base_url) })
+    };
     assert!(ask(&model, &asking("x")).await.0.is_err());
     let begun = std::time::Instant::now();
     let (outcome, heard) = ask(&model, &asking("x")).await;
@@ -414,8 +422,8 @@ async fn a_model_without_another_waits_for_its_endpoint_which_one_request_tries(
 
 #[tokio::test]
 async fn an_error_of_the_request_does_not_speak_against_the_endpoint() {
-    let server = Server::start(vec![error_answer(429, "x-should-retry: false\r\n")]).await;
-    let model = client(&Llm { fallback: vec![name("b")], ..llm(&server.base_url) });
+    let server = TestServer::start(vec![error_answer(429, "x-should-retry: false\r\n")]).await;
+    let model = client(&LlmConfig { fallback: vec![name("b")], ..llm(&server.base_url) });
     for _ in 0..15 {
         assert!(ask(&model, &asking("x")).await.0.is_err());
     }
@@ -424,11 +432,11 @@ async fn an_error_of_the_request_does_not_speak_against_the_endpoint() {
 
 #[tokio::test]
 async fn a_rate_holds_for_every_attempt_and_says_so_when_it_takes_too_long() {
-    let server = Server::start(vec![error_answer(500, "retry-after-ms: 1\r\n"), whole()]).await;
-    let rate = Rate { requests_per_minute: Some(2), tokens_per_minute: None };
+    let server = TestServer::start(vec![error_answer(500, "retry-after-ms: 1\r\n"), whole()]).await;
+    let rate = ModelRateLimit { requests_per_minute: Some(2), tokens_per_minute: None };
     let minute = Duration::from_secs(30);
-    let timeout = Timeouts { first_token: minute, idle: minute, total: minute };
-    let model = client(&Llm { rate, timeout, ..llm(&server.base_url) });
+    let timeout = ModelTimeouts { first_token: minute, idle: minute, total: minute };
+    let model = client(&LlmConfig { rate, timeout, ..llm(&server.base_url) });
     assert!(ask(&model, &asking("x")).await.0.is_ok());
     tokio::time::pause();
     let words = ask(&model, &asking("x")).await.0.unwrap_err().to_string();
@@ -441,14 +449,14 @@ async fn a_rate_holds_for_every_attempt_and_says_so_when_it_takes_too_long() {
 
 #[tokio::test]
 async fn azure_takes_a_key_or_a_token() {
-    let server = Server::start(vec![stream_answer(&saying(&["Pi."]))]).await;
-    let azure = Llm {
-        provider: Provider::Azure,
+    let server = TestServer::start(vec![stream_answer(&saying(&["Pi."]))]).await;
+    let azure = LlmConfig {
+        provider: ModelProvider::Azure,
         deployment: Some("mine".to_owned()),
         api_version: Some("2024-10-21".to_owned()),
         ..with_key(llm(&server.base_url), "key-1")
     };
-    let with_token = Llm { token: Some("entra-1".into()), ..azure.clone() };
+    let with_token = LlmConfig { token: Some("entra-1".into()), ..azure.clone() };
     for llm in [&azure, &with_token] {
         assert_eq!(ask(&client(llm), &asking("x")).await.0.unwrap().content.as_deref(), Some("Pi."));
     }
@@ -460,8 +468,8 @@ async fn azure_takes_a_key_or_a_token() {
     assert!(second.head.contains("authorization: Bearer entra-1\r\n"), "{}", second.head);
     assert!(!second.head.contains("key-1"), "{}", second.head);
     let refused = json!({"error": {"message": "filtered", "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}});
-    let server = Server::start(vec![answer(400, "", &refused.to_string())]).await;
-    let azure = Llm { base_url: server.base_url.clone(), token: Some("entra-1".into()), ..azure };
+    let server = TestServer::start(vec![answer(400, "", &refused.to_string())]).await;
+    let azure = LlmConfig { base_url: server.base_url.clone(), token: Some("entra-1".into()), ..azure };
     let words = ask(&client(&azure), &asking("x")).await.0.unwrap_err().to_string();
     assert!(words.contains("answered 400 (a filter refused it): filtered"), "{words}");
 }
@@ -476,13 +484,16 @@ async fn costs_are_those_of_the_model_that_answered_streaming_or_not() {
         },
     });
     let usd = Usd::from_dollars;
-    let price = Price { input: usd(1.0), output: usd(10.0), cached_input: Some(usd(0.1)), cache_write: None };
-    let refusing = Server::start(vec![error_answer(400, "")]).await;
-    let server = Server::start(vec![json_answer(&details), stream_answer(&saying(&["Pi."]))]).await;
-    let dear =
-        Llm { fallback: vec![name("b")], price: Some(Price { input: usd(99.0), ..price }), ..llm(&refusing.base_url) };
-    let cheap = Llm { price: Some(price), ..llm(&server.base_url) };
-    let unknown = Llm { fallback: vec![name("a")], ..llm(&server.base_url) };
+    let price = ModelPrice { input: usd(1.0), output: usd(10.0), cached_input: Some(usd(0.1)), cache_write: None };
+    let refusing = TestServer::start(vec![error_answer(400, "")]).await;
+    let server = TestServer::start(vec![json_answer(&details), stream_answer(&saying(&["Pi."]))]).await;
+    let dear = LlmConfig {
+        fallback: vec![name("b")],
+        price: Some(ModelPrice { input: usd(99.0), ..price }),
+        ..llm(&refusing.base_url)
+    };
+    let cheap = LlmConfig { price: Some(price), ..llm(&server.base_url) };
+    let unknown = LlmConfig { fallback: vec![name("a")], ..llm(&server.base_url) };
     let models = open_all(&BTreeMap::from([(name("a"), dear), (name("b"), cheap), (name("c"), unknown)]), false);
     let whole = ask_one(&models, "a").await.0.unwrap().usage;
     assert_eq!((whole.cached_tokens, whole.reasoning_tokens), (400, 60));
@@ -496,12 +507,13 @@ async fn costs_are_those_of_the_model_that_answered_streaming_or_not() {
 async fn a_token_that_has_expired_is_fetched_again_and_shown_to_nobody() {
     let refused = |words: &str| answer(401, "", &json!({"error": {"message": words}}).to_string());
     let acts = vec![refused("expired"), whole(), refused("bad token-two"), refused("still bad token-two")];
-    let server = Server::start(acts).await;
+    let server = TestServer::start(acts).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     std::fs::write(&path, "token-one\n").unwrap();
     let source = crate::config::TokenSource::Command(vec!["cat".to_owned(), path.display().to_string()]);
-    let model = client(&Llm { token_source: Some(source), stream: false, ..with_key(llm(&server.base_url), "a-key") });
+    let model =
+        client(&LlmConfig { token_source: Some(source), stream: false, ..with_key(llm(&server.base_url), "a-key") });
     // The first token is kept; the server refuses it, and the next one is there.
     model.credential.as_ref().unwrap().token().await.unwrap();
     std::fs::write(&path, "token-two").unwrap();

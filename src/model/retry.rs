@@ -14,20 +14,20 @@ const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
 /// How long to wait when the server does not say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
+pub(super) struct RetryBackoff {
     /// Before the second attempt; doubled before each further one.
     pub(super) first: Duration,
     /// The longest.
     pub(super) longest: Duration,
 }
 
-impl Default for Backoff {
+impl Default for RetryBackoff {
     fn default() -> Self {
         Self { first: Duration::from_millis(500), longest: Duration::from_secs(8) }
     }
 }
 
-impl Backoff {
+impl RetryBackoff {
     /// The wait after that many failed attempts, less up to a quarter: `jitter` is from 0 to 1.
     pub(super) fn wait(&self, failed: u32, jitter: f64) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX));
@@ -37,14 +37,14 @@ impl Backoff {
 
 /// What a server says about trying again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Advice {
+pub(super) struct RetryAdvice {
     /// Whether.
     pub(super) again: Option<bool>,
     /// After how long.
     pub(super) after: Option<Duration>,
 }
 
-impl Advice {
+impl RetryAdvice {
     /// Reads it from the headers of an answer.
     pub(super) fn of(headers: &HeaderMap, now: Timestamp) -> Self {
         let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
@@ -99,14 +99,14 @@ pub(super) fn may_pass(error: &Error) -> bool {
 mod tests {
     use super::*;
 
-    fn advice(headers: &[(&'static str, &str)]) -> Advice {
+    fn advice(headers: &[(&'static str, &str)]) -> RetryAdvice {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Advice::of(&headers, "2026-01-01T00:00:00Z".parse().unwrap())
+        RetryAdvice::of(&headers, "2026-01-01T00:00:00Z".parse().unwrap())
     }
 
     #[test]
     fn waits_double_up_to_the_longest_less_a_quarter_at_most() {
-        let backoff = Backoff::default();
+        let backoff = RetryBackoff::default();
         let millis = |failed, jitter| backoff.wait(failed, jitter).as_millis();
         assert_eq!(
             [1, 2, 3, 4, 5, 6, 40, u32::MAX].map(|failed| millis(failed, 0.0)),

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 /// How deep it goes; deeper, and in schemas that hold themselves, there is null.
-const DEEPEST: usize = 8;
+const DEEPEST_SAMPLE: usize = 8;
 
 /// A value that fits the schema.
 pub(super) fn sample(schema: &Value) -> Value {
-    sample_in(schema, schema, DEEPEST)
+    sample_in(schema, schema, DEEPEST_SAMPLE)
 }
 
 fn sample_in(schema: &Value, root: &Value, depth: usize) -> Value {

@@ -18,44 +18,44 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::content::text_of;
-use super::waits::Waits;
-use super::{ChatModel, Error, Progress, mock};
-use crate::config::{Llm, Timeouts};
+use super::request_time_limits::RequestTimeLimits;
+use super::{ChatModel, Error, ModelProgress, mock};
+use crate::config::{LlmConfig, ModelTimeouts};
 use crate::ids::Name;
-use crate::protocol::dialogue::{FunctionCall, Reply, Request, Role, ToolCall, Usage};
+use crate::protocol::dialogue::{ChatRole, FunctionCall, ModelReply, ModelRequest, ModelUsage, ToolCall};
 
 /// The pause between two pieces of a made-up reply, for people who look on. Another one is the parameter `piece_delay_ms`.
 const PIECE_DELAY: Duration = Duration::from_millis(15);
 
 /// A model that reads its replies from a script, or makes them up.
-pub(super) struct Scripted {
+pub(super) struct ScriptedModel {
     name: String,
-    script: Vec<Result<Entry, String>>,
+    script: Vec<Result<ScriptEntry, String>>,
     stream: bool,
     piece_delay: Duration,
-    timeout: Timeouts,
+    timeout: ModelTimeouts,
 }
 
-impl Scripted {
+impl ScriptedModel {
     /// Reads the script. A reply that cannot be read is an error of the request that meets it.
-    pub(super) fn new(name: &Name, llm: &Llm) -> Self {
+    pub(super) fn new(name: &Name, llm: &LlmConfig) -> Self {
         let written = llm.parameters.get("piece_delay_ms").and_then(Value::as_u64).map(Duration::from_millis);
         let usual = if llm.script.is_empty() { PIECE_DELAY } else { Duration::ZERO };
         Self {
             name: name.to_string(),
-            script: llm.script.iter().map(Entry::read).collect(),
+            script: llm.script.iter().map(ScriptEntry::read).collect(),
             stream: llm.stream,
             piece_delay: written.unwrap_or(usual),
             timeout: llm.timeout,
         }
     }
 
-    fn entry(&self, request: &Request) -> Result<Entry, Error> {
+    fn entry(&self, request: &ModelRequest) -> Result<ScriptEntry, Error> {
         if self.script.is_empty() {
-            return Ok(Entry::made_up(request));
+            return Ok(ScriptEntry::made_up(request));
         }
-        let meant = |entry: &&Result<Entry, String>| match entry {
-            Ok(Entry { when: Some(when), .. }) => system_messages(request).any(|text| text.contains(when)),
+        let meant = |entry: &&Result<ScriptEntry, String>| match entry {
+            Ok(ScriptEntry { when: Some(when), .. }) => system_messages(request).any(|text| text.contains(when)),
             Ok(_) | Err(_) => true,
         };
         match self.script.iter().filter(meant).nth(mock::replies_so_far(&request.messages)) {
@@ -69,81 +69,81 @@ impl Scripted {
 }
 
 #[async_trait]
-impl ChatModel for Scripted {
+impl ChatModel for ScriptedModel {
     async fn complete(
         &self,
-        request: &Request,
-        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, Error> {
-        progress(Progress::Attempt(1));
+        request: &ModelRequest,
+        progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, Error> {
+        progress(ModelProgress::Attempt(1));
         let entry = self.entry(request)?;
         let streamed = self.stream && request.response_format.is_none();
-        let waits = Waits::begin(&self.name, "OpenAI", self.timeout, streamed);
+        let waits = RequestTimeLimits::begin(&self.name, "OpenAI", self.timeout, streamed);
         if !entry.delay.is_zero() {
             waits.for_next(tokio::time::sleep(entry.delay)).await?;
         }
         if let Some(error) = entry.error {
-            let Refusal { status, message, code } = error;
+            let ScriptedError { status, message, code } = error;
             return Err(Error::Status { model: self.name.clone(), status, message, code });
         }
         for piece in entry.pieces.iter().filter(|_| streamed) {
             if !self.piece_delay.is_zero() {
                 tokio::time::sleep(self.piece_delay).await;
             }
-            progress(Progress::Text(piece));
+            progress(ModelProgress::Text(piece));
         }
-        Ok(Reply { model: self.name.clone(), ..entry.reply })
+        Ok(ModelReply { model: self.name.clone(), ..entry.reply })
     }
 }
 
-fn system_messages(request: &Request) -> impl Iterator<Item = String> {
-    let system = request.messages.iter().filter(|message| message.role == Role::System);
+fn system_messages(request: &ModelRequest) -> impl Iterator<Item = String> {
+    let system = request.messages.iter().filter(|message| message.role == ChatRole::System);
     system.filter_map(|message| text_of(&message.content))
 }
 
 /// One reply of a script.
 #[derive(Debug, Clone)]
-struct Entry {
+struct ScriptEntry {
     when: Option<String>,
     delay: Duration,
-    error: Option<Refusal>,
+    error: Option<ScriptedError>,
     pieces: Vec<String>,
-    reply: Reply,
+    reply: ModelReply,
 }
 
 /// An error that a script plays.
 #[derive(Debug, Clone)]
-struct Refusal {
+struct ScriptedError {
     status: u16,
     message: String,
     code: Option<String>,
 }
 
-impl Entry {
+impl ScriptEntry {
     fn read(written: &Value) -> Result<Self, String> {
         let written = match written {
-            Value::String(text) => Written { content: Some(text.clone()), ..Written::default() },
-            Value::Object(_) => Written::deserialize(written).map_err(|error| error.to_string())?,
+            Value::String(text) => WrittenReply { content: Some(text.clone()), ..WrittenReply::default() },
+            Value::Object(_) => WrittenReply::deserialize(written).map_err(|error| error.to_string())?,
             other => return Err(format!("a reply is a text or an object, not {other}")),
         };
         written.checked()
     }
 
-    fn made_up(request: &Request) -> Self {
+    fn made_up(request: &ModelRequest) -> Self {
         let call = mock::call(request);
         let text = if call.is_some() { String::new() } else { mock::reply(request) };
         let read = request.messages.iter().filter_map(|message| text_of(&message.content));
-        let usage = Usage {
+        let usage = ModelUsage {
             prompt_tokens: read.map(|text| tokens_of(&text)).sum(),
             completion_tokens: tokens_of(&text),
-            ..Usage::default()
+            ..ModelUsage::default()
         };
         Self {
             when: None,
             delay: Duration::ZERO,
             error: None,
             pieces: text.split_inclusive(char::is_whitespace).map(str::to_owned).collect(),
-            reply: Reply {
+            reply: ModelReply {
                 content: call.is_none().then_some(text),
                 finish_reason: Some(if call.is_some() { "tool_calls" } else { "stop" }.to_owned()),
                 tool_calls: call.into_iter().collect(),
@@ -163,14 +163,14 @@ fn tokens_of(text: &str) -> u64 {
 /// A reply as it is written in a script.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Written {
+struct WrittenReply {
     when: Option<String>,
     content: Option<String>,
     chunks: Option<Vec<String>>,
     tool_calls: Vec<WrittenCall>,
     refusal: Option<String>,
     finish_reason: Option<String>,
-    usage: Option<Usage>,
+    usage: Option<ModelUsage>,
     #[serde(alias = "delay_s")]
     delay: Option<Value>,
     status: Option<u16>,
@@ -198,8 +198,8 @@ struct WrittenFunction {
     arguments: Value,
 }
 
-impl Written {
-    fn checked(self) -> Result<Entry, String> {
+impl WrittenReply {
+    fn checked(self) -> Result<ScriptEntry, String> {
         let calls = self.tool_calls.into_iter().map(WrittenCall::checked).collect::<Result<Vec<_>, _>>()?;
         let content = self.content.or_else(|| self.chunks.as_ref().map(|chunks| chunks.concat()));
         let pieces = match (self.chunks, &content) {
@@ -208,17 +208,21 @@ impl Written {
             (None, None) => Vec::new(),
         };
         let usual_reason = if calls.is_empty() { "stop" } else { "tool_calls" };
-        Ok(Entry {
+        Ok(ScriptEntry {
             when: self.when,
             delay: self.delay.map_or(Ok(Duration::ZERO), |delay| delay_of(&delay))?,
             error: refusal(self.status, self.error),
             pieces,
-            reply: Reply {
+            reply: ModelReply {
                 content,
                 tool_calls: calls,
                 refusal: self.refusal,
                 finish_reason: Some(self.finish_reason.unwrap_or_else(|| usual_reason.to_owned())),
-                usage: self.usage.unwrap_or(Usage { prompt_tokens: 10, completion_tokens: 5, ..Usage::default() }),
+                usage: self.usage.unwrap_or(ModelUsage {
+                    prompt_tokens: 10,
+                    completion_tokens: 5,
+                    ..ModelUsage::default()
+                }),
                 model: String::new(),
             },
         })
@@ -247,12 +251,12 @@ impl WrittenCall {
 }
 
 /// The error that an entry plays, if it has a bad status or an error.
-fn refusal(status: Option<u16>, error: Option<Value>) -> Option<Refusal> {
+fn refusal(status: Option<u16>, error: Option<Value>) -> Option<ScriptedError> {
     let status = status.or(error.as_ref().map(|_| 500)).filter(|status| *status != 200)?;
     let field = |key: &str| Some(error.as_ref()?.get(key)?.as_str()?.to_owned());
     let text = error.as_ref().and_then(Value::as_str).map(str::to_owned);
     let message = text.or_else(|| field("message")).unwrap_or_else(|| format!("scripted error {status}"));
-    Some(Refusal { status, message, code: field("code") })
+    Some(ScriptedError { status, message, code: field("code") })
 }
 
 fn delay_of(written: &Value) -> Result<Duration, String> {

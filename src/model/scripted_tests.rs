@@ -5,32 +5,32 @@ use crate::model::testing::{ask, asking, llm, message, name, shared, user};
 use crate::protocol::dialogue::ChatMessage;
 use serde_json::json;
 
-fn scripted(script: Value) -> Scripted {
+fn scripted(script: Value) -> ScriptedModel {
     let Value::Array(script) = script else { panic!("{script}") };
-    Scripted::new(&name("script"), &Llm { script, ..llm("") })
+    ScriptedModel::new(&name("script"), &LlmConfig { script, ..llm("") })
 }
 
-async fn content(model: &Scripted, messages: &[ChatMessage]) -> String {
-    let request = Request { messages: shared(messages.iter().cloned()), ..Request::default() };
+async fn content(model: &ScriptedModel, messages: &[ChatMessage]) -> String {
+    let request = ModelRequest { messages: shared(messages.iter().cloned()), ..ModelRequest::default() };
     ask(model, &request).await.0.unwrap().content.unwrap_or_default()
 }
 
 #[tokio::test]
 async fn the_place_in_the_script_follows_from_the_request() {
     let model = scripted(json!(["one", "two", "three"]));
-    let system = message(Role::System, "You are a teacher.");
-    let mine = message(Role::Assistant, "Hello.");
-    let result = ChatMessage { tool_call_id: Some("a".to_owned()), ..message(Role::Tool, "3") };
+    let system = message(ChatRole::System, "You are a teacher.");
+    let mine = message(ChatRole::Assistant, "Hello.");
+    let result = ChatMessage { tool_call_id: Some("a".to_owned()), ..message(ChatRole::Tool, "3") };
 
     let mut asked = vec![system.clone(), user("Teach me.")];
     assert_eq!(content(&model, &asked).await, "one");
     assert_eq!(content(&model, &asked).await, "one", "asked again, as a replay does");
     asked.extend([mine.clone(), result]);
     assert_eq!(content(&model, &asked).await, "two", "results of tools do not count");
-    asked.extend([mine.clone(), user("Thanks."), message(Role::System, "Summarize.")]);
+    asked.extend([mine.clone(), user("Thanks."), message(ChatRole::System, "Summarize.")]);
     assert_eq!(content(&model, &asked).await, "three", "the summary comes after the last reply");
     asked.push(mine.clone());
-    let request = Request { messages: shared(asked), ..Request::default() };
+    let request = ModelRequest { messages: shared(asked), ..ModelRequest::default() };
     assert!(matches!(ask(&model, &request).await.0, Err(Error::ScriptExhausted { model }) if model == "script"));
 
     assert_eq!(
@@ -47,12 +47,13 @@ async fn agents_that_share_a_script_are_told_apart() {
         {"when": "student", "content": "s1"}, {"when": "teacher", "content": "t1"}, {"when": "Summarize", "content": "sum"},
         {"when": "student", "content": "s2"}, "for all",
     ]));
-    let with = |system: &str| [message(Role::System, system), user("x"), message(Role::Assistant, "y"), user("z")];
+    let with =
+        |system: &str| [message(ChatRole::System, system), user("x"), message(ChatRole::Assistant, "y"), user("z")];
     assert_eq!(content(&model, &with("You are a student.")[..2]).await, "s1");
     assert_eq!(content(&model, &with("You are a student.")).await, "s2");
     assert_eq!(content(&model, &with("You are a teacher.")[..2]).await, "t1");
     assert_eq!(content(&model, &with("You are a teacher.")).await, "for all");
-    assert_eq!(content(&model, &[user("x"), message(Role::System, "Summarize it.")]).await, "sum");
+    assert_eq!(content(&model, &[user("x"), message(ChatRole::System, "Summarize it.")]).await, "sum");
 }
 
 #[tokio::test]
@@ -72,12 +73,12 @@ async fn replies_have_all_that_models_have() {
         function: FunctionCall { name: name.to_owned(), arguments: arguments.to_owned() },
         extra_content: None,
     };
-    let expected = Reply {
+    let expected = ModelReply {
         content: Some("It is 21.".to_owned()),
         tool_calls: vec![call("a", "weather", "{\"city\":\"Rome\"}"), call("b", "time", "not json")],
         refusal: Some("no".to_owned()),
         finish_reason: Some("length".to_owned()),
-        usage: Usage { prompt_tokens: 1, completion_tokens: 2, ..Usage::default() },
+        usage: ModelUsage { prompt_tokens: 1, completion_tokens: 2, ..ModelUsage::default() },
         model: "script".to_owned(),
     };
     assert_eq!(outcome.unwrap(), expected);
@@ -130,11 +131,11 @@ async fn a_made_up_reply_comes_in_pieces_that_people_can_follow() {
     assert_eq!(begun.elapsed(), PIECE_DELAY * (heard.len() as u32 - 1));
 
     let parameters = json!({"piece_delay_ms": 0}).as_object().unwrap().clone();
-    let quick = Scripted::new(&name("quick"), &Llm { parameters, ..llm("") });
+    let quick = ScriptedModel::new(&name("quick"), &LlmConfig { parameters, ..llm("") });
     let begun = tokio::time::Instant::now();
     assert_eq!(ask(&quick, &asking("Teach me geometry.")).await.1, heard);
     assert!(begun.elapsed().is_zero());
 
-    let at_once = Scripted::new(&name("at_once"), &Llm { stream: false, ..llm("") });
+    let at_once = ScriptedModel::new(&name("at_once"), &LlmConfig { stream: false, ..llm("") });
     assert_eq!(ask(&at_once, &asking("x")).await.1, ["#1"]);
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct SseEvent {
     /// Its type; empty where the server gave none.
     pub(super) name: String,
     /// Its data; several lines are joined by line feeds.
@@ -16,11 +16,11 @@ pub(super) struct Event {
 
 /// A line or an event is longer than the limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(super) struct SseLimitError;
 
 /// Puts events together.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct SseReader {
     limit: usize,
     line: Vec<u8>,
     /// The last byte was a carriage return: a line feed that follows belongs to it.
@@ -28,10 +28,10 @@ pub(super) struct Reader {
     first_line: bool,
     name: String,
     data: Option<String>,
-    ready: VecDeque<Event>,
+    ready: VecDeque<SseEvent>,
 }
 
-impl Reader {
+impl SseReader {
     /// Starts; `limit` is the most bytes that one event may have.
     pub(super) fn new(limit: usize) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Reader {
     }
 
     /// Takes the next bytes.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), SseLimitError> {
         if self.after_return && !bytes.is_empty() {
             self.after_return = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
@@ -65,12 +65,12 @@ impl Reader {
     }
 
     /// The next complete event.
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(super) fn next(&mut self) -> Option<SseEvent> {
         self.ready.pop_front()
     }
 
     /// The stream is over: ends the event that has begun, which the standard would drop.
-    pub(super) fn end(&mut self) -> Result<(), TooLong> {
+    pub(super) fn end(&mut self) -> Result<(), SseLimitError> {
         if !self.line.is_empty() {
             self.end_line()?;
         }
@@ -78,15 +78,15 @@ impl Reader {
         Ok(())
     }
 
-    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), SseLimitError> {
         if self.line.len() + bytes.len() > self.limit {
-            return Err(TooLong);
+            return Err(SseLimitError);
         }
         self.line.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn end_line(&mut self) -> Result<(), TooLong> {
+    fn end_line(&mut self) -> Result<(), SseLimitError> {
         let line = std::mem::take(&mut self.line);
         let mut line = line.as_slice();
         if std::mem::take(&mut self.first_line) {
@@ -110,10 +110,10 @@ impl Reader {
         Ok(())
     }
 
-    fn add_data(&mut self, value: &str) -> Result<(), TooLong> {
+    fn add_data(&mut self, value: &str) -> Result<(), SseLimitError> {
         match &mut self.data {
             None => self.data = Some(value.to_owned()),
-            Some(data) if data.len() + value.len() >= self.limit => return Err(TooLong),
+            Some(data) if data.len() + value.len() >= self.limit => return Err(SseLimitError),
             Some(data) => {
                 data.push('\n');
                 data.push_str(value);
@@ -125,7 +125,7 @@ impl Reader {
     fn end_event(&mut self) {
         let name = std::mem::take(&mut self.name);
         if let Some(data) = self.data.take() {
-            self.ready.push_back(Event { name, data });
+            self.ready.push_back(SseEvent { name, data });
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
 
     fn read(pieces: &[&[u8]]) -> Vec<(String, String)> {
-        let mut reader = Reader::new(1000);
+        let mut reader = SseReader::new(1000);
         for piece in pieces {
             reader.feed(piece).unwrap();
         }
@@ -187,10 +187,10 @@ mod tests {
 
     #[test]
     fn nothing_grows_beyond_the_limit() {
-        let mut line = Reader::new(10);
-        assert_eq!((0..5).try_for_each(|_| line.feed(b"dat")), Err(TooLong));
-        let mut event = Reader::new(10);
-        assert_eq!((0..5).try_for_each(|_| event.feed(b"data: abc\n")), Err(TooLong));
+        let mut line = SseReader::new(10);
+        assert_eq!((0..5).try_for_each(|_| line.feed(b"dat")), Err(SseLimitError));
+        let mut event = SseReader::new(10);
+        assert_eq!((0..5).try_for_each(|_| event.feed(b"data: abc\n")), Err(SseLimitError));
     }
 
     /// What a stream is made of in the property tests: all that means something to the reader, and some that does not.
@@ -281,7 +281,7 @@ mod tests {
             let mut random = StdRng::seed_from_u64(seed);
             let stream = a_stream(&mut random);
             let outcome = |pieces: &[&[u8]]| {
-                let mut reader = Reader::new(LIMIT);
+                let mut reader = SseReader::new(LIMIT);
                 let mut read = Vec::new();
                 for piece in pieces {
                     let fed = reader.feed(piece);
@@ -292,7 +292,7 @@ mod tests {
                 }
                 reader.end()?;
                 read.extend(std::iter::from_fn(|| reader.next()));
-                Ok::<_, TooLong>(read)
+                Ok::<_, SseLimitError>(read)
             };
             let whole = outcome(&[&stream]);
             too_long += u64::from(whole.is_err());

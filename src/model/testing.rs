@@ -12,16 +12,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::draft::OUR_CALL_IDS;
-use super::wire::Wire;
-use super::{ChatModel, Error, Progress, answer, open_all};
-use crate::config::{Llm, Provider, Rate, Timeouts};
+use super::wire::ProviderWire;
+use super::{ChatModel, Error, ModelProgress, answer, open_all};
+use crate::config::{LlmConfig, ModelProvider, ModelRateLimit, ModelTimeouts};
 use crate::ids::Name;
-use crate::protocol::dialogue::{ChatMessage, Reply, Request, Role};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelReply, ModelRequest};
 
-pub(super) fn llm(base_url: &str) -> Llm {
+pub(super) fn llm(base_url: &str) -> LlmConfig {
     let minute = Duration::from_secs(60);
-    Llm {
-        provider: Provider::Compatible,
+    LlmConfig {
+        provider: ModelProvider::Compatible,
         model: "gpt-4o-mini".to_owned(),
         api_key: None,
         api_key_variable: None,
@@ -32,10 +32,10 @@ pub(super) fn llm(base_url: &str) -> Llm {
         api_version: None,
         parameters: Map::new(),
         stream: true,
-        timeout: Timeouts { first_token: minute, idle: minute, total: minute },
+        timeout: ModelTimeouts { first_token: minute, idle: minute, total: minute },
         max_retries: 2,
         fallback: Vec::new(),
-        rate: Rate::default(),
+        rate: ModelRateLimit::default(),
         price: None,
         round_robin: false,
         script: Vec::new(),
@@ -47,7 +47,7 @@ pub(super) fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-pub(super) fn message(role: Role, text: &str) -> ChatMessage {
+pub(super) fn message(role: ChatRole, text: &str) -> ChatMessage {
     ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
 }
 
@@ -57,36 +57,36 @@ pub(super) fn shared(messages: impl IntoIterator<Item = ChatMessage>) -> Vec<Arc
 }
 
 pub(super) fn user(text: &str) -> ChatMessage {
-    message(Role::User, text)
+    message(ChatRole::User, text)
 }
 
 /// A conversation that one message begins.
-pub(super) fn asking(text: &str) -> Request {
-    let messages = shared([message(Role::System, "You are a math teacher."), user(text)]);
-    Request { messages, ..Request::default() }
+pub(super) fn asking(text: &str) -> ModelRequest {
+    let messages = shared([message(ChatRole::System, "You are a math teacher."), user(text)]);
+    ModelRequest { messages, ..ModelRequest::default() }
 }
 
 /// What came of asking a model: attempts as `#1`, texts as they are.
-pub(super) async fn ask(model: &dyn ChatModel, request: &Request) -> (Result<Reply, Error>, Vec<String>) {
+pub(super) async fn ask(model: &dyn ChatModel, request: &ModelRequest) -> (Result<ModelReply, Error>, Vec<String>) {
     let mut heard = Vec::new();
-    let mut progress = |progress: Progress<'_>| match progress {
-        Progress::Attempt(attempt) => heard.push(format!("#{attempt}")),
-        Progress::Text(text) => heard.push(text.to_owned()),
+    let mut progress = |progress: ModelProgress<'_>| match progress {
+        ModelProgress::Attempt(attempt) => heard.push(format!("#{attempt}")),
+        ModelProgress::Text(text) => heard.push(text.to_owned()),
     };
     let outcome = model.complete(request, &mut progress).await;
     (outcome, heard)
 }
 
 /// The model `default`, opened as a worker opens it.
-pub(super) fn open_one(llm: &Llm) -> Arc<dyn ChatModel> {
+pub(super) fn open_one(llm: &LlmConfig) -> Arc<dyn ChatModel> {
     let models = open_all(&BTreeMap::from([(name("default"), llm.clone())]), false);
     models.get(&name("default")).unwrap().clone()
 }
 
 /// The reply that a stream becomes, which must be the same wherever its bytes are cut.
-pub(super) fn read_cut_everywhere(wire: &dyn Wire, text: &str) -> Reply {
+pub(super) fn read_cut_everywhere(wire: &dyn ProviderWire, text: &str) -> ModelReply {
     let read = |pieces: &[&[u8]]| {
-        let mut reader = answer::Reader::new("m", wire, true);
+        let mut reader = answer::AnswerReader::new("m", wire, true);
         for piece in pieces {
             reader.feed(piece, &mut |_| {}).unwrap();
         }
@@ -100,7 +100,7 @@ pub(super) fn read_cut_everywhere(wire: &dyn Wire, text: &str) -> Reply {
     whole
 }
 
-fn without_made_up_ids(mut reply: Reply) -> Reply {
+fn without_made_up_ids(mut reply: ModelReply) -> ModelReply {
     let made_up = reply.tool_calls.iter_mut().filter(|call| call.id.starts_with(OUR_CALL_IDS));
     made_up.for_each(|call| call.id.clear());
     reply
@@ -108,7 +108,7 @@ fn without_made_up_ids(mut reply: Reply) -> Reply {
 
 /// What the server does with a request.
 #[derive(Debug, Clone)]
-pub(super) enum Act {
+pub(super) enum ServerAct {
     /// Sends these bytes, and goes on with the connection.
     Send(Vec<u8>),
     /// Sends these bytes, and ends the connection.
@@ -119,23 +119,23 @@ pub(super) enum Act {
 
 /// A request as the server saw it.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct SeenRequest {
     pub(super) head: String,
     pub(super) body: Value,
 }
 
 /// A server that answers the nth request with the nth act, and every further one with the last.
-pub(super) struct Server {
+pub(super) struct TestServer {
     pub(super) base_url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<SeenRequest>>>,
     accepted: Arc<AtomicUsize>,
     /// A client has ended a connection on which it waited for more.
     pub(super) left: Arc<Notify>,
     _connections: JoinSet<()>,
 }
 
-impl Server {
-    pub(super) async fn start(acts: Vec<Act>) -> Self {
+impl TestServer {
+    pub(super) async fn start(acts: Vec<ServerAct>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -155,7 +155,7 @@ impl Server {
         Self { base_url, seen, accepted, left, _connections: connections }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<SeenRequest> {
         self.seen.lock().unwrap().clone()
     }
 
@@ -164,7 +164,7 @@ impl Server {
     }
 }
 
-async fn serve(mut socket: TcpStream, acts: Vec<Act>, seen: Arc<Mutex<Vec<Seen>>>, left: Arc<Notify>) {
+async fn serve(mut socket: TcpStream, acts: Vec<ServerAct>, seen: Arc<Mutex<Vec<SeenRequest>>>, left: Arc<Notify>) {
     while let Some(request) = read_request(&mut socket).await {
         let number = {
             let mut seen = seen.lock().unwrap();
@@ -172,14 +172,14 @@ async fn serve(mut socket: TcpStream, acts: Vec<Act>, seen: Arc<Mutex<Vec<Seen>>
             seen.len()
         };
         let act = acts.get(number - 1).or(acts.last()).unwrap();
-        let (Act::Send(bytes) | Act::SendAndClose(bytes) | Act::SendAndHang(bytes)) = act;
+        let (ServerAct::Send(bytes) | ServerAct::SendAndClose(bytes) | ServerAct::SendAndHang(bytes)) = act;
         if socket.write_all(bytes).await.is_err() {
             return;
         }
         match act {
-            Act::Send(_) => {}
-            Act::SendAndClose(_) => return,
-            Act::SendAndHang(_) => {
+            ServerAct::Send(_) => {}
+            ServerAct::SendAndClose(_) => return,
+            ServerAct::SendAndHang(_) => {
                 let _ = socket.read(&mut [0; 1]).await;
                 left.notify_one();
                 return;
@@ -188,7 +188,7 @@ async fn serve(mut socket: TcpStream, acts: Vec<Act>, seen: Arc<Mutex<Vec<Seen>>
     }
 }
 
-async fn read_request(socket: &mut TcpStream) -> Option<Seen> {
+async fn read_request(socket: &mut TcpStream) -> Option<SeenRequest> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -200,28 +200,28 @@ async fn read_request(socket: &mut TcpStream) -> Option<Seen> {
             head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
         if bytes.len() >= end + 4 + length.unwrap_or(0) {
             let body = serde_json::from_slice(&bytes[end + 4..]).unwrap_or(Value::Null);
-            return Some(Seen { head, body });
+            return Some(SeenRequest { head, body });
         }
     }
 }
 
 /// A whole answer of HTTP, with its length.
-pub(super) fn http(status: u16, headers: &str, body: &str) -> Act {
+pub(super) fn http(status: u16, headers: &str, body: &str) -> ServerAct {
     let length = body.len();
-    Act::Send(format!("HTTP/1.1 {status} Word\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes())
+    ServerAct::Send(format!("HTTP/1.1 {status} Word\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes())
 }
 
-pub(super) fn json_answer(body: &Value) -> Act {
+pub(super) fn json_answer(body: &Value) -> ServerAct {
     http(200, "content-type: application/json\r\n", &body.to_string())
 }
 
-pub(super) fn error_answer(status: u16, headers: &str) -> Act {
+pub(super) fn error_answer(status: u16, headers: &str) -> ServerAct {
     http(status, headers, &json!({"error": {"message": format!("error {status}"), "code": null}}).to_string())
 }
 
 /// A stream, chunk by chunk as HTTP sends it, with its end.
-pub(super) fn stream_answer(text: &str) -> Act {
-    Act::Send([chunked(text), b"0\r\n\r\n".to_vec()].concat())
+pub(super) fn stream_answer(text: &str) -> ServerAct {
+    ServerAct::Send([chunked(text), b"0\r\n\r\n".to_vec()].concat())
 }
 
 /// A stream without its end.

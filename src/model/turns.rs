@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::content::text_of;
-use crate::protocol::dialogue::{ChatMessage, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ToolCall};
 
 /// What the user says when a conversation begins with the model.
 const BEGINNING: &str = "(The conversation begins.)";
@@ -19,27 +19,27 @@ const GO_ON: &str = "Please continue.";
 const NO_RESULT: &str = "(no result)";
 
 /// A conversation in turns.
-pub(super) struct Conversation<'r> {
+pub(super) struct TurnConversation<'r> {
     /// The instructions that come before it.
     pub(super) system: Option<String>,
     /// Its turns; never none.
-    pub(super) turns: Vec<Turn<'r>>,
+    pub(super) turns: Vec<ModelTurn<'r>>,
 }
 
 /// What one side says at once.
-pub(super) struct Turn<'r> {
+pub(super) struct ModelTurn<'r> {
     /// The model says it, not the user.
     pub(super) by_model: bool,
     /// What; never nothing.
-    pub(super) parts: Vec<Part<'r>>,
+    pub(super) parts: Vec<TurnPart<'r>>,
 }
 
 /// A part of a turn.
-pub(super) enum Part<'r> {
+pub(super) enum TurnPart<'r> {
     /// Text that is more than white space.
     Text(Cow<'r, str>),
     /// An image.
-    Image(Image<'r>),
+    Image(TurnImage<'r>),
     /// Something that the model wants to be called.
     Call(&'r ToolCall),
     /// What came of a call of the turn before.
@@ -52,7 +52,7 @@ pub(super) enum Part<'r> {
 }
 
 /// An image.
-pub(super) enum Image<'r> {
+pub(super) enum TurnImage<'r> {
     /// In the request itself.
     Data {
         /// Its type, like `image/png`.
@@ -67,15 +67,15 @@ pub(super) enum Image<'r> {
 /// Puts a conversation into turns. Instructions in its middle stay where they are, as words of the user. Where several people
 /// or agents speak as users, each text says whose it is: the providers have no other place for names. Without `calls`, calls
 /// and results become text.
-pub(super) fn turns(messages: &[Arc<ChatMessage>], calls: bool) -> Conversation<'_> {
-    let begins = messages.iter().take_while(|message| message.role == Role::System).count();
+pub(super) fn turns(messages: &[Arc<ChatMessage>], calls: bool) -> TurnConversation<'_> {
+    let begins = messages.iter().take_while(|message| message.role == ChatRole::System).count();
     let (instructions, rest) = messages.split_at(begins);
     let system: Vec<String> = instructions.iter().filter_map(|message| text_of(&message.content)).collect();
     let system = system.join("\n\n");
-    let by_users = rest.iter().filter(|message| message.role == Role::User);
+    let by_users = rest.iter().filter(|message| message.role == ChatRole::User);
     let names: BTreeSet<&str> = by_users.filter_map(|message| message.name.as_deref()).collect();
 
-    let mut turns = Turns { named: names.len() > 1, calls, by_id: BTreeMap::new(), turns: Vec::new() };
+    let mut turns = TurnBuilder { named: names.len() > 1, calls, by_id: BTreeMap::new(), turns: Vec::new() };
     rest.iter().for_each(|message| turns.take(message));
     let mut turns = turns.turns;
     answer_all_calls(&mut turns);
@@ -85,34 +85,34 @@ pub(super) fn turns(messages: &[Arc<ChatMessage>], calls: bool) -> Conversation<
     if turns.last().is_some_and(|last| last.by_model) {
         turns.push(says(GO_ON));
     }
-    Conversation { system: (!system.trim().is_empty()).then_some(system), turns }
+    TurnConversation { system: (!system.trim().is_empty()).then_some(system), turns }
 }
 
-fn says(words: &'static str) -> Turn<'static> {
-    Turn { by_model: false, parts: vec![Part::Text(words.into())] }
+fn says(words: &'static str) -> ModelTurn<'static> {
+    ModelTurn { by_model: false, parts: vec![TurnPart::Text(words.into())] }
 }
 
-struct Turns<'r> {
+struct TurnBuilder<'r> {
     named: bool,
     calls: bool,
     /// The calls so far.
     by_id: BTreeMap<&'r str, &'r ToolCall>,
-    turns: Vec<Turn<'r>>,
+    turns: Vec<ModelTurn<'r>>,
 }
 
-impl<'r> Turns<'r> {
+impl<'r> TurnBuilder<'r> {
     fn take(&mut self, message: &'r ChatMessage) {
-        let by_model = message.role == Role::Assistant;
+        let by_model = message.role == ChatRole::Assistant;
         match message.role {
-            Role::System | Role::User | Role::Assistant => {
-                let name = message.name.as_deref().filter(|_| self.named && message.role == Role::User);
+            ChatRole::System | ChatRole::User | ChatRole::Assistant => {
+                let name = message.name.as_deref().filter(|_| self.named && message.role == ChatRole::User);
                 self.take_content(by_model, &message.content, name);
             }
-            Role::Tool => {
+            ChatRole::Tool => {
                 let text = text_of(&message.content).unwrap_or_default();
                 let call = message.tool_call_id.as_deref().and_then(|id| self.by_id.get(id).copied());
                 match call {
-                    Some(call) if self.calls => self.push(false, Part::Result { call, text }),
+                    Some(call) if self.calls => self.push(false, TurnPart::Result { call, text }),
                     Some(call) => self.push_text(false, format!("[result of {}]\n{text}", call.function.name).into()),
                     None => self.push_text(false, format!("[result]\n{text}").into()),
                 }
@@ -121,7 +121,7 @@ impl<'r> Turns<'r> {
         for call in &message.tool_calls {
             self.by_id.insert(&call.id, call);
             if self.calls {
-                self.push(true, Part::Call(call));
+                self.push(true, TurnPart::Call(call));
             } else {
                 let words = format!("[called {} with {}]", call.function.name, call.function.arguments);
                 self.push_text(true, words.into());
@@ -141,7 +141,7 @@ impl<'r> Turns<'r> {
                 for part in parts {
                     match part.get("type").and_then(Value::as_str) {
                         Some("image_url") => match image(part) {
-                            Some(image) => self.push(by_model, Part::Image(image)),
+                            Some(image) => self.push(by_model, TurnPart::Image(image)),
                             None => said(self, "[an image without an address]".into()),
                         },
                         _ => match part.as_str().or_else(|| part.get("text")?.as_str()) {
@@ -160,33 +160,33 @@ impl<'r> Turns<'r> {
 
     fn push_text(&mut self, by_model: bool, text: Cow<'r, str>) {
         if !text.trim().is_empty() {
-            self.push(by_model, Part::Text(text));
+            self.push(by_model, TurnPart::Text(text));
         }
     }
 
-    fn push(&mut self, by_model: bool, part: Part<'r>) {
+    fn push(&mut self, by_model: bool, part: TurnPart<'r>) {
         match self.turns.last_mut() {
             Some(turn) if turn.by_model == by_model => turn.parts.push(part),
-            _ => self.turns.push(Turn { by_model, parts: vec![part] }),
+            _ => self.turns.push(ModelTurn { by_model, parts: vec![part] }),
         }
     }
 }
 
-fn image(part: &Value) -> Option<Image<'_>> {
+fn image(part: &Value) -> Option<TurnImage<'_>> {
     let image = part.get("image_url")?;
     let url = image.as_str().or_else(|| image.get("url")?.as_str())?;
-    let Some(data) = url.strip_prefix("data:") else { return Some(Image::At(url)) };
+    let Some(data) = url.strip_prefix("data:") else { return Some(TurnImage::At(url)) };
     let (kind, base64) = data.split_once(',')?;
     let media_type = kind.strip_suffix(";base64")?.split(';').next()?;
-    Some(Image::Data { media_type, base64 })
+    Some(TurnImage::Data { media_type, base64 })
 }
 
 /// Makes the turn after calls begin with their results, one for each; what answers no call of the turn before becomes text.
-fn answer_all_calls(turns: &mut Vec<Turn<'_>>) {
+fn answer_all_calls(turns: &mut Vec<ModelTurn<'_>>) {
     let mut at = 0;
     while at < turns.len() {
         let called: Vec<&ToolCall> = match at.checked_sub(1) {
-            Some(before) => turns[before].parts.iter().filter_map(Part::call).collect(),
+            Some(before) => turns[before].parts.iter().filter_map(TurnPart::call).collect(),
             None => Vec::new(),
         };
         let turn = &mut turns[at];
@@ -195,13 +195,13 @@ fn answer_all_calls(turns: &mut Vec<Turn<'_>>) {
             let mut others = Vec::new();
             for part in std::mem::take(&mut turn.parts) {
                 match part {
-                    Part::Result { call, text } => {
+                    TurnPart::Result { call, text } => {
                         let place = called.iter().position(|known| std::ptr::eq(*known, call));
                         match place.map(|place| &mut results[place]) {
                             Some(free @ None) => *free = Some(text),
                             _ => {
                                 let words = format!("[result of {}]\n{text}", call.function.name);
-                                others.push(Part::Text(words.into()));
+                                others.push(TurnPart::Text(words.into()));
                             }
                         }
                     }
@@ -209,22 +209,22 @@ fn answer_all_calls(turns: &mut Vec<Turn<'_>>) {
                 }
             }
             let results = called.into_iter().zip(results);
-            let answered =
-                results.map(|(call, text)| Part::Result { call, text: text.unwrap_or_else(|| NO_RESULT.to_owned()) });
+            let answered = results
+                .map(|(call, text)| TurnPart::Result { call, text: text.unwrap_or_else(|| NO_RESULT.to_owned()) });
             turn.parts = answered.chain(others).collect();
         }
         // Only the last turn can end in calls that no turn follows.
         if at + 1 == turns.len() && turns[at].parts.iter().any(|part| part.call().is_some()) {
-            turns.push(Turn { by_model: false, parts: Vec::new() });
+            turns.push(ModelTurn { by_model: false, parts: Vec::new() });
         }
         at += 1;
     }
 }
 
-impl<'r> Part<'r> {
+impl<'r> TurnPart<'r> {
     fn call(&self) -> Option<&'r ToolCall> {
         match self {
-            Part::Call(call) => Some(call),
+            TurnPart::Call(call) => Some(call),
             _ => None,
         }
     }
@@ -238,15 +238,15 @@ mod tests {
     /// A conversation in short: `user: text | call f({}) | result f: 3`.
     fn shown(messages: Value, calls: bool) -> Vec<String> {
         let messages: Vec<Arc<ChatMessage>> = serde_json::from_value(messages).unwrap();
-        let Conversation { system, turns } = turns(&messages, calls);
-        let part = |part: &Part<'_>| match part {
-            Part::Text(text) => text.to_string(),
-            Part::Image(Image::Data { media_type, base64 }) => format!("<{media_type} {base64}>"),
-            Part::Image(Image::At(url)) => format!("<{url}>"),
-            Part::Call(call) => format!("call {}({})", call.function.name, call.function.arguments),
-            Part::Result { call, text } => format!("result {}: {text}", call.id),
+        let TurnConversation { system, turns } = turns(&messages, calls);
+        let part = |part: &TurnPart<'_>| match part {
+            TurnPart::Text(text) => text.to_string(),
+            TurnPart::Image(TurnImage::Data { media_type, base64 }) => format!("<{media_type} {base64}>"),
+            TurnPart::Image(TurnImage::At(url)) => format!("<{url}>"),
+            TurnPart::Call(call) => format!("call {}({})", call.function.name, call.function.arguments),
+            TurnPart::Result { call, text } => format!("result {}: {text}", call.id),
         };
-        let turn = |turn: &Turn<'_>| {
+        let turn = |turn: &ModelTurn<'_>| {
             let parts: Vec<String> = turn.parts.iter().map(part).collect();
             format!("{}: {}", if turn.by_model { "model" } else { "user" }, parts.join(" | "))
         };

@@ -6,27 +6,33 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::Error;
-use super::draft::Draft;
-use crate::config::Llm;
-use crate::protocol::dialogue::Request;
+use super::draft::ReplyDraft;
+use crate::config::LlmConfig;
+use crate::protocol::dialogue::ModelRequest;
 
 /// A provider's language. Knows no network.
-pub(super) trait Wire: Send + Sync {
+pub(super) trait ProviderWire: Send + Sync {
     /// Completes the base of the address.
-    fn complete_url(&self, llm: &Llm, streamed: bool, base: &mut Url);
+    fn complete_url(&self, llm: &LlmConfig, streamed: bool, base: &mut Url);
 
     /// The headers of every request that are not secret.
-    fn headers(&self, llm: &Llm) -> Vec<(&'static str, String)>;
+    fn headers(&self, llm: &LlmConfig) -> Vec<(&'static str, String)>;
 
     /// The header that carries a key.
-    fn key_header(&self, llm: &Llm, key: &SecretString) -> (&'static str, SecretString);
+    fn key_header(&self, llm: &LlmConfig, key: &SecretString) -> (&'static str, SecretString);
 
     /// The body of a request as JSON, and whether it asks for a stream.
-    fn body(&self, llm: &Llm, request: &Request) -> (String, bool);
+    fn body(&self, llm: &LlmConfig, request: &ModelRequest) -> (String, bool);
 
     /// Takes a piece of a stream, or a whole answer; `event` is the piece's name where it has one. An error that the server
     /// tells was taken before.
-    fn take(&self, piece: &Value, event: &str, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error>;
+    fn take(
+        &self,
+        piece: &Value,
+        event: &str,
+        draft: &mut ReplyDraft<'_>,
+        show: &mut dyn FnMut(&str),
+    ) -> Result<(), Error>;
 }
 
 /// Puts segments at the end of an address's path.

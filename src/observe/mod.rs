@@ -1,4 +1,4 @@
-//! What operators see of a tier: around each HTTP request its figures and its span ([`Observed`]), and a listener of its
+//! What operators see of a tier: around each HTTP request its metrics and its span ([`ObservedTier`]), and a listener of its
 //! own for Prometheus and for whoever probes ([`monitor`]).
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::metrics::{Tier, metrics};
-use crate::traces::{self, KeyValue, Kind, Span, Under};
+use crate::traces::{self, KeyValue, Kind, SpanParent, TraceSpan};
 
 pub mod monitor;
 
@@ -20,12 +20,12 @@ const ELSEWHERE: &str = "other";
 
 /// Which tier is observed, and what routes it has.
 #[derive(Debug, Clone)]
-pub struct Observed {
+pub struct ObservedTier {
     tier: Tier,
     routes: Arc<HashSet<&'static str>>,
 }
 
-impl Observed {
+impl ObservedTier {
     /// A tier with these routes.
     pub fn new(tier: Tier, routes: impl IntoIterator<Item = &'static str>) -> Self {
         Self { tier, routes: Arc::new(routes.into_iter().collect()) }
@@ -38,12 +38,12 @@ impl Observed {
 }
 
 /// Counts and times a request, and is its span if there are traces: probes are counted and not traced.
-pub async fn request(State(observed): State<Observed>, request: Request, next: Next) -> Response {
+pub async fn request(State(observed): State<ObservedTier>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let (method, route) = (method(request.method()), observed.route(&request));
     let response = if traces::is_on() && !matches!(route, "/healthz" | "/readyz") {
         let header = request.headers().get(traces::HEADER).and_then(|header| header.to_str().ok());
-        let span = Span::begin(Kind::Server, Under::Header(header), || {
+        let span = TraceSpan::begin(Kind::Server, SpanParent::Header(header), || {
             let attributes = vec![
                 KeyValue::new("http.request.method", method),
                 KeyValue::new("http.route", route),
@@ -51,7 +51,7 @@ pub async fn request(State(observed): State<Observed>, request: Request, next: N
             ];
             (format!("{method} {route}"), attributes)
         });
-        let response = span.around(next.run(request)).await;
+        let response = span.instrument(next.run(request)).await;
         span.set("http.response.status_code", i64::from(response.status().as_u16()));
         if response.status().is_server_error() {
             span.fail("server_error");

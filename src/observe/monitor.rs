@@ -18,46 +18,46 @@ use tokio::net::TcpListener;
 
 use crate::lifecycle::Shutdown;
 use crate::metrics;
-use crate::serving::{self, Connections};
+use crate::serving::{self, ConnectionLimits};
 
 /// How long it may take to find out what a scrape or a probe asks; both commonly give up after some seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Scrapers and probes at once; of more, those go that ask nothing.
 const MOST_CONNECTIONS: u32 = 200;
 
-/// Asks the broker for figures that nobody counts, just before they are shown.
-pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+/// Asks the broker for metrics that nobody counts, just before they are shown.
+pub type MetricsRefresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// Whether the tier can work, or why not.
-pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub type ReadinessCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What is shown to whom.
 #[derive(Clone)]
-pub struct Monitor {
+pub struct MonitorState {
     /// What a scrape must show as `Authorization: Bearer …`; none: it need not.
     pub token: Option<SecretString>,
-    /// Called before figures are shown.
-    pub refresh: Option<Refresh>,
+    /// Called before metrics are shown.
+    pub refresh: Option<MetricsRefresh>,
     /// Whether the tier can work.
-    pub ready: Ready,
+    pub ready: ReadinessCheck,
 }
 
 /// Serves until the end begins.
-pub async fn serve(listener: TcpListener, monitor: Monitor, shutdown: Shutdown) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, monitor: MonitorState, shutdown: Shutdown) -> std::io::Result<()> {
     let app = Router::new()
         .route("/metrics", get(figures))
         .route("/healthz", get(async || axum::Json(json!({"status": "alive"}))))
         .route("/readyz", get(ready))
         .with_state((monitor, shutdown.clone()));
-    let connections = Connections { most: Some(MOST_CONNECTIONS), ..Connections::default() };
+    let connections = ConnectionLimits { most: Some(MOST_CONNECTIONS), ..ConnectionLimits::default() };
     serving::serve(listener, app, connections, shutdown).await;
     Ok(())
 }
 
-async fn figures(State((monitor, _)): State<(Monitor, Shutdown)>, headers: HeaderMap) -> Response {
+async fn figures(State((monitor, _)): State<(MonitorState, Shutdown)>, headers: HeaderMap) -> Response {
     // Without a token they are for this machine: a name that leads here may be that of a page elsewhere (DNS rebinding).
     if monitor.token.is_none() && !is_this_machine(&headers) {
-        let message = "without metrics.token these figures are for this machine: ask at localhost or an address";
+        let message = "without metrics.token these metrics are for this machine: ask at localhost or an address";
         let error = json!({"error": {"code": "forbidden", "message": message}});
         return (StatusCode::FORBIDDEN, axum::Json(error)).into_response();
     }
@@ -70,7 +70,7 @@ async fn figures(State((monitor, _)): State<(Monitor, Shutdown)>, headers: Heade
     }
     if let Some(refresh) = &monitor.refresh {
         // What the broker does not say in time is shown as it was.
-        let _ = tokio::time::timeout(PATIENCE, refresh()).await;
+        let _ = tokio::time::timeout(SCRAPE_TIMEOUT, refresh()).await;
     }
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text()).into_response()
 }
@@ -94,7 +94,7 @@ fn shows(headers: &HeaderMap, token: &SecretString) -> bool {
     Sha256::digest(shown) == Sha256::digest(token.expose_secret())
 }
 
-async fn ready(State((monitor, shutdown)): State<(Monitor, Shutdown)>) -> Response {
+async fn ready(State((monitor, shutdown)): State<(MonitorState, Shutdown)>) -> Response {
     let not_ready = |why: String| {
         let error = json!({"error": {"code": "not_ready", "message": why}});
         (StatusCode::SERVICE_UNAVAILABLE, axum::Json(error)).into_response()
@@ -102,10 +102,10 @@ async fn ready(State((monitor, shutdown)): State<(Monitor, Shutdown)>) -> Respon
     if shutdown.has_begun() {
         return not_ready("it is going down".to_owned());
     }
-    match tokio::time::timeout(PATIENCE, (monitor.ready)()).await {
+    match tokio::time::timeout(SCRAPE_TIMEOUT, (monitor.ready)()).await {
         Ok(Ok(())) => axum::Json(json!({"status": "ready"})).into_response(),
         Ok(Err(why)) => not_ready(why),
-        Err(_) => not_ready(format!("the broker did not answer within {PATIENCE:?}")),
+        Err(_) => not_ready(format!("the broker did not answer within {SCRAPE_TIMEOUT:?}")),
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_without_a_token_are_shown_under_no_foreign_name() {
+    fn metrics_without_a_token_are_shown_under_no_foreign_name() {
         let asked_at = |host: &'static str| {
             let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
             is_this_machine(&headers)

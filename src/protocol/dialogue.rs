@@ -11,7 +11,7 @@ use crate::money::Usd;
 /// Who wrote a message of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ChatRole {
     /// Instructions.
     System,
     /// Another agent, or a person.
@@ -28,7 +28,7 @@ pub struct ChatMessage {
     /// Text, a list of parts, or null beside tool calls.
     pub content: Value,
     /// Who wrote it.
-    pub role: Role,
+    pub role: ChatRole,
     /// The agent's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -67,7 +67,7 @@ pub struct FunctionCall {
 
 /// What a model is asked.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct ModelRequest {
     /// The conversation: messages that a request has in common with the one before are shared with it.
     pub messages: Vec<Arc<ChatMessage>>,
     /// The tools that it may ask for, in the shape of the wire.
@@ -84,7 +84,7 @@ pub struct Request {
 
 /// What a model answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reply {
+pub struct ModelReply {
     /// Its text; none beside tool calls.
     pub content: Option<String>,
     /// What it wants to be called.
@@ -97,7 +97,7 @@ pub struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// What it used.
-    pub usage: Usage,
+    pub usage: ModelUsage,
     /// The name of the model (in `llms:`) that answered: not the one asked, after a fallback.
     pub model: String,
 }
@@ -106,7 +106,7 @@ pub struct Reply {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 #[schemars(rename = "ModelUsage")]
-pub struct Usage {
+pub struct ModelUsage {
     /// Tokens read, those of the cache included.
     pub prompt_tokens: u64,
     /// Tokens written, those of reasoning included.
@@ -126,7 +126,7 @@ pub struct Usage {
     pub cost_usd: Usd,
 }
 
-impl Usage {
+impl ModelUsage {
     /// Tokens read and written. A server may say what it likes: the sum stops at the largest number there is.
     pub fn tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens)

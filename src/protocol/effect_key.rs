@@ -286,9 +286,9 @@ impl JsonSchema for EffectKey {
 
 impl<'de> Deserialize<'de> for EffectKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
+        struct KeyTextVisitor;
 
-        impl de::Visitor<'_> for Text {
+        impl de::Visitor<'_> for KeyTextVisitor {
             type Value = EffectKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -300,7 +300,7 @@ impl<'de> Deserialize<'de> for EffectKey {
             }
         }
 
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(KeyTextVisitor)
     }
 }
 

@@ -28,7 +28,7 @@ pub enum FailureKind {
     Params,
     /// The log does not fit the program. No step can catch it.
     Replay,
-    /// Nothing vouches for a run that the workflow would start.
+    /// Nothing signs a run that the workflow would start.
     Start,
     /// A template cannot be evaluated, or its value cannot be used.
     Template,

@@ -1,7 +1,7 @@
 //! The records of a run's log: the only truth about it. Everything that anybody sees of a run is a projection of these.
 //!
 //! Records are JSON with a format version. A worker that meets a version newer than [`VERSION`] hands the run back. A record
-//! that is larger than one message may be is stored as several `part`s; [`Assembler`](crate::run::assembler::Assembler) makes it whole again.
+//! that is larger than one message may be is stored as several `part`s; [`RecordAssembler`](crate::run::assembler::RecordAssembler) makes it whole again.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::bounds::{self, Exceeded};
+use crate::bounds::{self, ExceededBound};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::protocol::answer::AnswerRecord;
-use crate::protocol::dialogue::{ChatMessage, Reply};
+use crate::protocol::dialogue::{ChatMessage, ModelReply};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::message::{Content, Message};
+use crate::protocol::message::{Message, MessageContent};
 use crate::protocol::participant::{USER, WORKFLOW};
-pub use crate::protocol::run_state::{Ending, Usage};
+pub use crate::protocol::run_state::{RunOutcome, RunUsage};
 use crate::protocol::signable::Signable;
 
 /// The newest version of the format that this program reads.
 pub const VERSION: u8 = 3;
-/// The version of a record of its own. [`Body::Kept`] and [`Record::done`] came later.
+/// The version of a record of its own. [`RecordBody::Kept`] and [`Record::done`] came later.
 const ORDINARY: u8 = 1;
 const KEPT: u8 = 2;
 const CARRYING: u8 = 3;
@@ -34,11 +34,11 @@ const AROUND_PIECE: usize = 200;
 const SMALLEST_PIECE: usize = 1024;
 
 /// The largest payload that is stored in one piece; NATS carries 1 MB by default, headers included.
-pub const PIECE: usize = 900_000;
+pub const LARGEST_PIECE: usize = 900_000;
 
 /// Which of a run's two subjects a record is stored under: what people see, or everything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub enum RecordLane {
     /// Visible messages: `fa.run.<run>.said`.
     Said,
     /// Everything else: `fa.run.<run>.did`.
@@ -55,31 +55,31 @@ pub struct Record {
     pub id: MessageId,
     /// What happened.
     #[serde(flatten)]
-    pub body: Body,
+    pub body: RecordBody,
     /// What a model was asked, in the record of its reply or of its failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<Box<Asked>>,
+    pub asked: Option<Box<LoggedRequest>>,
     /// An effect that was finished right before: a reply and the message that says it are one append. Nobody above
     /// the assembler sees it, who gives it as a record of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub done: Option<Box<Done>>,
+    pub done: Option<Box<FinishedEffect>>,
 }
 
 /// A finished effect, as the record after it carries it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Done {
+pub struct FinishedEffect {
     /// The effect's key.
     pub key: EffectKey,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: EffectOutcome,
     /// What a model was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<Box<Asked>>,
+    pub asked: Option<Box<LoggedRequest>>,
 }
 
 /// A request to a model: what it has in common with an earlier one is named, not repeated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct LoggedRequest {
     /// The model that was asked, by its name in `llms:`; another may have answered.
     pub llm: String,
     /// How long it took, in milliseconds.
@@ -88,7 +88,7 @@ pub struct Asked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<EffectKey>,
     /// How many messages they have in common.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero_count")]
     pub common: usize,
     /// The messages after those.
     pub messages: Vec<Arc<ChatMessage>>,
@@ -103,16 +103,16 @@ pub struct Asked {
     pub parameters: Map<String, Value>,
 }
 
-fn is_none(count: &usize) -> bool {
+fn is_zero_count(count: &usize) -> bool {
     *count == 0
 }
 
 /// What happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Body {
+pub enum RecordBody {
     /// Somebody started it. Always the first record.
-    Created(Created),
+    Created(RunCreation),
     /// A worker took it over. Whoever wrote the last of these owns the run.
     Claimed {
         /// The worker.
@@ -135,7 +135,7 @@ pub enum Body {
         /// The effect's key.
         key: EffectKey,
         /// What came of it.
-        outcome: Outcome,
+        outcome: EffectOutcome,
     },
     /// A tool is about to be called. What its steps do has records of its own, so that it can be called again on a replay.
     Calling {
@@ -152,7 +152,7 @@ pub enum Body {
         until: Option<Timestamp>,
     },
     /// It is over. Always the last record.
-    Ended(Ended),
+    Ended(RunEnd),
     /// A piece of a large record.
     Part {
         /// The record's id.
@@ -165,15 +165,15 @@ pub enum Body {
         text: String,
     },
     /// All that is left of a run that was removed.
-    Removed(Box<Removal>),
+    Removed(Box<RunRemoval>),
     /// All that is left of the records before it, which it stands for. Nobody above the assembler sees it.
-    Kept(Kept),
+    Kept(KeptHistory),
 }
 
 /// What is left of a run that was removed or erased: what must be accounted for, and nothing that people, models or tools have
 /// said. A program before had nothing in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Removal {
+pub struct RunRemoval {
     /// When it was removed; none: when this was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
@@ -188,10 +188,10 @@ pub struct Removal {
     pub rule: Option<String>,
     /// What the run was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<RunEvidence>,
     /// Who erased what was said in it, or who it belonged to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub erased: Option<Erasure>,
+    pub erased: Option<RunErasure>,
     /// The link of the record, where logs are chained: it names the last record that was there.
     #[serde(default, skip_serializing)]
     pub chain: Option<String>,
@@ -199,7 +199,7 @@ pub struct Removal {
 
 /// What a run was, without what was said in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct RunEvidence {
     /// Its workflow.
     pub workflow: Name,
     /// The hash of the definition that it was pinned to.
@@ -209,7 +209,7 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: RunOrigin,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ended.
@@ -217,21 +217,21 @@ pub struct Evidence {
     pub ended_at: Option<Timestamp>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Ending>,
+    pub outcome: Option<RunOutcome>,
     /// What it used.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: RunUsage,
     /// How many records there were, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
     /// Who gave it another title, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub renamed: Vec<Renamed>,
+    pub renamed: Vec<TitleEvent>,
 }
 
 /// That a run was given another title.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Renamed {
+pub struct TitleEvent {
     /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
@@ -246,13 +246,13 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-impl Evidence {
+impl RunEvidence {
     /// What a run with these records was; none: it is removed already.
     pub fn of(records: &[LogEntry]) -> Option<Self> {
         let first = records.first()?;
-        let Body::Created(created) = &first.record.body else { return None };
+        let RecordBody::Created(created) = &first.record.body else { return None };
         let last = records.last().and_then(|placed| match &placed.record.body {
-            Body::Ended(ended) => Some((placed.at, ended)),
+            RecordBody::Ended(ended) => Some((placed.at, ended)),
             _ => None,
         });
         Some(Self {
@@ -277,9 +277,9 @@ impl Evidence {
     }
 }
 
-impl Removal {
+impl RunRemoval {
     /// Takes a person out of it; what was said why may name them.
-    pub fn without(mut self, user: &UserId, erasure: &Erasure) -> Self {
+    pub fn without(mut self, user: &UserId, erasure: &RunErasure) -> Self {
         if self.by.as_deref() == Some(user.as_str()) {
             (self.by, self.reason) = (None, None);
         }
@@ -290,7 +290,7 @@ impl Removal {
 
     /// Whether it names a person as who the run belonged to, or who removed or renamed it.
     pub fn names(&self, user: &UserId) -> bool {
-        let of = |evidence: &Evidence| {
+        let of = |evidence: &RunEvidence| {
             evidence.user.as_ref() == Some(user) || evidence.renamed.iter().any(|it| it.by.as_ref() == Some(user))
         };
         self.by.as_deref() == Some(user.as_str()) || self.evidence.as_ref().is_some_and(of)
@@ -299,15 +299,15 @@ impl Removal {
 
 /// The history of a run that has ended, stored anew without what is not to be kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct KeptHistory {
     /// The stored records, in order.
     pub entries: Vec<KeptEntry>,
     /// Somebody's data were erased: nothing of the run is to be seen any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub erased: Option<Erasure>,
+    pub erased: Option<RunErasure>,
     /// What the run was, without who it belonged to, if it was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Box<Evidence>>,
+    pub evidence: Option<Box<RunEvidence>>,
 }
 
 /// A stored record as it is kept.
@@ -330,7 +330,7 @@ pub struct KeptEntry {
 
 /// Why nothing of a run is to be seen any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Erasure {
+pub struct RunErasure {
     /// Who erased it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -342,7 +342,7 @@ pub struct Erasure {
 
 /// How a run began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Created {
+pub struct RunCreation {
     /// Its workflow.
     pub workflow: Name,
     /// The hash of the definition that it is pinned to; none: a foreign worker runs it.
@@ -357,25 +357,26 @@ pub struct Created {
     #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
     pub groups: Box<[String]>,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: RunOrigin,
     /// The place in a trace that it was started from ([`crate::traces::HEADER`]): whoever takes it up goes on there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// By which a gateway vouches for it ([`crate::vouch`]).
+    /// The signature of a gateway ([`crate::signing`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vouched: Option<String>,
+    #[serde(rename = "vouched")]
+    pub signature: Option<String>,
 }
 
-impl Signable for Created {
+impl Signable for RunCreation {
     fn signature(&mut self) -> &mut Option<String> {
-        &mut self.vouched
+        &mut self.signature
     }
 }
 
 /// Where a run came from, which decides who else must be told about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum RunOrigin {
     /// One of our gateways, for one of our workers.
     Gateway,
     /// A FastAgency gateway, by `chat.server.initiate_chat`: what the run says is copied to its subject.
@@ -387,11 +388,11 @@ pub enum Origin {
 /// What came of an effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum EffectOutcome {
     /// A person answered, or did not in time.
     Answer(AnswerRecord),
     /// A model replied.
-    Reply(Box<Reply>),
+    Reply(Box<ModelReply>),
     /// It failed.
     Failed {
         /// What kind of failure, for `retry.on` and `error.kind`.
@@ -405,9 +406,9 @@ pub enum Outcome {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct RunEnd {
     /// Well or not.
-    pub outcome: Ending,
+    pub outcome: RunOutcome,
     /// Why, in a sentence, if not well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -416,7 +417,7 @@ pub struct Ended {
     pub result: Value,
     /// What it used.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: RunUsage,
     /// The message `workflow_completed`.
     pub message: Message,
 }
@@ -434,13 +435,13 @@ pub struct LogEntry {
 
 impl Record {
     /// A new record.
-    pub fn new(body: Body) -> Self {
-        let version = if matches!(body, Body::Kept(_)) { KEPT } else { ORDINARY };
+    pub fn new(body: RecordBody) -> Self {
+        let version = if matches!(body, RecordBody::Kept(_)) { KEPT } else { ORDINARY };
         Self { version, id: MessageId::random(), body, asked: None, done: None }
     }
 
     /// A new record, with the effect that was finished right before.
-    pub fn carrying(done: Done, body: Body) -> Self {
+    pub fn carrying(done: FinishedEffect, body: RecordBody) -> Self {
         Self { version: CARRYING, done: Some(Box::new(done)), ..Self::new(body) }
     }
 
@@ -454,20 +455,20 @@ impl Record {
     }
 
     /// The subject that it belongs under.
-    pub fn lane(&self) -> Lane {
+    pub fn lane(&self) -> RecordLane {
         match &self.body {
-            Body::Said { .. } | Body::Ended(_) => Lane::Said,
-            _ => Lane::Did,
+            RecordBody::Said { .. } | RecordBody::Ended(_) => RecordLane::Said,
+            _ => RecordLane::Did,
         }
     }
 
     /// The payloads to store, in order: one, or the pieces of a large record. An error: nobody could read it again.
-    pub fn payloads(&self) -> Result<Vec<Bytes>, Exceeded> {
-        self.payloads_within(PIECE)
+    pub fn payloads(&self) -> Result<Vec<Bytes>, ExceededBound> {
+        self.payloads_within(LARGEST_PIECE)
     }
 
     /// The same for a broker that carries at most `largest` bytes in one message.
-    pub fn payloads_within(&self, largest: usize) -> Result<Vec<Bytes>, Exceeded> {
+    pub fn payloads_within(&self, largest: usize) -> Result<Vec<Bytes>, ExceededBound> {
         let text = serde_json::to_string(self).expect("a record is JSON");
         bounds::check(text.as_bytes(), &bounds::STORED)?;
         if text.len() <= largest {
@@ -477,7 +478,7 @@ impl Record {
         let pieces = pieces(&text, (largest / 2).saturating_sub(AROUND_PIECE).max(SMALLEST_PIECE));
         let count = pieces.len() as u32;
         let part = |(index, text): (u32, &str)| {
-            let part = Record::new(Body::Part { of: self.id, index, count, text: text.to_owned() });
+            let part = Record::new(RecordBody::Part { of: self.id, index, count, text: text.to_owned() });
             Bytes::from(serde_json::to_vec(&part).expect("a part is JSON"))
         };
         Ok((0..).zip(pieces).map(part).collect())
@@ -491,17 +492,17 @@ impl Record {
     /// The message that it shows to people, if it shows one.
     pub fn message(&self) -> Option<&Message> {
         match &self.body {
-            Body::Claimed { message, .. } => message.as_ref(),
-            Body::Said { message, .. } => Some(message),
-            Body::Ended(ended) => Some(&ended.message),
+            RecordBody::Claimed { message, .. } => message.as_ref(),
+            RecordBody::Said { message, .. } => Some(message),
+            RecordBody::Ended(ended) => Some(&ended.message),
             _ => None,
         }
     }
 }
 
-impl From<Done> for Record {
-    fn from(Done { key, outcome, asked }: Done) -> Self {
-        Self { asked, ..Self::new(Body::Did { key, outcome }) }
+impl From<FinishedEffect> for Record {
+    fn from(FinishedEffect { key, outcome, asked }: FinishedEffect) -> Self {
+        Self { asked, ..Self::new(RecordBody::Did { key, outcome }) }
     }
 }
 
@@ -525,7 +526,7 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
 }
 
 /// Makes the message `workflow_started` of a run.
-pub fn started_message(run: RunId, created: &Created, description: Option<&str>) -> Message {
+pub fn started_message(run: RunId, created: &RunCreation, description: Option<&str>) -> Message {
     Message {
         uuid: run.derive("workflow_started"),
         sender: Some(WORKFLOW.to_owned()),
@@ -533,7 +534,7 @@ pub fn started_message(run: RunId, created: &Created, description: Option<&str>)
         auto_reply: false,
         alias: None,
         within: Vec::new(),
-        says: Content::WorkflowStarted {
+        says: MessageContent::WorkflowStarted {
             name: created.workflow.to_string(),
             description: description.map(str::to_owned),
             params: created.params.clone(),
@@ -550,6 +551,6 @@ pub fn completed_message(run: RunId, result: Value) -> Message {
         auto_reply: false,
         alias: None,
         within: Vec::new(),
-        says: Content::WorkflowCompleted { result },
+        says: MessageContent::WorkflowCompleted { result },
     }
 }

@@ -26,14 +26,15 @@ pub struct Message {
     pub auto_reply: bool,
     /// The conversations inside the workflow's own that it belongs to, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<Within>,
+    pub within: Vec<InnerConversation>,
     /// What it says.
-    pub says: Content,
+    pub says: MessageContent,
 }
 
 /// A conversation inside another one: a workflow that is called, a nested chat. Pages fold it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Within {
+#[schemars(rename = "Within")]
+pub struct InnerConversation {
     /// What tells it from others in the same conversation.
     pub id: String,
     /// What it is about, in a few words.
@@ -43,7 +44,7 @@ pub struct Within {
 /// What a message says, by FastAgency's types.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Content {
+pub enum MessageContent {
     /// Text; markdown.
     TextMessage {
         /// The text.
@@ -75,9 +76,9 @@ pub enum Content {
     /// Asks to choose.
     MultipleChoice(MultipleChoice),
     /// Asks for a form to be filled in.
-    Form(Form),
+    Form(FormQuestion),
     /// Asks whether a tool may be called.
-    Approval(Box<Approval>),
+    Approval(Box<ApprovalQuestion>),
     /// Something about the system.
     SystemMessage {
         /// Any map.
@@ -140,15 +141,15 @@ pub struct TextInput {
     pub value_type: TextValue,
     /// The same for whoever can show buttons: AG2's own prompts are made for a terminal. The prompt is not needed then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_short: Option<InShort>,
+    pub in_short: Option<ShortTextInput>,
     /// When it is too late.
     #[serde(flatten)]
-    pub deadline: Deadline,
+    pub deadline: AnswerDeadline,
 }
 
 /// A text input for a page: a shorter prompt, and buttons.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct InShort {
+pub struct ShortTextInput {
     /// What is asked; markdown.
     pub prompt: String,
     /// Answers that stand for something else than their words. Nothing written is one of them, or means what the prompt says.
@@ -164,7 +165,7 @@ pub struct ShortAnswer {
     pub answer: String,
 }
 
-impl InShort {
+impl ShortTextInput {
     /// A prompt, and pairs of a label and its answer.
     pub fn new(prompt: impl Into<String>, answers: impl IntoIterator<Item = (String, String)>) -> Self {
         let answers = answers.into_iter().map(|(label, answer)| ShortAnswer { label, answer }).collect();
@@ -208,24 +209,24 @@ pub struct MultipleChoice {
     pub max: Option<usize>,
     /// When it is too late.
     #[serde(flatten)]
-    pub deadline: Deadline,
+    pub deadline: AnswerDeadline,
 }
 
 /// A form to be filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Form {
+pub struct FormQuestion {
     /// What is asked; markdown.
     pub prompt: Option<String>,
     /// What a valid object is.
     pub schema: Value,
     /// When it is too late.
     #[serde(flatten)]
-    pub deadline: Deadline,
+    pub deadline: AnswerDeadline,
 }
 
 /// A question whether a tool may be called.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Approval {
+pub struct ApprovalQuestion {
     /// What is asked; markdown.
     pub prompt: Option<String>,
     /// The function that is to be called.
@@ -246,21 +247,21 @@ pub struct Approval {
     pub salt: Option<String>,
     /// When it is too late.
     #[serde(flatten)]
-    pub deadline: Deadline,
+    pub deadline: AnswerDeadline,
 }
 
-/// The answer to an [`Approval`].
+/// The answer to an [`ApprovalQuestion`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Verdict {
+pub struct ApprovalAnswer {
     /// Whether the tool may be called.
-    pub decision: Decision,
+    pub decision: ApprovalDecision,
     /// What to call it with instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Map<String, Value>>,
     /// What to change of the arguments that were shown; the rest stays as the server has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Change>,
+    pub changes: Vec<ArgumentChange>,
     /// The digest of what was shown to whoever decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -272,7 +273,7 @@ pub struct Verdict {
 /// A change of one field of the arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Change {
+pub struct ArgumentChange {
     /// Where: a JSON Pointer to a field of an object.
     pub path: String,
     /// To what: JSON text, so that no program on the way rounds a number; none: the field is left out.
@@ -283,7 +284,7 @@ pub struct Change {
 /// Whether a tool may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Decision {
+pub enum ApprovalDecision {
     /// This time.
     Once,
     /// Whenever this run wants to.
@@ -294,7 +295,7 @@ pub enum Decision {
 
 /// Until when a question waits.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Deadline {
+pub struct AnswerDeadline {
     /// The time; none: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -303,48 +304,54 @@ pub struct Deadline {
     pub on_timeout: Option<String>,
 }
 
-impl Content {
+impl MessageContent {
     /// A text.
     pub fn text(body: impl Into<String>) -> Self {
-        Content::TextMessage { body: Some(body.into()), stopped: false }
+        MessageContent::TextMessage { body: Some(body.into()), stopped: false }
     }
 
     /// FastAgency's name of the type.
     pub fn kind(&self) -> &str {
         match self {
-            Content::TextMessage { .. } => "text_message",
-            Content::SuggestedFunctionCall { .. } => "suggested_function_call",
-            Content::FunctionCallExecution { .. } => "function_call_execution",
-            Content::TextInput(_) => "text_input",
-            Content::MultipleChoice(_) => "multiple_choice",
-            Content::Form(_) => "form",
-            Content::Approval(_) => "approval",
-            Content::SystemMessage { .. } => "system_message",
-            Content::KeepAlive => "keep_alive",
-            Content::WorkflowStarted { .. } => "workflow_started",
-            Content::WorkflowCompleted { .. } => "workflow_completed",
-            Content::Error { .. } => "error",
-            Content::Other { kind, .. } => kind,
+            MessageContent::TextMessage { .. } => "text_message",
+            MessageContent::SuggestedFunctionCall { .. } => "suggested_function_call",
+            MessageContent::FunctionCallExecution { .. } => "function_call_execution",
+            MessageContent::TextInput(_) => "text_input",
+            MessageContent::MultipleChoice(_) => "multiple_choice",
+            MessageContent::Form(_) => "form",
+            MessageContent::Approval(_) => "approval",
+            MessageContent::SystemMessage { .. } => "system_message",
+            MessageContent::KeepAlive => "keep_alive",
+            MessageContent::WorkflowStarted { .. } => "workflow_started",
+            MessageContent::WorkflowCompleted { .. } => "workflow_completed",
+            MessageContent::Error { .. } => "error",
+            MessageContent::Other { kind, .. } => kind,
         }
     }
 
     /// Whether it waits for a person's answer.
     pub fn asks(&self) -> bool {
-        matches!(self, Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) | Content::Approval(_))
+        matches!(
+            self,
+            MessageContent::TextInput(_)
+                | MessageContent::MultipleChoice(_)
+                | MessageContent::Form(_)
+                | MessageContent::Approval(_)
+        )
     }
 
     /// Whether the answer must never be shown or stored in clear.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Content::TextInput(TextInput { password: true, .. }))
+        matches!(self, MessageContent::TextInput(TextInput { password: true, .. }))
     }
 
     /// What a question asks, as markdown.
     pub fn prompt(&self) -> Option<&str> {
         match self {
-            Content::TextInput(TextInput { prompt, .. })
-            | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. }) => prompt.as_deref(),
-            Content::Approval(asked) => asked.prompt.as_deref(),
+            MessageContent::TextInput(TextInput { prompt, .. })
+            | MessageContent::MultipleChoice(MultipleChoice { prompt, .. })
+            | MessageContent::Form(FormQuestion { prompt, .. }) => prompt.as_deref(),
+            MessageContent::Approval(asked) => asked.prompt.as_deref(),
             _ => None,
         }
     }
@@ -352,49 +359,49 @@ impl Content {
     /// What a question asks, in as few words as it can be asked.
     pub fn short_prompt(&self) -> Option<&str> {
         match self {
-            Content::TextInput(TextInput { in_short: Some(in_short), .. }) => Some(&in_short.prompt),
+            MessageContent::TextInput(TextInput { in_short: Some(in_short), .. }) => Some(&in_short.prompt),
             other => other.prompt(),
         }
     }
 
     /// Makes a question ask something else, for everybody.
     pub fn set_prompt(&mut self, words: String) {
-        if let Content::TextInput(asked) = self {
+        if let MessageContent::TextInput(asked) = self {
             asked.in_short = None;
         }
         match self {
-            Content::TextInput(TextInput { prompt, .. })
-            | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. }) => *prompt = Some(words),
-            Content::Approval(asked) => asked.prompt = Some(words),
+            MessageContent::TextInput(TextInput { prompt, .. })
+            | MessageContent::MultipleChoice(MultipleChoice { prompt, .. })
+            | MessageContent::Form(FormQuestion { prompt, .. }) => *prompt = Some(words),
+            MessageContent::Approval(asked) => asked.prompt = Some(words),
             _ => {}
         }
     }
 
     /// Until when a question waits, and what happens then; `None` for what asks nothing.
-    pub fn waits(&self) -> Option<&Deadline> {
+    pub fn answer_deadline(&self) -> Option<&AnswerDeadline> {
         match self {
-            Content::TextInput(TextInput { deadline, .. })
-            | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. }) => Some(deadline),
-            Content::Approval(asked) => Some(&asked.deadline),
+            MessageContent::TextInput(TextInput { deadline, .. })
+            | MessageContent::MultipleChoice(MultipleChoice { deadline, .. })
+            | MessageContent::Form(FormQuestion { deadline, .. }) => Some(deadline),
+            MessageContent::Approval(asked) => Some(&asked.deadline),
             _ => None,
         }
     }
 
     /// Sets until when a question waits.
-    pub fn set_deadline(&mut self, until: Deadline) {
+    pub fn set_deadline(&mut self, until: AnswerDeadline) {
         match self {
-            Content::TextInput(TextInput { deadline, .. })
-            | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. }) => *deadline = until,
-            Content::Approval(asked) => asked.deadline = until,
+            MessageContent::TextInput(TextInput { deadline, .. })
+            | MessageContent::MultipleChoice(MultipleChoice { deadline, .. })
+            | MessageContent::Form(FormQuestion { deadline, .. }) => *deadline = until,
+            MessageContent::Approval(asked) => asked.deadline = until,
             _ => {}
         }
     }
 
     /// Until when a question waits.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.waits()?.deadline
+        self.answer_deadline()?.deadline
     }
 }

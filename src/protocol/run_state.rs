@@ -10,7 +10,7 @@ use crate::protocol::dialogue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RunState")]
-pub enum State {
+pub enum RunState {
     /// No worker has taken it yet.
     Queued,
     /// A worker is at it.
@@ -25,7 +25,7 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RunOutcome")]
-pub enum Ending {
+pub enum RunOutcome {
     /// The workflow returned.
     Completed,
     /// The workflow failed.
@@ -36,7 +36,8 @@ pub enum Ending {
 
 /// What a run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Usage {
+#[schemars(rename = "Usage")]
+pub struct RunUsage {
     /// Requests to models that were answered.
     pub llm_calls: u64,
     /// Calls of tools.
@@ -52,9 +53,9 @@ pub struct Usage {
     pub cost_usd: Usd,
 }
 
-impl Usage {
+impl RunUsage {
     /// Counts a request to a model that was answered. Sums stop at the largest number there is: a server may say what it likes.
-    pub fn add(&mut self, used: &dialogue::Usage) {
+    pub fn add(&mut self, used: &dialogue::ModelUsage) {
         self.llm_calls += 1;
         self.prompt_tokens = self.prompt_tokens.saturating_add(used.prompt_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(used.completion_tokens);

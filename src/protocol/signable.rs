@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::vouch::{PublicKey, SignedStatement, StatementSigner, is_signed};
+use crate::signing::{PublicKey, SignedStatement, StatementSigner, is_signed};
 
 /// What can be signed.
 pub trait Signable: Clone + Serialize {
@@ -39,15 +39,15 @@ mod tests {
     use crate::ids::RunId;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    struct Thing {
+    struct TestStatement {
         said: Value,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        vouched: Option<String>,
+        signature: Option<String>,
     }
 
-    impl Signable for Thing {
+    impl Signable for TestStatement {
         fn signature(&mut self) -> &mut Option<String> {
-            &mut self.vouched
+            &mut self.signature
         }
     }
 
@@ -55,12 +55,12 @@ mod tests {
     fn a_signature_covers_all_but_itself() {
         let signer = StatementSigner::new(&"ours".to_owned().into());
         let (keys, start) = ([signer.public()], SignedStatement::Start(RunId::random()));
-        let plain = Thing { said: json!("yes"), vouched: None };
+        let plain = TestStatement { said: json!("yes"), signature: None };
         let thing = plain.clone().signed(&signer, start);
         assert!(thing.is_signed(&keys, start));
         assert_eq!(thing.clone().signed(&signer, start), thing);
         assert!(!plain.is_signed(&keys, start));
-        assert!(!Thing { said: json!("no"), ..thing }.is_signed(&keys, start));
+        assert!(!TestStatement { said: json!("no"), ..thing }.is_signed(&keys, start));
     }
 
     #[test]
@@ -72,9 +72,9 @@ mod tests {
             if !number.is_finite() {
                 continue;
             }
-            let thing = Thing { said: json!([number, -0.0, u64::MAX]), vouched: None };
+            let thing = TestStatement { said: json!([number, -0.0, u64::MAX]), signature: None };
             let stored = text(&thing.signed(&signer, SignedStatement::Start(run)));
-            let read: Thing = serde_json::from_slice(&stored).unwrap();
+            let read: TestStatement = serde_json::from_slice(&stored).unwrap();
             assert!(read.is_signed(&[signer.public()], SignedStatement::Start(run)), "{number:e}");
         }
     }

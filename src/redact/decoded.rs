@@ -5,10 +5,10 @@
 /// How often escapes are undone: what is escaped in something that is escaped.
 const ROUNDS: usize = 3;
 /// The longest escape that is waited for while a text is written, in bytes.
-const LONGEST: usize = 14;
+const LONGEST_ESCAPE: usize = 14;
 
 /// A text with escapes undone, and where each byte of it comes from.
-pub(super) struct Decoded {
+pub(super) struct DecodedText {
     /// What it reads.
     pub(super) text: String,
     /// Where the letter of each byte begins in the text that it was made from; one more for the end.
@@ -17,7 +17,7 @@ pub(super) struct Decoded {
     pub(super) open: usize,
 }
 
-impl Decoded {
+impl DecodedText {
     /// Where a byte comes from.
     pub(super) fn place(&self, at: usize) -> usize {
         self.places[at]
@@ -30,8 +30,8 @@ impl Decoded {
 }
 
 /// What a text reads as from a place on, with escapes undone once, twice, and so on; nothing if there are none.
-pub(super) fn rounds(text: &str, from: usize) -> Vec<Decoded> {
-    let mut rounds: Vec<Decoded> = Vec::new();
+pub(super) fn rounds(text: &str, from: usize) -> Vec<DecodedText> {
+    let mut rounds: Vec<DecodedText> = Vec::new();
     if !text[from..].bytes().any(|byte| !byte.is_ascii() || b"\\%&".contains(&byte)) {
         return rounds;
     }
@@ -50,9 +50,9 @@ pub(super) fn rounds(text: &str, from: usize) -> Vec<Decoded> {
     rounds
 }
 
-fn decode(text: &str, place: impl Fn(usize) -> usize) -> Decoded {
+fn decode(text: &str, place: impl Fn(usize) -> usize) -> DecodedText {
     let mut decoded =
-        Decoded { text: String::with_capacity(text.len()), places: Vec::with_capacity(text.len() + 1), open: 0 };
+        DecodedText { text: String::with_capacity(text.len()), places: Vec::with_capacity(text.len() + 1), open: 0 };
     let mut at = 0;
     let mut open = None;
     while at < text.len() {
@@ -82,7 +82,7 @@ fn escape(text: &str) -> Option<(Option<char>, usize)> {
     let read = |letter: char, length: usize| Some((plain(letter), length));
     match (bytes[0], bytes.get(1)?) {
         (b'\\', b'u') if bytes.get(2) == Some(&b'{') => {
-            let end = text[..text.len().min(LONGEST)].find('}')?;
+            let end = text[..text.len().min(LONGEST_ESCAPE)].find('}')?;
             read(char::from_u32(u32::from_str_radix(text.get(3..end)?, 16).ok()?)?, end + 1)
         }
         (b'\\', b'u') => {
@@ -113,7 +113,7 @@ fn escape(text: &str) -> Option<(Option<char>, usize)> {
             read(std::str::from_utf8(&letter).ok()?.chars().next()?, 3 * length)
         }
         (b'&', _) => {
-            let end = bytes.iter().take(LONGEST).position(|byte| *byte == b';')?;
+            let end = bytes.iter().take(LONGEST_ESCAPE).position(|byte| *byte == b';')?;
             let name = &text[1..end];
             let letter = match name.strip_prefix('#') {
                 Some(number) => {
@@ -164,7 +164,7 @@ fn hex(text: &str, from: usize, digits: usize) -> Option<u32> {
 
 /// Whether what begins like an escape and goes up to the end may become one, or a longer one.
 fn may_go_on(text: &str) -> bool {
-    if text.len() >= LONGEST {
+    if text.len() >= LONGEST_ESCAPE {
         return false;
     }
     let bytes = text.as_bytes();

@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use crate::bounds::cut;
 
 /// A value in a text.
-pub(super) enum Json {
+pub(super) enum JsonText {
     /// An object with its keys, in order.
-    Object(Vec<(String, Json)>),
+    Object(Vec<(String, JsonText)>),
     /// A list.
-    List(Vec<Json>),
+    List(Vec<JsonText>),
     /// A text.
     Text(String),
     /// A number, true, false or null, as it is written.
@@ -37,7 +37,7 @@ pub(super) fn may_be_json(text: &str) -> bool {
 /// How many levels of a text are looked at; in the place of what is deeper stands that it is.
 const DEPTH: usize = 64;
 
-impl Json {
+impl JsonText {
     /// Reads a text, and whether something of it was too deep and was left out; none: it is something else.
     pub(super) fn read(text: &str) -> Option<(Self, bool)> {
         match cut(text.as_bytes(), DEPTH) {
@@ -49,25 +49,25 @@ impl Json {
     fn read_shallow(text: &str) -> Option<Self> {
         match text.trim_start().as_bytes().first()? {
             b'{' => {
-                let Pairs(pairs) = serde_json::from_str(text).ok()?;
+                let ObjectPairs(pairs) = serde_json::from_str(text).ok()?;
                 let pairs = pairs.into_iter().map(|(name, value)| Some((name, Self::read_shallow(value.get())?)));
-                Some(Json::Object(pairs.collect::<Option<_>>()?))
+                Some(JsonText::Object(pairs.collect::<Option<_>>()?))
             }
             b'[' => {
                 let items: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
-                Some(Json::List(items.iter().map(|item| Self::read_shallow(item.get())).collect::<Option<_>>()?))
+                Some(JsonText::List(items.iter().map(|item| Self::read_shallow(item.get())).collect::<Option<_>>()?))
             }
-            b'"' => Some(Json::Text(serde_json::from_str(text).ok()?)),
-            _ => Some(Json::Word(text.trim().to_owned())),
+            b'"' => Some(JsonText::Text(serde_json::from_str(text).ok()?)),
+            _ => Some(JsonText::Word(text.trim().to_owned())),
         }
     }
 }
 
-impl fmt::Display for Json {
+impl fmt::Display for JsonText {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         match self {
-            Json::Object(pairs) => {
+            JsonText::Object(pairs) => {
                 out.write_str("{")?;
                 for (place, (name, value)) in pairs.iter().enumerate() {
                     let comma = if place > 0 { "," } else { "" };
@@ -75,7 +75,7 @@ impl fmt::Display for Json {
                 }
                 out.write_str("}")
             }
-            Json::List(items) => {
+            JsonText::List(items) => {
                 out.write_str("[")?;
                 for (place, item) in items.iter().enumerate() {
                     let comma = if place > 0 { "," } else { "" };
@@ -83,31 +83,31 @@ impl fmt::Display for Json {
                 }
                 out.write_str("]")
             }
-            Json::Text(said) => out.write_str(&text(said)),
-            Json::Word(word) => out.write_str(word),
+            JsonText::Text(said) => out.write_str(&text(said)),
+            JsonText::Word(word) => out.write_str(word),
         }
     }
 }
 
 /// The pairs of an object, those of a key that comes twice as well.
-struct Pairs(Vec<(String, Box<RawValue>)>);
+struct ObjectPairs(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Pairs {
+impl<'de> Deserialize<'de> for ObjectPairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AllPairs;
-        impl<'de> Visitor<'de> for AllPairs {
-            type Value = Pairs;
+        struct ObjectPairsVisitor;
+        impl<'de> Visitor<'de> for ObjectPairsVisitor {
+            type Value = ObjectPairs;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectPairs, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Pairs(pairs))
+                Ok(ObjectPairs(pairs))
             }
         }
-        deserializer.deserialize_map(AllPairs)
+        deserializer.deserialize_map(ObjectPairsVisitor)
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use json::{Json, may_be_json};
+use json::{JsonText, may_be_json};
 
 mod decoded;
 mod json;
 mod writing;
 
-pub use writing::Shown;
+pub use writing::ShownText;
 
 /// What stands in the place of what was there.
 pub const REDACTED: &str = "[redacted]";
@@ -25,13 +25,13 @@ pub struct Redactor {
     fields: Vec<String>,
     patterns: Vec<Regex>,
     /// For texts that are not whole yet; none: no patterns, or too many.
-    lookout: Option<Arc<writing::Lookout>>,
+    lookout: Option<Arc<writing::UnfinishedFinds>>,
 }
 
 impl Redactor {
     /// One for fields of these names (small and capital letters are the same) and texts of these patterns.
     pub fn new(fields: &[String], patterns: Vec<Regex>) -> Self {
-        let lookout = if patterns.is_empty() { None } else { writing::Lookout::new(&patterns) };
+        let lookout = if patterns.is_empty() { None } else { writing::UnfinishedFinds::new(&patterns) };
         Self { fields: fields.iter().map(|name| name.to_lowercase()).collect(), patterns, lookout }
     }
 
@@ -55,7 +55,7 @@ impl Redactor {
             return Cow::Owned(REDACTED.to_owned());
         }
         if may_be_json(text)
-            && let Some((mut json, cut)) = Json::read(text)
+            && let Some((mut json, cut)) = JsonText::read(text)
             && (self.json(&mut json, others) || cut)
         {
             // A line of the log stays one.
@@ -91,21 +91,21 @@ impl Redactor {
     }
 
     /// Redacts JSON as it is written, in a text in so many others; whether that changed anything.
-    fn json(&self, json: &mut Json, others: usize) -> bool {
+    fn json(&self, json: &mut JsonText, others: usize) -> bool {
         match json {
-            Json::Text(text) => match self.text_within(text, others + 1) {
+            JsonText::Text(text) => match self.text_within(text, others + 1) {
                 Cow::Borrowed(_) => false,
                 Cow::Owned(changed) => {
                     *text = changed;
                     true
                 }
             },
-            Json::List(items) => items.iter_mut().fold(false, |changed, item| self.json(item, others) | changed),
-            Json::Object(pairs) => pairs.iter_mut().fold(false, |changed, (name, value)| {
-                let says_something = !matches!(value, Json::Word(word) if !is_number(word));
+            JsonText::List(items) => items.iter_mut().fold(false, |changed, item| self.json(item, others) | changed),
+            JsonText::Object(pairs) => pairs.iter_mut().fold(false, |changed, (name, value)| {
+                let says_something = !matches!(value, JsonText::Word(word) if !is_number(word));
                 let whole = says_something && self.is_named(name);
                 let inside = if whole {
-                    *value = Json::Text(REDACTED.to_owned());
+                    *value = JsonText::Text(REDACTED.to_owned());
                     true
                 } else {
                     self.json(value, others)
@@ -118,14 +118,14 @@ impl Redactor {
                 *name = key.unwrap_or_else(|| std::mem::take(name));
                 changed | inside | renamed
             }),
-            Json::Word(word) if is_number(word) => match self.number(word) {
+            JsonText::Word(word) if is_number(word) => match self.number(word) {
                 Some(redacted) => {
-                    *json = Json::Text(redacted);
+                    *json = JsonText::Text(redacted);
                     true
                 }
                 None => false,
             },
-            Json::Word(_) => false,
+            JsonText::Word(_) => false,
         }
     }
 

@@ -15,7 +15,7 @@ use super::{BEFORE, Redactor, decoded, without};
 
 /// What is shown so far of a text that is being written.
 #[derive(Debug, Clone, Default)]
-pub struct Shown {
+pub struct ShownText {
     text: String,
     /// How long it is, in Unicode scalar values.
     letters: usize,
@@ -26,16 +26,16 @@ pub struct Shown {
 }
 
 /// So much that is held back is looked at with each piece, in bytes.
-const SMALL: usize = 512;
+const SMALL_TEXT: usize = 512;
 /// How many bytes of what is held back one look may go over to prove that no find goes on there; what is not proven then is
 /// held back for longer. So many of them for each byte, and so many more.
 const STEPS_PER_BYTE: usize = 16;
 const STEPS: usize = 256 << 10;
 /// What is held back beyond that is looked at when it has grown by this part of it: all looks together then cost no more than a
 /// few at the whole text.
-const PART: usize = 8;
+const LOOK_AGAIN_AFTER_PART: usize = 8;
 
-impl Shown {
+impl ShownText {
     /// What is shown.
     pub fn text(&self) -> &str {
         &self.text
@@ -45,7 +45,7 @@ impl Shown {
     /// and what it is; empty: nothing yet.
     pub fn go_on(&mut self, redactor: &Redactor, written: &str) -> (usize, String) {
         let held = self.looked_at.saturating_sub(self.settled);
-        if held > SMALL && written.len() < self.looked_at + held / PART {
+        if held > SMALL_TEXT && written.len() < self.looked_at + held / LOOK_AGAIN_AFTER_PART {
             return (self.letters, String::new());
         }
         self.looked_at = written.len();
@@ -100,9 +100,9 @@ fn between(redactor: &Redactor, text: &str, from: usize, upto: usize) -> String 
 
 /// Sees where a find may have begun that the text does not finish.
 #[derive(Debug)]
-pub(super) struct Lookout(Vec<(DFA, Mutex<Cache>)>);
+pub(super) struct UnfinishedFinds(Vec<(DFA, Mutex<Cache>)>);
 
-impl Lookout {
+impl UnfinishedFinds {
     /// One for all the patterns; none if they are too much for it.
     pub(super) fn new(patterns: &[Regex]) -> Option<Arc<Self>> {
         let one = |pattern: &Regex| {
@@ -176,7 +176,7 @@ mod tests {
 
     /// What is shown of a text that comes in these pieces, and what is held back at the end.
     fn stream(redactor: &Redactor, pieces: &[&str]) -> (Vec<String>, String) {
-        let (mut shown, mut written) = (Shown::default(), String::new());
+        let (mut shown, mut written) = (ShownText::default(), String::new());
         let mut told: Vec<String> = Vec::new();
         for piece in pieces {
             written.push_str(piece);
@@ -260,7 +260,7 @@ mod tests {
     fn what_is_held_back_is_not_looked_at_again_with_each_letter() {
         let redactor = redactor(&[r"[\w.]+@[\w.]+\w"]);
         let word = "a".repeat(200_000);
-        let (mut shown, begun) = (Shown::default(), std::time::Instant::now());
+        let (mut shown, begun) = (ShownText::default(), std::time::Instant::now());
         let mut looks = 0;
         for end in 1..=word.len() {
             let before = shown.looked_at;

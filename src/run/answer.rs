@@ -5,57 +5,59 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bounds::{self, MADE, STORED};
-use crate::broker::{Broker, Job, Put, Reason, Slot};
+use crate::broker::{Broker, InboxSlot, Job, JobReason, PutOutcome};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId};
-use crate::protocol::log::Body;
+use crate::protocol::log::RecordBody;
 use crate::protocol::queue_name::QueueName;
 use crate::protocol::signable::Signable;
 use crate::run::writer::last_did;
 use crate::run::{Error, Result};
-use crate::vouch::{SignedStatement, StatementSigner};
+use crate::signing::{SignedStatement, StatementSigner};
 
 /// What is taken into the inbox: a few levels less than a record may have, as the record that it becomes puts more around it.
-const TAKEN: bounds::Bounds = bounds::Bounds { depth: MADE.depth + 8, ..STORED };
+const TAKEN: bounds::ValueBounds = bounds::ValueBounds { depth: MADE.depth + 8, ..STORED };
 
 /// What is put into the inbox. What it means is decided by the worker that reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Given {
+pub struct SubmittedAnswer {
     /// The answer.
-    pub answer: Answer,
+    pub answer: AnswerPayload,
     /// Who gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
-    /// By which a gateway vouches for it ([`crate::vouch`]).
+    /// The signature of a gateway ([`crate::signing`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vouched: Option<String>,
+    #[serde(rename = "vouched")]
+    pub signature: Option<String>,
 }
 
-impl Given {
-    /// An answer that nobody has vouched for yet.
-    pub fn new(answer: Answer, by: Option<UserId>) -> Self {
-        Self { answer, by, vouched: None }
+impl SubmittedAnswer {
+    /// An answer that nobody has signed yet.
+    pub fn new(answer: AnswerPayload, by: Option<UserId>) -> Self {
+        Self { answer, by, signature: None }
     }
 }
 
-impl Signable for Given {
+impl Signable for SubmittedAnswer {
     fn signature(&mut self) -> &mut Option<String> {
-        &mut self.vouched
+        &mut self.signature
     }
 }
 
 /// An answer on its way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum AnswerPayload {
     /// As JSON, checked by the gateway.
     Value(Value),
     /// As bare text from a FastAgency client, unchecked.
     Text(String),
     /// A password, sealed.
     Sealed(String),
-    /// A password that was not stored: it was told to the run ([`crate::broker::Inbox::tell`]).
-    Told,
+    /// A password that was not stored: it was told to the run ([`crate::broker::Inbox::notify`]).
+    #[serde(rename = "told")]
+    NotStored,
     /// Nobody answered in time: the worker closed the question.
     TimedOut,
     /// The wish to end the run.
@@ -64,7 +66,7 @@ pub enum Answer {
 
 /// What came of an answer or a cancel.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Accepted {
+pub enum AnswerAcceptance {
     /// It counts.
     Yes,
     /// Somebody was first.
@@ -76,15 +78,15 @@ pub enum Accepted {
     },
 }
 
-/// Answers a question. It counts once this returns [`Accepted::Yes`], whether or not a worker lives.
+/// Answers a question. It counts once this returns [`AnswerAcceptance::Yes`], whether or not a worker lives.
 pub async fn answer(
     broker: &Broker,
     workflow: &Name,
     run: RunId,
     question: MessageId,
-    given: &Given,
-) -> Result<Accepted> {
-    put(broker, workflow, run, Slot::Answer(question), given).await
+    given: &SubmittedAnswer,
+) -> Result<AnswerAcceptance> {
+    put(broker, workflow, run, InboxSlot::Answer(question), given).await
 }
 
 /// Ends a run. A second cancel is no error.
@@ -93,30 +95,36 @@ pub async fn cancel(
     workflow: &Name,
     run: RunId,
     by: Option<UserId>,
-    voucher: Option<&StatementSigner>,
-) -> Result<Accepted> {
-    let mut given = Given::new(Answer::Cancel, by);
-    if let Some(voucher) = voucher {
-        given = given.signed(voucher, SignedStatement::Cancel(run));
+    gateway_signer: Option<&StatementSigner>,
+) -> Result<AnswerAcceptance> {
+    let mut given = SubmittedAnswer::new(AnswerPayload::Cancel, by);
+    if let Some(gateway_signer) = gateway_signer {
+        given = given.signed(gateway_signer, SignedStatement::Cancel(run));
     }
-    put(broker, workflow, run, Slot::Cancel, &given).await
+    put(broker, workflow, run, InboxSlot::Cancel, &given).await
 }
 
-async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &Given) -> Result<Accepted> {
+async fn put(
+    broker: &Broker,
+    workflow: &Name,
+    run: RunId,
+    slot: InboxSlot,
+    given: &SubmittedAnswer,
+) -> Result<AnswerAcceptance> {
     let payload = Bytes::from(serde_json::to_vec(given).expect("an answer is JSON"));
     bounds::check(&payload, &TAKEN).map_err(|source| Error::Unstorable { run, source })?;
     let accepted = match broker.inbox.put(run, slot, payload.clone()).await? {
-        Put::First => Accepted::Yes,
+        PutOutcome::First => AnswerAcceptance::Yes,
         // The same word of the same person: an earlier try, whose acknowledgement was lost.
-        Put::Taken(stored) if stored.payload == payload => Accepted::Yes,
-        Put::Taken(stored) => {
-            let by = bounds::parse::<Given>(&stored.payload).ok().and_then(|given| given.by);
-            Accepted::TakenBy { by, at: stored.at }
+        PutOutcome::Taken(stored) if stored.payload == payload => AnswerAcceptance::Yes,
+        PutOutcome::Taken(stored) => {
+            let by = bounds::parse::<SubmittedAnswer>(&stored.payload).ok().and_then(|given| given.by);
+            AnswerAcceptance::TakenBy { by, at: stored.at }
         }
     };
     // Whoever was first may have died before this.
     if let Err(error) = wake_if_parked(broker, workflow, run).await {
-        // It is stored and counts; the run is found by the next tour (`run::sweep`) if by nobody else.
+        // It is stored and counts; the run is found by the next scan (`run::sweeper`) if by nobody else.
         tracing::warn!(run.id = %run, "an answer is stored, but its run could not be woken yet: {error}");
     }
     Ok(accepted)
@@ -126,9 +134,9 @@ async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &G
 /// written first and the log read then. Whichever is later sees the other. A run that is parked says nothing until it is woken.
 pub async fn wake_if_parked(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
     if let Some(last) = last_did(broker, run).await?
-        && let Body::Parked { .. } = last.record.body
+        && let RecordBody::Parked { .. } = last.record.body
     {
-        let job = Job { run, reason: Reason::Wake };
+        let job = Job { run, reason: JobReason::Wake };
         broker.queue.enqueue(&QueueName::Workflow(workflow.clone()), &job, &format!("{run}.wake.{}", last.seq)).await?;
     }
     Ok(())

@@ -4,16 +4,18 @@
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use crate::bounds::{STORED, Unfit, cut, parse};
-use crate::broker::Stored;
+use crate::bounds::{STORED, UnfitJson, cut, parse};
+use crate::broker::StoredRecord;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
-use crate::protocol::log::{Body, Evidence, Kept, KeptEntry, LogEntry, Record, Removal, VERSION, is_last_piece};
+use crate::protocol::log::{
+    KeptEntry, KeptHistory, LogEntry, Record, RecordBody, RunEvidence, RunRemoval, VERSION, is_last_piece,
+};
 use crate::run::parsing;
 
 /// Why a stored record cannot be used. Nothing of what it holds is told: people may have said it.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableReason {
     /// A newer program wrote it.
     #[error(
         "record {seq} of run {run} has format version {version}, and this program knows only up to {VERSION}: it needs a newer worker"
@@ -42,14 +44,14 @@ pub enum Unreadable {
         /// The record's sequence.
         seq: u64,
         /// What is wrong with it. Its words may be the record's.
-        problem: Unfit,
+        problem: UnfitJson,
     },
 }
 
-fn in_words(problem: &Unfit) -> String {
+fn in_words(problem: &UnfitJson) -> String {
     let problem = match problem {
-        Unfit::Json(problem) => problem,
-        Unfit::Exceeded(exceeded) => return exceeded.limit.to_string(),
+        UnfitJson::Json(problem) => problem,
+        UnfitJson::Exceeded(exceeded) => return exceeded.limit.to_string(),
     };
     let what = match problem.classify() {
         Category::Eof => "it is cut off",
@@ -61,46 +63,46 @@ fn in_words(problem: &Unfit) -> String {
 
 /// A record that cannot be read, or not whole, and its place in the log.
 #[derive(Debug)]
-pub struct Unread {
+pub struct UnreadableRecord {
     /// Its sequence.
     pub seq: u64,
     /// When it was stored.
     pub at: Timestamp,
     /// Why.
-    pub why: Unreadable,
+    pub why: UnreadableReason,
 }
 
 /// Reads stored payloads in order, and gives the records that are complete.
 #[derive(Debug, Default)]
-pub struct Assembler {
+pub struct RecordAssembler {
     parts: String,
 }
 
 /// What a stored payload says.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct AssembledRecords {
     /// The records that are complete with it; those that were one append have one sequence.
     pub records: Vec<LogEntry>,
     /// They are a history that was stored anew, or a tombstone: they stand for everything that was taken before, which may be
     /// there still.
     pub anew: bool,
     /// What of it cannot be read. A record that is too deep is among the records as well, without what is too deep.
-    pub unreadable: Vec<Unread>,
+    pub unreadable: Vec<UnreadableRecord>,
 }
 
-impl Assembler {
+impl RecordAssembler {
     /// Takes the next stored payload. Nothing is complete with a part of which more are to come.
-    pub fn take(&mut self, run: RunId, stored: &Stored) -> Result<Taken, Unreadable> {
+    pub fn take(&mut self, run: RunId, stored: &StoredRecord) -> Result<AssembledRecords, UnreadableReason> {
         let mut taken = self.look(run, stored);
         if taken.unreadable.is_empty() { Ok(taken) } else { Err(taken.unreadable.swap_remove(0).why) }
     }
 
     /// Takes the next stored payload as far as it can be read.
-    pub fn look(&mut self, run: RunId, stored: &Stored) -> Taken {
-        let place = Place { run, seq: stored.seq, at: stored.at };
-        let mut taken = Taken::default();
+    pub fn look(&mut self, run: RunId, stored: &StoredRecord) -> AssembledRecords {
+        let place = RecordPlace { run, seq: stored.seq, at: stored.at };
+        let mut taken = AssembledRecords::default();
         let Some(record) = place.read(&stored.payload, &mut taken.unreadable) else { return taken };
-        let Body::Part { index, count, text, .. } = &record.body else {
+        let RecordBody::Part { index, count, text, .. } = &record.body else {
             self.parts.clear();
             place.take(record, &mut taken);
             return taken;
@@ -122,37 +124,39 @@ impl Assembler {
 
 /// Where a record is stored.
 #[derive(Clone, Copy)]
-struct Place {
+struct RecordPlace {
     run: RunId,
     seq: u64,
     at: Timestamp,
 }
 
-impl Place {
+impl RecordPlace {
     /// Reads a record; of one that is too deep, what is not.
-    fn read(self, text: &[u8], unreadable: &mut Vec<Unread>) -> Option<Record> {
+    fn read(self, text: &[u8], unreadable: &mut Vec<UnreadableRecord>) -> Option<Record> {
         let Self { run, seq, at } = self;
         let (record, why) = match readable(text) {
-            Ok(record) if record.version > VERSION => (None, Unreadable::TooNew { run, seq, version: record.version }),
+            Ok(record) if record.version > VERSION => {
+                (None, UnreadableReason::TooNew { run, seq, version: record.version })
+            }
             Ok(record) => return Some(record),
             Err((record, problem)) => match (newer_version(text), record) {
-                (Some(version), _) => (None, Unreadable::TooNew { run, seq, version }),
-                (None, Some(record)) => (Some(*record), Unreadable::TooDeep { run, seq }),
-                (None, None) => (None, Unreadable::Malformed { run, seq, problem }),
+                (Some(version), _) => (None, UnreadableReason::TooNew { run, seq, version }),
+                (None, Some(record)) => (Some(*record), UnreadableReason::TooDeep { run, seq }),
+                (None, None) => (None, UnreadableReason::Malformed { run, seq, problem }),
             },
         };
-        unreadable.push(Unread { seq, at, why });
+        unreadable.push(UnreadableRecord { seq, at, why });
         record
     }
 
     /// What a whole record says in its place.
-    fn take(self, mut record: Record, taken: &mut Taken) {
+    fn take(self, mut record: Record, taken: &mut AssembledRecords) {
         let placed = |at: Self, record: Record| record.steps().map(move |record| at.holds(record));
-        if let Body::Removed(removal) = &mut record.body {
+        if let RecordBody::Removed(removal) = &mut record.body {
             count_records(removal);
         }
-        let Body::Kept(kept) = record.body else {
-            taken.anew = matches!(record.body, Body::Removed(_));
+        let RecordBody::Kept(kept) = record.body else {
+            taken.anew = matches!(record.body, RecordBody::Removed(_));
             taken.records.extend(placed(self, record));
             return;
         };
@@ -166,7 +170,7 @@ impl Place {
             }
         }
         if taken.records.is_empty() {
-            taken.records.push(self.holds(Record { body: Body::Removed(removal), ..record }));
+            taken.records.push(self.holds(Record { body: RecordBody::Removed(removal), ..record }));
         }
     }
 
@@ -176,18 +180,18 @@ impl Place {
 }
 
 /// What is left of a run whose words were erased.
-fn removal_of(kept: &Kept) -> Removal {
-    let count = |evidence: &Evidence| Evidence { records: Some(kept.entries.len() as u64), ..evidence.clone() };
-    Removal {
+fn removal_of(kept: &KeptHistory) -> RunRemoval {
+    let count = |evidence: &RunEvidence| RunEvidence { records: Some(kept.entries.len() as u64), ..evidence.clone() };
+    RunRemoval {
         at: kept.erased.as_ref().map(|erasure| erasure.at),
         evidence: kept.evidence.as_deref().map(count),
         erased: kept.erased.clone(),
-        ..Removal::default()
+        ..RunRemoval::default()
     }
 }
 
 /// The link of a tombstone has its number: so many records were before it.
-fn count_records(removal: &mut Removal) {
+fn count_records(removal: &mut RunRemoval) {
     let number = removal.chain.as_deref().and_then(|link| link.split('.').next()?.parse::<u64>().ok());
     if let Some(evidence) = &mut removal.evidence
         && evidence.records.is_none()
@@ -197,7 +201,7 @@ fn count_records(removal: &mut Removal) {
 }
 
 /// Reads the text of a record. The error of one that is too deep has the record without what is too deep.
-pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, Unfit)> {
+pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, UnfitJson)> {
     parsing::record(text).map_err(|problem| {
         let shallow = cut(text, STORED.depth).and_then(|text| parse(&text).ok());
         (shallow.map(Box::new), problem)
@@ -207,10 +211,10 @@ pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, Unfit)> {
 /// The version that a text says it has, if this program does not know it.
 fn newer_version(text: &[u8]) -> Option<u8> {
     #[derive(Deserialize)]
-    struct Versioned {
+    struct RecordVersion {
         v: u8,
     }
-    let Versioned { v } = parse(text).ok()?;
+    let RecordVersion { v } = parse(text).ok()?;
     (v > VERSION).then_some(v)
 }
 
@@ -220,22 +224,22 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::message::Content;
-    use crate::protocol::log::{Done, Outcome, completed_message};
+    use crate::message::MessageContent;
+    use crate::protocol::log::{EffectOutcome, FinishedEffect, completed_message};
 
-    fn stored(seq: u64, payload: Bytes) -> Stored {
-        Stored { seq, at: Timestamp::UNIX_EPOCH, payload }
+    fn stored(seq: u64, payload: Bytes) -> StoredRecord {
+        StoredRecord { seq, at: Timestamp::UNIX_EPOCH, payload }
     }
 
     #[test]
     fn a_large_record_is_stored_in_pieces_and_comes_back_whole() {
         let run = RunId::random();
         let mut message = completed_message(run, Value::Null);
-        message.says = Content::text("\"ü\n".repeat(1_000_000));
-        let record = Record::new(Body::Said { key: "1".into(), message });
+        message.says = MessageContent::text("\"ü\n".repeat(1_000_000));
+        let record = Record::new(RecordBody::Said { key: "1".into(), message });
         let payloads = record.payloads().unwrap();
         assert!(payloads.len() > 4);
-        let mut assembler = Assembler::default();
+        let mut assembler = RecordAssembler::default();
         let mut whole = Vec::new();
         for (seq, payload) in (1..).zip(payloads) {
             assert!(payload.len() < 1_000_000, "{}", payload.len());
@@ -248,28 +252,32 @@ mod tests {
     #[test]
     fn an_effect_that_a_record_carries_comes_back_as_a_record_of_its_own() {
         let run = RunId::random();
-        let done = Done { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)), asked: None };
-        let says = Body::Said { key: "talk#1".into(), message: completed_message(run, Value::Null) };
+        let done = FinishedEffect { key: "talk#0".into(), outcome: EffectOutcome::Value(Value::from(7)), asked: None };
+        let says = RecordBody::Said { key: "talk#1".into(), message: completed_message(run, Value::Null) };
         let payload = Record::carrying(done, says.clone()).payload();
-        let records = Assembler::default().take(run, &stored(5, payload)).unwrap().records;
-        let bodies: Vec<(u64, Body)> = records.into_iter().map(|placed| (placed.seq, placed.record.body)).collect();
-        let did = Body::Did { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)) };
+        let records = RecordAssembler::default().take(run, &stored(5, payload)).unwrap().records;
+        let bodies: Vec<(u64, RecordBody)> =
+            records.into_iter().map(|placed| (placed.seq, placed.record.body)).collect();
+        let did = RecordBody::Did { key: "talk#0".into(), outcome: EffectOutcome::Value(Value::from(7)) };
         assert_eq!(bodies, [(5, did), (5, says)]);
     }
 
     #[test]
     fn a_tombstone_stands_for_everything_before_it() {
         let run = RunId::random();
-        let tombstone = Record::new(Body::Removed(Box::default())).payload();
-        let taken = Assembler::default().take(run, &stored(7, tombstone)).unwrap();
+        let tombstone = Record::new(RecordBody::Removed(Box::default())).payload();
+        let taken = RecordAssembler::default().take(run, &stored(7, tombstone)).unwrap();
         assert!(taken.anew && taken.records.len() == 1);
     }
 
     #[test]
     fn a_record_of_a_newer_program_is_told_from_a_broken_one() {
         let run = RunId::random();
-        let take = |text: &str| Assembler::default().take(run, &stored(7, text.to_owned().into()));
-        assert!(matches!(take(r#"{"v":4,"kind":"teleported"}"#), Err(Unreadable::TooNew { version: 4, seq: 7, .. })));
-        assert!(matches!(take("{"), Err(Unreadable::Malformed { .. })));
+        let take = |text: &str| RecordAssembler::default().take(run, &stored(7, text.to_owned().into()));
+        assert!(matches!(
+            take(r#"{"v":4,"kind":"teleported"}"#),
+            Err(UnreadableReason::TooNew { version: 4, seq: 7, .. })
+        ));
+        assert!(matches!(take("{"), Err(UnreadableReason::Malformed { .. })));
     }
 }

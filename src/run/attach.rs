@@ -11,16 +11,16 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
-use crate::broker::{self, Broker, Live, Slot};
+use crate::broker::{self, Broker, InboxSlot, RunUpdate};
 use crate::ids::RunId;
-use crate::message::Within;
-use crate::protocol::log::{Body, LogEntry};
-use crate::run::assembler::Assembler;
+use crate::message::InnerConversation;
+use crate::protocol::log::{LogEntry, RecordBody};
+use crate::run::assembler::RecordAssembler;
 use crate::run::{ReadableLog, Result, look};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen {
+pub enum FollowedEvent {
     /// The next record of the log.
     Record(Box<LogEntry>),
     /// What came before is history; what comes next is live. Given once.
@@ -28,13 +28,14 @@ pub enum Seen {
         /// The sequence of the last record there was.
         seq: u64,
     },
-    /// A piece of text that is being written (JSON of [`Delta`]).
+    /// A piece of text that is being written (JSON of [`TextDelta`]).
     Delta(Bytes),
 }
 
 /// A piece of a text that a model is writing now. Never stored; the message that is said at the end replaces it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Delta {
+#[schemars(rename = "Delta")]
+pub struct TextDelta {
     /// The message that it will be.
     pub message: crate::ids::MessageId,
     /// Counts from 1; a later attempt replaces the text of an earlier one.
@@ -49,7 +50,7 @@ pub struct Delta {
     pub recipient: Option<String>,
     /// The conversations inside the workflow's own that the message will belong to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<Within>,
+    pub within: Vec<InnerConversation>,
 }
 
 /// The longest silence after which the log is looked at anyway.
@@ -58,7 +59,7 @@ const IDLE_LOOK: Duration = Duration::from_secs(30);
 /// holds the rest of a history for as long.
 const MOST_HELD: u64 = 256 << 20;
 /// A smaller history is read however much is held.
-const SMALL: u64 = 256 << 10;
+const SMALL_HISTORY: u64 = 256 << 10;
 /// How long a history waits for others to be given.
 const HELD_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is looked whether there is room.
@@ -69,13 +70,13 @@ static HELD: AtomicU64 = AtomicU64::new(0);
 
 /// A follower's part of what all hold; given back when this is dropped.
 #[derive(Default)]
-pub struct Held(u64);
+pub struct HeldBytes(u64);
 
-impl Held {
+impl HeldBytes {
     /// Adds a history; false if there is no room for it now.
     fn add(&mut self, bytes: u64) -> bool {
         let room = HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            let fits = bytes <= SMALL || held == 0 || held + bytes <= MOST_HELD;
+            let fits = bytes <= SMALL_HISTORY || held == 0 || held + bytes <= MOST_HELD;
             fits.then_some(held + bytes)
         });
         if room.is_ok() {
@@ -85,7 +86,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         if self.0 > 0 {
             HELD.fetch_sub(self.0, Ordering::Relaxed);
@@ -94,14 +95,14 @@ impl Drop for Held {
 }
 
 /// A follower of one run.
-pub struct Attached {
+pub struct AttachedFollower {
     broker: Broker,
     run: RunId,
-    live: BoxStream<'static, Live>,
-    assembler: Assembler,
-    waiting: VecDeque<Seen>,
+    live: BoxStream<'static, RunUpdate>,
+    assembler: RecordAssembler,
+    waiting: VecDeque<FollowedEvent>,
     /// The room that what waits takes.
-    held: Held,
+    held: HeldBytes,
     /// The sequence of the last stored message that was taken in.
     last: u64,
     /// The sequence of the last record that was given.
@@ -116,15 +117,15 @@ pub struct Attached {
 }
 
 /// Follows a run from after sequence `after` (0: from its start).
-pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached> {
+pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<AttachedFollower> {
     let live = broker.log.follow(run).await?;
-    let mut attached = Attached {
+    let mut attached = AttachedFollower {
         broker: broker.clone(),
         run,
         live,
-        assembler: Assembler::default(),
+        assembler: RecordAssembler::default(),
         waiting: VecDeque::new(),
-        held: Held::default(),
+        held: HeldBytes::default(),
         last: after,
         given: after,
         ended: false,
@@ -135,9 +136,9 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
     attached.catch_up().await?;
     if attached.may_be_writing() {
         // Whoever owns the run tells the text so far. Nobody may hear it, and then there is nothing to tell.
-        let _ = broker.inbox.tell(run, Slot::Peek, Bytes::new()).await;
+        let _ = broker.inbox.notify(run, InboxSlot::Peek, Bytes::new()).await;
     }
-    attached.waiting.push_back(Seen::CaughtUp { seq: attached.last });
+    attached.waiting.push_back(FollowedEvent::CaughtUp { seq: attached.last });
     Ok(attached)
 }
 
@@ -146,15 +147,15 @@ pub async fn plain(broker: &Broker, run: RunId, after: u64) -> Result<ReadableLo
     Ok(look(broker, run, after).await?)
 }
 
-impl Attached {
+impl AttachedFollower {
     /// The next thing; `None` after the record that ended the run. Safe to drop and call again.
-    pub async fn next(&mut self) -> Result<Option<Seen>> {
+    pub async fn next(&mut self) -> Result<Option<FollowedEvent>> {
         loop {
             if let Some(seen) = self.waiting.pop_front() {
                 return Ok(Some(seen));
             }
             if self.held.0 > 0 {
-                self.held = Held::default();
+                self.held = HeldBytes::default();
             }
             if self.ended {
                 return Ok(None);
@@ -172,10 +173,10 @@ impl Attached {
             let heard = tokio::time::timeout_at(self.look_at, self.live.next()).await;
             self.look_at = Instant::now() + IDLE_LOOK;
             match heard {
-                Ok(Some(Live::Record { stored, .. })) if stored.seq <= self.last => {}
-                Ok(Some(Live::Record { stored, previous })) if previous == self.last => self.take(&stored),
-                Ok(Some(Live::Delta(delta))) => return Ok(Some(Seen::Delta(delta))),
-                Ok(Some(Live::Record { .. } | Live::Gap)) | Err(_) => self.behind = true,
+                Ok(Some(RunUpdate::Record { stored, .. })) if stored.seq <= self.last => {}
+                Ok(Some(RunUpdate::Record { stored, previous })) if previous == self.last => self.take(&stored),
+                Ok(Some(RunUpdate::Delta(delta))) => return Ok(Some(FollowedEvent::Delta(delta))),
+                Ok(Some(RunUpdate::Record { .. } | RunUpdate::Gap)) | Err(_) => self.behind = true,
                 Ok(None) => (self.deaf, self.behind) = (true, true),
             }
         }
@@ -183,16 +184,16 @@ impl Attached {
 
     /// Whether a model may be writing: the run was claimed, and neither has ended nor waits for a person.
     fn may_be_writing(&self) -> bool {
-        let Some(Seen::Record(last)) = self.waiting.back() else { return self.last > 0 && !self.ended };
+        let Some(FollowedEvent::Record(last)) = self.waiting.back() else { return self.last > 0 && !self.ended };
         match &last.record.body {
-            Body::Said { message, .. } => !message.says.asks(),
-            Body::Claimed { .. } | Body::Did { .. } => true,
+            RecordBody::Said { message, .. } => !message.says.asks(),
+            RecordBody::Claimed { .. } | RecordBody::Did { .. } => true,
             _ => false,
         }
     }
 
     /// The room that the history takes, for whoever gathers it first.
-    pub fn held(&mut self) -> Held {
+    pub fn held(&mut self) -> HeldBytes {
         std::mem::take(&mut self.held)
     }
 
@@ -214,13 +215,13 @@ impl Attached {
     }
 
     /// Takes what is stored as far as it can be read: a follower is shown the rest of the run.
-    fn take(&mut self, stored: &crate::broker::Stored) {
+    fn take(&mut self, stored: &crate::broker::StoredRecord) {
         self.last = stored.seq;
         let taken = self.assembler.look(self.run, stored);
         if taken.anew {
             // What it stands for may be there still: it is for nobody any more.
-            let place = |seen: &Seen| match seen {
-                Seen::Record(placed) => Some(placed.seq),
+            let place = |seen: &FollowedEvent| match seen {
+                FollowedEvent::Record(placed) => Some(placed.seq),
                 _ => None,
             };
             if let Some(first) = self.waiting.iter().find_map(place) {
@@ -233,11 +234,11 @@ impl Attached {
             tracing::debug!(run.id = %self.run, "a follower is not shown all of the run: {}", unread.why);
         }
         for placed in taken.records {
-            self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed(_));
+            self.ended |= matches!(placed.record.body, RecordBody::Ended(_) | RecordBody::Removed(_));
             // A history that was stored anew holds again what was given before.
             if placed.seq > given {
                 self.given = placed.seq;
-                self.waiting.push_back(Seen::Record(Box::new(placed)));
+                self.waiting.push_back(FollowedEvent::Record(Box::new(placed)));
             }
         }
     }
@@ -249,12 +250,12 @@ mod tests {
 
     #[test]
     fn histories_that_nobody_takes_are_bounded_and_short_ones_always_read() {
-        let mut first = Held::default();
+        let mut first = HeldBytes::default();
         assert!(first.add(MOST_HELD + 1), "one alone is read whatever its size");
-        let mut second = Held::default();
-        assert!(!second.add(SMALL + 1));
-        assert!(second.add(SMALL));
+        let mut second = HeldBytes::default();
+        assert!(!second.add(SMALL_HISTORY + 1));
+        assert!(second.add(SMALL_HISTORY));
         drop(first);
-        assert!(second.add(SMALL + 1));
+        assert!(second.add(SMALL_HISTORY + 1));
     }
 }

@@ -1,20 +1,22 @@
 //! Taking over a run: reading its log, deciding whether it is to be taken at all, and appending the claim. Two workers may
 //! both try; the log lets one of them.
 
-use crate::broker::{self, Broker, Lane, Shelf, Slot};
+use crate::broker::{self, Broker, Bucket, InboxSlot, RecordLane};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
-use crate::protocol::log::{Body, Created, Ended, Ending, LogEntry, Record, Usage, completed_message, started_message};
-use crate::run::assembler::Unreadable;
+use crate::protocol::log::{
+    LogEntry, Record, RecordBody, RunCreation, RunEnd, RunOutcome, RunUsage, completed_message, started_message,
+};
+use crate::run::assembler::UnreadableReason;
 use crate::run::lease::Lease;
-use crate::run::summary::Summary;
-use crate::run::writer::Writer;
+use crate::run::summary::RunSummary;
+use crate::run::writer::RunWriter;
 use crate::run::{Error, ReadableLog, Result, look, look_through, read};
 
 /// What came of an attempt to take a run over.
-pub enum Claim<T> {
+pub enum ClaimOutcome<T> {
     /// It is this worker's now; this is what was made ready for it.
-    Mine(Box<Owned>, T),
+    Mine(Box<OwnedRun>, T),
     /// There is nothing to do: it has ended, was removed, or waits for an answer that nobody gave.
     Nothing,
     /// It waits for a moment that has not come by this worker's clock.
@@ -35,21 +37,21 @@ pub enum Claim<T> {
 }
 
 /// A run that this worker owns.
-pub struct Owned {
+pub struct OwnedRun {
     /// How it began.
-    pub created: Created,
+    pub created: RunCreation,
     /// When.
     pub created_at: Timestamp,
     /// Its records, in order, the claim included.
     pub history: Vec<LogEntry>,
     /// The pen.
-    pub writer: Writer,
+    pub writer: RunWriter,
     /// How often this worker's lease had lapsed before the run was claimed.
     pub lapses: u64,
 }
 
 /// What a worker has made ready for a run.
-pub struct Ready<T> {
+pub struct PreparedRun<T> {
     /// What the first claim tells in `workflow_started`.
     pub description: Option<String>,
     /// What the run is executed with.
@@ -57,16 +59,16 @@ pub struct Ready<T> {
 }
 
 /// Takes a run over if it is free. `prepare` makes ready for it before it is claimed, or says why this worker cannot have it
-/// ([`Claim::Unfit`]): a run that was claimed in vain would be kept from those who can. `is_new`: it was just created, most likely.
+/// ([`ClaimOutcome::Unfit`]): a run that was claimed in vain would be kept from those who can. `is_new`: it was just created, most likely.
 pub async fn claim<T, F>(
     broker: &Broker,
     lease: &Lease,
     run: RunId,
     mut is_new: bool,
-    mut prepare: impl FnMut(Created) -> F,
-) -> Result<Claim<T>>
+    mut prepare: impl FnMut(RunCreation) -> F,
+) -> Result<ClaimOutcome<T>>
 where
-    F: Future<Output = Result<Ready<T>, String>>,
+    F: Future<Output = Result<PreparedRun<T>, String>>,
 {
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
@@ -80,21 +82,21 @@ where
             return end_unreadable(broker, lease, run, &history, unread.why).await;
         }
         let Some(first) = history.first() else {
-            return Ok(Claim::Nothing);
+            return Ok(ClaimOutcome::Nothing);
         };
         let created_at = first.at;
-        let Body::Created(created) = first.record.body.clone() else {
-            return Ok(Claim::Nothing);
+        let RecordBody::Created(created) = first.record.body.clone() else {
+            return Ok(ClaimOutcome::Nothing);
         };
         let last = history.last().expect("it has a first record");
         let expected = last.seq;
         let claimant = last_claim(&history);
         match &last.record.body {
-            Body::Ended(_) | Body::Removed(_) => return Ok(Claim::Nothing),
-            Body::Parked { until } => {
+            RecordBody::Ended(_) | RecordBody::Removed(_) => return Ok(ClaimOutcome::Nothing),
+            RecordBody::Parked { until } => {
                 let due = until.is_some_and(|until| until <= lease.clock().now());
                 if !due && !has_unread(broker, run, &history).await? {
-                    return Ok(until.map_or(Claim::Nothing, |until| Claim::NotYet { until }));
+                    return Ok(until.map_or(ClaimOutcome::Nothing, |until| ClaimOutcome::NotYet { until }));
                 }
             }
             _ => {
@@ -102,17 +104,17 @@ where
                     && other != worker
                     && (!lease.may_take_over() || is_alive(broker, other).await?)
                 {
-                    return Ok(Claim::Held { by: other });
+                    return Ok(ClaimOutcome::Held { by: other });
                 }
             }
         }
-        let Ready { description, with } = match prepare(created.clone()).await {
+        let PreparedRun { description, with } = match prepare(created.clone()).await {
             Ok(ready) => ready,
-            Err(why) => return Ok(Claim::Unfit { why }),
+            Err(why) => return Ok(ClaimOutcome::Unfit { why }),
         };
         let epoch = claimant.map_or(1, |(_, epoch)| epoch + 1);
         let message = (epoch == 1).then(|| started_message(run, &created, description.as_deref()));
-        let record = Record::new(Body::Claimed { worker, epoch, message });
+        let record = Record::new(RecordBody::Claimed { worker, epoch, message });
         let payloads = match record.payloads() {
             Ok(payloads) => payloads,
             Err(source) => return end(broker, lease, run, &history, &Error::Unstorable { run, source }).await,
@@ -120,14 +122,17 @@ where
         let mut appended = Ok(expected);
         for payload in payloads {
             if let Ok(last) = appended {
-                appended = broker.log.append(run, Lane::Did, payload, last).await;
+                appended = broker.log.append(run, RecordLane::Did, payload, last).await;
             }
         }
         match appended {
             Ok(seq) => {
                 history.push(LogEntry { seq, at: lease.clock().now(), record });
-                let writer = Writer::new(broker.clone(), run, worker, seq).after(bytes);
-                return Ok(Claim::Mine(Box::new(Owned { created, created_at, history, writer, lapses }), with));
+                let writer = RunWriter::new(broker.clone(), run, worker, seq).after(bytes);
+                return Ok(ClaimOutcome::Mine(
+                    Box::new(OwnedRun { created, created_at, history, writer, lapses }),
+                    with,
+                ));
             }
             // Somebody wrote meanwhile, or an earlier try of ours arrived: look again.
             Err(broker::Error::Conflict { .. }) => continue,
@@ -143,10 +148,10 @@ async fn end_unreadable<T>(
     lease: &Lease,
     run: RunId,
     history: &[LogEntry],
-    why: Unreadable,
-) -> Result<Claim<T>> {
+    why: UnreadableReason,
+) -> Result<ClaimOutcome<T>> {
     match (&why, history.first().map(|first| &first.record.body)) {
-        (Unreadable::TooDeep { .. } | Unreadable::Malformed { .. }, Some(Body::Created(_))) => {
+        (UnreadableReason::TooDeep { .. } | UnreadableReason::Malformed { .. }, Some(RecordBody::Created(_))) => {
             end(broker, lease, run, history, &why.into()).await
         }
         _ => Err(why.into()),
@@ -154,33 +159,39 @@ async fn end_unreadable<T>(
 }
 
 /// Ends a run that can never go on. Another worker that has it, and can, goes on.
-async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[LogEntry], why: &Error) -> Result<Claim<T>> {
-    if history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_) | Body::Removed(_))) {
-        return Ok(Claim::Nothing);
+async fn end<T>(
+    broker: &Broker,
+    lease: &Lease,
+    run: RunId,
+    history: &[LogEntry],
+    why: &Error,
+) -> Result<ClaimOutcome<T>> {
+    if history.iter().any(|placed| matches!(placed.record.body, RecordBody::Ended(_) | RecordBody::Removed(_))) {
+        return Ok(ClaimOutcome::Nothing);
     }
     if let Some((other, _)) = last_claim(history)
         && other != lease.worker()
         && (!lease.may_take_over() || is_alive(broker, other).await?)
     {
-        return Ok(Claim::Held { by: other });
+        return Ok(ClaimOutcome::Held { by: other });
     }
-    let Some(last) = broker.log.last(run).await? else { return Ok(Claim::Nothing) };
+    let Some(last) = broker.log.last(run).await? else { return Ok(ClaimOutcome::Nothing) };
     let reason = format!("the run cannot go on: {why}");
     let message = completed_message(run, serde_json::Value::String(reason.clone()));
-    let ended = Ended {
-        outcome: Ending::Failed,
+    let ended = RunEnd {
+        outcome: RunOutcome::Failed,
         reason: Some(reason),
         result: serde_json::Value::Null,
-        usage: Usage::default(),
+        usage: RunUsage::default(),
         message,
     };
-    let record = Record::new(Body::Ended(ended));
+    let record = Record::new(RecordBody::Ended(ended));
     let payload = record.payload();
     match broker.log.append(run, record.lane(), payload, last.seq).await {
         Ok(_) => {
             tracing::warn!(run.id = %run, "the run was ended: {why}");
-            Summary::of(run, &look(broker, run, 0).await?.records).shelve(broker).await?;
-            Ok(Claim::Nothing)
+            RunSummary::of(run, &look(broker, run, 0).await?.records).publish_summary(broker).await?;
+            Ok(ClaimOutcome::Nothing)
         }
         Err(error) => Err(error.into()),
     }
@@ -189,7 +200,7 @@ async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[LogEntry]
 /// Who claimed the run last, and in which epoch.
 pub fn last_claim(history: &[LogEntry]) -> Option<(WorkerId, u64)> {
     history.iter().rev().find_map(|placed| match &placed.record.body {
-        Body::Claimed { worker, epoch, .. } => Some((*worker, *epoch)),
+        RecordBody::Claimed { worker, epoch, .. } => Some((*worker, *epoch)),
         _ => None,
     })
 }
@@ -197,16 +208,16 @@ pub fn last_claim(history: &[LogEntry]) -> Option<(WorkerId, u64)> {
 /// Whether the claim at sequence `claimed` is still the last one, and the run there.
 pub async fn is_still_mine(broker: &Broker, run: RunId, claimed: u64) -> Result<bool> {
     let since = read(broker, run, claimed).await?;
-    Ok(!since.iter().any(|placed| matches!(placed.record.body, Body::Claimed { .. } | Body::Removed(_))))
+    Ok(!since.iter().any(|placed| matches!(placed.record.body, RecordBody::Claimed { .. } | RecordBody::Removed(_))))
 }
 
 /// Whether the inbox holds something that the log does not know yet.
 pub async fn has_unread(broker: &Broker, run: RunId, history: &[LogEntry]) -> Result<bool> {
-    if broker.inbox.get(run, Slot::Cancel).await?.is_some() {
+    if broker.inbox.get(run, InboxSlot::Cancel).await?.is_some() {
         return Ok(true);
     }
-    for question in Summary::of(run, history).open_questions() {
-        if broker.inbox.get(run, Slot::Answer(question)).await?.is_some() {
+    for question in RunSummary::of(run, history).open_questions() {
+        if broker.inbox.get(run, InboxSlot::Answer(question)).await?.is_some() {
             return Ok(true);
         }
     }
@@ -215,5 +226,5 @@ pub async fn has_unread(broker: &Broker, run: RunId, history: &[LogEntry]) -> Re
 
 /// Whether a worker's lease is there.
 pub async fn is_alive(broker: &Broker, worker: WorkerId) -> Result<bool, Error> {
-    Ok(broker.catalogue.get(Shelf::Workers, &worker.to_string()).await?.is_some())
+    Ok(broker.catalogue.get(Bucket::Workers, &worker.to_string()).await?.is_some())
 }

@@ -1,20 +1,20 @@
 //! Removing for ever what a run's log says is over: everything before a tombstone or a history that was stored anew, and the key
 //! of the passwords of a run that has ended. What the log says is so for every reader at once; the bytes go when a
 //! process that may remove them comes to it. On a NATS server with a login for each tier that is the cleaner: one worker with a second login
-//! (`nats.cleaner`). It is called, and what it did not hear it finds on its tour (`run::sweep`). Elsewhere the process that removes
+//! (`nats.cleaner`). It is called, and what it did not hear it finds on its scan (`run::sweeper`). Elsewhere the process that removes
 //! a run does both.
 
 use std::time::Duration;
 
-use crate::broker::{self, Broker, Cleaner, RemovalMethod, Slot};
+use crate::broker::{self, Broker, Cleaner, InboxSlot, RemovalMethod};
 use crate::ids::{RunId, user_token};
-use crate::protocol::log::{Body, Created, Origin};
+use crate::protocol::log::{RecordBody, RunCreation, RunOrigin};
 use crate::run::Result;
-use crate::run::assembler::Assembler;
+use crate::run::assembler::RecordAssembler;
 
 /// Within what time the words of a run that was removed, redacted or erased are gone, while there is a cleaner: it is called at
 /// once, and goes round all runs every 10 s where that does not take long.
-pub const WITHIN: Duration = Duration::from_secs(60);
+pub const CLEANED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Removes the run's records before sequence `before`, its inbox and its timer, or calls a cleaner.
 pub async fn forget(broker: &Broker, run: RunId, before: u64, how: RemovalMethod) -> Result<()> {
@@ -30,7 +30,7 @@ pub async fn forget(broker: &Broker, run: RunId, before: u64, how: RemovalMethod
 /// Removes the key of the run's passwords, or calls a cleaner.
 pub async fn forget_key(broker: &Broker, run: RunId) -> Result<()> {
     match &broker.cleaner {
-        Some(cleaner) => Ok(cleaner.erase(run, Slot::Key).await?),
+        Some(cleaner) => Ok(cleaner.erase(run, InboxSlot::Key).await?),
         None => {
             call(broker, run).await;
             Ok(())
@@ -39,9 +39,9 @@ pub async fn forget_key(broker: &Broker, run: RunId) -> Result<()> {
 }
 
 /// Removes what FastAgency's stream holds of the run, if this process may; else the cleaner does it.
-pub async fn forget_copies(broker: &Broker, run: RunId, created: &Created) -> Result<()> {
+pub async fn forget_copies(broker: &Broker, run: RunId, created: &RunCreation) -> Result<()> {
     let Some(contract) = broker.contract.as_ref().filter(|_| broker.cleaner.is_some()) else { return Ok(()) };
-    if created.origin == Origin::Gateway {
+    if created.origin == RunOrigin::Gateway {
         return Ok(());
     }
     match contract.purge(&user_token(created.user.as_ref()), run).await {
@@ -53,16 +53,16 @@ pub async fn forget_copies(broker: &Broker, run: RunId, created: &Created) -> Re
     }
 }
 
-/// Calls a cleaner. If the call is lost, the run is found on a tour.
+/// Calls a cleaner. If the call is lost, the run is found on a scan.
 async fn call(broker: &Broker, run: RunId) {
-    if let Err(error) = broker.log.call_cleaner(run).await {
+    if let Err(error) = broker.log.notify_cleaner(run).await {
         tracing::debug!(run.id = %run, "the cleaner could not be called: {error}");
     }
 }
 
 /// Looks at the run's log, and removes what it says is over. The call is a reason to look and no more.
 pub async fn look(broker: &Broker, cleaner: &dyn Cleaner, run: RunId) -> Result<()> {
-    let mut assembler = Assembler::default();
+    let mut assembler = RecordAssembler::default();
     let mut created = None;
     // Where the record that is being read begins, and where what is left begins.
     let (mut begins, mut left) = (None, None);
@@ -81,12 +81,12 @@ pub async fn look(broker: &Broker, cleaner: &dyn Cleaner, run: RunId) -> Result<
         begins = None;
         if taken.anew {
             left = Some(from);
-            gone = taken.records.iter().any(|placed| matches!(placed.record.body, Body::Removed(_)));
+            gone = taken.records.iter().any(|placed| matches!(placed.record.body, RecordBody::Removed(_)));
         }
         for placed in taken.records {
             match placed.record.body {
-                Body::Created(found) => created = Some(found),
-                Body::Ended(_) => ended = true,
+                RecordBody::Created(found) => created = Some(found),
+                RecordBody::Ended(_) => ended = true,
                 _ => {}
             }
         }
@@ -98,7 +98,7 @@ pub async fn look(broker: &Broker, cleaner: &dyn Cleaner, run: RunId) -> Result<
             }
             Ok(cleaner.forget(run, before, RemovalMethod::Overwrite).await?)
         }
-        None if ended => Ok(cleaner.erase(run, Slot::Key).await?),
+        None if ended => Ok(cleaner.erase(run, InboxSlot::Key).await?),
         None => Ok(()),
     }
 }

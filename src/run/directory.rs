@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::broker::{self, Broker, Shelf};
+use crate::broker::{self, Broker, Bucket};
 use crate::clock::Timestamp;
 use crate::ids::{Name, WorkerId};
 use crate::protocol::signable::Signable;
 use crate::run::Result;
-use crate::vouch::{PublicKey, SignedStatement, StatementSigner};
+use crate::signing::{PublicKey, SignedStatement, StatementSigner};
 
 /// A living worker: its lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,12 +82,12 @@ const WORKFLOW_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Puts or renews a worker's lease.
 pub async fn renew(broker: &Broker, card: &WorkerCard, lease: Duration) -> Result<()> {
     let value = serde_json::to_vec(card).expect("a card is JSON");
-    Ok(broker.catalogue.put(Shelf::Workers, &card.id.to_string(), value.into(), Some(lease)).await?)
+    Ok(broker.catalogue.put(Bucket::Workers, &card.id.to_string(), value.into(), Some(lease)).await?)
 }
 
 /// Gives a worker's lease up.
 pub async fn withdraw(broker: &Broker, worker: WorkerId) -> Result<()> {
-    Ok(broker.catalogue.delete(Shelf::Workers, &worker.to_string()).await?)
+    Ok(broker.catalogue.delete(Bucket::Workers, &worker.to_string()).await?)
 }
 
 /// Makes a workflow known, with the definition that its runs are pinned to. `signer`: what signs both.
@@ -101,11 +101,11 @@ pub async fn announce(
     if let Some(signer) = signer {
         card = card.signed(signer, SignedStatement::Announcement);
     }
-    if broker.catalogue.get(Shelf::Definitions, &card.definition).await?.is_none() || signer.is_some() {
+    if broker.catalogue.get(Bucket::Definitions, &card.definition).await?.is_none() || signer.is_some() {
         keep_definition(broker, &card.definition, definition, signer).await?;
     }
     let value = serde_json::to_vec(&card).expect("a card is JSON");
-    Ok(broker.catalogue.put(Shelf::Workflows, &card.name.token(), value.into(), Some(WORKFLOW_KEPT)).await?)
+    Ok(broker.catalogue.put(Bucket::Workflows, &card.name.token(), value.into(), Some(WORKFLOW_KEPT)).await?)
 }
 
 /// Stores a definition under its hash, with the signature of the worker that stands for it.
@@ -124,10 +124,10 @@ pub async fn keep_definition(
     put_once(broker, hash, bytes).await
 }
 
-/// On NATS an entry of this shelf is written once: that it is there already is no error.
+/// On NATS an entry of this bucket is written once: that it is there already is no error.
 async fn put_once(broker: &Broker, key: &str, value: Vec<u8>) -> Result<()> {
-    match broker.catalogue.put(Shelf::Definitions, key, value.into(), None).await {
-        Err(error @ broker::Error::Conflict { .. }) => match broker.catalogue.get(Shelf::Definitions, key).await? {
+    match broker.catalogue.put(Bucket::Definitions, key, value.into(), None).await {
+        Err(error @ broker::Error::Conflict { .. }) => match broker.catalogue.get(Bucket::Definitions, key).await? {
             Some(_) => Ok(()),
             None => Err(error.into()),
         },
@@ -145,29 +145,29 @@ pub async fn definition(
     broker: &Broker,
     hash: &str,
     trusted: &[PublicKey],
-) -> Result<Result<bytes::Bytes, DefinitionRefused>> {
-    let Some(bytes) = broker.catalogue.get(Shelf::Definitions, hash).await? else {
-        return Ok(Err(DefinitionRefused::Missing));
+) -> Result<Result<bytes::Bytes, DefinitionRefusal>> {
+    let Some(bytes) = broker.catalogue.get(Bucket::Definitions, hash).await? else {
+        return Ok(Err(DefinitionRefusal::Missing));
     };
     if crate::ids::hex(&Sha256::digest(&bytes)) != hash {
-        return Ok(Err(DefinitionRefused::Changed));
+        return Ok(Err(DefinitionRefusal::Changed));
     }
     if trusted.is_empty() {
         return Ok(Ok(bytes));
     }
     for key in trusted {
-        let Some(value) = broker.catalogue.get(Shelf::Definitions, &signature_key(hash, key)).await? else { continue };
+        let Some(value) = broker.catalogue.get(Bucket::Definitions, &signature_key(hash, key)).await? else { continue };
         let Ok(signature) = crate::bounds::parse::<DefinitionSignature>(&value) else { continue };
         if signature.definition == hash && signature.is_signed(&[*key], SignedStatement::Definition) {
             return Ok(Ok(bytes));
         }
     }
-    Ok(Err(DefinitionRefused::NotSigned))
+    Ok(Err(DefinitionRefusal::NotSigned))
 }
 
 /// Why a definition is not executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DefinitionRefused {
+pub enum DefinitionRefusal {
     /// It is not there.
     #[error("it is not stored")]
     Missing,
@@ -188,13 +188,13 @@ pub fn is_trusted(card: &WorkflowCard, trusted: &[PublicKey]) -> bool {
 pub async fn workflows(broker: &Broker) -> Result<BTreeMap<Name, (WorkflowCard, bool)>> {
     let served: std::collections::BTreeSet<Name> =
         workers(broker).await?.into_iter().flat_map(|card| card.workflows).collect();
-    let entries = broker.catalogue.list(Shelf::Workflows, None).await?;
+    let entries = broker.catalogue.list(Bucket::Workflows, None).await?;
     let cards = entries.iter().filter_map(|entry| crate::bounds::parse::<WorkflowCard>(&entry.value).ok());
     Ok(cards.map(|card| (card.name.clone(), (card.clone(), served.contains(&card.name)))).collect())
 }
 
 /// The living workers.
 pub async fn workers(broker: &Broker) -> Result<Vec<WorkerCard>> {
-    let entries = broker.catalogue.list(Shelf::Workers, None).await?;
+    let entries = broker.catalogue.list(Bucket::Workers, None).await?;
     Ok(entries.iter().filter_map(|entry| crate::bounds::parse(&entry.value).ok()).collect())
 }

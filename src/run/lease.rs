@@ -20,13 +20,13 @@ pub struct Lease {
     worker: WorkerId,
     span: Duration,
     clock: Arc<dyn Clock>,
-    state: watch::Sender<State>,
+    state: watch::Sender<LeaseState>,
 }
 
 #[derive(Clone, Copy)]
-struct State {
+struct LeaseState {
     /// When the last renewal that arrived was sent: the broker counts from later.
-    renewed: Moment,
+    renewed: ClockMoment,
     /// How often the lease may have run out between two renewals.
     lapses: u64,
     /// When it was renewed after the last of them.
@@ -35,15 +35,20 @@ struct State {
 
 /// A moment by two clocks: one that cannot be set, and one that goes on while the machine sleeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct ClockMoment {
     monotonic: Instant,
     wall: Timestamp,
 }
 
 impl Lease {
     /// The lease of a worker that has put it down just now.
-    pub fn new(worker: WorkerId, span: Duration, clock: Arc<dyn Clock>, sent: Moment) -> Self {
-        Self { worker, span, clock, state: watch::Sender::new(State { renewed: sent, lapses: 0, came_back: None }) }
+    pub fn new(worker: WorkerId, span: Duration, clock: Arc<dyn Clock>, sent: ClockMoment) -> Self {
+        Self {
+            worker,
+            span,
+            clock,
+            state: watch::Sender::new(LeaseState { renewed: sent, lapses: 0, came_back: None }),
+        }
     }
 
     /// Whose it is.
@@ -62,12 +67,12 @@ impl Lease {
     }
 
     /// Now, for [`Lease::renewed`].
-    pub fn moment(clock: &dyn Clock) -> Moment {
-        Moment { monotonic: Instant::now(), wall: clock.now() }
+    pub fn moment(clock: &dyn Clock) -> ClockMoment {
+        ClockMoment { monotonic: Instant::now(), wall: clock.now() }
     }
 
     /// Takes note of a renewal that was sent then and has arrived.
-    pub fn renewed(&self, sent: Moment) {
+    pub fn renewed(&self, sent: ClockMoment) {
         self.state.send_modify(|state| {
             if self.is_over(state.renewed) {
                 state.lapses += 1;
@@ -108,7 +113,7 @@ impl Lease {
         !self.is_over(state.renewed) && state.came_back.is_none_or(|since| since.elapsed() >= self.span)
     }
 
-    fn is_over(&self, renewed: Moment) -> bool {
+    fn is_over(&self, renewed: ClockMoment) -> bool {
         renewed.monotonic.elapsed() >= self.span || clock::until(renewed.wall, self.clock.now()) >= self.span
     }
 }

@@ -4,6 +4,7 @@
 //! The rules (`docs/explanation/architecture.md`, "Runs"): saying is appending; every append expects the last sequence; whoever wrote the
 //! last claim owns the run; an answer is what the inbox took first.
 
+pub mod active_time;
 pub mod answer;
 pub mod assembler;
 pub mod attach;
@@ -18,10 +19,9 @@ pub mod redaction;
 pub mod remove;
 pub mod run_ref;
 pub mod secret;
-pub mod spent;
 pub mod start;
 pub mod summary;
-pub mod sweep;
+pub mod sweeper;
 mod view;
 pub mod writer;
 
@@ -35,14 +35,14 @@ pub enum Error {
     Broker(#[from] crate::broker::Error),
     /// A record cannot be used.
     #[error(transparent)]
-    Unreadable(#[from] assembler::Unreadable),
+    Unreadable(#[from] assembler::UnreadableReason),
     /// A record would be more than anybody could read again.
     #[error("what happened in run {run} cannot be stored: {source}")]
     Unstorable {
         /// The run.
         run: crate::ids::RunId,
         /// What is too much.
-        source: crate::bounds::Exceeded,
+        source: crate::bounds::ExceededBound,
     },
     /// There is no such run.
     #[error("there is no run {run}")]
@@ -67,16 +67,16 @@ pub struct ReadableLog {
     /// Its records.
     pub records: Vec<record::LogEntry>,
     /// What of it cannot be read. Records that are too deep are among the records as well, without what is too deep.
-    pub unreadable: Vec<assembler::Unread>,
+    pub unreadable: Vec<assembler::UnreadableRecord>,
     /// How many bytes it has as it is stored.
     pub bytes: u64,
 }
 
 impl ReadableLog {
     /// How the run began, if that can be read.
-    pub fn created(&self) -> Option<&record::Created> {
+    pub fn created(&self) -> Option<&record::RunCreation> {
         match &self.records.first()?.record.body {
-            record::Body::Created(created) => Some(created),
+            record::RecordBody::Created(created) => Some(created),
             _ => None,
         }
     }
@@ -103,8 +103,8 @@ pub async fn look(
 }
 
 /// What is stored of a run after sequence `after`, as far as it can be read.
-pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], after: u64) -> ReadableLog {
-    let mut assembler = assembler::Assembler::default();
+pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::StoredRecord], after: u64) -> ReadableLog {
+    let mut assembler = assembler::RecordAssembler::default();
     let mut looked = ReadableLog::default();
     let mut bytes = 0;
     for stored in stored {
@@ -121,15 +121,15 @@ pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], af
 }
 
 /// How a run began: one read, however long its log is. None if there is no such run any more.
-pub async fn created(broker: &crate::broker::Broker, run: crate::ids::RunId) -> Result<Option<record::Created>> {
+pub async fn created(broker: &crate::broker::Broker, run: crate::ids::RunId) -> Result<Option<record::RunCreation>> {
     let Some(stored) = broker.log.first(run).await? else { return Ok(None) };
-    let first = match assembler::Assembler::default().look(run, &stored).records.into_iter().next() {
+    let first = match assembler::RecordAssembler::default().look(run, &stored).records.into_iter().next() {
         Some(first) => Some(first),
         // Its first record came in pieces, or cannot be read.
         None => look(broker, run, 0).await?.records.into_iter().next(),
     };
     Ok(match first.map(|first| first.record.body) {
-        Some(record::Body::Created(created)) => Some(created),
+        Some(record::RecordBody::Created(created)) => Some(created),
         _ => None,
     })
 }

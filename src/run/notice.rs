@@ -5,25 +5,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::broker::{self, Broker, Job, Reason};
+use crate::broker::{self, Broker, Job, JobReason};
 use crate::clock::RetryBackoff;
-use crate::config::{Occasion, Webhook};
+use crate::config::{WebhookConfig, WebhookTrigger};
 use crate::ids::{MessageId, Name, RunId};
-use crate::protocol::log::Body;
+use crate::protocol::log::RecordBody;
 use crate::protocol::queue_name::QueueName;
 
 /// The longest pause between two tries while the broker is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Whom to tell what.
-pub struct Notices {
+pub struct WebhookNotices {
     broker: Broker,
-    queues: Vec<(QueueName, Vec<Occasion>)>,
+    queues: Vec<(QueueName, Vec<WebhookTrigger>)>,
 }
 
-impl Notices {
+impl WebhookNotices {
     /// Notices for these webhooks.
-    pub fn new(broker: Broker, webhooks: &BTreeMap<Name, Webhook>) -> Self {
+    pub fn new(broker: Broker, webhooks: &BTreeMap<Name, WebhookConfig>) -> Self {
         let queues = webhooks.iter().map(|(name, webhook)| (QueueName::Webhook(name.clone()), webhook.on.clone()));
         let queues = queues.collect();
         Self { broker, queues }
@@ -31,9 +31,9 @@ impl Notices {
 
     /// Queues the notices of a record that is about to be appended, if it is one that anybody is told of. While the broker is
     /// away it waits, as the record itself will.
-    pub async fn announce(&self, run: RunId, body: &Body) -> broker::Result<()> {
+    pub async fn announce(&self, run: RunId, body: &RecordBody) -> broker::Result<()> {
         let Some((occasion, about)) = occasion(body) else { return Ok(()) };
-        let job = Job { run, reason: Reason::Notice { about } };
+        let job = Job { run, reason: JobReason::Notice { about } };
         for (queue, _) in self.queues.iter().filter(|(_, on)| on.contains(&occasion)) {
             let mut backoff = RetryBackoff::new(Duration::from_millis(50), LONGEST_PAUSE);
             while let Err(error) = self.broker.queue.enqueue(queue, &job, &format!("{queue}.{run}.{about}")).await {
@@ -46,10 +46,10 @@ impl Notices {
 }
 
 /// What a record is the occasion for, and the message that it carries.
-pub fn occasion(body: &Body) -> Option<(Occasion, MessageId)> {
+pub fn occasion(body: &RecordBody) -> Option<(WebhookTrigger, MessageId)> {
     match body {
-        Body::Said { message, .. } if message.says.asks() => Some((Occasion::Waiting, message.uuid)),
-        Body::Ended(ended) => Some((Occasion::Ended, ended.message.uuid)),
+        RecordBody::Said { message, .. } if message.says.asks() => Some((WebhookTrigger::Waiting, message.uuid)),
+        RecordBody::Ended(ended) => Some((WebhookTrigger::Ended, ended.message.uuid)),
         _ => None,
     }
 }

@@ -7,12 +7,12 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::bounds::{Unfit, parse};
+use crate::bounds::{UnfitJson, parse};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, UserId, WorkerId};
 use crate::message::Message;
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{Asked, Body, Created, Done, Origin, Outcome, Record};
+use crate::protocol::log::{EffectOutcome, FinishedEffect, LoggedRequest, Record, RecordBody, RunCreation, RunOrigin};
 
 /// How far into a record its kind is looked for: behind the version and the id.
 const HEAD: usize = 96;
@@ -27,9 +27,9 @@ const COMMON: [&[u8]; 6] = [
 ];
 
 /// Reads a record.
-pub fn record(text: &[u8]) -> Result<Record, Unfit> {
+pub fn record(text: &[u8]) -> Result<Record, UnfitJson> {
     if is_common(text)
-        && let Some(record) = parse::<Fields>(text).ok().and_then(Fields::record)
+        && let Some(record) = parse::<RecordFields>(text).ok().and_then(RecordFields::record)
     {
         return Ok(record);
     }
@@ -44,15 +44,15 @@ fn is_common(text: &[u8]) -> bool {
 
 /// The fields of all common kinds together.
 #[derive(Deserialize)]
-struct Fields {
+struct RecordFields {
     v: u8,
     id: MessageId,
-    kind: Kind,
-    asked: Option<Box<Asked>>,
-    done: Option<Box<Done>>,
+    kind: RecordKind,
+    asked: Option<Box<LoggedRequest>>,
+    done: Option<Box<FinishedEffect>>,
     key: Option<EffectKey>,
     message: Option<Message>,
-    outcome: Option<Outcome>,
+    outcome: Option<EffectOutcome>,
     digest: Option<String>,
     worker: Option<WorkerId>,
     epoch: Option<u64>,
@@ -63,14 +63,15 @@ struct Fields {
     user: Option<UserId>,
     #[serde(default)]
     groups: Box<[String]>,
-    origin: Option<Origin>,
+    origin: Option<RunOrigin>,
     trace: Option<String>,
-    vouched: Option<String>,
+    #[serde(rename = "vouched")]
+    signature: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum RecordKind {
     Said,
     Did,
     Claimed,
@@ -79,16 +80,18 @@ enum Kind {
     Calling,
 }
 
-impl Fields {
+impl RecordFields {
     /// The record; `None` if a field is missing.
     fn record(self) -> Option<Record> {
         let body = match self.kind {
-            Kind::Said => Body::Said { key: self.key?, message: self.message? },
-            Kind::Did => Body::Did { key: self.key?, outcome: self.outcome? },
-            Kind::Claimed => Body::Claimed { worker: self.worker?, epoch: self.epoch?, message: self.message },
-            Kind::Parked => Body::Parked { until: self.until },
-            Kind::Calling => Body::Calling { key: self.key?, digest: self.digest },
-            Kind::Created => Body::Created(Created {
+            RecordKind::Said => RecordBody::Said { key: self.key?, message: self.message? },
+            RecordKind::Did => RecordBody::Did { key: self.key?, outcome: self.outcome? },
+            RecordKind::Claimed => {
+                RecordBody::Claimed { worker: self.worker?, epoch: self.epoch?, message: self.message }
+            }
+            RecordKind::Parked => RecordBody::Parked { until: self.until },
+            RecordKind::Calling => RecordBody::Calling { key: self.key?, digest: self.digest },
+            RecordKind::Created => RecordBody::Created(RunCreation {
                 workflow: self.workflow?,
                 definition: self.definition,
                 params: self.params?,
@@ -96,7 +99,7 @@ impl Fields {
                 groups: self.groups,
                 origin: self.origin?,
                 trace: self.trace,
-                vouched: self.vouched,
+                signature: self.signature,
             }),
         };
         Some(Record { version: self.v, id: self.id, body, asked: self.asked, done: self.done })
@@ -137,7 +140,7 @@ mod tests {
         let straight = records.iter().filter(|text| is_common(text)).count();
         assert!(straight * 3 > records.len() * 2, "{straight} of {}", records.len());
         for text in records.iter().filter(|text| is_common(text)) {
-            let fields = serde_json::from_slice::<Fields>(text).unwrap();
+            let fields = serde_json::from_slice::<RecordFields>(text).unwrap();
             assert_eq!(fields.record(), derived(text).ok(), "{}", String::from_utf8_lossy(text));
         }
         for text in records {

@@ -7,13 +7,13 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::protocol::answer::AnswerRecord;
-use crate::protocol::log::{Body, LogEntry, Outcome};
-use crate::run::assembler::Assembler;
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody};
+use crate::run::assembler::RecordAssembler;
 use crate::run::{Result, look};
 
 /// A question that a run has asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct FoundQuestion {
     /// The question.
     pub message: Message,
     /// Its answer, and since when the log has it.
@@ -23,12 +23,12 @@ pub struct Found {
 }
 
 /// Finds a question; none: the run has asked no such thing, or is not there.
-pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Option<Found>> {
-    let mut looking = Looking::default();
-    let mut back = broker.log.back(run);
+pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Option<FoundQuestion>> {
+    let mut looking = QuestionSearch::default();
+    let mut back = broker.log.read_backwards(run);
     while let Some(stored) = back.next().await {
         // A piece of a large record can only be read with those before it.
-        let Ok(taken) = Assembler::default().take(run, &stored?) else { break };
+        let Ok(taken) = RecordAssembler::default().take(run, &stored?) else { break };
         if taken.records.is_empty() {
             break;
         }
@@ -41,27 +41,27 @@ pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Op
             return Ok(None);
         }
     }
-    Ok(Looking::default().through(look(broker, run, 0).await?.records, question))
+    Ok(QuestionSearch::default().through(look(broker, run, 0).await?.records, question))
 }
 
 /// What was met before the question.
 #[derive(Default)]
-struct Looking {
+struct QuestionSearch {
     answered: Option<(AnswerRecord, Timestamp)>,
     ended: bool,
 }
 
-impl Looking {
-    fn through(&mut self, records: Vec<LogEntry>, question: MessageId) -> Option<Found> {
+impl QuestionSearch {
+    fn through(&mut self, records: Vec<LogEntry>, question: MessageId) -> Option<FoundQuestion> {
         for LogEntry { at, record, .. } in records.into_iter().rev() {
             match record.body {
-                Body::Said { message, .. } if message.uuid == question && message.says.asks() => {
-                    return Some(Found { message, answered: self.answered.take(), ended: self.ended });
+                RecordBody::Said { message, .. } if message.uuid == question && message.says.asks() => {
+                    return Some(FoundQuestion { message, answered: self.answered.take(), ended: self.ended });
                 }
-                Body::Did { outcome: Outcome::Answer(answered), .. } if answered.question == question => {
+                RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } if answered.question == question => {
                     self.answered = Some((answered, at));
                 }
-                Body::Ended(_) => self.ended = true,
+                RecordBody::Ended(_) => self.ended = true,
                 _ => {}
             }
         }

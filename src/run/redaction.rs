@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::ids::RunId;
-use crate::message::{Content, Message};
+use crate::message::{Message, MessageContent};
 use crate::protocol::answer::{AnswerOutcome, AnswerValue};
 use crate::protocol::dialogue::ToolCall;
-use crate::protocol::log::{Asked, Body, LogEntry, Outcome, Record, Removal};
+use crate::protocol::log::{EffectOutcome, LogEntry, LoggedRequest, Record, RecordBody, RunRemoval};
 use crate::redact::{REDACTED, Redactor};
-use crate::run::summary::Summary;
+use crate::run::summary::RunSummary;
 
 /// A record in its place, redacted.
 pub fn placed<'p>(redactor: &Redactor, placed: &'p LogEntry) -> Cow<'p, LogEntry> {
@@ -36,16 +36,22 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
         }
     }
     match &mut record.body {
-        Body::Created(created) => redactor.fields(&mut created.params),
-        Body::Claimed { message: Some(said), .. } | Body::Said { message: said, .. } => message(redactor, said),
-        Body::Did { outcome, .. } => self::outcome(redactor, outcome),
-        Body::Removed(left) => removal(redactor, left),
-        Body::Ended(ended) => {
+        RecordBody::Created(created) => redactor.fields(&mut created.params),
+        RecordBody::Claimed { message: Some(said), .. } | RecordBody::Said { message: said, .. } => {
+            message(redactor, said)
+        }
+        RecordBody::Did { outcome, .. } => self::outcome(redactor, outcome),
+        RecordBody::Removed(left) => removal(redactor, left),
+        RecordBody::Ended(ended) => {
             ended.reason.iter_mut().for_each(|reason| redactor.in_place(reason));
             redactor.value(&mut ended.result);
             message(redactor, &mut ended.message);
         }
-        Body::Claimed { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Kept(_) => {}
+        RecordBody::Claimed { .. }
+        | RecordBody::Calling { .. }
+        | RecordBody::Parked { .. }
+        | RecordBody::Part { .. }
+        | RecordBody::Kept(_) => {}
     }
 }
 
@@ -56,7 +62,7 @@ fn call(redactor: &Redactor, call: &mut ToolCall) {
 }
 
 /// Redacts what a model was asked.
-fn asked(redactor: &Redactor, asked: &mut Asked) {
+fn asked(redactor: &Redactor, asked: &mut LoggedRequest) {
     for message in asked.messages.iter_mut().map(Arc::make_mut) {
         redactor.value(&mut message.content);
         message.tool_calls.iter_mut().for_each(|called| call(redactor, called));
@@ -64,19 +70,19 @@ fn asked(redactor: &Redactor, asked: &mut Asked) {
 }
 
 /// Redacts why somebody removed a run.
-fn removal(redactor: &Redactor, removal: &mut Removal) {
+fn removal(redactor: &Redactor, removal: &mut RunRemoval) {
     removal.reason.iter_mut().for_each(|reason| redactor.in_place(reason));
 }
 
 /// The summary of a run whose records were redacted: what names of fields hide is found in records only.
-pub fn summary_of(redactor: &Redactor, run: RunId, records: &[LogEntry]) -> Summary {
-    let mut summary = Summary::new(run);
+pub fn summary_of(redactor: &Redactor, run: RunId, records: &[LogEntry]) -> RunSummary {
+    let mut summary = RunSummary::new(run);
     records.iter().for_each(|one| summary.apply(&placed(redactor, one)));
     summary
 }
 
 /// Redacts what a list shows of a run.
-pub fn summary(redactor: &Redactor, summary: &mut Summary) {
+pub fn summary(redactor: &Redactor, summary: &mut RunSummary) {
     summary.removed.iter_mut().for_each(|left| removal(redactor, left));
     let texts = summary.title.iter_mut().chain(&mut summary.reason);
     texts
@@ -97,23 +103,23 @@ pub fn message(redactor: &Redactor, message: &mut Message) {
     }
     content.shift_remove("salt");
     // A field that the message cannot do without may be one of those that are named.
-    message.says = serde_json::from_value(Value::Object(content)).unwrap_or_else(|_| Content::text(REDACTED));
+    message.says = serde_json::from_value(Value::Object(content)).unwrap_or_else(|_| MessageContent::text(REDACTED));
 }
 
-fn outcome(redactor: &Redactor, outcome: &mut Outcome) {
+fn outcome(redactor: &Redactor, outcome: &mut EffectOutcome) {
     match outcome {
-        Outcome::Answer(answered) => match &mut answered.outcome {
+        EffectOutcome::Answer(answered) => match &mut answered.outcome {
             AnswerOutcome::Given(taken) | AnswerOutcome::TimedOut { default: Some(taken) } => answer(redactor, taken),
             AnswerOutcome::Refused { reason } => redactor.in_place(reason),
             AnswerOutcome::Sealed(_) | AnswerOutcome::NeverStored | AnswerOutcome::TimedOut { default: None } => {}
         },
-        Outcome::Reply(reply) => {
+        EffectOutcome::Reply(reply) => {
             let texts = reply.content.iter_mut().chain(&mut reply.refusal);
             texts.for_each(|text| redactor.in_place(text));
             reply.tool_calls.iter_mut().for_each(|called| call(redactor, called));
         }
-        Outcome::Failed { message, .. } => redactor.in_place(message),
-        Outcome::Value(value) => redactor.value(value),
+        EffectOutcome::Failed { message, .. } => redactor.in_place(message),
+        EffectOutcome::Value(value) => redactor.value(value),
     }
 }
 

@@ -7,9 +7,9 @@ use tokio::try_join;
 
 use crate::broker::{Broker, RemovalMethod, TOMBSTONE_KEPT};
 use crate::ids::{RunId, UserId};
-use crate::protocol::log::{Body, Created, Erasure, Evidence, LogEntry, Record, Removal};
-use crate::run::assembler::Assembler;
-use crate::run::summary::{self, Summary};
+use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunErasure, RunEvidence, RunRemoval};
+use crate::run::assembler::RecordAssembler;
+use crate::run::summary::{self, RunSummary};
 use crate::run::{Result, clean, look};
 
 /// Removes a run; `created` is how it began. What is left is a tombstone, so that whoever is late meets a conflict; it is kept
@@ -17,8 +17,8 @@ use crate::run::{Result, clean, look};
 pub async fn remove(
     broker: &Broker,
     run: RunId,
-    created: &Created,
-    removal: Removal,
+    created: &RunCreation,
+    removal: RunRemoval,
     kept: Duration,
     how: RemovalMethod,
 ) -> Result<u64> {
@@ -28,12 +28,12 @@ pub async fn remove(
         evidence.renamed = renames.into_iter().map(|rename| rename.renamed).collect();
     }
     // It comes first: there is no moment at which the run looks as if it had never been.
-    let (left, line) = bury(broker, run, Removal { evidence, ..removal }, kept).await?;
+    let (left, line) = bury(broker, run, RunRemoval { evidence, ..removal }, kept).await?;
     clean::forget_copies(broker, run, created).await?;
     clean::forget(broker, run, left, how).await?;
-    summary::unshelve(broker, created.user.as_ref(), run).await?;
+    summary::remove_summary(broker, created.user.as_ref(), run).await?;
     // It comes last: in a full store there is room for it now.
-    shelve(broker, line, kept).await?;
+    publish_summary(broker, line, kept).await?;
     Ok(left)
 }
 
@@ -41,51 +41,52 @@ pub async fn remove(
 pub async fn erase(
     broker: &Broker,
     run: RunId,
-    left: &Removal,
+    left: &RunRemoval,
     user: &UserId,
-    erasure: &Erasure,
+    erasure: &RunErasure,
     kept: Duration,
 ) -> Result<bool> {
     if !left.names(user) {
         return Ok(false);
     }
     let (left, line) = bury(broker, run, left.clone().without(user, erasure), kept).await?;
-    shelve(broker, line, kept).await?;
+    publish_summary(broker, line, kept).await?;
     clean::forget(broker, run, left, RemovalMethod::Overwrite).await?;
     Ok(true)
 }
 
 /// Puts a tombstone in the place of a run. Returns its sequence and, if a person removed the run, its line for the lists of the audit.
-async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> Result<(u64, Option<Summary>)> {
+async fn bury(broker: &Broker, run: RunId, removal: RunRemoval, kept: Duration) -> Result<(u64, Option<RunSummary>)> {
     let kept = kept.max(TOMBSTONE_KEPT);
     let by_rule = removal.rule.is_some();
-    let record = Record::new(Body::Removed(Box::new(removal)));
-    let seq = broker.log.bury(run, record.payload(), kept).await?;
+    let record = Record::new(RecordBody::Removed(Box::new(removal)));
+    let seq = broker.log.append_tombstone(run, record.payload(), kept).await?;
     if by_rule {
         return Ok((seq, None));
     }
     let Some(stored) = broker.log.last(run).await? else { return Ok((seq, None)) };
-    let line = Summary::of(run, &[LogEntry { seq: stored.seq, at: stored.at, record }]);
+    let line = RunSummary::of(run, &[LogEntry { seq: stored.seq, at: stored.at, record }]);
     Ok((seq, Some(line)))
 }
 
-async fn shelve(broker: &Broker, line: Option<Summary>, kept: Duration) -> Result<()> {
+async fn publish_summary(broker: &Broker, line: Option<RunSummary>, kept: Duration) -> Result<()> {
     match line {
-        Some(line) => line.shelve_removed(broker, Some(kept.max(TOMBSTONE_KEPT))).await,
+        Some(line) => line.publish_removed_summary(broker, Some(kept.max(TOMBSTONE_KEPT))).await,
         None => Ok(()),
     }
 }
 
 /// What a run was, from its first record and its last: a long log is not read for it.
-async fn evidence(broker: &Broker, run: RunId) -> Result<Option<Evidence>> {
+async fn evidence(broker: &Broker, run: RunId) -> Result<Option<RunEvidence>> {
     let (first, last) = try_join!(broker.log.first(run), broker.log.last(run))?;
     let mut ends = Vec::new();
     for stored in [first, last].into_iter().flatten() {
-        ends.extend(Assembler::default().look(run, &stored).records);
+        ends.extend(RecordAssembler::default().look(run, &stored).records);
     }
-    let has =
-        |wanted: fn(&Body) -> bool, place: Option<&LogEntry>| place.is_some_and(|placed| wanted(&placed.record.body));
-    let whole = has(|body| matches!(body, Body::Created(_)), ends.first())
-        && has(|body| matches!(body, Body::Ended(_)), ends.last());
-    Ok(Evidence::of(&if whole { ends } else { look(broker, run, 0).await?.records }))
+    let has = |wanted: fn(&RecordBody) -> bool, place: Option<&LogEntry>| {
+        place.is_some_and(|placed| wanted(&placed.record.body))
+    };
+    let whole = has(|body| matches!(body, RecordBody::Created(_)), ends.first())
+        && has(|body| matches!(body, RecordBody::Ended(_)), ends.last());
+    Ok(RunEvidence::of(&if whole { ends } else { look(broker, run, 0).await?.records }))
 }

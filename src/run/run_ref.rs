@@ -1,7 +1,7 @@
 //! A run by how it began: what must be known of one to answer it or to end it.
 
 use crate::ids::{Name, RunId, UserId};
-use crate::protocol::log::{Created, Origin};
+use crate::protocol::log::{RunCreation, RunOrigin};
 
 /// A run by how it began.
 #[derive(Debug, Clone)]
@@ -13,12 +13,12 @@ pub struct RunRef {
     /// Who it belongs to.
     pub user: Option<UserId>,
     /// Who works at it.
-    pub origin: Origin,
+    pub origin: RunOrigin,
 }
 
 impl RunRef {
     /// The run that began so.
-    pub fn of(run: RunId, created: &Created) -> Self {
+    pub fn of(run: RunId, created: &RunCreation) -> Self {
         Self { run, workflow: created.workflow.clone(), user: created.user.clone(), origin: created.origin }
     }
 }

@@ -1,7 +1,7 @@
 //! Passwords in the log: sealed with a key of their run, which lies in the run's inbox, itself sealed with the project's key,
 //! and is deleted when the run has ended. What the log holds of a password then can be opened by nobody.
 
-use crate::broker::{self, Broker, Put, Slot, Stored};
+use crate::broker::{self, Broker, InboxSlot, PutOutcome, StoredRecord};
 use crate::ids::{MessageId, RunId};
 use crate::run::{Result, clean};
 use crate::seal::{RunKey, Sealer};
@@ -10,7 +10,7 @@ use crate::seal::{RunKey, Sealer};
 pub async fn seal(broker: &Broker, sealer: &Sealer, run: RunId, question: MessageId, secret: &str) -> Result<String> {
     let mut stored = sealer.new_run_key(run).into_bytes();
     // The inbox decides between two who make one at once.
-    if let Put::Taken(first) = broker.inbox.put(run, Slot::Key, stored.clone().into()).await? {
+    if let PutOutcome::Taken(first) = broker.inbox.put(run, InboxSlot::Key, stored.clone().into()).await? {
         stored = first.payload.to_vec();
     }
     let key = opened(sealer, run, &stored).ok_or_else(|| broker::Error::Refused {
@@ -21,8 +21,8 @@ pub async fn seal(broker: &Broker, sealer: &Sealer, run: RunId, question: Messag
     Ok(key.seal(question, secret))
 }
 
-/// Opens the answer to a question with what lies in the run's [`Slot::Key`]; `None` if it was sealed with another key.
-pub fn open(sealer: &Sealer, run: RunId, key: &Stored, question: MessageId, sealed: &str) -> Option<String> {
+/// Opens the answer to a question with what lies in the run's [`InboxSlot::Key`]; `None` if it was sealed with another key.
+pub fn open(sealer: &Sealer, run: RunId, key: &StoredRecord, question: MessageId, sealed: &str) -> Option<String> {
     opened(sealer, run, &key.payload)?.open(question, sealed)
 }
 

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::broker::{self, Broker, Job, Lane, Reason};
+use crate::broker::{self, Broker, Job, JobReason, RecordLane};
 use crate::ids::{Name, RunId, UserId};
-use crate::protocol::log::{Body, Created, Origin, Record};
+use crate::protocol::log::{Record, RecordBody, RunCreation, RunOrigin};
 use crate::protocol::queue_name::QueueName;
 use crate::protocol::signable::Signable;
 use crate::run::{Error, Result, look};
+use crate::signing::{SignedStatement, StatementSigner};
 use crate::traces;
-use crate::vouch::{SignedStatement, StatementSigner};
 
 /// How often a start is tried that is refused although there is nothing, and how long is waited in between.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
+const MOST_TRIES: u32 = 5;
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is to be started.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub struct RunStart {
     /// The run's id; see [`RunId::for_key`] for calls that may be repeated.
     pub run: RunId,
     /// The workflow.
@@ -33,67 +33,67 @@ pub struct Start {
     /// What he belongs to.
     pub groups: Box<[String]>,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: RunOrigin,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Started {
+pub enum StartOutcome {
     /// It is created and queued.
     New {
         /// The sequence of `created`.
         seq: u64,
     },
     /// A run of that id was there; this is how it began. Whoever asks must check that it is his.
-    Existing(Created),
+    Existing(RunCreation),
 }
 
 /// Starts a run. After a failure it may be called again with the same id.
-pub async fn start(broker: &Broker, start: Start, voucher: Option<&StatementSigner>) -> Result<Started> {
-    let Start { run, workflow, definition, params, user, groups, origin } = start;
+pub async fn start(broker: &Broker, start: RunStart, gateway_signer: Option<&StatementSigner>) -> Result<StartOutcome> {
+    let RunStart { run, workflow, definition, params, user, groups, origin } = start;
     let trace = traces::current();
     let mut created =
-        Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace, vouched: None };
-    if let Some(voucher) = voucher {
-        created = created.signed(voucher, SignedStatement::Start(run));
+        RunCreation { workflow: workflow.clone(), definition, params, user, groups, origin, trace, signature: None };
+    if let Some(gateway_signer) = gateway_signer {
+        created = created.signed(gateway_signer, SignedStatement::Start(run));
     }
-    let record = Record::new(Body::Created(created));
+    let record = Record::new(RecordBody::Created(created));
     let mut payloads = record.payloads().map_err(|source| Error::Unstorable { run, source })?;
     let first = payloads.swap_remove(0);
     if !payloads.is_empty() {
         // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
-        return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::protocol::log::PIECE }.into());
+        return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::protocol::log::LARGEST_PIECE }.into());
     }
     let mut tries = 1;
     let seq = loop {
-        match broker.log.append(run, Lane::Did, first.clone(), 0).await {
+        match broker.log.append(run, RecordLane::Did, first.clone(), 0).await {
             Ok(seq) => break seq,
             Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id).await? {
                 Some(started) => return Ok(started),
                 // A conflict with nothing: a cluster that has just changed its leader gives some.
-                None if tries < TRIES => tries += 1,
+                None if tries < MOST_TRIES => tries += 1,
                 None => return Err(broker::Error::Conflict { expected }.into()),
             },
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     };
-    if origin != Origin::ForeignWorker {
+    if origin != RunOrigin::ForeignWorker {
         enqueue_start(broker, &workflow, run).await?;
     }
-    Ok(Started::New { seq })
+    Ok(StartOutcome::New { seq })
 }
 
 /// Queues a run that was created. Harmless if it is queued already.
 pub async fn enqueue_start(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
-    let job = Job { run, reason: Reason::Start };
+    let job = Job { run, reason: JobReason::Start };
     let queue = QueueName::Workflow(workflow.clone());
     Ok(broker.queue.enqueue(&queue, &job, &format!("{run}.start")).await?)
 }
 
 /// What is there of a run of that id, if it has records: by a lost acknowledgement of our own, an earlier call, or somebody
 /// else's.
-async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Option<Started>> {
+async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Option<StartOutcome>> {
     let looked = look(broker, run, 0).await?;
     if looked.is_empty() {
         return Ok(None);
@@ -101,10 +101,10 @@ async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> R
     let (Some(first), Some(created)) = (looked.records.first(), looked.created()) else {
         return Err(Error::Unknown { run });
     };
-    if looked.records.len() + looked.unreadable.len() == 1 && created.origin != Origin::ForeignWorker {
+    if looked.records.len() + looked.unreadable.len() == 1 && created.origin != RunOrigin::ForeignWorker {
         // Created but never claimed: whoever created it may have died before it was queued.
         enqueue_start(broker, &created.workflow, run).await?;
     }
     let is_mine = first.record.id == mine;
-    Ok(Some(if is_mine { Started::New { seq: first.seq } } else { Started::Existing(created.clone()) }))
+    Ok(Some(if is_mine { StartOutcome::New { seq: first.seq } } else { StartOutcome::Existing(created.clone()) }))
 }

@@ -1,5 +1,5 @@
-//! A run in a few words, for lists and search: a pure projection of its log, kept on a shelf so that a list need not read
-//! every log. Nothing is decided by the shelf; it can be made anew from the logs at any time.
+//! A run in a few words, for lists and search: a pure projection of its log, kept in a bucket so that a list need not read
+//! every log. Nothing is decided by the bucket; it can be made anew from the logs at any time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,16 +8,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bounds::parse;
-use crate::broker::{self, Broker, Shelf};
+use crate::broker::{self, Broker, Bucket};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
-use crate::message::Content;
+use crate::message::MessageContent;
 use crate::money::Usd;
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
-pub use crate::protocol::api::State;
-use crate::protocol::log::{Body, Created, Ending, LogEntry, Origin, Outcome, Removal, Renamed};
+pub use crate::protocol::api::RunState;
+use crate::protocol::log::{
+    EffectOutcome, LogEntry, RecordBody, RunCreation, RunOrigin, RunOutcome, RunRemoval, TitleEvent,
+};
 use crate::run::Result;
-use crate::run::assembler::Assembler;
+use crate::run::assembler::RecordAssembler;
 
 /// A question that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ fn yes() -> bool {
 
 /// A run in a few words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct RunSummary {
     /// The run.
     pub id: RunId,
     /// Its workflow.
@@ -48,9 +50,9 @@ pub struct Summary {
     /// The first answer that says something, or what a person called it.
     pub title: Option<String>,
     /// How it is doing.
-    pub state: State,
+    pub state: RunState,
     /// How it ended.
-    pub outcome: Option<Ending>,
+    pub outcome: Option<RunOutcome>,
     /// Why it did not end well.
     #[serde(default)]
     pub reason: Option<String>,
@@ -59,7 +61,7 @@ pub struct Summary {
     /// Who it belongs to.
     pub user: Option<UserId>,
     /// Who works at it.
-    pub origin: Option<Origin>,
+    pub origin: Option<RunOrigin>,
     /// The worker that claimed it last.
     #[serde(default)]
     pub worker: Option<WorkerId>,
@@ -77,15 +79,19 @@ pub struct Summary {
     pub seq: u64,
     /// What is left of it, if it was removed or erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub removed: Option<Box<Removal>>,
+    pub removed: Option<Box<RunRemoval>>,
 }
 
 /// The longest title and prompt that is kept, in characters.
-const SHORT: usize = 120;
+const LONGEST_TITLE: usize = 120;
 
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= SHORT { line } else { line.chars().take(SHORT - 1).chain(['…']).collect() }
+    if line.chars().count() <= LONGEST_TITLE {
+        line
+    } else {
+        line.chars().take(LONGEST_TITLE - 1).chain(['…']).collect()
+    }
 }
 
 /// Whether a run could be told from others by it: "30" or "ok" are no titles. Outside of ASCII a letter may be a word.
@@ -113,14 +119,14 @@ fn title_of(answered: &AnswerRecord) -> Option<String> {
     Some(words.collect::<Vec<_>>().join(", "))
 }
 
-impl Summary {
+impl RunSummary {
     /// The summary of a run without records.
     pub fn new(run: RunId) -> Self {
         Self {
             id: run,
             workflow: None,
             title: None,
-            state: State::Queued,
+            state: RunState::Queued,
             outcome: None,
             reason: None,
             questions: Vec::new(),
@@ -149,29 +155,29 @@ impl Summary {
     pub fn apply(&mut self, placed: &LogEntry) {
         self.seq = placed.seq;
         // Who waits is not moved by where the run is kept meanwhile.
-        if !matches!(placed.record.body, Body::Parked { .. }) {
+        if !matches!(placed.record.body, RecordBody::Parked { .. }) {
             self.updated_at = placed.at;
         }
         match &placed.record.body {
-            Body::Created(created) => {
+            RecordBody::Created(created) => {
                 self.workflow = Some(created.workflow.clone());
                 self.user = created.user.clone();
                 self.origin = Some(created.origin);
                 self.created_at = placed.at;
             }
-            Body::Claimed { worker, .. } => {
+            RecordBody::Claimed { worker, .. } => {
                 self.worker = Some(*worker);
                 self.state = self.waiting_or_running();
             }
-            Body::Said { message, .. } => {
+            RecordBody::Said { message, .. } => {
                 if message.says.asks() {
                     let prompt = shortened(message.says.short_prompt().unwrap_or_default());
-                    let entitles = !matches!(message.says, Content::Approval(_));
+                    let entitles = !matches!(message.says, MessageContent::Approval(_));
                     self.questions.push(OpenQuestion { id: message.uuid, prompt, at: placed.at, entitles });
                 }
                 self.state = self.waiting_or_running();
             }
-            Body::Did { outcome: Outcome::Answer(answered), .. } => {
+            RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => {
                 let place = self.questions.iter().position(|question| question.id == answered.question);
                 let entitles = place.is_none_or(|place| self.questions.remove(place).entitles);
                 if entitles && self.title.is_none() {
@@ -180,25 +186,29 @@ impl Summary {
                 }
                 self.state = self.waiting_or_running();
             }
-            Body::Did { outcome: Outcome::Reply(reply), .. } => {
+            RecordBody::Did { outcome: EffectOutcome::Reply(reply), .. } => {
                 self.tokens = self.tokens.saturating_add(reply.usage.tokens());
                 self.cost_usd += reply.usage.cost_usd;
             }
-            Body::Ended(ended) => {
-                self.state = State::Ended;
+            RecordBody::Ended(ended) => {
+                self.state = RunState::Ended;
                 self.outcome = Some(ended.outcome);
                 self.reason = ended.reason.as_deref().map(shortened);
                 self.questions.clear();
             }
             // All that is left of a run is its tombstone.
-            Body::Removed(removal) => self.remove(removal, placed.at),
-            Body::Did { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Kept(_) => {}
+            RecordBody::Removed(removal) => self.remove(removal, placed.at),
+            RecordBody::Did { .. }
+            | RecordBody::Calling { .. }
+            | RecordBody::Parked { .. }
+            | RecordBody::Part { .. }
+            | RecordBody::Kept(_) => {}
         }
     }
 
     /// It was removed: of all that was said in it nothing stays.
-    fn remove(&mut self, removal: &Removal, at: Timestamp) {
-        (self.state, self.title, self.reason) = (State::Ended, None, None);
+    fn remove(&mut self, removal: &RunRemoval, at: Timestamp) {
+        (self.state, self.title, self.reason) = (RunState::Ended, None, None);
         self.questions.clear();
         if self.workflow.is_none() {
             self.created_at = at;
@@ -213,11 +223,11 @@ impl Summary {
             self.cost_usd = evidence.usage.cost_usd;
         }
         let at = removal.at.unwrap_or(at);
-        self.removed = Some(Box::new(Removal { at: Some(at), ..removal.clone() }));
+        self.removed = Some(Box::new(RunRemoval { at: Some(at), ..removal.clone() }));
     }
 
-    fn waiting_or_running(&self) -> State {
-        if self.questions.is_empty() { State::Running } else { State::Waiting }
+    fn waiting_or_running(&self) -> RunState {
+        if self.questions.is_empty() { RunState::Running } else { RunState::Waiting }
     }
 
     /// The questions that nobody has answered yet.
@@ -226,37 +236,37 @@ impl Summary {
     }
 
     /// How the run began, as far as the lists know, for one whose log cannot be read.
-    pub fn as_created(&self) -> Created {
-        Created {
+    pub fn as_created(&self) -> RunCreation {
+        RunCreation {
             workflow: self.workflow.clone().unwrap_or_else(|| Name::parse("unreadable").expect("a name")),
             definition: None,
             params: serde_json::Map::new(),
             user: self.user.clone(),
             groups: Box::default(),
-            origin: self.origin.unwrap_or(Origin::Gateway),
+            origin: self.origin.unwrap_or(RunOrigin::Gateway),
             trace: None,
-            vouched: None,
+            signature: None,
         }
     }
 
-    /// Its key on the shelf.
+    /// Its key in the bucket.
     pub fn key(&self) -> String {
         key(self.user.as_ref(), self.id)
     }
 
     /// Puts what is left of it where only the audit looks, for so long; none: for ever.
-    pub async fn shelve_removed(&self, broker: &Broker, kept: Option<Duration>) -> Result<()> {
+    pub async fn publish_removed_summary(&self, broker: &Broker, kept: Option<Duration>) -> Result<()> {
         let value = serde_json::to_vec(self).expect("a summary is JSON");
         replace(broker, &removed_key(self.id), value, kept).await
     }
 
-    /// Puts it on the shelf. Summaries are put there late: one of a run that was removed as soon as it had ended does not stay.
-    pub async fn shelve(&self, broker: &Broker) -> Result<()> {
+    /// Publishes it in its bucket. Summaries are published late: one of a run that was removed as soon as it had ended does not stay.
+    pub async fn publish_summary(&self, broker: &Broker) -> Result<()> {
         let value = serde_json::to_vec(self).expect("a summary is JSON");
-        broker.catalogue.put(Shelf::Runs, &self.key(), value.into(), None).await?;
+        broker.catalogue.put(Bucket::Runs, &self.key(), value.into(), None).await?;
         // Whoever removes it after this look takes the line away, too.
-        if self.state == State::Ended && is_removed(broker, self.id).await? {
-            unshelve(broker, self.user.as_ref(), self.id).await?;
+        if self.state == RunState::Ended && is_removed(broker, self.id).await? {
+            remove_summary(broker, self.user.as_ref(), self.id).await?;
         }
         Ok(())
     }
@@ -264,21 +274,21 @@ impl Summary {
 
 /// Overwrites what a run's line was before: titles and questions that it has no more, and those that it still has.
 pub async fn forget_older(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
-    Ok(broker.catalogue.forget_older(Shelf::Runs, &key(user, run)).await?)
+    Ok(broker.catalogue.forget_older(Bucket::Runs, &key(user, run)).await?)
 }
 
 /// Puts something under a key of the lists that few runs have, and overwrites what was there.
 async fn replace(broker: &Broker, key: &str, value: Vec<u8>, kept: Option<Duration>) -> Result<()> {
-    broker.catalogue.put(Shelf::Runs, key, value.into(), kept).await?;
-    Ok(broker.catalogue.forget_older(Shelf::Runs, key).await?)
+    broker.catalogue.put(Bucket::Runs, key, value.into(), kept).await?;
+    Ok(broker.catalogue.forget_older(Bucket::Runs, key).await?)
 }
 
 /// Whether all that is left of a run is its tombstone.
 async fn is_removed(broker: &Broker, run: RunId) -> Result<bool> {
     let Some(last) = broker.log.last(run).await? else { return Ok(false) };
     // A piece of a large record cannot be read by itself, and is no tombstone.
-    let records = Assembler::default().look(run, &last).records;
-    Ok(records.last().is_some_and(|placed| matches!(placed.record.body, Body::Removed(_))))
+    let records = RecordAssembler::default().look(run, &last).records;
+    Ok(records.last().is_some_and(|placed| matches!(placed.record.body, RecordBody::Removed(_))))
 }
 
 fn key(user: Option<&UserId>, run: RunId) -> String {
@@ -312,10 +322,10 @@ const RENAMES_KEPT: usize = 50;
 
 /// That a person gave a run another title.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rename {
+pub struct TitleChange {
     /// Who, and when.
     #[serde(flatten)]
-    pub renamed: Renamed,
+    pub renamed: TitleEvent,
     /// The title before, if a person had given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -325,8 +335,8 @@ pub struct Rename {
 }
 
 /// Who called a run what, the oldest first.
-pub async fn renames(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Vec<Rename>> {
-    let value = broker.catalogue.get(Shelf::Runs, &renames_key(user, run)).await?;
+pub async fn renames(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Vec<TitleChange>> {
+    let value = broker.catalogue.get(Bucket::Runs, &renames_key(user, run)).await?;
     Ok(value.and_then(|value| crate::bounds::parse(&value).ok()).unwrap_or_default())
 }
 
@@ -337,13 +347,13 @@ pub async fn weight_of_rename(
     run: RunId,
     title: Option<&str>,
 ) -> Result<usize> {
-    let kept = broker.catalogue.get(Shelf::Runs, &renames_key(user, run)).await?;
+    let kept = broker.catalogue.get(Bucket::Runs, &renames_key(user, run)).await?;
     Ok(kept.map_or(0, |kept| kept.len()) + 2 * title.map_or(0, str::len))
 }
 
 /// What a person called a run.
 pub async fn title(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Option<String>> {
-    let value = broker.catalogue.get(Shelf::Runs, &title_key(user, run)).await?;
+    let value = broker.catalogue.get(Bucket::Runs, &title_key(user, run)).await?;
     Ok(value.and_then(|value| crate::bounds::parse(&value).ok()))
 }
 
@@ -353,7 +363,7 @@ pub async fn rename(
     user: Option<&UserId>,
     run: RunId,
     title: Option<&str>,
-    renamed: Renamed,
+    renamed: TitleEvent,
 ) -> Result<()> {
     let before = self::title(broker, user, run).await?;
     change_renames(broker, user, run, &|renames| {
@@ -362,7 +372,7 @@ pub async fn rename(
         if renames.last().is_some_and(|last| last.renamed == renamed && last.to.as_deref() == title) {
             return;
         }
-        renames.push(Rename { renamed: renamed.clone(), from, to: title.map(str::to_owned) });
+        renames.push(TitleChange { renamed: renamed.clone(), from, to: title.map(str::to_owned) });
         drop_some(renames);
     })
     .await?;
@@ -377,13 +387,13 @@ pub async fn rename(
     }
     // Whoever removes it after this look takes the title away, too.
     if is_removed(broker, run).await? {
-        unshelve(broker, user, run).await?;
+        remove_summary(broker, user, run).await?;
     }
     Ok(())
 }
 
 /// Keeps the first rename, which knows the title that was there before, and the last ones; the first says how many are gone.
-fn drop_some(renames: &mut Vec<Rename>) {
+fn drop_some(renames: &mut Vec<TitleChange>) {
     let more = renames.len().saturating_sub(RENAMES_KEPT);
     if more > 0 {
         renames.drain(1..=more);
@@ -396,22 +406,22 @@ async fn change_renames(
     broker: &Broker,
     user: Option<&UserId>,
     run: RunId,
-    change: &(dyn Fn(&mut Vec<Rename>) + Sync),
+    change: &(dyn Fn(&mut Vec<TitleChange>) + Sync),
 ) -> Result<()> {
     let key = renames_key(user, run);
     loop {
-        let (value, revision) = broker.catalogue.get_to_change(Shelf::Runs, &key).await?;
-        let before: Vec<Rename> = value.and_then(|value| parse(&value).ok()).unwrap_or_default();
+        let (value, revision) = broker.catalogue.get_to_change(Bucket::Runs, &key).await?;
+        let before: Vec<TitleChange> = value.and_then(|value| parse(&value).ok()).unwrap_or_default();
         let mut after = before.clone();
         change(&mut after);
         if after == before {
             return Ok(());
         }
         let value = serde_json::to_vec(&after).expect("renames are JSON");
-        match broker.catalogue.put_over(Shelf::Runs, &key, value.into(), revision).await {
+        match broker.catalogue.put_over(Bucket::Runs, &key, value.into(), revision).await {
             Err(broker::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
-            Ok(()) => return Ok(broker.catalogue.forget_older(Shelf::Runs, &key).await?),
+            Ok(()) => return Ok(broker.catalogue.forget_older(Bucket::Runs, &key).await?),
         }
     }
 }
@@ -443,30 +453,30 @@ async fn put_title(broker: &Broker, user: Option<&UserId>, run: RunId, title: Op
             let value = serde_json::to_vec(title).expect("a text is JSON");
             replace(broker, &key, value, None).await
         }
-        None => Ok(broker.catalogue.delete(Shelf::Runs, &key).await?),
+        None => Ok(broker.catalogue.delete(Bucket::Runs, &key).await?),
     }
 }
 
 /// The summaries of a user's runs (`None`: the runs of nobody), newest last.
-pub async fn list(broker: &Broker, user: Option<&UserId>) -> Result<Vec<Summary>> {
+pub async fn list(broker: &Broker, user: Option<&UserId>) -> Result<Vec<RunSummary>> {
     listed(broker, Some(&user_token(user))).await
 }
 
 /// The summaries of everybody's runs, newest last. Removed ones are not among them.
-pub async fn list_all(broker: &Broker) -> Result<Vec<Summary>> {
+pub async fn list_all(broker: &Broker) -> Result<Vec<RunSummary>> {
     listed(broker, None).await
 }
 
 /// The summaries of everybody's runs, and of those that people have removed, newest last.
-pub async fn list_all_and_removed(broker: &Broker) -> Result<Vec<Summary>> {
+pub async fn list_all_and_removed(broker: &Broker) -> Result<Vec<RunSummary>> {
     let (mut all, removed) = tokio::try_join!(listed(broker, None), listed(broker, Some(REMOVED)))?;
     all.extend(removed);
     all.sort_by_key(|summary| summary.created_at);
     Ok(all)
 }
 
-async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
-    let entries = broker.catalogue.list(Shelf::Runs, first).await?;
+async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<RunSummary>> {
+    let entries = broker.catalogue.list(Bucket::Runs, first).await?;
     let mut summaries = Vec::with_capacity(entries.len());
     let mut titles = HashMap::new();
     let wanted = |key: &str| (first == Some(REMOVED) || !key.starts_with("~removed.")) && !key.ends_with(".renames");
@@ -474,7 +484,7 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
         match entry.key.strip_suffix(TITLE).and_then(|key| key.strip_suffix('.')) {
             Some(key) => titles.extend(crate::bounds::parse::<String>(&entry.value).map(|title| (key, title))),
             // An entry that cannot be read is one of another version; the log still has the run.
-            None => summaries.extend(crate::bounds::parse::<Summary>(&entry.value)),
+            None => summaries.extend(crate::bounds::parse::<RunSummary>(&entry.value)),
         }
     }
     for summary in &mut summaries {
@@ -487,21 +497,21 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
 }
 
 /// The line of a run in the lists, whoever it belongs to.
-pub async fn line_of(broker: &Broker, run: RunId) -> Result<Option<Summary>> {
+pub async fn line_of(broker: &Broker, run: RunId) -> Result<Option<RunSummary>> {
     Ok(list_all(broker).await?.into_iter().find(|line| line.id == run))
 }
 
-/// Takes a run from the shelf, and what a person called it.
-pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
+/// Removes the summary of a run, and what a person called it.
+pub async fn remove_summary(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
     let (title, line, renames) = (title_key(user, run), key(user, run), renames_key(user, run));
     // Few runs were ever renamed, and on a NATS server each delete is a message.
     let renames = async {
-        match broker.catalogue.get(Shelf::Runs, &renames).await? {
-            Some(_) => broker.catalogue.delete(Shelf::Runs, &renames).await,
+        match broker.catalogue.get(Bucket::Runs, &renames).await? {
+            Some(_) => broker.catalogue.delete(Bucket::Runs, &renames).await,
             None => Ok(()),
         }
     };
-    let (title, line) = (broker.catalogue.delete(Shelf::Runs, &title), broker.catalogue.delete(Shelf::Runs, &line));
+    let (title, line) = (broker.catalogue.delete(Bucket::Runs, &title), broker.catalogue.delete(Bucket::Runs, &line));
     tokio::try_join!(title, line, renames)?;
     Ok(())
 }
@@ -516,7 +526,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let broker = embedded::open(dir.path()).unwrap();
         let (run, user) = (RunId::random(), UserId::new("ann"));
-        let renamed = |by: Option<UserId>| Renamed { by, at: Timestamp::UNIX_EPOCH, dropped: 0 };
+        let renamed = |by: Option<UserId>| TitleEvent { by, at: Timestamp::UNIX_EPOCH, dropped: 0 };
         let call_it = |title: String| {
             let (broker, user) = (broker.clone(), user.clone());
             async move {

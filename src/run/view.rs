@@ -4,11 +4,11 @@
 use crate::protocol::api::{
     AskingRunView, AuditRunView, ErasureView, QuestionView, RemovalView, RunQuestionView, RunView,
 };
-use crate::protocol::log::Removal;
-use crate::run::summary::{OpenQuestion, Summary};
+use crate::protocol::log::RunRemoval;
+use crate::run::summary::{OpenQuestion, RunSummary};
 
-impl From<&Summary> for RunView {
-    fn from(summary: &Summary) -> Self {
+impl From<&RunSummary> for RunView {
+    fn from(summary: &RunSummary) -> Self {
         let question = summary.questions.first();
         Self {
             id: summary.id,
@@ -26,8 +26,8 @@ impl From<&Summary> for RunView {
     }
 }
 
-impl From<&Summary> for AuditRunView {
-    fn from(summary: &Summary) -> Self {
+impl From<&RunSummary> for AuditRunView {
+    fn from(summary: &RunSummary) -> Self {
         let removed = summary.removed.as_deref();
         Self {
             run: RunView::from(summary),
@@ -38,8 +38,8 @@ impl From<&Summary> for AuditRunView {
     }
 }
 
-impl From<&Removal> for RemovalView {
-    fn from(removal: &Removal) -> Self {
+impl From<&RunRemoval> for RemovalView {
+    fn from(removal: &RunRemoval) -> Self {
         Self {
             at: removal.at,
             by: removal.by.clone(),
@@ -54,8 +54,8 @@ impl From<&Removal> for RemovalView {
     }
 }
 
-impl From<(&Summary, &OpenQuestion)> for QuestionView {
-    fn from((summary, question): (&Summary, &OpenQuestion)) -> Self {
+impl From<(&RunSummary, &OpenQuestion)> for QuestionView {
+    fn from((summary, question): (&RunSummary, &OpenQuestion)) -> Self {
         Self {
             id: question.id,
             prompt: question.prompt.clone(),
@@ -76,21 +76,21 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::{MessageId, Name, RunId};
-    use crate::protocol::log::{Body, Created, LogEntry, Origin, Record};
-    use crate::protocol::message::{Content, Message, TextInput};
+    use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunOrigin};
+    use crate::protocol::message::{Message, MessageContent, TextInput};
 
     #[test]
     fn a_run_is_shown_with_its_oldest_question() {
         let question = MessageId::try_from("1".repeat(32)).unwrap();
-        let created = Created {
+        let created = RunCreation {
             workflow: Name::parse("echo").unwrap(),
             definition: Some("abc".into()),
             params: Map::new(),
             user: None,
             groups: Box::default(),
-            origin: Origin::Gateway,
+            origin: RunOrigin::Gateway,
             trace: None,
-            vouched: None,
+            signature: None,
         };
         let message = Message {
             uuid: question,
@@ -99,10 +99,10 @@ mod tests {
             auto_reply: false,
             alias: None,
             within: Vec::new(),
-            says: Content::TextInput(TextInput { prompt: Some("name?".into()), ..TextInput::default() }),
+            says: MessageContent::TextInput(TextInput { prompt: Some("name?".into()), ..TextInput::default() }),
         };
-        let mut summary = Summary::new(RunId::try_from("a".repeat(32)).unwrap());
-        for (seq, body) in [(1, Body::Created(created)), (2, Body::Said { key: "2".into(), message })] {
+        let mut summary = RunSummary::new(RunId::try_from("a".repeat(32)).unwrap());
+        for (seq, body) in [(1, RecordBody::Created(created)), (2, RecordBody::Said { key: "2".into(), message })] {
             summary.apply(&LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) });
         }
         let wanted = json!({"id": "a".repeat(32), "workflow": "echo", "title": null, "state": "waiting", "outcome": null,

@@ -6,16 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::broker::{self, Broker, Stored};
+use crate::broker::{self, Broker, StoredRecord};
 use crate::clock::{RetryBackoff, Timestamp};
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
-use crate::protocol::log::{LogEntry, PIECE, Record};
-use crate::run::assembler::Assembler;
+use crate::protocol::log::{LARGEST_PIECE, LogEntry, Record};
+use crate::run::assembler::RecordAssembler;
 use crate::run::{Error, Result};
 
 /// The owner's pen.
-pub struct Writer {
+pub struct RunWriter {
     broker: Broker,
     run: RunId,
     worker: WorkerId,
@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often a run that waits for room in the log says so.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-impl Writer {
+impl RunWriter {
     /// The writer of a run whose last record is at sequence `last` and is this worker's claim.
     pub fn new(broker: Broker, run: RunId, worker: WorkerId, last: u64) -> Self {
         Self { broker, run, worker, last, bytes: 0, abandoned: None }
@@ -70,7 +70,7 @@ impl Writer {
         let payloads = record.payloads().map_err(unstorable)?;
         match self.append_all(&record, payloads).await {
             // This broker carries less than most do.
-            Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < PIECE => {
+            Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < LARGEST_PIECE => {
                 let payloads = record.payloads_within(max).map_err(unstorable)?;
                 self.append_all(&record, payloads).await?;
             }
@@ -106,7 +106,7 @@ impl Writer {
 async fn append_at(
     broker: &Broker,
     run: RunId,
-    lane: broker::Lane,
+    lane: broker::RecordLane,
     payload: Bytes,
     mut expected: u64,
     abandoned: Option<Bytes>,
@@ -145,7 +145,7 @@ async fn append_at(
     }
 }
 
-async fn last(broker: &Broker, run: RunId) -> Result<Option<Stored>> {
+async fn last(broker: &Broker, run: RunId) -> Result<Option<StoredRecord>> {
     Ok(broker.log.last(run).await?)
 }
 
@@ -159,23 +159,23 @@ pub async fn last_did(broker: &Broker, run: RunId) -> Result<Option<LogEntry>> {
     Ok(broker.log.last_did(run).await?.and_then(|stored| whole(run, &stored)))
 }
 
-fn whole(run: RunId, stored: &Stored) -> Option<LogEntry> {
-    Assembler::default().look(run, stored).records.pop()
+fn whole(run: RunId, stored: &StoredRecord) -> Option<LogEntry> {
+    RecordAssembler::default().look(run, stored).records.pop()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
-    use crate::protocol::log::Body;
+    use crate::protocol::log::RecordBody;
 
     #[tokio::test]
     async fn a_writer_whose_run_another_has_is_refused_which_is_counted() {
         let folder = tempfile::tempdir().unwrap();
         let broker = broker::embedded::open(folder.path()).unwrap();
         let (run, now) = (RunId::random(), SystemClock.now());
-        let parked = || Record::new(Body::Parked { until: None });
-        let writer = |last| Writer::new(broker.clone(), run, WorkerId::random(), last);
+        let parked = || Record::new(RecordBody::Parked { until: None });
+        let writer = |last| RunWriter::new(broker.clone(), run, WorkerId::random(), last);
         let mut first = writer(0);
         drop(first.append(parked(), now).await.unwrap());
         drop(writer(first.last()).append(parked(), now).await.unwrap());

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// What all connections of a tier together may have sent that was not taken yet: halves of bodies and of frames.
-const UNTAKEN: u64 = 256 * 1024 * 1024;
+const MOST_UNTAKEN_BYTES: u64 = 256 * 1024 * 1024;
 /// So much each connection may have however much others have, and it is not counted: more than nearly all requests.
 pub const ALWAYS_FREE: u64 = 64 * 1024;
 
@@ -39,17 +39,17 @@ pub(super) enum ConnectionOrder {
 
 /// All places of one tier.
 #[derive(Clone)]
-pub(super) struct ConnectionSlots(Arc<All>);
+pub(super) struct ConnectionSlots(Arc<SlotTable>);
 
-struct All {
+struct SlotTable {
     most: Option<u32>,
-    taken: Mutex<Taken>,
-    untaken: Budget,
+    taken: Mutex<TakenSlots>,
+    untaken: ByteBudget,
     opened: Instant,
 }
 
 #[derive(Default)]
-struct Taken {
+struct TakenSlots {
     by_address: HashMap<IpAddr, u32>,
     places: HashMap<u64, Arc<ConnectionSlot>>,
     last: u64,
@@ -57,7 +57,7 @@ struct Taken {
 
 /// Why there is no place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum SlotRefusal {
     /// Its address has enough.
     OfAddress,
     /// All are taken, by connections that are at work.
@@ -66,12 +66,12 @@ pub(super) enum Refusal {
 
 /// How many bytes somebody's connections may hold together.
 #[derive(Debug)]
-pub struct Budget {
+pub struct ByteBudget {
     held: AtomicU64,
     most: u64,
 }
 
-impl Budget {
+impl ByteBudget {
     /// Nothing is held.
     pub const fn new(most: u64) -> Self {
         Self { held: AtomicU64::new(0), most }
@@ -87,21 +87,21 @@ impl Budget {
     }
 
     /// Holds so many bytes for as long as what is returned is kept; `None` if there is no room for them.
-    pub fn reserve(self: Arc<Self>, bytes: u64) -> Option<Reserved> {
+    pub fn reserve(self: Arc<Self>, bytes: u64) -> Option<ReservedBytes> {
         let has_room = self.add(bytes);
-        let reserved = Reserved { budget: self, bytes };
+        let reserved = ReservedBytes { budget: self, bytes };
         has_room.then_some(reserved)
     }
 }
 
 /// Bytes of a budget.
 #[derive(Debug)]
-pub struct Reserved {
-    budget: Arc<Budget>,
+pub struct ReservedBytes {
+    budget: Arc<ByteBudget>,
     bytes: u64,
 }
 
-impl Drop for Reserved {
+impl Drop for ReservedBytes {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
     }
@@ -109,7 +109,7 @@ impl Drop for Reserved {
 
 /// A connection's place.
 pub struct ConnectionSlot {
-    all: Arc<All>,
+    all: Arc<SlotTable>,
     number: u64,
     address: IpAddr,
     phase: AtomicU8,
@@ -120,7 +120,7 @@ pub struct ConnectionSlot {
     waker: AtomicWaker,
     /// What came and was not taken.
     untaken: AtomicU64,
-    counted: Mutex<Counted>,
+    counted: Mutex<CountedBytes>,
     /// What comes is not held here.
     passes_on: AtomicBool,
 }
@@ -128,23 +128,28 @@ pub struct ConnectionSlot {
 /// What a connection holds beyond what is free. A buffer that has grown for a large frame stays as large while its socket
 /// is open, so this does not shrink before the connection's end, or the end of its request.
 #[derive(Default)]
-struct Counted {
+struct CountedBytes {
     bytes: u64,
     /// Its user's share, once it is known who that is.
-    share: Option<Arc<Budget>>,
+    share: Option<Arc<ByteBudget>>,
 }
 
 impl ConnectionSlots {
     pub(super) fn new(most: Option<u32>) -> Self {
-        Self(Arc::new(All { most, taken: Mutex::default(), untaken: Budget::new(UNTAKEN), opened: Instant::now() }))
+        Self(Arc::new(SlotTable {
+            most,
+            taken: Mutex::default(),
+            untaken: ByteBudget::new(MOST_UNTAKEN_BYTES),
+            opened: Instant::now(),
+        }))
     }
 
     /// A place for a connection of an address. If all are taken, one that asks nothing loses its own.
-    pub(super) fn take(&self, address: IpAddr, per_address: Option<u32>) -> Result<Arc<ConnectionSlot>, Refusal> {
+    pub(super) fn take(&self, address: IpAddr, per_address: Option<u32>) -> Result<Arc<ConnectionSlot>, SlotRefusal> {
         let mut taken = self.0.taken.lock();
         let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
         if per_address.is_some_and(|most| of_address >= most) {
-            return Err(Refusal::OfAddress);
+            return Err(SlotRefusal::OfAddress);
         }
         if self.0.most.is_some_and(|most| taken.places.len() >= most as usize) {
             taken.send_one_away()?;
@@ -191,18 +196,18 @@ impl ConnectionSlots {
     }
 }
 
-impl All {
+impl SlotTable {
     fn now(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-impl Taken {
+impl TakenSlots {
     /// Those that never asked for anything go first, then those that wait longest for another request.
-    fn send_one_away(&mut self) -> Result<(), Refusal> {
+    fn send_one_away(&mut self) -> Result<(), SlotRefusal> {
         let asks_nothing = |place: &&Arc<ConnectionSlot>| matches!(place.phase(), NEW | KEPT | BEGUN);
         let order = |place: &&Arc<ConnectionSlot>| (place.phase() == KEPT, place.since.load(Ordering::Relaxed));
-        let place = self.places.values().filter(asks_nothing).min_by_key(order).ok_or(Refusal::Full)?;
+        let place = self.places.values().filter(asks_nothing).min_by_key(order).ok_or(SlotRefusal::Full)?;
         place.tell(ConnectionOrder::Go);
         let (number, address) = (place.number, place.address);
         self.remove(number, address);
@@ -268,7 +273,7 @@ impl ConnectionSlot {
     }
 
     /// From now on what comes counts for this share, too.
-    pub fn counts_for(&self, share: Arc<Budget>) {
+    pub fn counts_for(&self, share: Arc<ByteBudget>) {
         self.empty();
         self.counted.lock().share = Some(share);
     }
@@ -353,7 +358,7 @@ mod tests {
         let fifth = take().unwrap();
         assert_eq!(told(&kept), ConnectionOrder::Go);
         fifth.asked();
-        assert_eq!(take().err(), Some(Refusal::Full));
+        assert_eq!(take().err(), Some(SlotRefusal::Full));
         at_work.leave();
         assert!(take().is_ok());
     }
@@ -368,7 +373,7 @@ mod tests {
             told(place) == ConnectionOrder::Go
         };
         let silent = take().unwrap();
-        assert_eq!(take().err(), Some(Refusal::OfAddress));
+        assert_eq!(take().err(), Some(SlotRefusal::OfAddress));
         assert!(places.take(address(2), Some(1)).is_ok());
         assert!(!is_sent_away(&silent, 9).await && is_sent_away(&silent, 1).await);
         silent.leave();
@@ -409,7 +414,7 @@ mod tests {
     async fn what_is_sent_and_never_ends_is_bounded_for_each_user_and_for_all() {
         let places = ConnectionSlots::new(None);
         let take = || places.take(address(1), None).unwrap();
-        let share = Arc::new(Budget::new(300_000));
+        let share = Arc::new(ByteBudget::new(300_000));
         let (one, other, third) = (take(), take(), take());
         one.counts_for(share.clone());
         other.counts_for(share.clone());
@@ -425,7 +430,7 @@ mod tests {
         other.leave();
         assert_eq!(share.held.load(Ordering::Relaxed), 0);
         third.answered();
-        for _ in 0..=UNTAKEN / 1_000_000 {
+        for _ in 0..=MOST_UNTAKEN_BYTES / 1_000_000 {
             take().came(2_000_000);
         }
         let last = take();
@@ -434,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_reservation_holds_its_bytes_until_it_is_dropped() {
-        let budget = Arc::new(Budget::new(10));
+        let budget = Arc::new(ByteBudget::new(10));
         let reserved = budget.clone().reserve(8).expect("there is room");
         assert!(budget.clone().reserve(3).is_none());
         assert_eq!(budget.held.load(Ordering::Relaxed), 8, "what was refused holds nothing");

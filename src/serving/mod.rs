@@ -66,14 +66,14 @@ pub fn is_private_file(path: &Path) -> bool {
     is_kind || is_ours || is_ssh_key
 }
 
-mod answering;
 mod connection_slots;
 mod counted_stream;
+mod served_body;
 
-use answering::Answering;
-pub use connection_slots::{ALWAYS_FREE, Budget, ConnectionSlot, Reserved};
-use connection_slots::{ConnectionOrder, ConnectionSlots, Refusal};
+pub use connection_slots::{ALWAYS_FREE, ByteBudget, ConnectionSlot, ReservedBytes};
+use connection_slots::{ConnectionOrder, ConnectionSlots, SlotRefusal};
 use counted_stream::CountedStream;
+use served_body::ServedBody;
 
 /// How long a connection that is kept may wait for its next request. Proxies commonly keep a connection for 60 s: they close
 /// it, and no request meets one that just went.
@@ -93,13 +93,13 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 10\r\nc
     content-type: application/json\r\ncontent-length: 100\r\n\r\n\
     {\"error\":{\"code\":\"too_many_requests\",\"message\":\"this address has too many connections; close some\"}}";
 /// What a client is told when all places are taken by connections that are at work.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\n\
+const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\n\
     content-type: application/json\r\ncontent-length: 94\r\n\r\n\
     {\"error\":{\"code\":\"too_many_connections\",\"message\":\"too many connections are open; come back\"}}";
 
 /// What connections may take.
 #[derive(Debug, Clone)]
-pub struct Connections {
+pub struct ConnectionLimits {
     /// How long the headers of a request may take ([`HEADERS_WITHIN`]).
     pub headers_within: Duration,
     /// How many there may be at once; of more, those go that ask nothing.
@@ -110,7 +110,7 @@ pub struct Connections {
     pub unlimited: Vec<IpNet>,
 }
 
-impl Default for Connections {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self { headers_within: HEADERS_WITHIN, most: None, per_address: None, unlimited: Vec::new() }
     }
@@ -118,7 +118,7 @@ impl Default for Connections {
 
 /// Serves until the end begins. Connections that are open then end when what is under way on them has; the lifecycle waits
 /// for them.
-pub async fn serve(listener: TcpListener, app: Router, connections: Connections, shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, app: Router, connections: ConnectionLimits, shutdown: Shutdown) {
     let places = ConnectionSlots::new(connections.most.map(within_the_systems));
     let mut rounds = tokio::time::interval((connections.headers_within / 10).max(SHORTEST_ROUND));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,8 +152,8 @@ pub async fn serve(listener: TcpListener, app: Router, connections: Connections,
                 let (app, shutdown_too) = (app.clone(), shutdown.clone());
                 shutdown.run(connection(line, peer, app, place, shutdown_too));
             }
-            Err(Refusal::OfAddress) => drop(shutdown.run(refuse(stream, TOO_MANY))),
-            Err(Refusal::Full) => drop(shutdown.run(refuse(stream, FULL))),
+            Err(SlotRefusal::OfAddress) => drop(shutdown.run(refuse(stream, TOO_MANY))),
+            Err(SlotRefusal::Full) => drop(shutdown.run(refuse(stream, FULL_RESPONSE))),
         }
     }
     places.finish();
@@ -229,7 +229,7 @@ fn answered(response: Response, place: Arc<ConnectionSlot>) -> Response {
         place.answered();
         return response;
     }
-    response.map(|body| Body::new(Answering::new(body, place)))
+    response.map(|body| Body::new(ServedBody::new(body, place)))
 }
 
 async fn refuse(mut stream: TcpStream, words: &[u8]) {
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_refusal_is_as_long_as_it_says() {
-        for refusal in [TOO_MANY, FULL] {
+        for refusal in [TOO_MANY, FULL_RESPONSE] {
             let text = std::str::from_utf8(refusal).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());

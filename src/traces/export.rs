@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use super::{Error, Settings};
 
 /// How long a collector may take.
-const WITHIN: Duration = Duration::from_secs(10);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most that is read of what a collector answers.
 const LARGEST_ANSWER: usize = 64 << 10;
 
@@ -26,10 +26,10 @@ pub(super) fn provider(settings: &Settings, tier: &'static str) -> Result<SdkTra
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(WITHIN)
+        .timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(|error| refuse(error.to_string()))?;
-    let http = OnRuntime { client, runtime: tokio::runtime::Handle::current() };
+    let http = RuntimeHttpClient { client, runtime: tokio::runtime::Handle::current() };
     let headers: HashMap<String, String> =
         settings.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
     let exporter = SpanExporter::builder()
@@ -37,7 +37,7 @@ pub(super) fn provider(settings: &Settings, tier: &'static str) -> Result<SdkTra
         .with_http_client(http)
         .with_endpoint(traces_url(&settings.endpoint))
         .with_headers(headers)
-        .with_timeout(WITHIN)
+        .with_timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(|error| refuse(error.to_string()))?;
     // The SDK reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES by itself; they go before what is said here.
@@ -72,19 +72,19 @@ fn shown(endpoint: &str) -> String {
 }
 
 /// Sends from the runtime: the SDK exports from a thread of its own, where nothing asynchronous lives.
-struct OnRuntime {
+struct RuntimeHttpClient {
     client: reqwest::Client,
     runtime: tokio::runtime::Handle,
 }
 
-impl fmt::Debug for OnRuntime {
+impl fmt::Debug for RuntimeHttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OnRuntime")
     }
 }
 
 #[async_trait]
-impl HttpClient for OnRuntime {
+impl HttpClient for RuntimeHttpClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let request = reqwest::Request::try_from(request)?;
         let client = self.client.clone();

@@ -1,7 +1,7 @@
 //! Traces for OpenTelemetry: one for each request and the run that it begins, from the page's tier to the model. Off unless
 //! [`start`] was called; then nothing is made, read or copied.
 //!
-//! The place in a trace goes along with a future ([`Span::around`]) and between processes as W3C's `traceparent`: in the
+//! The place in a trace goes along with a future ([`TraceSpan::instrument`]) and between processes as W3C's `traceparent`: in the
 //! headers of HTTP requests and of NATS messages, and in a run's first record, so that whoever takes the run up later, after
 //! weeks perhaps, goes on with its trace.
 
@@ -52,18 +52,18 @@ pub struct Error {
     reason: String,
 }
 
-struct Traces {
+struct TraceRecorder {
     tracer: SdkTracer,
     content: bool,
 }
 
-static TRACES: OnceLock<Traces> = OnceLock::new();
+static TRACES: OnceLock<TraceRecorder> = OnceLock::new();
 
 /// Sends what is left when it is dropped.
 #[must_use = "the last spans are sent when it is dropped"]
-pub struct Sending(SdkTracerProvider);
+pub struct TraceFlush(SdkTracerProvider);
 
-impl Drop for Sending {
+impl Drop for TraceFlush {
     fn drop(&mut self) {
         if let Err(error) = self.0.shutdown_with_timeout(FLUSH_WITHIN) {
             tracing::debug!("the last spans were not sent: {error}");
@@ -72,12 +72,12 @@ impl Drop for Sending {
 }
 
 /// Begins to make spans, for the life of the process. To be called within a runtime, and the result dropped outside of it.
-pub fn start(settings: &Settings, tier: &'static str) -> Result<Sending, Error> {
+pub fn start(settings: &Settings, tier: &'static str) -> Result<TraceFlush, Error> {
     let provider = export::provider(settings, tier)?;
     let tracer = provider.tracer("fastagency");
     // A second start (tests) keeps the first.
-    let _ = TRACES.set(Traces { tracer, content: settings.content });
-    Ok(Sending(provider))
+    let _ = TRACES.set(TraceRecorder { tracer, content: settings.content });
+    Ok(TraceFlush(provider))
 }
 
 /// Whether spans are made.
@@ -126,7 +126,7 @@ pub fn texts(texts: impl IntoIterator<Item = String>) -> Value {
 
 /// Where a span belongs.
 #[derive(Debug, Clone, Copy)]
-pub enum Under<'a> {
+pub enum SpanParent<'a> {
     /// Under what goes along with what is executed now.
     Current,
     /// Under a place that came from elsewhere as [`HEADER`]; without one it begins a trace.
@@ -135,29 +135,29 @@ pub enum Under<'a> {
 
 /// Something that takes its time. It ends when its last clone is dropped; without [`start`] it is nothing.
 #[derive(Clone, Default)]
-pub struct Span(Option<Context>);
+pub struct TraceSpan(Option<Context>);
 
-impl Span {
+impl TraceSpan {
     /// Begins one. What it is called and what is known of it is made only if somebody wants to see it.
     pub fn begin<N: Into<Cow<'static, str>>>(
         kind: Kind,
-        under: Under<'_>,
+        under: SpanParent<'_>,
         describe: impl FnOnce() -> (N, Vec<KeyValue>),
     ) -> Self {
         Self::linked(kind, under, None, describe)
     }
 
-    /// [`Span::begin`] for something that another trace has brought about, too.
+    /// [`TraceSpan::begin`] for something that another trace has brought about, too.
     pub fn linked<N: Into<Cow<'static, str>>>(
         kind: Kind,
-        under: Under<'_>,
+        under: SpanParent<'_>,
         link: Option<&str>,
         describe: impl FnOnce() -> (N, Vec<KeyValue>),
     ) -> Self {
-        let Some(Traces { tracer, .. }) = TRACES.get() else { return Self(None) };
+        let Some(TraceRecorder { tracer, .. }) = TRACES.get() else { return Self(None) };
         let parent = match under {
-            Under::Current => Context::current(),
-            Under::Header(header) => match header.and_then(read) {
+            SpanParent::Current => Context::current(),
+            SpanParent::Header(header) => match header.and_then(read) {
                 Some(place) => Context::new().with_remote_span_context(place),
                 None => Context::new(),
             },
@@ -203,21 +203,21 @@ impl Span {
     }
 
     /// What is begun inside of the future belongs under this span.
-    pub fn around<F: Future>(&self, future: F) -> Around<F> {
-        Around { context: self.0.clone(), future }
+    pub fn instrument<F: Future>(&self, future: F) -> SpannedFuture<F> {
+        SpannedFuture { context: self.0.clone(), future }
     }
 }
 
 pin_project! {
     /// A future inside of a span.
-    pub struct Around<F> {
+    pub struct SpannedFuture<F> {
         context: Option<Context>,
         #[pin]
         future: F,
     }
 }
 
-impl<F: Future> Future for Around<F> {
+impl<F: Future> Future for SpannedFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, wake: &mut std::task::Context<'_>) -> Poll<F::Output> {

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::serving::is_private_file;
-use crate::ui::page::{File, Index, send};
-use crate::ui::{Error, Ui};
+use crate::ui::page::{IndexPage, PageFile, send};
+use crate::ui::{Error, UiState};
 
 /// A logo or style sheet that is larger than this is a mistake: every visitor loads it.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// What a team says about its page.
 #[derive(Debug, Clone, Default)]
-pub struct Brand {
+pub struct PageBrand {
     /// The page's title.
     pub title: String,
     /// A picture that stands beside the title instead of ours.
@@ -34,7 +34,7 @@ pub struct Brand {
 }
 
 /// A brand with its files read, ready to be served.
-pub struct Loaded {
+pub struct LoadedBrand {
     /// What `/ui/config.json` says.
     pub config: Value,
     /// The page's content security policy.
@@ -42,21 +42,21 @@ pub struct Loaded {
     /// The same, for what no site may show in a frame.
     pub csp_unframed: HeaderValue,
     /// The page itself.
-    pub index: Index,
-    logo: Option<File>,
-    css: File,
+    pub index: IndexPage,
+    logo: Option<PageFile>,
+    css: PageFile,
 }
 
-impl Loaded {
+impl LoadedBrand {
     /// Reads the files of a brand.
-    pub async fn read(brand: &Brand, version: &str) -> Result<Self, Error> {
+    pub async fn read(brand: &PageBrand, version: &str) -> Result<Self, Error> {
         let logo = match &brand.logo {
             Some(path) => Some(file(path).await?),
             None => None,
         };
         let css = match &brand.css {
             Some(path) => file(path).await?,
-            None => File::new("none.css", Bytes::new()),
+            None => PageFile::new("none.css", Bytes::new()),
         };
         let links: Vec<Value> = brand.links.iter().map(|(title, url)| json!({"title": title, "url": url})).collect();
         let config = json!({
@@ -66,7 +66,7 @@ impl Loaded {
             "footer": brand.footer,
             "links": links,
         });
-        let index = Index::new(brand.css.is_some());
+        let index = IndexPage::new(brand.css.is_some());
         let csp = HeaderValue::from_str(&csp(&brand.embed_in, &index)).expect("an origin is visible ASCII");
         let csp_unframed = HeaderValue::from_str(&self::csp(&[], &index)).expect("hashes are visible ASCII");
         Ok(Self { config, csp, csp_unframed, index, logo, css })
@@ -75,7 +75,7 @@ impl Loaded {
 
 /// Nothing comes from elsewhere, nothing runs that is not ours (a file, or what the page itself begins with, named by its
 /// content), and only who was named frames the page.
-fn csp(embed_in: &[String], Index { scripts, style, .. }: &Index) -> String {
+fn csp(embed_in: &[String], IndexPage { scripts, style, .. }: &IndexPage) -> String {
     let ancestors = if embed_in.is_empty() { "'none'".to_owned() } else { format!("'self' {}", embed_in.join(" ")) };
     format!(
         "default-src 'none'; script-src 'self' {scripts}; style-src 'self' {style}; img-src 'self' data:; connect-src 'self'; \
@@ -83,7 +83,7 @@ fn csp(embed_in: &[String], Index { scripts, style, .. }: &Index) -> String {
     )
 }
 
-async fn file(path: &Path) -> Result<File, Error> {
+async fn file(path: &Path) -> Result<PageFile, Error> {
     let fail = |source| Error::BrandFile { path: path.to_owned(), source };
     let real = tokio::fs::canonicalize(path).await.map_err(fail)?;
     if is_private_file(path) || is_private_file(&real) {
@@ -94,11 +94,11 @@ async fn file(path: &Path) -> Result<File, Error> {
         return Err(fail(std::io::Error::other(format!("it has {size} bytes; {LARGEST_FILE} are allowed"))));
     }
     let content = tokio::fs::read(path).await.map_err(fail)?;
-    Ok(File::new(&path.to_string_lossy(), content.into()))
+    Ok(PageFile::new(&path.to_string_lossy(), content.into()))
 }
 
 /// `GET /ui/logo`.
-pub async fn logo(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+pub async fn logo(State(ui): State<Arc<UiState>>, headers: HeaderMap) -> Response {
     match &ui.brand.logo {
         Some(file) => send(file, &headers),
         None => super::error(StatusCode::NOT_FOUND, "unknown_path", "this page has no logo of its own"),
@@ -106,7 +106,7 @@ pub async fn logo(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
 }
 
 /// `GET /ui/brand.css`.
-pub async fn css(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+pub async fn css(State(ui): State<Arc<UiState>>, headers: HeaderMap) -> Response {
     send(&ui.brand.css, &headers)
 }
 
@@ -117,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn only_who_was_named_frames_the_page() {
         let read = async |embed_in: Vec<String>| {
-            let loaded = Loaded::read(&Brand { embed_in, ..Brand::default() }, "1").await.unwrap();
+            let loaded = LoadedBrand::read(&PageBrand { embed_in, ..PageBrand::default() }, "1").await.unwrap();
             loaded.csp.to_str().unwrap().to_owned()
         };
         assert!(read(Vec::new()).await.ends_with("frame-ancestors 'none'"));
@@ -127,8 +127,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_logo_that_is_not_there_is_named() {
-        let brand = Brand { logo: Some("no/such/logo.svg".into()), ..Brand::default() };
-        let Err(error) = Loaded::read(&brand, "1").await else { panic!("there is no such file") };
+        let brand = PageBrand { logo: Some("no/such/logo.svg".into()), ..PageBrand::default() };
+        let Err(error) = LoadedBrand::read(&brand, "1").await else { panic!("there is no such file") };
         assert!(error.to_string().contains("no/such/logo.svg"), "{error}");
     }
 }

@@ -14,15 +14,15 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 use crate::auth::origin;
-use crate::auth::session::{self, Purpose, Session};
-use crate::config::TrustedHeader;
+use crate::auth::session::{self, LoginSession, SealPurpose};
+use crate::config::TrustedHeaderConfig;
 use crate::lifecycle::Shutdown;
 use crate::metrics::{Tier, metrics};
 use crate::serving;
 use crate::traces;
-use crate::ui::login::{self, Answered};
-use crate::ui::sessions::{State as Login, without_ours};
-use crate::ui::{Error, Ui, error, page_token, parting};
+use crate::ui::login::{self, GatewayReply};
+use crate::ui::sessions::{SessionState as Login, without_ours};
+use crate::ui::{Error, UiState, error, page_token, stream_end};
 
 /// How long a connection to the gateway may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -50,15 +50,15 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// The gateway.
-pub struct Gateway {
+pub struct GatewayForwarder {
     /// Its address, without a slash at the end.
     base: String,
     client: reqwest::Client,
     shutdown: Shutdown,
-    trusted: Option<TrustedHeader>,
+    trusted: Option<TrustedHeaderConfig>,
 }
 
-impl Gateway {
+impl GatewayForwarder {
     /// The gateway at an address; nothing is contacted yet.
     pub fn new(url: &str, shutdown: Shutdown) -> Result<Self, Error> {
         let refuse = |reason: String| Error::GatewayUrl { url: url.to_owned(), reason };
@@ -86,12 +86,12 @@ impl Gateway {
     }
 
     /// Passes on who calls, as a proxy before the page says it in these headers, from that proxy only.
-    pub fn trusting(self, trusted: Option<TrustedHeader>) -> Self {
+    pub fn trusting(self, trusted: Option<TrustedHeaderConfig>) -> Self {
         Self { trusted, ..self }
     }
 
     /// Takes out of a request what only this tier, or a proxy before it, may say, and says it.
-    fn speak(&self, headers: &mut HeaderMap, peer: Option<IpAddr>, session: Option<&Session>) {
+    fn speak(&self, headers: &mut HeaderMap, peer: Option<IpAddr>, session: Option<&LoginSession>) {
         headers.remove(session::HEADER);
         headers.insert(origin::THROUGH_UI, HeaderValue::from_static("1"));
         if let Some(trusted) = &self.trusted {
@@ -125,15 +125,15 @@ impl Gateway {
         &self,
         from: &HeaderMap,
         peer: IpAddr,
-        proof: Option<&Session>,
-    ) -> Result<Answered, Response> {
+        proof: Option<&LoginSession>,
+    ) -> Result<GatewayReply, Response> {
         let mut headers = without_body(from, peer);
         self.speak(&mut headers, Some(peer), proof);
         self.asked(self.client.get(format!("{}/api/me", self.base)).headers(headers)).await
     }
 
     /// Tells the gateway that a session is over. False: it could not be told.
-    pub async fn end(&self, from: &HeaderMap, peer: IpAddr, session: &Session) -> bool {
+    pub async fn end(&self, from: &HeaderMap, peer: IpAddr, session: &LoginSession) -> bool {
         let mut headers = without_body(from, peer);
         self.speak(&mut headers, Some(peer), Some(session));
         let lifetime = session.until.saturating_sub(session::now());
@@ -182,13 +182,13 @@ impl Gateway {
         }
     }
 
-    async fn asked(&self, call: reqwest::RequestBuilder) -> Result<Answered, Response> {
+    async fn asked(&self, call: reqwest::RequestBuilder) -> Result<GatewayReply, Response> {
         match call.timeout(ANSWER_WITHIN).send().await {
             Ok(answer) => {
                 let (status, headers) = (answer.status(), answer.headers().clone());
                 let body = answer.bytes().await.map_err(|problem| unreachable(&problem))?;
                 let body = crate::bounds::parse(&body).unwrap_or(Value::Null);
-                Ok(Answered { status, headers, body })
+                Ok(GatewayReply { status, headers, body })
             }
             Err(problem) => Err(unreachable(&problem)),
         }
@@ -223,7 +223,7 @@ fn authorization(value: &str) -> HeaderValue {
 }
 
 /// Any request that is not for the page.
-pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
+pub async fn forward(State(ui): State<Arc<UiState>>, request: Request) -> Response {
     let gateway = &ui.gateway;
     let (mut parts, body) = request.into_parts();
     let request_from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
@@ -251,7 +251,7 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let mut cookies = Vec::new();
     match &login {
         Login::None => {}
-        Login::Over => cookies = ui.sessions.remove(&parts.headers, Purpose::Session),
+        Login::Over => cookies = ui.sessions.remove(&parts.headers, SealPurpose::Session),
         Login::Unavailable(why) => return login::unavailable(why),
         Login::Alive { session, changed } => {
             if let Some(refused) = ui.page_tokens.refuse(session, &parts.method, &parts.headers) {
@@ -288,7 +288,7 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
         // The page asks for a password itself, where a browser would put a window of its own before it.
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         if matches!(login, Login::Alive { .. }) {
-            cookies = ui.sessions.remove(&parts.headers, Purpose::Session);
+            cookies = ui.sessions.remove(&parts.headers, SealPurpose::Session);
         }
     }
     for cookie in cookies {
@@ -307,7 +307,7 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
         }
         _ => {
             let body = match is_events(&headers) {
-                true => Body::from_stream(parting::events(answer.bytes_stream(), after, gateway.shutdown.clone())),
+                true => Body::from_stream(stream_end::events(answer.bytes_stream(), after, gateway.shutdown.clone())),
                 false => Body::from_stream(answer.bytes_stream()),
             };
             let mut response = Response::new(body);
@@ -343,7 +343,7 @@ fn tell_where_from(headers: &mut HeaderMap, peer: Option<IpAddr>) {
 /// Brings the two ends of a socket together.
 async fn tunnel(browser: OnUpgrade, gateway: reqwest::Response, shutdown: Shutdown) {
     match tokio::join!(browser, gateway.upgrade()) {
-        (Ok(browser), Ok(gateway)) => parting::tunnel(TokioIo::new(browser), gateway, shutdown).await,
+        (Ok(browser), Ok(gateway)) => stream_end::tunnel(TokioIo::new(browser), gateway, shutdown).await,
         (browser, gateway) => {
             tracing::debug!(browser = browser.is_ok(), gateway = gateway.is_ok(), "a socket did not come about");
         }
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn only_an_address_of_a_gateway_is_taken() {
-        let take = |url: &str| Gateway::new(url, Shutdown::default()).map(|gateway| gateway.base);
+        let take = |url: &str| GatewayForwarder::new(url, Shutdown::default()).map(|gateway| gateway.base);
         assert_eq!(take("http://127.0.0.1:8008/").unwrap(), "http://127.0.0.1:8008");
         assert_eq!(take("https://example.org/agents/").unwrap(), "https://example.org/agents");
         for url in ["127.0.0.1:8008", "ftp://x", "http://", "http://x/?a", ""] {

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-use crate::auth::oidc::{Begun, LoginError};
+use crate::auth::oidc::{LoginAttempt, LoginError};
 use crate::auth::origin;
-use crate::auth::session::{Proof, Purpose, Session, VERSION_HEADER};
-use crate::ui::sessions::State as Login;
-use crate::ui::{Ui, error};
+use crate::auth::session::{LoginProof, LoginSession, SealPurpose, VERSION_HEADER};
+use crate::ui::sessions::SessionState as Login;
+use crate::ui::{UiState, error};
 
 /// How long somebody may take to log in at the provider, in seconds.
 const LOGIN_WITHIN: u64 = 600;
@@ -27,7 +27,7 @@ const LONGEST_RETURN: usize = 512;
 /// What a login says.
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-pub enum Said {
+pub enum LoginInput {
     /// A user and a password.
     Password {
         /// The user.
@@ -44,13 +44,17 @@ pub enum Said {
 
 /// A login at the provider that has begun.
 #[derive(Serialize, Deserialize)]
-struct Pending {
-    begun: Begun,
+struct PendingLogin {
+    begun: LoginAttempt,
     back_to: String,
 }
 
 /// `GET /auth/me`: who has logged in, and how one can.
-pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
+pub async fn me(
+    State(ui): State<Arc<UiState>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     let login = if ui.gateway.has_own(&headers) { Login::None } else { ui.sessions.of(&headers).await };
     let csrf = match &login {
         Login::Alive { session, .. } => Some(ui.page_tokens.of(session)),
@@ -58,7 +62,7 @@ pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<Socket
     };
     let (shown, mut cookies) = match &login {
         Login::None => (None, Vec::new()),
-        Login::Over => (None, ui.sessions.remove(&headers, Purpose::Session)),
+        Login::Over => (None, ui.sessions.remove(&headers, SealPurpose::Session)),
         Login::Unavailable(why) => return unavailable(why),
         Login::Alive { session, changed } => {
             let cookies = if *changed { ui.sessions.cookies(&headers, session) } else { Vec::new() };
@@ -71,7 +75,7 @@ pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<Socket
     };
     if answer.status == StatusCode::UNAUTHORIZED && shown.is_some() {
         // The gateway takes it no more: the user is gone, or the keys are others.
-        cookies = ui.sessions.remove(&headers, Purpose::Session);
+        cookies = ui.sessions.remove(&headers, SealPurpose::Session);
         answer = match ui.gateway.who_calls(&headers, peer.ip(), None).await {
             Ok(answer) => answer,
             Err(refused) => return refused,
@@ -96,10 +100,10 @@ pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<Socket
 
 /// `POST /auth/login`: a session for a password or a key.
 pub async fn login(
-    State(ui): State<Arc<Ui>>,
+    State(ui): State<Arc<UiState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    said: Result<Json<Said>, JsonRejection>,
+    said: Result<Json<LoginInput>, JsonRejection>,
 ) -> Response {
     if let Some(refused) = from_elsewhere(&headers) {
         return refused;
@@ -109,26 +113,26 @@ pub async fn login(
         return error(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", words);
     };
     let authorization = match &said {
-        Said::Password { user, password } => {
+        LoginInput::Password { user, password } => {
             format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
         }
-        Said::Key { key } => format!("Bearer {}", key.trim()),
+        LoginInput::Key { key } => format!("Bearer {}", key.trim()),
     };
     // A name with a colon would be another's with another password.
-    let odd = matches!(&said, Said::Password { user, .. } if user.contains(':'));
+    let odd = matches!(&said, LoginInput::Password { user, .. } if user.contains(':'));
     if odd || HeaderValue::from_str(&authorization).is_err() {
         return wrong();
     }
     let proof = match &said {
-        Said::Password { user, password } => ui.gateway.token(&headers, peer.ip(), user, password).await,
-        Said::Key { .. } => Ok(None),
+        LoginInput::Password { user, password } => ui.gateway.token(&headers, peer.ip(), user, password).await,
+        LoginInput::Key { .. } => Ok(None),
     };
     let (authorization, lifetime) = match proof {
         Ok(Some((token, lifetime))) => (format!("Bearer {token}"), ui.sessions.lifetime.min(lifetime)),
         Ok(None) => (authorization, ui.sessions.lifetime),
         Err(refused) => return refused,
     };
-    let mut session = Session::begin(Proof::Authorization(authorization), lifetime);
+    let mut session = LoginSession::begin(LoginProof::Authorization(authorization), lifetime);
     match ui.gateway.who_calls(&headers, peer.ip(), Some(&session)).await {
         Err(refused) => refused,
         Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => wrong(),
@@ -146,7 +150,7 @@ pub async fn login(
 
 /// `POST /auth/logout`: the session ends here and at every gateway.
 pub async fn logout(
-    State(ui): State<Arc<Ui>>,
+    State(ui): State<Arc<UiState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
@@ -173,12 +177,12 @@ pub async fn logout(
             error(StatusCode::SERVICE_UNAVAILABLE, "gateway_unavailable", words)
         }
     };
-    with_cookies(answer, ui.sessions.remove(&headers, Purpose::Session))
+    with_cookies(answer, ui.sessions.remove(&headers, SealPurpose::Session))
 }
 
 /// `GET /auth/oidc?return=/path`: on to the provider.
 pub async fn to_provider(
-    State(ui): State<Arc<Ui>>,
+    State(ui): State<Arc<UiState>>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
@@ -189,7 +193,7 @@ pub async fn to_provider(
     let back_to = if is_local(back_to) { back_to } else { "/" }.to_owned();
     match provider.begin(format!("{}/auth/callback", ui.sessions.base(&headers))).await {
         Ok((begun, address)) => {
-            let cookies = ui.sessions.set(&headers, Purpose::Login, &Pending { begun, back_to }, LOGIN_WITHIN);
+            let cookies = ui.sessions.set(&headers, SealPurpose::Login, &PendingLogin { begun, back_to }, LOGIN_WITHIN);
             with_cookies(elsewhere(&address), cookies)
         }
         Err(problem) => failed(&problem, "/"),
@@ -198,7 +202,7 @@ pub async fn to_provider(
 
 /// `GET /auth/callback`: back from the provider.
 pub async fn from_provider(
-    State(ui): State<Arc<Ui>>,
+    State(ui): State<Arc<UiState>>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
@@ -206,13 +210,13 @@ pub async fn from_provider(
         return error(StatusCode::NOT_FOUND, "unknown_path", "there is no login at another server here");
     };
     let given = |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-    let Some(pending) = ui.sessions.get::<Pending>(&headers, Purpose::Login) else {
+    let Some(pending) = ui.sessions.get::<PendingLogin>(&headers, SealPurpose::Login) else {
         return failed(&LoginError::Refused("this login began elsewhere, or too long ago".to_owned()), "/");
     };
     if given("state") != Some(&pending.begun.state) {
         return failed(&LoginError::Refused("this is the answer to another login".to_owned()), &pending.back_to);
     }
-    let mut cookies = ui.sessions.remove(&headers, Purpose::Login);
+    let mut cookies = ui.sessions.remove(&headers, SealPurpose::Login);
     let outcome = match given("code") {
         Some(code) => {
             let (code, issuer) = (code.to_owned(), given("iss").map(str::to_owned));
@@ -225,12 +229,12 @@ pub async fn from_provider(
     };
     match outcome {
         Ok(given) => {
-            let proof = Proof::Oidc {
+            let proof = LoginProof::Oidc {
                 id_token: given.id_token,
                 fresh_until: given.fresh_until,
                 refresh_token: given.refresh_token,
             };
-            let set = ui.sessions.cookies(&headers, &Session::begin(proof, ui.sessions.lifetime));
+            let set = ui.sessions.cookies(&headers, &LoginSession::begin(proof, ui.sessions.lifetime));
             if set.is_empty() {
                 let words = "what the login's server says about you is too much for cookies".to_owned();
                 return failed(&LoginError::Refused(words), &pending.back_to);
@@ -317,13 +321,13 @@ fn escaped(text: &str) -> String {
 }
 
 /// What the gateway answered to a question of ours.
-pub struct Answered {
+pub struct GatewayReply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Value,
 }
 
-impl IntoResponse for Answered {
+impl IntoResponse for GatewayReply {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         if let Some(wait) = self.headers.get(header::RETRY_AFTER) {

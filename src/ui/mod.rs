@@ -20,11 +20,11 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::auth::{OpenToOthers, RequestFilter};
+use crate::auth::{RequestFilter, UnprotectedListener};
 use crate::config;
 use crate::lifecycle::Shutdown;
 use crate::metrics::Tier;
-use crate::observe::{self, Observed};
+use crate::observe::{self, ObservedTier};
 use crate::serving;
 
 mod brand;
@@ -33,11 +33,11 @@ mod lean;
 mod login;
 mod page;
 mod page_token;
-mod parting;
 mod sessions;
+mod stream_end;
 
-pub use brand::Brand;
-pub use sessions::Login;
+pub use brand::PageBrand;
+pub use sessions::LoginSettings;
 
 /// How long the body of a login may take, and how large it may be.
 const LOGIN_WITHIN: Duration = Duration::from_secs(20);
@@ -47,18 +47,18 @@ const LARGEST_LOGIN: usize = 16 * 1024;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How the page is made one's own.
-    pub brand: Brand,
+    pub brand: PageBrand,
     /// The one gateway that is ever contacted, e.g. `http://127.0.0.1:8008`.
     pub gateway_url: String,
     /// The version that the page shows.
     pub version: String,
     /// How people log in.
-    pub login: Login,
+    pub login: LoginSettings,
     /// How the gateway asks who calls, as far as it is configured here: which proxies are believed, and whether other
     /// machines may come where no one is asked.
-    pub auth: config::Auth,
+    pub auth: config::AuthConfig,
     /// What connections may take.
-    pub connections: serving::Connections,
+    pub connections: serving::ConnectionLimits,
 }
 
 /// Why the ui cannot serve.
@@ -77,7 +77,7 @@ pub enum Error {
     },
     /// No one is asked who calls, and other machines can.
     #[error("{0}; if the gateway asks who calls, configure the same `auth` for the ui")]
-    Open(#[from] OpenToOthers),
+    Open(#[from] UnprotectedListener),
     /// Nobody can log in.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::Error),
@@ -92,20 +92,20 @@ pub enum Error {
 }
 
 /// What every handler is given.
-struct Ui {
-    brand: brand::Loaded,
-    gateway: forward::Gateway,
-    sessions: sessions::Sessions,
+struct UiState {
+    brand: brand::LoadedBrand,
+    gateway: forward::GatewayForwarder,
+    sessions: sessions::PageSessions,
     page_tokens: page_token::PageTokens,
     filter: RequestFilter,
 }
 
 /// Serves until the end begins; then takes no more and returns when what is under way has finished.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
-    let gateway =
-        forward::Gateway::new(&settings.gateway_url, shutdown.clone())?.trusting(settings.login.trusted_header.clone());
-    let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
-    let sessions = sessions::Sessions::new(&settings.login, shutdown.clone())?;
+    let gateway = forward::GatewayForwarder::new(&settings.gateway_url, shutdown.clone())?
+        .trusting(settings.login.trusted_header.clone());
+    let brand = brand::LoadedBrand::read(&settings.brand, &settings.version).await?;
+    let sessions = sessions::PageSessions::new(&settings.login, shutdown.clone())?;
     let page_tokens = page_token::PageTokens::new(&settings.login.key);
     let filter = RequestFilter::new(&settings.auth, settings.login.public_url.as_deref());
     let address = listener.local_addr()?;
@@ -115,7 +115,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
             "auth.open is true and auth.mode is none: everyone who reaches {address} can use this page and its gateway"
         );
     }
-    let app = app(Arc::new(Ui { brand, gateway, sessions, page_tokens, filter }));
+    let app = app(Arc::new(UiState { brand, gateway, sessions, page_tokens, filter }));
     serving::serve(listener, app, settings.connections, shutdown).await;
     Ok(())
 }
@@ -153,7 +153,7 @@ const ROUTES: [&str; 19] = [
     "/auth/callback",
 ];
 
-fn app(ui: Arc<Ui>) -> Router {
+fn app(ui: Arc<UiState>) -> Router {
     // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
     let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
     let csp = ui.brand.csp.clone();
@@ -184,7 +184,7 @@ fn app(ui: Arc<Ui>) -> Router {
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(axum::middleware::from_fn_with_state(ui.clone(), admit))
-        .layer(axum::middleware::from_fn_with_state(Observed::new(Tier::ui, ROUTES), observe::request))
+        .layer(axum::middleware::from_fn_with_state(ObservedTier::new(Tier::ui, ROUTES), observe::request))
         .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(SetResponseHeaderLayer::if_not_present(header::REFERRER_POLICY, referrer))
@@ -194,7 +194,7 @@ fn app(ui: Arc<Ui>) -> Router {
 }
 
 /// Keeps an answer out of every frame, whichever sites may show the chat: the operator's page, and signing in.
-fn frame_nowhere(ui: &Ui, headers: &mut HeaderMap) {
+fn frame_nowhere(ui: &UiState, headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, ui.brand.csp_unframed.clone());
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
 }
@@ -202,7 +202,7 @@ fn frame_nowhere(ui: &Ui, headers: &mut HeaderMap) {
 /// Refuses what may not come in, believes what only proxies may say from proxies only, and keeps what is private out of every
 /// cache and out of the pages of others.
 async fn admit(
-    State(ui): State<Arc<Ui>>,
+    State(ui): State<Arc<UiState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
@@ -250,7 +250,7 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, axum::Json(json!({"error": {"code": code, "message": message}}))).into_response()
 }
 
-async fn config(State(ui): State<Arc<Ui>>) -> impl IntoResponse {
+async fn config(State(ui): State<Arc<UiState>>) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "no-cache")], axum::Json(ui.brand.config.clone()))
 }
 
@@ -258,7 +258,7 @@ async fn alive() -> axum::Json<Value> {
     axum::Json(json!({"status": "alive"}))
 }
 
-async fn ready(State(ui): State<Arc<Ui>>) -> Response {
+async fn ready(State(ui): State<Arc<UiState>>) -> Response {
     if ui.gateway.is_ready().await {
         axum::Json(json!({"status": "ready"})).into_response()
     } else {

@@ -15,16 +15,16 @@ use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use sha2::Digest;
 
-use crate::ui::Ui;
+use crate::ui::UiState;
 use crate::ui::lean::without_comments;
 use crate::ui::sessions;
 
 #[derive(RustEmbed)]
 #[folder = "src/ui/assets"]
-struct Files;
+struct AssetFiles;
 
 /// A file, ready to be sent.
-pub struct File {
+pub struct PageFile {
     content_type: &'static str,
     etag: HeaderValue,
     plain: Bytes,
@@ -32,8 +32,8 @@ pub struct File {
     gzip: Option<Bytes>,
 }
 
-static FILES: LazyLock<HashMap<String, File>> = LazyLock::new(|| {
-    let names = Files::iter();
+static FILES: LazyLock<HashMap<String, PageFile>> = LazyLock::new(|| {
+    let names = AssetFiles::iter();
     names.filter_map(|name| Some((name.to_string(), read(&name)?))).collect()
 });
 
@@ -53,19 +53,19 @@ const THEME_COOKIE: &str = "fastagency_theme";
 
 /// A page as the system has it, and in the two themes that can be chosen: what is sent has the right colours already. A script
 /// that asked the browser's storage would hold up every first paint.
-struct Themed {
-    auto: File,
-    light: File,
-    dark: File,
+struct ThemedPage {
+    auto: PageFile,
+    light: PageFile,
+    dark: PageFile,
 }
 
-impl Themed {
+impl ThemedPage {
     fn new(name: &str, page: &str) -> Self {
         let within = |theme: &str| {
             let page = page.replacen("<html lang=\"en\"", &format!("<html lang=\"en\" data-theme=\"{theme}\""), 1);
-            File::new(name, page.into())
+            PageFile::new(name, page.into())
         };
-        Self { light: within("light"), dark: within("dark"), auto: File::new(name, page.to_owned().into()) }
+        Self { light: within("light"), dark: within("dark"), auto: PageFile::new(name, page.to_owned().into()) }
     }
 
     fn send(&self, headers: &HeaderMap) -> Response {
@@ -81,17 +81,17 @@ impl Themed {
 }
 
 /// The page itself, and what its content security policy must name so that it works.
-pub struct Index {
-    page: Themed,
+pub struct IndexPage {
+    page: ThemedPage,
     /// The same, for a visit that may start what its address says: it tells the page so.
-    own: Themed,
+    own: ThemedPage,
     /// The sources of its inline scripts, as a policy writes them.
     pub scripts: String,
     /// The source of its one inline style sheet.
     pub style: String,
 }
 
-impl Index {
+impl IndexPage {
     /// The page with its files named by their edition. What the first paint needs stands in it, so that a visitor sees the page
     /// after one request; a brand's own style sheet is asked for only where there is one.
     pub fn new(has_css: bool) -> Self {
@@ -113,8 +113,8 @@ impl Index {
         }
         let own = page.replacen("<html lang=\"en\"", "<html lang=\"en\" data-link=\"own\"", 1);
         Self {
-            page: Themed::new("index.html", &page),
-            own: Themed::new("index.html", &own),
+            page: ThemedPage::new("index.html", &page),
+            own: ThemedPage::new("index.html", &own),
             scripts: scripts.join(" "),
             style: source(&style),
         }
@@ -122,22 +122,22 @@ impl Index {
 }
 
 /// The operator's page.
-static ADMIN: LazyLock<Themed> = LazyLock::new(|| {
+static ADMIN: LazyLock<ThemedPage> = LazyLock::new(|| {
     let written = String::from_utf8_lossy(&FILES["admin.html"].plain);
-    Themed::new("admin.html", &written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)))
+    ThemedPage::new("admin.html", &written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)))
 });
 
-fn read(name: &str) -> Option<File> {
-    let file = Files::get(name)?.data;
+fn read(name: &str) -> Option<PageFile> {
+    let file = AssetFiles::get(name)?.data;
     let is_source = name.ends_with(".js") || name.ends_with(".css");
     let sent = match std::str::from_utf8(&file) {
         Ok(source) if is_source => without_comments(source).into(),
         _ => file.into_owned().into(),
     };
-    Some(File::new(name, sent))
+    Some(PageFile::new(name, sent))
 }
 
-impl File {
+impl PageFile {
     /// A file of that name with that content.
     pub fn new(name: &str, plain: Bytes) -> Self {
         let hash = crate::ids::hex(&sha2::Sha256::digest(&plain)[..16]);
@@ -171,7 +171,7 @@ fn content_type(name: &str) -> &'static str {
 }
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
-pub async fn index(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+pub async fn index(State(ui): State<Arc<UiState>>, headers: HeaderMap) -> Response {
     let index = &ui.brand.index;
     let mut response = if is_own_link(&headers) { index.own.send(&headers) } else { index.page.send(&headers) };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding, cookie, sec-fetch-site"));
@@ -190,7 +190,7 @@ fn is_own_link(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /admin`: the operator's page. It holds nothing; what it shows is asked of the gateway, by whoever may.
-pub async fn admin(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+pub async fn admin(State(ui): State<Arc<UiState>>, headers: HeaderMap) -> Response {
     let mut response = ADMIN.send(&headers);
     super::frame_nowhere(&ui, response.headers_mut());
     response
@@ -221,7 +221,7 @@ fn named(name: &str, headers: &HeaderMap) -> Response {
 }
 
 /// A file, or the news that the browser's copy is still good.
-pub fn send(file: &File, headers: &HeaderMap) -> Response {
+pub fn send(file: &PageFile, headers: &HeaderMap) -> Response {
     let mut response = if is_known(headers, &file.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
-        let index = String::from_utf8(Index::new(false).page.auto.plain.to_vec()).unwrap();
+        let index = String::from_utf8(IndexPage::new(false).page.auto.plain.to_vec()).unwrap();
         let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
         let cache_control =
             |response: &Response| response.headers()[header::CACHE_CONTROL].to_str().unwrap().to_owned();
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_the_first_paint_needs_stands_in_the_page_and_in_its_policy() {
-        let index = Index::new(false);
+        let index = IndexPage::new(false);
         let page = String::from_utf8(index.page.auto.plain.to_vec()).unwrap();
         let sources = |begin: &str, end: &str| {
             let texts = page.split(begin).skip(1).filter_map(|rest| rest.split(end).next());
@@ -319,13 +319,13 @@ mod tests {
             "modules wait for the first paint"
         );
         assert!(!page.contains("rel=\"stylesheet\""), "nothing else is waited for");
-        let branded = String::from_utf8(Index::new(true).page.auto.plain.to_vec()).unwrap();
+        let branded = String::from_utf8(IndexPage::new(true).page.auto.plain.to_vec()).unwrap();
         assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"/ui/brand.css\">").count(), 1);
     }
 
     #[tokio::test]
     async fn a_page_has_the_colours_that_were_chosen() {
-        let index = Index::new(false).page;
+        let index = IndexPage::new(false).page;
         for page in [&index, &*ADMIN] {
             for (cookie, wanted) in [
                 ("fastagency_theme=dark", Some("dark")),

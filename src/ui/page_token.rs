@@ -7,7 +7,7 @@ use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::auth::session::Session;
+use crate::auth::session::LoginSession;
 use crate::ui::error;
 
 /// Where a page sends it.
@@ -28,13 +28,13 @@ impl PageTokens {
     }
 
     /// The token of a session. A renewed session keeps it, another login has another.
-    pub fn of(&self, session: &Session) -> String {
+    pub fn of(&self, session: &LoginSession) -> String {
         crate::ids::hex(hmac::sign(&self.key, &session.id).as_ref())
     }
 
     /// Refuses a request that a session's cookie would do something with, if it does not bring the session's token. Reading
     /// needs none, and neither does a socket, whose origin is checked.
-    pub fn refuse(&self, session: &Session, method: &Method, headers: &HeaderMap) -> Option<Response> {
+    pub fn refuse(&self, session: &LoginSession, method: &Method, headers: &HeaderMap) -> Option<Response> {
         let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if only_reads || self.fits(session, headers) {
             return None;
@@ -47,7 +47,7 @@ impl PageTokens {
         Some(error(StatusCode::FORBIDDEN, "csrf_token", words))
     }
 
-    fn fits(&self, session: &Session, headers: &HeaderMap) -> bool {
+    fn fits(&self, session: &LoginSession, headers: &HeaderMap) -> bool {
         let given = headers.get(&HEADER).and_then(|value| bytes_of(value.as_bytes()));
         given.is_some_and(|given| hmac::verify(&self.key, &session.id, &given).is_ok())
     }
@@ -63,12 +63,12 @@ fn bytes_of(digits: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::session::Proof;
+    use crate::auth::session::LoginProof;
 
     #[test]
     fn a_token_is_for_its_session_alone() {
         let tokens = PageTokens::new(&"key".into());
-        let session = || Session::begin(Proof::Authorization("x".into()), std::time::Duration::from_secs(9));
+        let session = || LoginSession::begin(LoginProof::Authorization("x".into()), std::time::Duration::from_secs(9));
         let (one, other) = (session(), session());
         let refused = |method: Method, token: Option<String>| {
             let headers = token.map(|token| (HEADER, token.parse().unwrap()));
@@ -82,7 +82,7 @@ mod tests {
                 assert!(refused(method, token.clone()), "{token:?}");
             }
         }
-        let renewed = Session { proof: Proof::Authorization("y".into()), ..one.clone() };
+        let renewed = LoginSession { proof: LoginProof::Authorization("y".into()), ..one.clone() };
         assert_eq!(tokens.of(&renewed), tokens.of(&one));
     }
 }

@@ -18,14 +18,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::auth::oidc::{LoginError, Provider};
-use crate::auth::session::{CookieKey, Proof, Purpose, Session, now};
+use crate::auth::oidc::{LoginError, OidcProvider};
+use crate::auth::session::{CookieKey, LoginProof, LoginSession, SealPurpose, now};
 use crate::auth::{self, origin};
 use crate::config;
 use crate::lifecycle::Shutdown;
 
 /// What a browser surely keeps in one cookie, its name and attributes left aside (RFC 6265, 6.1: 4096 bytes with them).
-const PIECE: usize = 3800;
+const LARGEST_COOKIE: usize = 3800;
 /// The most pieces of one value: some providers put hundreds of groups into a token.
 const MOST_PIECES: usize = 8;
 /// How long before its end an ID token is renewed, so that it does not end on its way.
@@ -37,7 +37,7 @@ const MOST_ENDED: usize = 100_000;
 
 /// How people log in at the page.
 #[derive(Debug, Clone)]
-pub struct Login {
+pub struct LoginSettings {
     /// What cookies are sealed with.
     pub key: SecretString,
     /// How long a login lasts.
@@ -45,48 +45,48 @@ pub struct Login {
     /// Where browsers find the page; none: where they say that they found it.
     pub public_url: Option<String>,
     /// The provider where people log in, if there is one.
-    pub oidc: Option<config::Oidc>,
+    pub oidc: Option<config::OidcConfig>,
     /// What cookies were sealed with before: they count until they end.
     pub previous_keys: Vec<SecretString>,
     /// The headers in which a proxy before the page says who calls, and which proxy that is; from elsewhere they are not
     /// passed on.
-    pub trusted_header: Option<config::TrustedHeader>,
+    pub trusted_header: Option<config::TrustedHeaderConfig>,
 }
 
 /// The sessions of this page.
-pub struct Sessions {
+pub struct PageSessions {
     key: CookieKey,
     pub lifetime: Duration,
     public_url: Option<String>,
-    pub provider: Option<Arc<Provider>>,
+    pub provider: Option<Arc<OidcProvider>>,
     ended: Mutex<HashMap<[u8; 16], u64>>,
-    renewals: Mutex<HashMap<[u8; 32], Renewal>>,
+    renewals: Mutex<HashMap<[u8; 32], TokenRenewal>>,
     shutdown: Shutdown,
 }
 
 /// What is known of the renewal of one token, by whoever holds the lock.
 #[derive(Clone)]
-struct Renewal {
+struct TokenRenewal {
     since: Instant,
-    outcome: Arc<tokio::sync::Mutex<Option<Result<Proof, LoginError>>>>,
+    outcome: Arc<tokio::sync::Mutex<Option<Result<LoginProof, LoginError>>>>,
 }
 
 /// A browser's session at one request.
-pub enum State {
+pub enum SessionState {
     /// It has none.
     None,
     /// It has one; the cookies are to be set anew if it has changed.
-    Alive { session: Box<Session>, changed: bool },
+    Alive { session: Box<LoginSession>, changed: bool },
     /// It had one, whose cookies are to be removed.
     Over,
     /// It has one that cannot be renewed now.
     Unavailable(String),
 }
 
-impl Sessions {
+impl PageSessions {
     /// None yet.
-    pub fn new(login: &Login, shutdown: Shutdown) -> Result<Self, auth::Error> {
-        let provider = login.oidc.as_ref().map(Provider::new).transpose()?.map(Arc::new);
+    pub fn new(login: &LoginSettings, shutdown: Shutdown) -> Result<Self, auth::Error> {
+        let provider = login.oidc.as_ref().map(OidcProvider::new).transpose()?.map(Arc::new);
         Ok(Self {
             key: CookieKey::new(&login.key).with_previous(&login.previous_keys),
             lifetime: login.lifetime,
@@ -108,43 +108,48 @@ impl Sessions {
     }
 
     /// The session of a request, renewed if its time has come.
-    pub async fn of(&self, headers: &HeaderMap) -> State {
-        let Some(value) = read(headers, &self.name(headers, Purpose::Session)) else { return State::None };
-        let Some(session) = value.and_then(|value| self.key.open::<Session>(Purpose::Session, &value)) else {
-            return State::Over;
+    pub async fn of(&self, headers: &HeaderMap) -> SessionState {
+        let Some(value) = read(headers, &self.name(headers, SealPurpose::Session)) else { return SessionState::None };
+        let Some(session) = value.and_then(|value| self.key.open::<LoginSession>(SealPurpose::Session, &value)) else {
+            return SessionState::Over;
         };
         if session.is_over() || self.was_ended(&session) {
-            return State::Over;
+            return SessionState::Over;
         }
-        let Proof::Oidc { id_token, fresh_until, refresh_token } = &session.proof else {
-            return State::Alive { session: Box::new(session), changed: false };
+        let LoginProof::Oidc { id_token, fresh_until, refresh_token } = &session.proof else {
+            return SessionState::Alive { session: Box::new(session), changed: false };
         };
         let left = fresh_until.saturating_sub(now());
         if left > AHEAD {
-            return State::Alive { session: Box::new(session), changed: false };
+            return SessionState::Alive { session: Box::new(session), changed: false };
         }
         let renewed = match (&self.provider, refresh_token) {
             (Some(provider), Some(refresh_token)) => self.renew(provider, refresh_token, id_token).await,
             _ => Err(LoginError::Refused("there is nothing to renew it with".to_owned())),
         };
         match renewed {
-            Ok(proof) => State::Alive { session: Box::new(Session { proof, ..session }), changed: true },
+            Ok(proof) => SessionState::Alive { session: Box::new(LoginSession { proof, ..session }), changed: true },
             // It still counts for a moment.
-            Err(_) if left > 0 => State::Alive { session: Box::new(session), changed: false },
+            Err(_) if left > 0 => SessionState::Alive { session: Box::new(session), changed: false },
             Err(LoginError::Refused(why)) => {
                 tracing::info!("a login is over: {why}");
-                State::Over
+                SessionState::Over
             }
-            Err(LoginError::Unavailable(why)) => State::Unavailable(why),
+            Err(LoginError::Unavailable(why)) => SessionState::Unavailable(why),
         }
     }
 
     /// Renews an ID token once, however many requests want it: a provider may take a second use of a token for a theft.
-    async fn renew(&self, provider: &Arc<Provider>, refresh_token: &str, id_token: &str) -> Result<Proof, LoginError> {
+    async fn renew(
+        &self,
+        provider: &Arc<OidcProvider>,
+        refresh_token: &str,
+        id_token: &str,
+    ) -> Result<LoginProof, LoginError> {
         let renewal = {
             let mut renewals = self.renewals.lock();
             renewals.retain(|_, renewal| renewal.since.elapsed() < RENEWED_KNOWN_FOR);
-            let new = || Renewal { since: Instant::now(), outcome: Arc::default() };
+            let new = || TokenRenewal { since: Instant::now(), outcome: Arc::default() };
             renewals.entry(Sha256::digest(refresh_token).into()).or_insert_with(new).clone()
         };
         let (provider, refresh_token, old) = (provider.clone(), refresh_token.to_owned(), id_token.to_owned());
@@ -154,7 +159,7 @@ impl Sessions {
             if let Some(known) = &*outcome {
                 return known.clone();
             }
-            let renewed = provider.renew(&refresh_token, &old).await.map(|given| Proof::Oidc {
+            let renewed = provider.renew(&refresh_token, &old).await.map(|given| LoginProof::Oidc {
                 id_token: given.id_token,
                 fresh_until: given.fresh_until,
                 refresh_token: given.refresh_token,
@@ -172,8 +177,10 @@ impl Sessions {
 
     /// Ends a request's session before its time: its cookies count no more, wherever they are.
     pub fn end(&self, headers: &HeaderMap) {
-        let value = read(headers, &self.name(headers, Purpose::Session)).flatten();
-        let Some(session) = value.and_then(|value| self.key.open::<Session>(Purpose::Session, &value)) else { return };
+        let value = read(headers, &self.name(headers, SealPurpose::Session)).flatten();
+        let Some(session) = value.and_then(|value| self.key.open::<LoginSession>(SealPurpose::Session, &value)) else {
+            return;
+        };
         let mut ended = self.ended.lock();
         if ended.len() >= MOST_ENDED {
             let now = now();
@@ -189,27 +196,30 @@ impl Sessions {
         ended.insert(session.id, session.until);
     }
 
-    fn was_ended(&self, session: &Session) -> bool {
+    fn was_ended(&self, session: &LoginSession) -> bool {
         self.ended.lock().contains_key(&session.id)
     }
 
     /// The cookies of a session.
-    pub fn cookies(&self, headers: &HeaderMap, session: &Session) -> Vec<HeaderValue> {
-        self.set(headers, Purpose::Session, session, session.until.saturating_sub(now()))
+    pub fn cookies(&self, headers: &HeaderMap, session: &LoginSession) -> Vec<HeaderValue> {
+        self.set(headers, SealPurpose::Session, session, session.until.saturating_sub(now()))
     }
 
     /// The cookies of something sealed, for so many seconds. Where it is too large, there are none.
     pub fn set(
         &self,
         headers: &HeaderMap,
-        purpose: Purpose,
+        purpose: SealPurpose,
         content: &impl Serialize,
         seconds: u64,
     ) -> Vec<HeaderValue> {
         let name = self.name(headers, purpose);
         let sealed = self.key.seal(purpose, content);
-        let pieces: Vec<&str> =
-            sealed.as_bytes().chunks(PIECE).map(|piece| std::str::from_utf8(piece).expect("base64 is ASCII")).collect();
+        let pieces: Vec<&str> = sealed
+            .as_bytes()
+            .chunks(LARGEST_COOKIE)
+            .map(|piece| std::str::from_utf8(piece).expect("base64 is ASCII"))
+            .collect();
         if pieces.len() > MOST_PIECES {
             tracing::error!("a login is too large for cookies ({} bytes): ask for fewer scopes", sealed.len());
             return Vec::new();
@@ -224,12 +234,12 @@ impl Sessions {
     }
 
     /// What a request's cookies of this kind hold.
-    pub fn get<T: DeserializeOwned>(&self, headers: &HeaderMap, purpose: Purpose) -> Option<T> {
+    pub fn get<T: DeserializeOwned>(&self, headers: &HeaderMap, purpose: SealPurpose) -> Option<T> {
         self.key.open(purpose, &read(headers, &self.name(headers, purpose))??)
     }
 
     /// Removes the cookies of this kind that a request brings.
-    pub fn remove(&self, headers: &HeaderMap, purpose: Purpose) -> Vec<HeaderValue> {
+    pub fn remove(&self, headers: &HeaderMap, purpose: SealPurpose) -> Vec<HeaderValue> {
         let name = self.name(headers, purpose);
         let there = |number: &usize| find(headers, &piece_name(&name, *number)).is_some();
         let numbers = (0..MOST_PIECES).filter(there);
@@ -245,11 +255,11 @@ impl Sessions {
     }
 
     /// The prefix makes browsers take a cookie only over TLS, and only from this very host (RFC 6265bis, 4.1.3.2).
-    fn name(&self, headers: &HeaderMap, purpose: Purpose) -> String {
+    fn name(&self, headers: &HeaderMap, purpose: SealPurpose) -> String {
         let prefix = if self.is_secure(headers) { "__Host-" } else { "" };
         let name = match purpose {
-            Purpose::Session => "fastagency",
-            Purpose::Login => "fastagency_login",
+            SealPurpose::Session => "fastagency",
+            SealPurpose::Login => "fastagency_login",
         };
         format!("{prefix}{name}")
     }

@@ -12,22 +12,22 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::audit::keep;
-use crate::broker::{AnyDelivery, Reason};
+use crate::broker::{AnyDelivery, JobReason};
 use crate::clock::{self, Timestamp};
-use crate::engine::{Error, Left};
+use crate::engine::{DriveEnd, Error};
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
-use crate::protocol::log::{Body, Created, LogEntry, Outcome};
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunCreation};
 use crate::protocol::queue_name::QueueName;
-use crate::run::claim::{Claim, Ready, claim};
-use crate::run::summary::Summary;
-use crate::traces::{KeyValue, Kind, Span, Under, genai};
+use crate::run::claim::{ClaimOutcome, PreparedRun, claim};
+use crate::run::summary::RunSummary;
+use crate::traces::{KeyValue, Kind, SpanParent, TraceSpan, genai};
 use crate::worker::Worker;
 
 /// How long a delivery rests before it is tried again after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How late a delivery may come back before its run is queued again.
-pub(super) const LATE: Duration = Duration::from_secs(5);
+pub(super) const REDELIVERY_MARGIN: Duration = Duration::from_secs(5);
 /// How long a delivery rests if this worker cannot execute the run: a newer one may come.
 const UNTIL_ANOTHER_CAN: Duration = Duration::from_secs(30);
 /// How long a delivery rests while another worker holds the run. Should that one die, so much later at most is it noticed.
@@ -35,7 +35,7 @@ const WHILE_HELD: Duration = Duration::from_millis(500);
 /// How many workers in turn may be gone with a run in their hands before anything came of it.
 const MOST_DEATHS: usize = 8;
 /// A job that comes before its time by this worker's clock waits for it here, if it is no later than this; clocks differ.
-const EARLY: Duration = Duration::from_secs(60);
+const MOST_EARLY: Duration = Duration::from_secs(60);
 
 /// Takes the jobs of one workflow until the end begins.
 pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
@@ -93,7 +93,7 @@ async fn work(worker: Arc<Worker>, delivery: AnyDelivery, permit: OwnedSemaphore
             place.insert(None);
         }
     }
-    Holder { worker: &worker, run, holds: true }.hold(delivery).await;
+    RunHolder { worker: &worker, run, holds: true }.hold(delivery).await;
     drop(permit);
 }
 
@@ -112,13 +112,13 @@ fn replace(worker: &Worker, delivery: &mut AnyDelivery, newer: AnyDelivery) {
 }
 
 /// Whoever has a run in memory: takes it from the register when it leaves memory, however it does.
-struct Holder<'a> {
+struct RunHolder<'a> {
     worker: &'a Worker,
     run: RunId,
     holds: bool,
 }
 
-impl Drop for Holder<'_> {
+impl Drop for RunHolder<'_> {
     fn drop(&mut self) {
         if self.holds {
             lock(self.worker).remove(&self.run);
@@ -126,7 +126,7 @@ impl Drop for Holder<'_> {
     }
 }
 
-impl Holder<'_> {
+impl RunHolder<'_> {
     /// Drives the run while telling the broker that it is still worked on, and settles the delivery last.
     async fn hold(mut self, mut delivery: AnyDelivery) {
         let beat = self.worker.lease.span() / 3;
@@ -151,7 +151,7 @@ impl Holder<'_> {
                     }
                 }
             };
-            let (newer, again) = self.let_go(came, matches!(settled, Settle::Done));
+            let (newer, again) = self.unheld(came, matches!(settled, DeliverySettlement::Done));
             if let Some(newer) = newer {
                 replace(self.worker, &mut delivery, newer);
             }
@@ -161,8 +161,8 @@ impl Holder<'_> {
         };
         settle(
             match settled {
-                Settle::Done => delivery.ack().await,
-                Settle::Again(delay) => delivery.retry_after(delay).await,
+                DeliverySettlement::Done => delivery.ack().await,
+                DeliverySettlement::Again(delay) => delivery.retry_after(delay).await,
             },
             self.run,
         );
@@ -176,7 +176,7 @@ impl Holder<'_> {
     /// Lets go of the run, so that the next delivery is taken as any other. Not if there is nothing to do for it (`done`) and
     /// another delivery came: that may be an answer's or a cancel's call to a run that was just being parked, and nobody
     /// else will hear it. Returns the last delivery that came, and whether the run is to be looked at once more.
-    fn let_go(&mut self, came: bool, done: bool) -> (Option<AnyDelivery>, bool) {
+    fn unheld(&mut self, came: bool, done: bool) -> (Option<AnyDelivery>, bool) {
         let mut held = lock(self.worker);
         let newer = held.get_mut(&self.run).and_then(Option::take);
         let again = done && (came || newer.is_some());
@@ -197,48 +197,49 @@ fn settle(settled: crate::broker::Result<()>, run: RunId) {
 
 /// What becomes of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settle {
+enum DeliverySettlement {
     Done,
     Again(Duration),
 }
 
 /// Drives a run, if it is to be driven. `from`: the place in a trace of whoever has called for it.
-async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str>>) -> Settle {
-    let prepare = |created: Created| async move {
+async fn drive(worker: &Worker, run: RunId, reason: JobReason, from: Option<Box<str>>) -> DeliverySettlement {
+    let prepare = |created: RunCreation| async move {
         if !worker.engine.trusts_start_of(run, &created) {
-            return Err("no gateway that worker.trusted_gateways names vouches for its start".to_owned());
+            return Err("no gateway that worker.trusted_gateways names has signed its start".to_owned());
         }
         let hash = created.definition.ok_or("a FastAgency worker executes it")?;
         let with = worker.definition(&hash).await?;
         let description = worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone());
-        Ok(Ready { description, with })
+        Ok(PreparedRun { description, with })
     };
-    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, matches!(reason, Reason::Start), prepare)).await;
+    let claimed =
+        Box::pin(claim(&worker.broker, &worker.lease, run, matches!(reason, JobReason::Start), prepare)).await;
     if claimed.is_ok() {
-        worker.let_go.forget(run);
+        worker.unheld.forget(run);
     }
     let (owned, workflow) = match claimed {
-        Ok(Claim::Mine(owned, workflow)) => (owned, workflow),
-        Ok(Claim::Nothing) => return Settle::Done,
-        Ok(Claim::NotYet { until }) => {
+        Ok(ClaimOutcome::Mine(owned, workflow)) => (owned, workflow),
+        Ok(ClaimOutcome::Nothing) => return DeliverySettlement::Done,
+        Ok(ClaimOutcome::NotYet { until }) => {
             let rest = clock::until(worker.clock.now(), until);
             // The timer is the only one that will call; any other job leaves it to the timer.
-            let waits = reason == Reason::Timer || rest <= EARLY;
-            return if waits { Settle::Again(rest) } else { Settle::Done };
+            let waits = reason == JobReason::Timer || rest <= MOST_EARLY;
+            return if waits { DeliverySettlement::Again(rest) } else { DeliverySettlement::Done };
         }
-        Ok(Claim::Held { by }) => {
+        Ok(ClaimOutcome::Held { by }) => {
             tracing::debug!(run.id = %run, "the run belongs to worker {by}, which lives");
-            return Settle::Again(WHILE_HELD);
+            return DeliverySettlement::Again(WHILE_HELD);
         }
-        Ok(Claim::Unfit { why }) => {
+        Ok(ClaimOutcome::Unfit { why }) => {
             tracing::error!(run.id = %run, "the run cannot be executed here: {why}");
-            return Settle::Again(UNTIL_ANOTHER_CAN);
+            return DeliverySettlement::Again(UNTIL_ANOTHER_CAN);
         }
         Err(error) => {
             tracing::warn!(run.id = %run, "the run could not be taken: {error}");
             // Perhaps it was taken all the same.
-            worker.let_go.note(run, LATE + AFTER_FAILURE);
-            return Settle::Again(AFTER_FAILURE);
+            worker.unheld.note(run, REDELIVERY_MARGIN + AFTER_FAILURE);
+            return DeliverySettlement::Again(AFTER_FAILURE);
         }
     };
     let span = span(&owned.created, run, from.as_deref());
@@ -249,33 +250,33 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
     let left = match deaths(&owned.history) {
         Some(why) => {
             tracing::error!(run.id = %run, workflow = %served.name, "{why}");
-            span.around(worker.engine.give_up(owned, workflow, &why)).await
+            span.instrument(worker.engine.give_up(owned, workflow, &why)).await
         }
-        None => span.around(worker.engine.drive(owned, workflow, &worker.shutdown)).await,
+        None => span.instrument(worker.engine.drive(owned, workflow, &worker.shutdown)).await,
     };
     tracing::debug!(run.id = %run, workflow = %served.name, "the run has left memory: {left:?}");
     match left {
-        Ok(Left::Ended) => {
+        Ok(DriveEnd::Ended) => {
             redact(worker, run).await;
-            Settle::Done
+            DeliverySettlement::Done
         }
-        Ok(Left::Parked) => Settle::Done,
-        Ok(Left::HandedBack) => Settle::Again(Duration::ZERO),
+        Ok(DriveEnd::Parked) => DeliverySettlement::Done,
+        Ok(DriveEnd::HandedBack) => DeliverySettlement::Again(Duration::ZERO),
         Err(error) => {
             span.fail("let_go");
             tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {error}");
-            let Halted { rest, is_ours } = halted(&error, worker.lease.span());
+            let HaltedRun { rest, is_ours } = halted(&error, worker.lease.span());
             if is_ours {
-                worker.let_go.note(run, LATE + rest);
+                worker.unheld.note(run, REDELIVERY_MARGIN + rest);
             }
-            Settle::Again(rest)
+            DeliverySettlement::Again(rest)
         }
     }
 }
 
 /// What becomes of a run that cannot go on here.
 #[derive(Debug, PartialEq, Eq)]
-struct Halted {
+struct HaltedRun {
     /// How long its delivery rests.
     rest: Duration,
     /// Whether it is this worker's by its log, as far as is known: then nobody else takes it as long as this worker lives.
@@ -283,13 +284,13 @@ struct Halted {
 }
 
 /// Decides what becomes of a run that cannot go on here. `lease`: how long one of this worker lasts.
-fn halted(error: &Error, lease: Duration) -> Halted {
+fn halted(error: &Error, lease: Duration) -> HaltedRun {
     match error {
         // The other worker has a delivery of its own, and sees to the run; this delivery comes back in case it dies.
-        Error::Lost { .. } => Halted { rest: lease / 2, is_ours: false },
-        Error::Broker(_) => Halted { rest: lease / 2, is_ours: true },
+        Error::Lost { .. } => HaltedRun { rest: lease / 2, is_ours: false },
+        Error::Broker(_) => HaltedRun { rest: lease / 2, is_ours: true },
         // This worker will not read it another time either.
-        Error::Unreadable(_) => Halted { rest: UNTIL_ANOTHER_CAN, is_ours: true },
+        Error::Unreadable(_) => HaltedRun { rest: UNTIL_ANOTHER_CAN, is_ours: true },
     }
 }
 
@@ -297,23 +298,23 @@ fn halted(error: &Error, lease: Duration) -> Halted {
 /// would take down one after the other, with all their other runs. A worker that ends in order parks its runs, and a run that
 /// waits for a person, or for a moment, has nothing to come of it.
 fn deaths(history: &[LogEntry]) -> Option<String> {
-    let is_claim = |placed: &&LogEntry| matches!(placed.record.body, Body::Claimed { .. });
+    let is_claim = |placed: &&LogEntry| matches!(placed.record.body, RecordBody::Claimed { .. });
     let claims = history.iter().rev().take_while(is_claim).count();
     if claims <= MOST_DEATHS {
         return None;
     }
     let waits = match &history[..history.len() - claims].last()?.record.body {
-        Body::Did { outcome: Outcome::Value(Value::String(text)), .. } => text.parse::<Timestamp>().is_ok(),
-        Body::Parked { .. } => true,
+        RecordBody::Did { outcome: EffectOutcome::Value(Value::String(text)), .. } => text.parse::<Timestamp>().is_ok(),
+        RecordBody::Parked { .. } => true,
         _ => false,
     };
-    let has_question = || Summary::of(RunId::random(), history).open_questions().next().is_some();
+    let has_question = || RunSummary::of(RunId::random(), history).open_questions().next().is_some();
     (!waits && !has_question()).then(|| {
         format!("{MOST_DEATHS} workers that took the run were gone before anything came of it; it is not taken again")
     })
 }
 
-/// Redacts the log of a run that has ended; if that fails, the next tour does it.
+/// Redacts the log of a run that has ended; if that fails, the next scan does it.
 pub(super) async fn redact(worker: &Worker, run: RunId) {
     if !worker.redactor.is_empty()
         && let Err(error) = keep::redact(&worker.broker, run, &worker.redactor).await
@@ -323,9 +324,9 @@ pub(super) async fn redact(worker: &Worker, run: RunId) {
 }
 
 /// A stay of a run in memory, in the trace that it was started in. What wakes it later has a trace of its own.
-fn span(created: &Created, run: RunId, from: Option<&str>) -> Span {
-    let under = Under::Header(created.trace.as_deref().or(from));
-    Span::linked(Kind::Consumer, under, from, || {
+fn span(created: &RunCreation, run: RunId, from: Option<&str>) -> TraceSpan {
+    let under = SpanParent::Header(created.trace.as_deref().or(from));
+    TraceSpan::linked(Kind::Consumer, under, from, || {
         let mut known = vec![
             KeyValue::new(genai::OPERATION, "invoke_workflow"),
             KeyValue::new(genai::WORKFLOW, created.workflow.to_string()),
@@ -349,22 +350,22 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::broker::{self, Bell, Broker, Inbox, Lane, Put, Slot, Stored};
+    use crate::broker::{self, Broker, Inbox, InboxSlot, InboxUpdate, PutOutcome, RecordLane, StoredRecord};
     use crate::engine::{Engine, SummaryPublisher};
     use crate::ids::WorkerId;
-    use crate::model::Models;
+    use crate::model::ModelRegistry;
     use crate::protocol::effect_key::EffectKey;
-    use crate::protocol::log::{Origin, Record};
+    use crate::protocol::log::{Record, RunOrigin};
     use crate::redact::Redactor;
     use crate::run::lease::Lease;
-    use crate::run::notice::Notices;
-    use crate::run::start::{Start, start};
-    use crate::worker::let_go::LetGo;
-    use crate::workflow::{Definition, from_definition};
+    use crate::run::notice::WebhookNotices;
+    use crate::run::start::{RunStart, start};
+    use crate::worker::unheld::UnheldRuns;
+    use crate::workflow::{WorkflowDefinition, from_definition};
 
     const LEASE: Duration = Duration::from_secs(20);
 
-    /// What happens when the worker begins to listen to the bell of a run that it has just claimed.
+    /// What happens when the worker subscribes to the inbox of a run that it has just claimed.
     #[derive(Clone, Copy)]
     enum Meanwhile {
         Nothing,
@@ -372,69 +373,74 @@ mod tests {
         TheBrokerRefuses,
     }
 
-    struct Meddled {
+    struct MeddlingBroker {
         broker: Broker,
         meanwhile: Meanwhile,
     }
 
     #[async_trait]
-    impl Inbox for Meddled {
-        async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> broker::Result<Put> {
+    impl Inbox for MeddlingBroker {
+        async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> broker::Result<PutOutcome> {
             self.broker.inbox.put(run, slot, payload).await
         }
-        async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> broker::Result<()> {
-            self.broker.inbox.tell(run, slot, payload).await
+        async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> broker::Result<()> {
+            self.broker.inbox.notify(run, slot, payload).await
         }
-        async fn get(&self, run: RunId, slot: Slot) -> broker::Result<Option<Stored>> {
+        async fn get(&self, run: RunId, slot: InboxSlot) -> broker::Result<Option<StoredRecord>> {
             self.broker.inbox.get(run, slot).await
         }
-        async fn reopen(&self, run: RunId, slot: Slot) -> broker::Result<()> {
+        async fn reopen(&self, run: RunId, slot: InboxSlot) -> broker::Result<()> {
             self.broker.inbox.reopen(run, slot).await
         }
-        async fn bell(&self, run: RunId) -> broker::Result<BoxStream<'static, Bell>> {
+        async fn subscribe(&self, run: RunId) -> broker::Result<BoxStream<'static, InboxUpdate>> {
             match self.meanwhile {
                 Meanwhile::Nothing => {}
                 Meanwhile::AnotherClaimsTheRun => {
-                    append(&self.broker, run, Body::Claimed { worker: WorkerId::random(), epoch: 2, message: None })
-                        .await;
+                    append(
+                        &self.broker,
+                        run,
+                        RecordBody::Claimed { worker: WorkerId::random(), epoch: 2, message: None },
+                    )
+                    .await;
                 }
                 Meanwhile::TheBrokerRefuses => {
                     return Err(broker::Error::Refused { doing: "listen".to_owned(), reason: "no".to_owned() });
                 }
             }
-            self.broker.inbox.bell(run).await
+            self.broker.inbox.subscribe(run).await
         }
     }
 
-    async fn append(broker: &Broker, run: RunId, body: Body) {
+    async fn append(broker: &Broker, run: RunId, body: RecordBody) {
         let last = broker.log.last(run).await.unwrap().map_or(0, |last| last.seq);
-        broker.log.append(run, Lane::Did, Record::new(body).payload(), last).await.unwrap();
+        broker.log.append(run, RecordLane::Did, Record::new(body).payload(), last).await.unwrap();
     }
 
     /// A worker that serves one workflow, and a run of that.
     async fn worker(steps: &str, meanwhile: Meanwhile) -> (Worker, RunId, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let plain = broker::embedded::open(folder.path()).unwrap();
-        let broker = Broker { inbox: Arc::new(Meddled { broker: plain.clone(), meanwhile }), ..plain };
+        let broker = Broker { inbox: Arc::new(MeddlingBroker { broker: plain.clone(), meanwhile }), ..plain };
         let name = Name::parse("test").unwrap();
         let source = format!("version: 1\nname: test\nsteps: {steps}\n");
-        let definition = Definition { name: name.clone(), sources: [(name.clone(), source)].into() };
+        let definition = WorkflowDefinition { name: name.clone(), sources: [(name.clone(), source)].into() };
         let workflow = Arc::new(from_definition(&definition).unwrap_or_else(|problems| panic!("{problems}")));
         let clock = clock::system();
         let lease = Arc::new(Lease::new(WorkerId::random(), LEASE, clock.clone(), Lease::moment(&*clock)));
-        let shelver = Arc::new(SummaryPublisher::new(Redactor::default()));
-        let notices = Notices::new(broker.clone(), &BTreeMap::new());
+        let summary_publisher = Arc::new(SummaryPublisher::new(Redactor::default()));
+        let notices = WebhookNotices::new(broker.clone(), &BTreeMap::new());
         let park_after = Duration::ZERO;
-        let models = Models::default();
-        let engine = Engine::new(broker.clone(), models.clone(), None, shelver, lease.clone(), notices, park_after);
-        let start_of = Start {
+        let models = ModelRegistry::default();
+        let engine =
+            Engine::new(broker.clone(), models.clone(), None, summary_publisher, lease.clone(), notices, park_after);
+        let start_of = RunStart {
             run: RunId::random(),
             workflow: name.clone(),
             definition: Some(definition.hash()),
             params: Map::new(),
             user: None,
             groups: Box::default(),
-            origin: Origin::Gateway,
+            origin: RunOrigin::Gateway,
         };
         let run = start_of.run;
         start(&broker, start_of, None).await.unwrap();
@@ -448,7 +454,7 @@ mod tests {
             definitions: [(definition.hash(), workflow)].into_iter().collect::<HashMap<_, _>>().into(),
             trusted: Vec::new(),
             held: HashMap::new().into(),
-            let_go: LetGo::default(),
+            unheld: UnheldRuns::default(),
             permits: Arc::new(Semaphore::new(1)),
             redactor: Redactor::default(),
             shutdown: crate::lifecycle::Shutdown::default(),
@@ -459,30 +465,30 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_another_worker_took_is_left_to_that_worker() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::AnotherClaimsTheRun).await;
-        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Again(LEASE / 2));
-        assert!(!worker.let_go.knows(run));
+        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Again(LEASE / 2));
+        assert!(!worker.unheld.knows(run));
     }
 
     #[tokio::test]
     async fn a_run_whose_broker_refuses_is_seen_to_by_its_worker() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::TheBrokerRefuses).await;
-        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Again(LEASE / 2));
-        assert!(worker.let_go.knows(run));
+        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Again(LEASE / 2));
+        assert!(worker.unheld.knows(run));
     }
 
     #[tokio::test]
     async fn a_run_whose_log_cannot_be_gone_on_from_rests_until_another_program_may_take_it() {
         let (worker, run, _folder) = worker("[{ wait: 1h }]", Meanwhile::Nothing).await;
-        let outcome = Outcome::Value(json!("no time"));
-        append(&worker.broker, run, Body::Did { key: EffectKey::from("0#0"), outcome }).await;
-        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Again(UNTIL_ANOTHER_CAN));
-        assert!(worker.let_go.knows(run));
+        let outcome = EffectOutcome::Value(json!("no time"));
+        append(&worker.broker, run, RecordBody::Did { key: EffectKey::from("0#0"), outcome }).await;
+        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Again(UNTIL_ANOTHER_CAN));
+        assert!(worker.unheld.knows(run));
     }
 
     #[tokio::test]
     async fn a_run_that_has_ended_is_done_with() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::Nothing).await;
-        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Done);
-        assert!(!worker.let_go.knows(run));
+        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Done);
+        assert!(!worker.unheld.knows(run));
     }
 }

@@ -8,20 +8,20 @@ use crate::metrics::metrics;
 use crate::run::directory::{self, WorkerCard};
 use crate::run::lease::Lease;
 use crate::worker::Worker;
-use crate::worker::intake::LATE;
+use crate::worker::intake::REDELIVERY_MARGIN;
 
 /// How soon a renewal that failed is tried again: others wait for a lease no longer than it lasts.
-const AGAIN: Duration = Duration::from_millis(500);
+const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// NATS removes a key up to so much later than its time to live says.
 const REMOVED_LATE: Duration = Duration::from_secs(1);
 /// The shortest time to live of a key that NATS knows.
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// How long the lease that is put down lasts: as much shorter than the configured one as NATS may be late to remove it, so
 /// that others stop to believe in this worker in the time that its operator has set.
 pub(super) fn span(configured: Duration) -> Duration {
-    configured.saturating_sub(REMOVED_LATE).max(SHORTEST)
+    configured.saturating_sub(REMOVED_LATE).max(SHORTEST_TTL)
 }
 
 /// Renews the lease until the last call.
@@ -46,13 +46,14 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 worker.lease.renewed(sent);
                 next = Instant::now() + span / 3;
                 // The next renewal must not wait for either.
-                let _ = tokio::time::timeout(AGAIN, worker.let_go.call(&worker.broker, LATE)).await;
+                let _ =
+                    tokio::time::timeout(RENEWAL_PAUSE, worker.unheld.call(&worker.broker, REDELIVERY_MARGIN)).await;
                 share_models(worker).await;
             }
             Err(error) => {
                 metrics().lease_renewal_failures.inc();
                 tracing::warn!("the worker's lease could not be renewed: {error}");
-                next = Instant::now() + AGAIN.min(span / 3);
+                next = Instant::now() + RENEWAL_PAUSE.min(span / 3);
             }
         }
     }
@@ -61,7 +62,7 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
 /// Tells the models how many workers share their rates. One that the broker does not tell keeps the number that it knew.
 pub(super) async fn share_models(worker: &Worker) {
     if worker.models.have_rates()
-        && let Ok(Ok(workers)) = tokio::time::timeout(AGAIN, directory::workers(&worker.broker)).await
+        && let Ok(Ok(workers)) = tokio::time::timeout(RENEWAL_PAUSE, directory::workers(&worker.broker)).await
     {
         worker.models.are_shared_by(workers.len());
     }

@@ -10,43 +10,43 @@ use tokio::sync::Semaphore;
 
 use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
-use crate::config::Webhook;
+use crate::config::WebhookConfig;
 use crate::engine::{Engine, SummaryPublisher};
 use crate::fastagency;
 use crate::fastagency::intake::ServedWorkflows;
 use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
-use crate::model::Models;
+use crate::model::ModelRegistry;
 use crate::redact::Redactor;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
-use crate::run::notice::Notices;
+use crate::run::notice::WebhookNotices;
 use crate::seal::Sealer;
-use crate::vouch::{PublicKey, StatementSigner};
-use crate::worker::let_go::LetGo;
-use crate::workflow::{Definition, Workflow};
+use crate::signing::{PublicKey, StatementSigner};
+use crate::worker::unheld::UnheldRuns;
+use crate::workflow::{Workflow, WorkflowDefinition};
 
 mod intake;
 mod lease;
-mod let_go;
 mod sweeping;
+mod unheld;
 mod webhooks;
 
 /// What a worker is made of.
-pub struct Parts {
+pub struct WorkerParts {
     /// The broker.
     pub broker: Broker,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The models.
-    pub models: Models,
+    pub models: ModelRegistry,
     /// What it serves.
     pub workflows: Vec<Workflow>,
     /// What seals passwords; none: they live in memory only.
     pub sealer: Option<Sealer>,
     /// Its settings.
-    pub settings: crate::config::Worker,
+    pub settings: crate::config::WorkerConfig,
     /// How long an ended run is kept.
     pub keep_ended: Duration,
     /// How long it is kept what a removed run was, and who removed it.
@@ -54,7 +54,7 @@ pub struct Parts {
     /// What is taken out of the logs of runs that have ended.
     pub redactor: Redactor,
     /// Who outside is told of runs.
-    pub webhooks: BTreeMap<Name, Webhook>,
+    pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// Whether it takes runs; the worker says so.
     pub up: Arc<AtomicBool>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Worker {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
-    pub models: Models,
+    pub models: ModelRegistry,
     pub lease: Arc<Lease>,
     /// What it serves, by name: what new runs are pinned to.
     pub serves: BTreeMap<Name, Arc<Workflow>>,
@@ -75,7 +75,7 @@ pub(crate) struct Worker {
     /// The runs in memory, each with another delivery of it that came meanwhile.
     pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
     /// The runs that it owns and has let go.
-    let_go: LetGo,
+    unheld: UnheldRuns,
     pub permits: Arc<Semaphore>,
     /// What is taken out of the logs of runs that have ended.
     pub redactor: Redactor,
@@ -94,21 +94,32 @@ pub enum Error {
 }
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
-pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, keep_evidence, redactor, webhooks, up } =
-        parts;
+pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> {
+    let WorkerParts {
+        broker,
+        clock,
+        models,
+        workflows,
+        sealer,
+        settings,
+        keep_ended,
+        keep_evidence,
+        redactor,
+        webhooks,
+        up,
+    } = parts;
     let id = WorkerId::random();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
-    let signer = settings.definition_key.as_ref().map(StatementSigner::new);
-    if let Some(signer) = &signer {
-        let key = signer.public();
+    let definition_signer = settings.definition_key.as_ref().map(StatementSigner::new);
+    if let Some(definition_signer) = &definition_signer {
+        let key = definition_signer.public();
         tracing::info!("the worker signs its workflows; others know it by trusted_definition_keys: [{key}]");
     }
     for workflow in serves.values() {
         let definition = workflow.definition.to_bytes();
-        directory::announce(&broker, &card(workflow), definition, signer.as_ref()).await?;
+        directory::announce(&broker, &card(workflow), definition, definition_signer.as_ref()).await?;
     }
     // Each workflow holds a place while it waits for its next run: with fewer, some would never get one.
     let max_runs = settings.max_runs.max(serves.len());
@@ -125,24 +136,24 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let span = lease::span(settings.lease);
     directory::renew(&broker, &card, span).await?;
     let lease = Arc::new(Lease::new(id, span, clock.clone(), sent));
-    let shelver = Arc::new(SummaryPublisher::new(redactor.clone()));
-    let notices = Notices::new(broker.clone(), &webhooks);
-    let voucher = settings.signing_key.as_ref().map(StatementSigner::new);
-    if let Some(voucher) = &voucher {
-        tracing::info!("the worker vouches for what workflows start; it is known by the key {}", voucher.public());
+    let summary_publisher = Arc::new(SummaryPublisher::new(redactor.clone()));
+    let notices = WebhookNotices::new(broker.clone(), &webhooks);
+    let gateway_signer = settings.signing_key.as_ref().map(StatementSigner::new);
+    if let Some(gateway_signer) = &gateway_signer {
+        tracing::info!("the worker signs the runs that workflows start; its public key is {}", gateway_signer.public());
     }
     let engine = Engine::new(
         broker.clone(),
         models.clone(),
         sealer,
-        shelver.clone(),
+        summary_publisher.clone(),
         lease.clone(),
         notices,
         settings.park_after,
     )
-    .trusting(&settings.trusted_gateways, voucher)
+    .trusting(&settings.trusted_gateways, gateway_signer)
     .bounded(settings.max_run_bytes)
-    .signing(signer);
+    .signing(definition_signer);
     let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),
@@ -152,14 +163,14 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         serves,
         definitions: Mutex::new(definitions),
         trusted: settings.trusted_definition_keys.clone(),
-        let_go: LetGo::default(),
+        unheld: UnheldRuns::default(),
         held: Mutex::new(HashMap::new()),
         permits: Arc::new(Semaphore::new(max_runs)),
         redactor,
         shutdown: shutdown.clone(),
     });
     lease::share_models(&worker).await;
-    // Nobody vouches for what FastAgency's gateways ask for.
+    // Nobody signs what FastAgency's gateways ask for.
     if broker.contract.is_some() && settings.trusted_gateways.is_empty() {
         let served = ServedWorkflows {
             broker: broker.clone(),
@@ -176,7 +187,13 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     shutdown.run(sweeping::serve(worker.clone(), keep_ended, keep_evidence));
     shutdown.run(sweeping::clean_when_called(worker.clone()));
     for (name, webhook) in webhooks {
-        match webhooks::Caller::new(broker.clone(), clock.clone(), worker.redactor.clone(), name.clone(), webhook) {
+        match webhooks::WebhookCaller::new(
+            broker.clone(),
+            clock.clone(),
+            worker.redactor.clone(),
+            name.clone(),
+            webhook,
+        ) {
             Ok(caller) => drop(shutdown.run(caller.serve(shutdown.clone()))),
             Err(why) => tracing::error!(webhook = %name, "no notices are sent from here: {why}"),
         }
@@ -186,25 +203,25 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         intakes.spawn(intake::take(worker.clone(), name.clone()));
     }
     let lease = lease::beat(&worker, &card);
-    let mut shelving = std::pin::pin!(shelver.serve(&broker, &shutdown));
+    let mut publishing = std::pin::pin!(summary_publisher.serve(&broker, &shutdown));
     let working = async {
         while intakes.join_next().await.is_some() {}
         // No permit is out when the last run has left memory.
         let all = u32::try_from(max_runs).unwrap_or(u32::MAX);
         let _ = worker.permits.acquire_many(all).await;
     };
-    let is_shelving = tokio::select! {
+    let is_publishing = tokio::select! {
         () = working => true,
         () = lease => true,
-        () = &mut shelving => false,
+        () = &mut publishing => false,
     };
     up.store(false, Ordering::Relaxed);
     // What is being put down is not dropped half-way: lists would not know these runs.
-    shelver.finish();
-    if is_shelving {
-        shelving.await;
+    summary_publisher.finish();
+    if is_publishing {
+        publishing.await;
     }
-    shelver.flush(&broker).await;
+    summary_publisher.flush(&broker).await;
     // Whoever takes a run over need not wait for the lease to end.
     directory::withdraw(&broker, id).await?;
     tracing::info!(worker.id = %id, "worker ended");
@@ -232,7 +249,7 @@ impl Worker {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|why| format!("the definition {hash} is not executed: {why}"))?;
-        let definition: Definition = crate::bounds::parse(&bytes).map_err(|error| error.to_string())?;
+        let definition: WorkflowDefinition = crate::bounds::parse(&bytes).map_err(|error| error.to_string())?;
         let workflow =
             Arc::new(crate::workflow::from_definition(&definition).map_err(|problems| problems.to_string())?);
         let mut definitions = self.definitions.lock();

@@ -1,4 +1,4 @@
-//! The tour of all runs, now and then (`run::sweep`): by the first of the living workers, the others stand by, and stand in. And
+//! The scan of all runs, now and then (`run::sweeper`): by the first of the living workers, the others stand by, and stand in. And
 //! removing what is over for ever, whenever somebody who may not calls for it (`run::clean`).
 
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use crate::run::clean;
-use crate::run::sweep::{Sweeper, Swept};
+use crate::run::sweeper::{RunSweeper, SweepReport};
 use crate::worker::{Worker, intake};
 
 /// How often all runs are looked at.
 const EVERY: Duration = Duration::from_secs(10);
-/// A tour that takes long is followed by a rest so many times as long: it costs a twentieth of a core at most.
+/// A scan that takes long is followed by a rest so many times as long: it costs a twentieth of a core at most.
 const REST: u32 = 20;
 
 /// Runs that are cleaned at once.
@@ -25,7 +25,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 pub(super) async fn clean_when_called(worker: Arc<Worker>) {
     let Some(cleaner) = worker.broker.cleaner.clone() else { return };
     loop {
-        let calls = match cleaner.called().await {
+        let calls = match cleaner.notifications().await {
             Ok(calls) => calls,
             Err(error) => {
                 tracing::warn!("calls for the cleaner cannot be heard: {error}");
@@ -38,7 +38,7 @@ pub(super) async fn clean_when_called(worker: Arc<Worker>) {
         let cleaning = calls.for_each_concurrent(CLEANED_AT_ONCE, |run| {
             let (broker, cleaner) = (&worker.broker, &*cleaner);
             async move {
-                // The next tour finds it again.
+                // The next scan finds it again.
                 if let Err(error) = clean::look(broker, cleaner, run).await {
                     tracing::warn!(run.id = %run, "what is over could not be removed yet: {error}");
                 }
@@ -53,7 +53,7 @@ pub(super) async fn clean_when_called(worker: Arc<Worker>) {
 
 /// Goes round until the end begins.
 pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_evidence: Duration) {
-    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended, keep_evidence)
+    let mut sweeper = RunSweeper::new(worker.broker.clone(), keep_ended, keep_evidence)
         .checking_the_clock()
         .redacting(worker.redactor.clone());
     // The first soon: what was started again has often ended in trouble.
@@ -67,7 +67,7 @@ pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_eviden
         tokio::select! {
             () = worker.shutdown.soft() => return,
             swept = sweeper.sweep(&worker.lease, worker.permits.available_permits() > 0) => match swept {
-                Ok(Swept { runs, called, removed, lines, cleaned }) if called + removed + lines + cleaned > 0 => tracing::info!(
+                Ok(SweepReport { runs, called, removed, lines, cleaned }) if called + removed + lines + cleaned > 0 => tracing::info!(
                     runs, called, removed, lines, cleaned,
                     "went round {runs} runs: {called} queued again, {removed} removed, {cleaned} cleaned, {lines} lists' lines set right"
                 ),

@@ -10,53 +10,53 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::broker::{AnyDelivery, Broker, Reason};
+use crate::broker::{AnyDelivery, Broker, JobReason};
 use crate::clock::Clock;
-use crate::config::{Occasion, Webhook};
+use crate::config::{WebhookConfig, WebhookTrigger};
 use crate::ids::{MessageId, Name, RunId};
 use crate::lifecycle::Shutdown;
 use crate::model::http;
-use crate::protocol::log::{Body, LogEntry};
+use crate::protocol::log::{LogEntry, RecordBody};
 use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
 use crate::run::notice::occasion;
-use crate::run::summary::Summary;
+use crate::run::summary::RunSummary;
 use crate::run::{self, look, redaction};
 
 /// Notices on their way at once to one webhook.
 const AT_ONCE: usize = 16;
 /// How long a receiver may take: it is to take the notice, not to work on it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RECEIVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a delivery may be held without a word.
-const HELD: Duration = Duration::from_secs(15);
+const HELD_WITHOUT_WORD: Duration = Duration::from_secs(15);
 /// The pauses between tries: the last is repeated.
 const PAUSES: [u64; 7] = [5, 30, 120, 600, 1800, 3600, 4 * 3600];
 /// How often a notice is tried: for three days.
-const TRIES: u64 = 24;
+const MOST_TRIES: u64 = 24;
 /// How often the record that a notice tells of is waited for: for an hour. Who was to append it has died, and whoever took
 /// the run over has announced it anew.
-const WAITS: u64 = 60;
+const MOST_WAITS: u64 = 60;
 /// How long to wait after the broker failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// A webhook, and what is needed to call it.
-pub(super) struct Caller {
+pub(super) struct WebhookCaller {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub name: Name,
-    pub webhook: Webhook,
+    pub webhook: WebhookConfig,
     redactor: Redactor,
     client: reqwest::Client,
 }
 
-impl Caller {
+impl WebhookCaller {
     /// One for that webhook; the error says why there is no HTTP client.
     pub(super) fn new(
         broker: Broker,
         clock: Arc<dyn Clock>,
         redactor: Redactor,
         name: Name,
-        webhook: Webhook,
+        webhook: WebhookConfig,
     ) -> Result<Self, String> {
         let redactor = if webhook.redact { redactor } else { Redactor::default() };
         Ok(Self { broker, clock, name, webhook, redactor, client: http::client()? })
@@ -66,7 +66,7 @@ impl Caller {
     pub(super) async fn serve(self, shutdown: Shutdown) {
         let queue = QueueName::Webhook(self.name.clone());
         while !shutdown.has_begun() {
-            match self.broker.queue.take(&queue, HELD).await {
+            match self.broker.queue.take(&queue, HELD_WITHOUT_WORD).await {
                 Ok(jobs) => {
                     let each = jobs.for_each_concurrent(AT_ONCE, |job| async {
                         match job {
@@ -84,14 +84,14 @@ impl Caller {
 
     async fn deliver(&self, delivery: AnyDelivery) {
         let (run, attempt) = (delivery.job().run, delivery.attempt());
-        let Reason::Notice { about } = delivery.job().reason else {
+        let JobReason::Notice { about } = delivery.job().reason else {
             drop(delivery.ack().await);
             return;
         };
         let settled = match self.notice(run, about).await {
-            Ok(Notice::Say(body)) => match self.call(about, &body).await {
+            Ok(NoticeState::Say(body)) => match self.call(about, &body).await {
                 Ok(()) => delivery.ack().await,
-                Err(why) if attempt < TRIES => {
+                Err(why) if attempt < MOST_TRIES => {
                     let pause = PAUSES[usize::try_from(attempt - 1).unwrap_or(usize::MAX).min(PAUSES.len() - 1)];
                     tracing::warn!(run.id = %run, webhook = %self.name, "a notice was not taken, again in {pause} s: {why}");
                     delivery.retry_after(Duration::from_secs(pause)).await
@@ -101,8 +101,10 @@ impl Caller {
                     delivery.ack().await
                 }
             },
-            Ok(Notice::NotYet) if attempt < WAITS => delivery.retry_after(Duration::from_secs(attempt.min(60))).await,
-            Ok(Notice::NotYet | Notice::Void) => delivery.ack().await,
+            Ok(NoticeState::NotYet) if attempt < MOST_WAITS => {
+                delivery.retry_after(Duration::from_secs(attempt.min(60))).await
+            }
+            Ok(NoticeState::NotYet | NoticeState::Void) => delivery.ack().await,
             Err(error) => {
                 tracing::debug!(run.id = %run, webhook = %self.name, "a notice could not be made: {error}");
                 delivery.retry_after(AFTER_FAILURE).await
@@ -113,7 +115,7 @@ impl Caller {
         }
     }
 
-    async fn notice(&self, run: RunId, about: MessageId) -> run::Result<Notice> {
+    async fn notice(&self, run: RunId, about: MessageId) -> run::Result<NoticeState> {
         let mut records = look(&self.broker, run, 0).await?.records;
         if !self.redactor.is_empty() {
             records.iter_mut().for_each(|placed| redaction::record(&self.redactor, &mut placed.record));
@@ -128,7 +130,7 @@ impl Caller {
         let call = self
             .client
             .post(&self.webhook.url)
-            .timeout(PATIENCE)
+            .timeout(RECEIVER_TIMEOUT)
             .header("content-type", "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", time)
@@ -144,7 +146,7 @@ impl Caller {
 
 /// What is to be told.
 #[derive(Debug, PartialEq)]
-enum Notice {
+enum NoticeState {
     Say(Value),
     /// The record is not there.
     NotYet,
@@ -152,28 +154,34 @@ enum Notice {
     Void,
 }
 
-fn notice(run: RunId, about: MessageId, records: &[LogEntry]) -> Notice {
-    let Some(Body::Created(_)) = records.first().map(|first| &first.record.body) else { return Notice::Void };
-    let summary = Summary::of(run, records);
+fn notice(run: RunId, about: MessageId, records: &[LogEntry]) -> NoticeState {
+    let Some(RecordBody::Created(_)) = records.first().map(|first| &first.record.body) else {
+        return NoticeState::Void;
+    };
+    let summary = RunSummary::of(run, records);
     let found = records.iter().find_map(|placed| match occasion(&placed.record.body) {
         Some((occasion, message)) if message == about => Some((occasion, placed)),
         _ => None,
     });
     let Some((occasion, placed)) = found else {
-        return if summary.outcome.is_some() { Notice::Void } else { Notice::NotYet };
+        return if summary.outcome.is_some() { NoticeState::Void } else { NoticeState::NotYet };
     };
     let told = json!({
         "id": run, "workflow": summary.workflow, "title": summary.title, "user": summary.user, "state": summary.state,
         "outcome": summary.outcome, "reason": summary.reason,
     });
     let (kind, data) = match (occasion, &placed.record.body) {
-        (Occasion::Waiting, Body::Said { message, .. }) if summary.open_questions().any(|open| open == about) => {
+        (WebhookTrigger::Waiting, RecordBody::Said { message, .. })
+            if summary.open_questions().any(|open| open == about) =>
+        {
             ("run.waiting", json!({"run": told, "question": {"id": about, "prompt": message.says.prompt()}}))
         }
-        (Occasion::Ended, Body::Ended(ended)) => ("run.ended", json!({"run": told, "result": ended.result})),
-        _ => return Notice::Void,
+        (WebhookTrigger::Ended, RecordBody::Ended(ended)) => {
+            ("run.ended", json!({"run": told, "result": ended.result}))
+        }
+        _ => return NoticeState::Void,
     };
-    Notice::Say(json!({"type": kind, "timestamp": placed.at, "data": data}))
+    NoticeState::Say(json!({"type": kind, "timestamp": placed.at, "data": data}))
 }
 
 /// The header `webhook-signature`: HMAC-SHA256 over `id.time.body`.
@@ -201,7 +209,9 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::protocol::log::{Created, Ended, Ending, Erasure, Origin, Record, Removal, Usage, completed_message};
+    use crate::protocol::log::{
+        Record, RunCreation, RunEnd, RunErasure, RunOrigin, RunOutcome, RunRemoval, RunUsage, completed_message,
+    };
 
     #[test]
     fn a_signature_is_the_one_that_receivers_compute() {
@@ -225,16 +235,16 @@ mod tests {
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
-    fn created() -> Body {
-        Body::Created(Created {
+    fn created() -> RecordBody {
+        RecordBody::Created(RunCreation {
             workflow: Name::parse("lesson").unwrap(),
             definition: None,
             params: Default::default(),
             user: None,
             groups: Default::default(),
-            origin: Origin::Gateway,
+            origin: RunOrigin::Gateway,
             trace: None,
-            vouched: None,
+            signature: None,
         })
     }
 
@@ -243,31 +253,32 @@ mod tests {
         let run = RunId::random();
         let message = completed_message(run, json!("card 1234-5678"));
         let about = message.uuid;
-        let ended = Ended {
-            outcome: Ending::Completed,
+        let ended = RunEnd {
+            outcome: RunOutcome::Completed,
             reason: None,
             result: json!({"1234-5678": "card 1234-5678"}),
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message,
         };
         let mut last = 0;
-        for body in [created(), Body::Ended(ended)] {
+        for body in [created(), RecordBody::Ended(ended)] {
             let record = Record::new(body);
             last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
         }
         (run, about)
     }
 
-    fn caller(broker: &Broker, redact: bool) -> Caller {
+    fn caller(broker: &Broker, redact: bool) -> WebhookCaller {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let webhook = Webhook {
+        let webhook = WebhookConfig {
             url: "http://127.0.0.1:1".to_owned(),
             secret: "secret".into(),
-            on: vec![Occasion::Ended],
+            on: vec![WebhookTrigger::Ended],
             redact,
         };
         let redactor = Redactor::new(&[], vec![regex::Regex::new("[0-9]{4}-[0-9]{4}").unwrap()]);
-        Caller::new(broker.clone(), crate::clock::system(), redactor, Name::parse("hook").unwrap(), webhook).unwrap()
+        WebhookCaller::new(broker.clone(), crate::clock::system(), redactor, Name::parse("hook").unwrap(), webhook)
+            .unwrap()
     }
 
     #[tokio::test]
@@ -278,7 +289,7 @@ mod tests {
         for (redact, shown) in
             [(true, json!({"[redacted]": "card [redacted]"})), (false, json!({"1234-5678": "card 1234-5678"}))]
         {
-            let Notice::Say(body) = caller(&broker, redact).notice(run, about).await.unwrap() else {
+            let NoticeState::Say(body) = caller(&broker, redact).notice(run, about).await.unwrap() else {
                 panic!("no notice")
             };
             assert_eq!(body["data"]["result"], shown);
@@ -290,15 +301,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let broker = crate::broker::embedded::open(folder.path()).unwrap();
         let (erased, about) = ended(&broker).await;
-        let erasure = Erasure { by: None, reason: "asked".into(), at: Timestamp::UNIX_EPOCH };
+        let erasure = RunErasure { by: None, reason: "asked".into(), at: Timestamp::UNIX_EPOCH };
         crate::audit::keep::erase(&broker, erased, &erasure).await.unwrap();
-        assert_eq!(caller(&broker, false).notice(erased, about).await.unwrap(), Notice::Void);
+        assert_eq!(caller(&broker, false).notice(erased, about).await.unwrap(), NoticeState::Void);
         let (removed, about) = ended(&broker).await;
-        let Body::Created(created) = created() else { panic!("it is created") };
+        let RecordBody::Created(created) = created() else { panic!("it is created") };
         let kept = Duration::from_secs(1);
-        run::remove::remove(&broker, removed, &created, Removal::default(), kept, crate::broker::RemovalMethod::Remove)
-            .await
-            .unwrap();
-        assert_eq!(caller(&broker, false).notice(removed, about).await.unwrap(), Notice::Void);
+        run::remove::remove(
+            &broker,
+            removed,
+            &created,
+            RunRemoval::default(),
+            kept,
+            crate::broker::RemovalMethod::Remove,
+        )
+        .await
+        .unwrap();
+        assert_eq!(caller(&broker, false).notice(removed, about).await.unwrap(), NoticeState::Void);
     }
 }

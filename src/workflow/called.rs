@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::ids::Name;
-use crate::workflow::{Definition, Workflow, from_definition};
+use crate::workflow::{Workflow, WorkflowDefinition, from_definition};
 
 /// The parameters with their defaults; the error is a sentence that names each field that does not fit.
 pub fn checked_params(workflow: &Workflow, mut params: Map<String, Value>) -> Result<Map<String, Value>, String> {
@@ -30,7 +30,7 @@ pub fn checked_params(workflow: &Workflow, mut params: Map<String, Value>) -> Re
 /// A workflow that this one calls, from the texts that this one is pinned to.
 pub fn called(workflow: &Workflow, name: &Name) -> Result<Workflow, String> {
     let sources: BTreeMap<Name, String> = workflow.definition.sources.clone();
-    from_definition(&Definition { name: name.clone(), sources }).map_err(|problems| problems.to_string())
+    from_definition(&WorkflowDefinition { name: name.clone(), sources }).map_err(|problems| problems.to_string())
 }
 
 /// Fills in the defaults of a schema's properties, at the top level as it is usual for parameters.

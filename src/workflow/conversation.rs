@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Data, Expression, ModelUse, Schema, Step, Template};
+use super::{CompiledSchema, DataTemplate, Expression, ModelUse, Template, WorkflowStep};
 use crate::ids::Name;
 
 /// A conversation of two agents.
 #[derive(Debug, Clone)]
-pub struct Chat {
+pub struct TwoAgentChat {
     /// Who begins; none: somebody called `user`, who has no model and executes the recipient's tools (AG2's `agent.run`
     /// without a recipient).
     pub sender: Option<Name>,
@@ -18,13 +18,13 @@ pub struct Chat {
     /// Who answers first.
     pub recipient: Name,
     /// The first message; none: a person is asked for it.
-    pub message: Option<Data>,
+    pub message: Option<DataTemplate>,
     /// How many turns (a message and its reply) at most; none: until somebody ends it.
     pub max_turns: Option<u32>,
     /// How the result is summed up.
     pub summary: SummaryMethod,
     /// Added to the first message under `Context:`: a text, or a list of texts; none: nothing.
-    pub carryover: Option<Data>,
+    pub carryover: Option<DataTemplate>,
     /// Of the chats before it in a list, those whose summaries are not added to its first message.
     pub without_summaries_of: Vec<usize>,
     /// Forget what the two said before (default true).
@@ -54,26 +54,26 @@ pub enum SummaryMethod {
 #[derive(Debug, Clone)]
 pub struct NestedChats {
     /// Whom it answers so.
-    pub trigger: Trigger,
+    pub trigger: NestedChatTrigger,
     /// The chats, one after the other; the last one's summary is the reply.
     pub chats: Vec<NestedChat>,
 }
 
 /// Whose messages start nested chats.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trigger {
+pub enum NestedChatTrigger {
     /// Those of these agents.
     From(Vec<Name>),
     /// Those of everybody but these.
     Except(Vec<Name>),
 }
 
-impl Trigger {
+impl NestedChatTrigger {
     /// Whether a message of this agent starts the chats.
     pub fn fires_on(&self, sender: &Name) -> bool {
         match self {
-            Trigger::From(names) => names.contains(sender),
-            Trigger::Except(names) => !names.contains(sender),
+            NestedChatTrigger::From(names) => names.contains(sender),
+            NestedChatTrigger::Except(names) => !names.contains(sender),
         }
     }
 }
@@ -87,7 +87,7 @@ pub struct NestedChat {
     pub recipient: Name,
     /// The first message, `message` is in its context; none: the message that is to be answered, if it is the first chat,
     /// and else there is no chat.
-    pub message: Option<Data>,
+    pub message: Option<DataTemplate>,
     /// How many turns at most.
     pub max_turns: Option<u32>,
     /// How it is summed up.
@@ -124,7 +124,7 @@ pub struct GroupChat {
     /// Who begins; need not be a member.
     pub initiator: Name,
     /// The first message; none: a person is asked for it.
-    pub message: Option<Data>,
+    pub message: Option<DataTemplate>,
     /// How many messages at most, the first one included.
     pub max_round: u32,
     /// How often the initiator may begin anew.
@@ -132,17 +132,17 @@ pub struct GroupChat {
     /// How the next speaker is chosen.
     pub method: SelectionMethod,
     /// Who may speak after whom.
-    pub transitions: Transitions,
+    pub transitions: SpeakerTransitions,
     /// Whether everybody is told first who is there.
     pub send_introductions: bool,
     /// How a model is asked for the next speaker.
-    pub selection: Arc<Selection>,
+    pub selection: Arc<SelectionPrompts>,
     /// Who leads it.
-    pub manager: Manager,
+    pub manager: GroupChatManager,
     /// How it is summed up.
     pub summary: SummaryMethod,
     /// Added to the first message under `Context:`: a text, or a list of texts; none: nothing.
-    pub carryover: Option<Data>,
+    pub carryover: Option<DataTemplate>,
     /// Forget what the group said before (default true).
     pub clear_history: bool,
     /// Show nothing of the first message.
@@ -164,7 +164,7 @@ pub enum SelectionMethod {
 
 /// Who may speak after whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Transitions {
+pub enum SpeakerTransitions {
     /// Everybody after everybody, himself included.
     All,
     /// Everybody after everybody else; only these after themselves.
@@ -178,7 +178,7 @@ pub enum Transitions {
 /// How a model is asked for the next speaker. In the texts, `{roles}` is the list of names and descriptions, and
 /// `{agentlist}` the list of names.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Selection {
+pub struct SelectionPrompts {
     /// What it is told first.
     pub message: String,
     /// What it is told last; none: the last message of the group, again.
@@ -208,7 +208,7 @@ pub enum SelectionRole {
     Assistant,
 }
 
-impl Default for Selection {
+impl Default for SelectionPrompts {
     fn default() -> Self {
         let lines = |texts: &[&str]| texts.join("\n");
         let rules = [
@@ -249,7 +249,7 @@ impl Default for Selection {
 
 /// Who leads a group (AG2 `GroupChatManager`). Neither its name nor a system message is ever sent to a model.
 #[derive(Debug, Clone)]
-pub struct Manager {
+pub struct GroupChatManager {
     /// Its name; the group remembers under it what was said.
     pub name: Name,
     /// The model that is asked for the next speaker and for a summary; none: it has no model.
@@ -260,9 +260,9 @@ pub struct Manager {
 
 /// A group that hands over (AG2 `run_group_chat` with a pattern; `docs/reference/ag2-semantics.md`, section 8).
 #[derive(Debug, Clone)]
-pub struct Group {
+pub struct HandoffGroup {
     /// Who speaks when nobody hands over.
-    pub pattern: Pattern,
+    pub pattern: GroupPattern,
     /// Who speaks first.
     pub initial_agent: Name,
     /// The members, in order.
@@ -270,24 +270,24 @@ pub struct Group {
     /// Who stands for the person; none: somebody called `_User` says the first message.
     pub user_agent: Option<Name>,
     /// The first message, or a list of messages to go on from.
-    pub messages: Data,
+    pub messages: DataTemplate,
     /// What the agents share, at first.
-    pub context: Vec<(String, Data)>,
+    pub context: Vec<(String, DataTemplate)>,
     /// Who speaks after an agent that does not say it.
-    pub after_work: Target,
+    pub after_work: HandoffTarget,
     /// How many messages at most, the first one included.
     pub max_rounds: u32,
     /// Whether agents see neither the calls that hand over nor their results.
     pub exclude_transit_message: bool,
     /// Who leads it.
-    pub manager: Manager,
+    pub manager: GroupChatManager,
     /// How it is summed up.
     pub summary: SummaryMethod,
 }
 
 /// Who speaks when nobody hands over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pattern {
+pub enum GroupPattern {
     /// Whom `after_work` names.
     Default,
     /// Whom the manager's model chooses.
@@ -302,7 +302,7 @@ pub enum Pattern {
 
 /// When an agent hands over (AG2 `Handoffs`). `context` is in the context of all expressions and templates.
 #[derive(Debug, Clone, Default)]
-pub struct Handoffs {
+pub struct AgentHandoffs {
     /// When its model says so: each is a tool of it.
     pub llm: Vec<LlmHandoff>,
     /// When the shared variables say so, before its model is asked.
@@ -315,7 +315,7 @@ pub struct Handoffs {
 #[derive(Debug, Clone)]
 pub struct LlmHandoff {
     /// To whom.
-    pub target: Target,
+    pub target: HandoffTarget,
     /// When, in words for the model.
     pub prompt: Template,
     /// Whether the tool is offered.
@@ -326,7 +326,7 @@ pub struct LlmHandoff {
 #[derive(Debug, Clone)]
 pub struct ContextHandoff {
     /// To whom.
-    pub target: Target,
+    pub target: HandoffTarget,
     /// The condition; none: always.
     pub when: Option<Expression>,
     /// Whether it counts.
@@ -335,7 +335,7 @@ pub struct ContextHandoff {
 
 /// To whom is handed over.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub enum HandoffTarget {
     /// An agent.
     Agent(Name),
     /// One of these, by chance; never the one who hands over.
@@ -354,14 +354,14 @@ pub enum Target {
     GroupManager,
 }
 
-impl Target {
+impl HandoffTarget {
     /// The targets that have a word of their own, and the word.
-    pub const WORDS: [(&'static str, Target); 5] = [
-        ("terminate", Target::Terminate),
-        ("stay", Target::Stay),
-        ("revert_to_user", Target::RevertToUser),
-        ("ask_user", Target::AskUser),
-        ("group_manager", Target::GroupManager),
+    pub const WORDS: [(&'static str, HandoffTarget); 5] = [
+        ("terminate", HandoffTarget::Terminate),
+        ("stay", HandoffTarget::Stay),
+        ("revert_to_user", HandoffTarget::RevertToUser),
+        ("ask_user", HandoffTarget::AskUser),
+        ("group_manager", HandoffTarget::GroupManager),
     ];
 
     /// The target with this word.
@@ -372,24 +372,24 @@ impl Target {
 
 /// A tool.
 #[derive(Debug, Clone)]
-pub struct Tool {
+pub struct WorkflowTool {
     /// Its name, as models know it.
     pub name: Name,
     /// What it does, for models.
     pub description: String,
     /// Its parameters.
-    pub params: Arc<Schema>,
+    pub params: Arc<CompiledSchema>,
     /// What its `return` is.
-    pub returns: Returns,
+    pub returns: ToolReturn,
     /// Whether a person is asked before it is called.
-    pub approve: Approve,
+    pub approve: ApprovalRule,
     /// What is done; `args` is in the context.
-    pub steps: Vec<Step>,
+    pub steps: Vec<WorkflowStep>,
 }
 
 /// Whether a person is asked before a tool is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Approve {
+pub enum ApprovalRule {
     /// No.
     #[default]
     Never,
@@ -401,7 +401,7 @@ pub enum Approve {
 
 /// What a tool's `return` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Returns {
+pub enum ToolReturn {
     /// The result.
     #[default]
     Value,

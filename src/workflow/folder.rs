@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::reader::Call;
-use super::reading::{self, Read};
-use super::{Definition, Workflow};
+use super::reader::WorkflowCall;
+use super::reading::{self, WorkflowReading};
+use super::{Workflow, WorkflowDefinition};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
-use crate::yaml::{self, Field, Review};
+use crate::yaml::{self, FieldReader, FileReview};
 
 /// Reads all workflows of a folder: each `*.yaml` and `*.yml` but `*.test.yaml`. All problems of all files are in the error.
 pub fn load_folder(folder: &Path) -> Result<Vec<Workflow>, Problems> {
@@ -21,7 +21,7 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Workflow>, Problems> {
 }
 
 /// Reads the workflow that a run is pinned to, with the same checks.
-pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
+pub fn from_definition(definition: &WorkflowDefinition) -> Result<Workflow, Problems> {
     let Some(own) = definition.sources.get(&definition.name) else {
         let message = format!("the definition has no workflow {:?}", definition.name.as_str());
         return Err(Problem::of_file(definition.name.as_str(), message).into());
@@ -53,7 +53,7 @@ pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
 /// price.
 pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTreeSet<Name>) -> Result<(), Problems> {
     let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
-    let review = Review::new(&workflow.file, source);
+    let review = FileReview::new(&workflow.file, source);
     let Some(root) = yaml::parse(source, &review) else { return review.finish() };
     let needs_price = |name: &Name| workflow.limits.cost_usd.is_some() && unpriced.contains(name);
     for (name, agent) in &workflow.agents {
@@ -67,7 +67,7 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
             Some(llm) => (llm, format!("agents.{name}.llm")),
             None => (node, format!("agents.{name}")),
         };
-        let field = Field { node, path, review: &review };
+        let field = FieldReader { node, path, review: &review };
         if is_known {
             review.add(no_price(&llm.name, field.problem("")));
         } else {
@@ -96,7 +96,7 @@ fn no_model(name: &Name, known: &BTreeSet<Name>, problem: Problem) -> Problem {
     Problem { message: format!("there is no model {:?}", name.as_str()), ..problem }.with_hint(hint)
 }
 
-fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Read>, Problems> {
+fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<WorkflowReading>, Problems> {
     let unreadable = |error: std::io::Error| {
         let problem =
             Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
@@ -125,11 +125,11 @@ fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Read>, P
 }
 
 /// Checks what the files say of each other, and gives each workflow the texts of those that it calls.
-fn connect(mut reads: Vec<Read>, problems: &mut Vec<Problem>) -> Vec<Workflow> {
+fn connect(mut reads: Vec<WorkflowReading>, problems: &mut Vec<Problem>) -> Vec<Workflow> {
     for read in &mut reads {
         problems.append(&mut read.problems);
     }
-    let mut by_name: BTreeMap<Name, &Read> = BTreeMap::new();
+    let mut by_name: BTreeMap<Name, &WorkflowReading> = BTreeMap::new();
     for read in &reads {
         let Some(name) = &read.name else { continue };
         if let Some(first) = by_name.get(name) {
@@ -147,16 +147,16 @@ fn connect(mut reads: Vec<Read>, problems: &mut Vec<Problem>) -> Vec<Workflow> {
         let reached = reached(name, &by_name);
         reached.into_iter().filter_map(|name| Some((name.clone(), by_name.get(&name)?.source.clone()))).collect()
     };
-    let with_sources = |read: &Read| {
+    let with_sources = |read: &WorkflowReading| {
         let workflow = read.workflow.clone()?;
-        let definition = Definition { name: workflow.name.clone(), sources: closure(&workflow.name) };
+        let definition = WorkflowDefinition { name: workflow.name.clone(), sources: closure(&workflow.name) };
         Some(Workflow { definition: Arc::new(definition), ..workflow })
     };
     reads.iter().filter_map(with_sources).collect()
 }
 
 /// A workflow, and those that it calls, and those that they call.
-fn reached(name: &Name, by_name: &BTreeMap<Name, &Read>) -> BTreeSet<Name> {
+fn reached(name: &Name, by_name: &BTreeMap<Name, &WorkflowReading>) -> BTreeSet<Name> {
     let mut reached = BTreeSet::new();
     let mut open = vec![name.clone()];
     while let Some(name) = open.pop() {
@@ -169,7 +169,11 @@ fn reached(name: &Name, by_name: &BTreeMap<Name, &Read>) -> BTreeSet<Name> {
     reached
 }
 
-fn call_problem(read: &Read, call: &Call, by_name: &BTreeMap<Name, &Read>) -> Option<Problem> {
+fn call_problem(
+    read: &WorkflowReading,
+    call: &WorkflowCall,
+    by_name: &BTreeMap<Name, &WorkflowReading>,
+) -> Option<Problem> {
     let problem = |message: String| Problem { message, ..call.problem.clone() };
     let name = call.name.as_str();
     let Some(called) = by_name.get(&call.name) else {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Schema;
-use crate::yaml::Field;
+use super::CompiledSchema;
+use crate::yaml::FieldReader;
 
 /// A JSON Schema that compiles.
-pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
+pub fn schema(field: &FieldReader<'_>) -> Option<Arc<CompiledSchema>> {
     if !field.is_map() {
         return field.is_not("a JSON Schema, which is a map");
     }
     let json = field.json();
     match crate::schema::validator(&json) {
-        Ok(validator) => Some(Arc::new(Schema { json, validator })),
+        Ok(validator) => Some(Arc::new(CompiledSchema { json, validator })),
         Err(crate::schema::Error::TooLarge(why)) => {
             field.note(why);
             None
@@ -29,7 +29,7 @@ pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
                 place = inner;
                 path = format!("{path}.{part}");
             }
-            let inner = Field { node: place, path, review: field.review };
+            let inner = FieldReader { node: place, path, review: field.review };
             inner.note(format!("this is not a JSON Schema: {error}"));
             None
         }

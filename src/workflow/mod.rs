@@ -13,6 +13,7 @@ use crate::money::Usd;
 use crate::protocol::failure::FailureKind;
 
 mod called;
+mod chat_steps;
 mod conversation;
 pub mod expression;
 mod folder;
@@ -24,21 +25,20 @@ mod reading;
 mod scope;
 mod shapes;
 mod steps;
-mod talks;
 mod values;
 
 pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
-    Approve, Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat,
-    NestedChats, Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions,
-    Trigger,
+    AgentHandoffs, ApprovalRule, ContextHandoff, GroupChat, GroupChatManager, GroupPattern, HandoffGroup,
+    HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, SelectionMethod,
+    SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolReturn, TwoAgentChat, WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{check_models, from_definition, load_folder};
 pub use shapes::json_schema;
 
 /// A map from text to JSON values, in the order written.
-pub type Values = Map<String, Value>;
+pub type ValueMap = Map<String, Value>;
 
 /// A workflow, ready to run.
 #[derive(Debug, Clone)]
@@ -50,35 +50,35 @@ pub struct Workflow {
     /// What it is for, in a sentence.
     pub description: Option<String>,
     /// The schema of its parameters; none: it takes no parameters, and ignores what it gets.
-    pub params: Option<Arc<Schema>>,
+    pub params: Option<Arc<CompiledSchema>>,
     /// The declared variables and their first values.
-    pub vars: Values,
+    pub vars: ValueMap,
     /// What a run may use up.
-    pub limits: Limits,
+    pub limits: RunLimits,
     /// The agents by name.
     pub agents: BTreeMap<Name, Arc<Agent>>,
     /// The tools by name.
-    pub tools: BTreeMap<Name, Arc<Tool>>,
+    pub tools: BTreeMap<Name, Arc<WorkflowTool>>,
     /// What is done, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<WorkflowStep>,
     /// The models that its steps name, each with a problem at its place; the message is to be filled in.
     models: Vec<(Name, crate::problem::Problem)>,
     /// What it was made from.
-    pub definition: Arc<Definition>,
+    pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.
     pub file: String,
 }
 
 /// The texts that a workflow was made from: what a run is pinned to.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Definition {
+pub struct WorkflowDefinition {
     /// The name of the workflow.
     pub name: Name,
     /// The YAML text of the workflow, and of every workflow that it calls, by name.
     pub sources: BTreeMap<Name, String>,
 }
 
-impl Definition {
+impl WorkflowDefinition {
     /// The bytes that are stored, and hashed.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a map of texts is JSON")
@@ -92,14 +92,14 @@ impl Definition {
 }
 
 /// A JSON Schema and its compiled validator.
-pub struct Schema {
+pub struct CompiledSchema {
     /// The schema as written.
     pub json: Value,
     /// Checks values against it.
     pub validator: jsonschema::Validator,
 }
 
-impl std::fmt::Debug for Schema {
+impl std::fmt::Debug for CompiledSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.json.fmt(f)
     }
@@ -121,7 +121,7 @@ const MOST_STEPS: u64 = 1_000_000;
 
 /// What a run may use up before it is ended with a reason. `None`: no limit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+pub struct RunLimits {
     /// Requests to models.
     pub llm_calls: Option<u64>,
     /// Calls of tools.
@@ -141,7 +141,7 @@ pub struct Limits {
     pub repeated_calls: u64,
 }
 
-impl Default for Limits {
+impl Default for RunLimits {
     fn default() -> Self {
         Self {
             llm_calls: Some(MOST_LLM_CALLS),
@@ -204,11 +204,11 @@ pub struct Agent {
     /// The tools that it executes when another agent calls them.
     pub executes: Vec<Name>,
     /// What its model's replies must be.
-    pub output: Option<Arc<Schema>>,
+    pub output: Option<Arc<CompiledSchema>>,
     /// Chats that it holds instead of answering by itself; the last that fits counts, as the last registered does in AG2.
     pub nested_chats: Vec<NestedChats>,
     /// When it hands over, in a group.
-    pub handoffs: Handoffs,
+    pub handoffs: AgentHandoffs,
     /// Its system message in a group, made anew before each reply; `context` is in the context.
     pub update_system_message: Option<Template>,
 }
@@ -235,7 +235,7 @@ impl Agent {
             executes: Vec::new(),
             output: None,
             nested_chats: Vec::new(),
-            handoffs: Handoffs::default(),
+            handoffs: AgentHandoffs::default(),
             update_system_message: None,
         }
     }
@@ -247,12 +247,12 @@ pub struct ModelUse {
     /// The name in `llms:`.
     pub name: Name,
     /// Request parameters that go before the model's own (temperature, seed, …).
-    pub parameters: Values,
+    pub parameters: ValueMap,
 }
 
 /// One step: one action, and what surrounds it.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct WorkflowStep {
     /// Where its value is found: `steps.<id>`.
     pub id: Option<Name>,
     /// Its place in the workflow, the same for the same text: `2`, `2/do/0`, or its id where it has one. The keys of its effects
@@ -265,16 +265,16 @@ pub struct Step {
     /// Wall time it may take.
     pub timeout: Option<Duration>,
     /// Whether and when it is tried again after a failure.
-    pub retry: Option<Retry>,
+    pub retry: Option<RetryPolicy>,
     /// What to do about a failure that remains.
     pub on_error: OnError,
     /// What it does.
-    pub action: Action,
+    pub action: StepAction,
 }
 
 /// Trying again after a failure.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// How often it is tried again, at most.
     pub max: u32,
     /// How long to wait before.
@@ -292,35 +292,35 @@ pub enum OnError {
     /// The step's value is null, and the run goes on.
     Continue,
     /// The step's value is this. `error {kind, message, step}` is in the context.
-    Value(Data),
+    Value(DataTemplate),
     /// These steps are done, and their last value is the step's. `error` is in their context.
-    Do(Vec<Step>),
+    Do(Vec<WorkflowStep>),
 }
 
 /// A JSON value whose texts are templates.
 #[derive(Debug, Clone)]
-pub enum Data {
+pub enum DataTemplate {
     /// A text with `{{ … }}` in it, or none. A text that is one `{{ expression }}` keeps its type.
     Text(Template),
     /// A list.
-    List(Vec<Data>),
+    List(Vec<DataTemplate>),
     /// A map, in the order written.
-    Map(Vec<(String, Data)>),
+    Map(Vec<(String, DataTemplate)>),
     /// Anything else.
     Plain(Value),
 }
 
-impl Data {
+impl DataTemplate {
     /// Its value.
     pub fn evaluate(&self, context: &minijinja::Value) -> Result<Value, EvaluationError> {
         Ok(match self {
-            Data::Plain(value) => value.clone(),
-            Data::Text(template) => template.evaluate(context)?,
-            Data::List(items) => {
+            DataTemplate::Plain(value) => value.clone(),
+            DataTemplate::Text(template) => template.evaluate(context)?,
+            DataTemplate::List(items) => {
                 items.iter().map(|item| item.evaluate(context)).collect::<Result<_, _>>().map(Value::Array)?
             }
-            Data::Map(entries) => {
-                let entry = |(key, data): &(String, Data)| Ok((key.clone(), data.evaluate(context)?));
+            DataTemplate::Map(entries) => {
+                let entry = |(key, data): &(String, DataTemplate)| Ok((key.clone(), data.evaluate(context)?));
                 Value::Object(entries.iter().map(entry).collect::<Result<_, EvaluationError>>()?)
             }
         })
@@ -334,7 +334,7 @@ pub enum OnTimeout {
     #[default]
     Fail,
     /// This is the answer.
-    Default(Data),
+    Default(DataTemplate),
 }
 
 /// What the answer of a text input becomes.
@@ -351,7 +351,7 @@ pub enum ValueType {
 
 /// Who asks, who is asked, and for how long.
 #[derive(Debug, Clone)]
-pub struct Asking {
+pub struct QuestionTerms {
     /// Shown to the person; markdown.
     pub prompt: Template,
     /// Who asks (default `Workflow`).
@@ -366,24 +366,24 @@ pub struct Asking {
 
 /// One choice of a multiple choice.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub struct ChoiceOption {
     /// What is shown.
     pub label: Template,
     /// What the step's value is when it is chosen; none: the label.
-    pub value: Option<Data>,
+    pub value: Option<DataTemplate>,
     /// A line about it.
     pub description: Option<Template>,
 }
 
 /// What a step does. Its value is what `steps.<id>` is afterwards.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub enum StepAction {
     /// Asks a person for a text. Value: the text (or number).
     TextInput {
         /// Who and how long.
-        asking: Asking,
+        asking: QuestionTerms,
         /// Answers to pick from; a list of texts, or one expression that gives a list.
-        suggestions: Data,
+        suggestions: DataTemplate,
         /// A suggestion is put into the field, to be finished there, instead of being sent at once.
         suggestions_fill: bool,
         /// The answer is a secret.
@@ -398,9 +398,9 @@ pub enum Action {
     /// Asks a person to choose. Value: the choice, or a list if `single` is false.
     MultipleChoice {
         /// Who and how long.
-        asking: Asking,
+        asking: QuestionTerms,
         /// What there is to choose.
-        choices: Choices,
+        choices: ChoiceList,
         /// The label that is chosen at first.
         default: Option<Template>,
         /// One only.
@@ -413,31 +413,31 @@ pub enum Action {
     /// Asks a person to fill in a form. Value: the object.
     Form {
         /// Who and how long.
-        asking: Asking,
+        asking: QuestionTerms,
         /// What a valid object is.
-        schema: Arc<Schema>,
+        schema: Arc<CompiledSchema>,
     },
     /// Shows something. Value: null.
     Message(MessageAction),
     /// One question to one agent's model. Value: its text, or the object if `output` is given.
-    Agent(AskAgent),
+    Agent(AgentRequest),
     /// A conversation of two agents (AG2 `initiate_chat`). Value: the chat result.
-    Chat(Box<Chat>),
+    Chat(Box<TwoAgentChat>),
     /// Conversations one after the other (AG2 `initiate_chats`). Value: the list of the chat results.
-    Chats(Vec<Chat>),
+    Chats(Vec<TwoAgentChat>),
     /// A group chat (AG2 `GroupChat`). Value: the chat result.
     GroupChat(Box<GroupChat>),
     /// A group that hands over (AG2 `run_group_chat`). Value: the chat result.
-    Group(Box<Group>),
+    Group(Box<HandoffGroup>),
     /// Calls a tool. Value: its result.
     Call {
         /// The tool.
         tool: Name,
         /// Its arguments.
-        args: Vec<(String, Data)>,
+        args: Vec<(String, DataTemplate)>,
     },
     /// The first whose condition holds. Value: that of its last step.
-    Branch(Vec<Arm>),
+    Branch(Vec<BranchArm>),
     /// The steps, several times. Value: the list of the iterations' values.
     Loop {
         /// Never more often than this.
@@ -445,49 +445,49 @@ pub enum Action {
         /// Tested before or after each iteration.
         condition: Option<LoopCondition>,
         /// The steps.
-        body: Vec<Step>,
+        body: Vec<WorkflowStep>,
     },
     /// The steps, once for each item. Value: the list of the iterations' values.
     Foreach {
         /// What gives the list.
-        items: Data,
+        items: DataTemplate,
         /// The name of the item in the context.
         variable: Name,
         /// How many at once.
         parallel: usize,
         /// The steps.
-        body: Vec<Step>,
+        body: Vec<WorkflowStep>,
     },
     /// Several bodies at once. Value: a map of their values.
-    Parallel(Vec<(Name, Vec<Step>)>),
+    Parallel(Vec<(Name, Vec<WorkflowStep>)>),
     /// Another workflow. Value: its return, or its run id if `wait` is false.
     Workflow {
         /// Its name.
         name: Name,
         /// Its parameters.
-        params: Vec<(String, Data)>,
+        params: Vec<(String, DataTemplate)>,
         /// Whether to wait for its end.
         wait: bool,
     },
     /// Sets variables. Value: null.
-    Set(Vec<(Name, Data)>),
+    Set(Vec<(Name, DataTemplate)>),
     /// Waits. Value: null.
-    Wait(Wait),
+    Wait(WaitTime),
     /// Ends the run (or the tool, or the called workflow) with a value.
-    Return(Data),
+    Return(DataTemplate),
     /// Ends the run as failed.
     Fail(Template),
 }
 
 /// A question to an agent's model.
 #[derive(Debug, Clone)]
-pub struct AskAgent {
+pub struct AgentRequest {
     /// The agent.
     pub agent: Name,
     /// What it is asked.
     pub message: Template,
     /// What the reply must be; none: what the agent says.
-    pub output: Option<Arc<Schema>>,
+    pub output: Option<Arc<CompiledSchema>>,
     /// The tools that it is offered, and that are executed for it; none: its own.
     pub tools: Option<Vec<Name>>,
     /// How often its calls are executed before it must reply.
@@ -496,9 +496,9 @@ pub struct AskAgent {
 
 /// The choices of a multiple choice.
 #[derive(Debug, Clone)]
-pub enum Choices {
+pub enum ChoiceList {
     /// As written.
-    Written(Vec<Choice>),
+    Written(Vec<ChoiceOption>),
     /// An expression that gives a list of texts, or of `{value, label, description}`.
     Computed(Template),
 }
@@ -507,7 +507,7 @@ pub enum Choices {
 #[derive(Debug, Clone)]
 pub struct MessageAction {
     /// What kind of message.
-    pub content: MessageContent,
+    pub content: MessageStepContent,
     /// Who says it (default `Workflow`).
     pub sender: Template,
     /// To whom (default `User`).
@@ -516,11 +516,11 @@ pub struct MessageAction {
 
 /// The content of a `message` step.
 #[derive(Debug, Clone)]
-pub enum MessageContent {
+pub enum MessageStepContent {
     /// Text; markdown.
     Text(Template),
     /// A system message: any map.
-    System(Vec<(String, Data)>),
+    System(Vec<(String, DataTemplate)>),
     /// An error: a short sentence, and more.
     Error {
         /// The sentence.
@@ -532,11 +532,11 @@ pub enum MessageContent {
 
 /// One arm of a branch.
 #[derive(Debug, Clone)]
-pub struct Arm {
+pub struct BranchArm {
     /// Its condition; none for `else`.
     pub when: Option<Expression>,
     /// Its steps.
-    pub body: Vec<Step>,
+    pub body: Vec<WorkflowStep>,
 }
 
 /// When a loop ends.
@@ -550,11 +550,11 @@ pub enum LoopCondition {
 
 /// How long a `wait` step waits.
 #[derive(Debug, Clone)]
-pub enum Wait {
+pub enum WaitTime {
     /// A duration, as text (`10s`, `2h 30m`) or as a number of seconds.
-    For(Data),
+    For(DataTemplate),
     /// Until a time (RFC 3339).
-    Until(Data),
+    Until(DataTemplate),
 }
 
 #[cfg(test)]

@@ -5,47 +5,47 @@ use std::collections::BTreeSet;
 
 use crate::ids::Name;
 use crate::problem::did_you_mean;
-use crate::yaml::{Content, Field, Node};
+use crate::yaml::{FieldReader, NodeContent, YamlNode};
 
 /// The names of agents and tools.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct DeclaredNames {
     agents: BTreeSet<String>,
     tools: BTreeSet<String>,
 }
 
-impl Names {
+impl DeclaredNames {
     /// The names that the root of a file gives.
-    pub fn of(root: &Node) -> Self {
+    pub fn of(root: &YamlNode) -> Self {
         let keys = |key: &str| match root.get(key).map(|node| &node.content) {
-            Some(Content::Map(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
+            Some(NodeContent::Map(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
             _ => BTreeSet::new(),
         };
         Self { agents: keys("agents"), tools: keys("tools") }
     }
 
     /// An agent's name.
-    pub fn agent(&self, field: &Field<'_>) -> Option<Name> {
+    pub fn agent(&self, field: &FieldReader<'_>) -> Option<Name> {
         known(field, &self.agents, "agent")
     }
 
     /// Several agents' names, each once.
-    pub fn agents(&self, field: &Field<'_>) -> Option<Vec<Name>> {
+    pub fn agents(&self, field: &FieldReader<'_>) -> Option<Vec<Name>> {
         each_once(field, |item| self.agent(item))
     }
 
     /// Several tools' names, each once.
-    pub fn tools(&self, field: &Field<'_>) -> Option<Vec<Name>> {
+    pub fn tools(&self, field: &FieldReader<'_>) -> Option<Vec<Name>> {
         each_once(field, |item| self.tool(item))
     }
 
     /// A tool's name.
-    pub fn tool(&self, field: &Field<'_>) -> Option<Name> {
+    pub fn tool(&self, field: &FieldReader<'_>) -> Option<Name> {
         known(field, &self.tools, "tool")
     }
 }
 
-fn known(field: &Field<'_>, names: &BTreeSet<String>, what: &str) -> Option<Name> {
+fn known(field: &FieldReader<'_>, names: &BTreeSet<String>, what: &str) -> Option<Name> {
     let name = field.name()?;
     if names.contains(name.as_str()) {
         return Some(name);
@@ -58,7 +58,7 @@ fn known(field: &Field<'_>, names: &BTreeSet<String>, what: &str) -> Option<Name
     None
 }
 
-fn each_once(field: &Field<'_>, read: impl Fn(&Field<'_>) -> Option<Name>) -> Option<Vec<Name>> {
+fn each_once(field: &FieldReader<'_>, read: impl Fn(&FieldReader<'_>) -> Option<Name>) -> Option<Vec<Name>> {
     let mut names = Vec::new();
     for item in field.items()? {
         let Some(name) = read(&item) else { continue };

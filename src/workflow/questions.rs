@@ -5,20 +5,23 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::json_schema::{passwords_in, schema};
-use super::scope::Scope;
+use super::scope::NameScope;
 use super::shapes::{CHOICE, FORM, MESSAGE, MULTIPLE_CHOICE, ON_TIMEOUT, TEXT_INPUT};
 use super::values::{data, entries, list_or_expression, template};
-use super::{Action, Asking, Choice, Choices, Data, MessageAction, MessageContent, OnTimeout, Template, ValueType};
+use super::{
+    ChoiceList, ChoiceOption, DataTemplate, MessageAction, MessageStepContent, OnTimeout, QuestionTerms, StepAction,
+    Template, ValueType,
+};
 use crate::protocol::participant::{USER, WORKFLOW};
-use crate::yaml::{Field, Fields};
+use crate::yaml::{FieldReader, MapReader};
 
-fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
+fn asking(fields: &MapReader<'_>, scope: &NameScope<'_>) -> Option<QuestionTerms> {
     let text = |key: &'static str, default: &str| {
         fields.get(key).map_or_else(|| Some(Template::plain(default)), |field| template(&field, scope))
     };
     let prompt = fields.read("prompt", |field| template(field, scope));
     let (sender, recipient) = (text("sender", WORKFLOW), text("recipient", USER));
-    let timeout = fields.read("timeout", Field::duration);
+    let timeout = fields.read("timeout", FieldReader::duration);
     let on_timeout = fields.read("on_timeout", |field| {
         if !field.is_map() {
             let fails = field.scalar().is_some_and(|scalar| scalar.text == "fail");
@@ -29,7 +32,7 @@ fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
     if fields.get("on_timeout").is_some() && fields.get("timeout").is_none() {
         fields.field.review.add(fields.problem_at_key("on_timeout", "without a `timeout` this never happens"));
     }
-    Some(Asking {
+    Some(QuestionTerms {
         prompt: prompt?,
         sender: sender?,
         recipient: recipient?,
@@ -38,17 +41,18 @@ fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
     })
 }
 
-pub fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+pub fn text_input(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&TEXT_INPUT)?;
     let asking = asking(&fields, scope);
     let suggestions = match fields.get("suggestions") {
-        None => Some(Data::List(Vec::new())),
+        None => Some(DataTemplate::List(Vec::new())),
         Some(field) => list_or_expression(&field, scope, |field| {
             if field.is_list() {
-                let texts: Vec<_> = field.items()?.iter().map(|item| template(item, scope).map(Data::Text)).collect();
-                return texts.into_iter().collect::<Option<_>>().map(Data::List);
+                let texts: Vec<_> =
+                    field.items()?.iter().map(|item| template(item, scope).map(DataTemplate::Text)).collect();
+                return texts.into_iter().collect::<Option<_>>().map(DataTemplate::List);
             }
-            template(field, scope).map(Data::Text)
+            template(field, scope).map(DataTemplate::Text)
         }),
     };
     let pattern = fields.read("pattern", |field| {
@@ -65,10 +69,10 @@ pub fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
     });
     let types = [("string", ValueType::String), ("integer", ValueType::Integer), ("number", ValueType::Number)];
     let value_type = fields.read("type", |field| field.one_of(&types)).unwrap_or_default();
-    Some(Action::TextInput {
-        password: fields.read("password", Field::bool).unwrap_or(false),
-        multiline: fields.read("multiline", Field::bool).unwrap_or(false),
-        suggestions_fill: fields.read("suggestions_fill", Field::bool).unwrap_or(false),
+    Some(StepAction::TextInput {
+        password: fields.read("password", FieldReader::bool).unwrap_or(false),
+        multiline: fields.read("multiline", FieldReader::bool).unwrap_or(false),
+        suggestions_fill: fields.read("suggestions_fill", FieldReader::bool).unwrap_or(false),
         pattern,
         value_type,
         asking: asking?,
@@ -76,12 +80,12 @@ pub fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
     })
 }
 
-pub fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+pub fn multiple_choice(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&MULTIPLE_CHOICE)?;
     let asking = asking(&fields, scope);
     let choices = fields.get("choices").and_then(|field| {
         if !field.is_list() {
-            return list_or_expression(&field, scope, |field| template(field, scope)).map(Choices::Computed);
+            return list_or_expression(&field, scope, |field| template(field, scope)).map(ChoiceList::Computed);
         }
         let items = field.items()?;
         if items.is_empty() {
@@ -90,12 +94,12 @@ pub fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         let choices: Vec<_> = items.iter().map(|item| choice(item, scope)).collect();
         let choices = choices.into_iter().collect::<Option<Vec<_>>>()?;
         check_labels(&items, &choices);
-        Some(Choices::Written(choices))
+        Some(ChoiceList::Written(choices))
     });
     let default = fields.read("default", |field| {
         let label = Template::plain(&field.scalar()?.text);
         let label = if field.text().is_some() { template(field, scope)? } else { label };
-        if let (Some(Choices::Written(choices)), Some(text)) = (&choices, label.as_plain()) {
+        if let (Some(ChoiceList::Written(choices)), Some(text)) = (&choices, label.as_plain()) {
             let labels: Option<Vec<_>> = choices.iter().map(|choice| choice.label.as_plain()).collect();
             if let Some(labels) = labels
                 && !labels.contains(&text)
@@ -108,7 +112,7 @@ pub fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         }
         Some(label)
     });
-    let single = fields.read("single", Field::bool).unwrap_or(true);
+    let single = fields.read("single", FieldReader::bool).unwrap_or(true);
     let min = fields.read("min", |field| field.whole(0));
     let max: Option<usize> = fields.read("max", |field| field.whole(1));
     for key in ["min", "max"] {
@@ -121,18 +125,18 @@ pub fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
     {
         fields.field.review.add(fields.problem_at_key("min", format!("{least} is more than `max`, which is {most}")));
     }
-    Some(Action::MultipleChoice { default, single, min, max, asking: asking?, choices: choices? })
+    Some(StepAction::MultipleChoice { default, single, min, max, asking: asking?, choices: choices? })
 }
 
-fn choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Choice> {
+fn choice(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<ChoiceOption> {
     if !field.is_map() {
         let Some(scalar) = field.scalar().filter(|_| !field.is_null()) else { return field.is_not("a choice") };
         return match field.json() {
-            Value::String(_) => Some(Choice { label: template(field, scope)?, value: None, description: None }),
+            Value::String(_) => Some(ChoiceOption { label: template(field, scope)?, value: None, description: None }),
             // A number or a truth keeps its type.
-            plain => Some(Choice {
+            plain => Some(ChoiceOption {
                 label: Template::plain(&scalar.text),
-                value: Some(Data::Plain(plain)),
+                value: Some(DataTemplate::Plain(plain)),
                 description: None,
             }),
         };
@@ -140,10 +144,10 @@ fn choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Choice> {
     let fields = field.fields(&CHOICE)?;
     let value = fields.read("value", |field| data(field, scope));
     let description = fields.read("description", |field| template(field, scope));
-    Some(Choice { label: fields.read("label", |field| template(field, scope))?, value, description })
+    Some(ChoiceOption { label: fields.read("label", |field| template(field, scope))?, value, description })
 }
 
-fn check_labels(items: &[Field<'_>], choices: &[Choice]) {
+fn check_labels(items: &[FieldReader<'_>], choices: &[ChoiceOption]) {
     let mut labels = BTreeSet::new();
     for (field, choice) in items.iter().zip(choices) {
         if let Some(label) = choice.label.as_plain()
@@ -154,7 +158,7 @@ fn check_labels(items: &[Field<'_>], choices: &[Choice]) {
     }
 }
 
-pub fn form(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+pub fn form(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&FORM)?;
     let asking = asking(&fields, scope);
     let schema = fields.get("schema").and_then(|field| {
@@ -172,24 +176,25 @@ pub fn form(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         }
         Some(schema)
     });
-    Some(Action::Form { asking: asking?, schema: schema? })
+    Some(StepAction::Form { asking: asking?, schema: schema? })
 }
 
-pub fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
+pub fn message(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<MessageAction> {
     let plain = |text: &str| Template::plain(text);
     if !field.is_map() {
-        let content = MessageContent::Text(template(field, scope)?);
+        let content = MessageStepContent::Text(template(field, scope)?);
         return Some(MessageAction { content, sender: plain(WORKFLOW), recipient: plain(USER) });
     }
     #[derive(Clone, Copy, PartialEq)]
-    enum Type {
+    enum MessageStepType {
         Text,
         System,
         Error,
     }
     let fields = field.fields(&MESSAGE)?;
-    let types = [("text", Type::Text), ("system", Type::System), ("error", Type::Error)];
-    let kind = fields.get("type").map_or(Some(Type::Text), |field| field.one_of(&types));
+    let types =
+        [("text", MessageStepType::Text), ("system", MessageStepType::System), ("error", MessageStepType::Error)];
+    let kind = fields.get("type").map_or(Some(MessageStepType::Text), |field| field.one_of(&types));
     let sender = fields.get("sender").map_or_else(|| Some(plain(WORKFLOW)), |field| template(&field, scope));
     let recipient = fields.get("recipient").map_or_else(|| Some(plain(USER)), |field| template(&field, scope));
     let body = fields.read("body", |field| template(field, scope));
@@ -197,9 +202,9 @@ pub fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
     let data = fields.read("data", |field| entries(field, scope));
     let kind = kind?;
     let (wanted, unwanted): (_, &[_]) = match kind {
-        Type::Text => ("body", &["data", "long"]),
-        Type::System => ("data", &["body", "long"]),
-        Type::Error => ("body", &["data"]),
+        MessageStepType::Text => ("body", &["data", "long"]),
+        MessageStepType::System => ("data", &["body", "long"]),
+        MessageStepType::Error => ("body", &["data"]),
     };
     let word = types.iter().find(|(_, each)| *each == kind).map_or("text", |(word, _)| word);
     if fields.get(wanted).is_none() {
@@ -209,9 +214,9 @@ pub fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
         field.review.add(fields.problem_at_key(key, format!("a message of type {word} has no {key:?}")));
     }
     let content = match kind {
-        Type::Text => MessageContent::Text(body?),
-        Type::System => MessageContent::System(data?),
-        Type::Error => MessageContent::Error { short: body?, long },
+        MessageStepType::Text => MessageStepContent::Text(body?),
+        MessageStepType::System => MessageStepContent::System(data?),
+        MessageStepType::Error => MessageStepContent::Error { short: body?, long },
     };
     Some(MessageAction { content, sender: sender?, recipient: recipient? })
 }

@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Agent;
-use super::names::Names;
-use super::scope::Declared;
+use super::names::DeclaredNames;
+use super::scope::WorkflowDeclarations;
 use crate::ids::Name;
 use crate::problem::Problem;
 
 /// What reading steps needs to know of the rest of the file.
-pub struct Reader<'w> {
+pub struct StepReader<'w> {
     file: &'w str,
-    declared: &'w Declared,
-    names: &'w Names,
+    declared: &'w WorkflowDeclarations,
+    names: &'w DeclaredNames,
     agents: &'w BTreeMap<Name, Arc<Agent>>,
-    met: RefCell<Met>,
+    met: RefCell<OutsideReferences>,
 }
 
 /// A call of another workflow.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct WorkflowCall {
     /// The other workflow.
     pub name: Name,
     /// The names of the parameters that are given.
@@ -32,33 +32,33 @@ pub struct Call {
 
 /// What steps name outside of their file.
 #[derive(Debug, Default)]
-pub struct Met {
+pub struct OutsideReferences {
     /// The calls of other workflows.
-    pub calls: Vec<Call>,
+    pub calls: Vec<WorkflowCall>,
     /// The models, each with a problem at its place; the message is to be filled in.
     pub models: Vec<(Name, Problem)>,
 }
 
-impl Met {
+impl OutsideReferences {
     /// Takes over what others have met.
-    pub fn add(&mut self, other: Met) {
+    pub fn add(&mut self, other: OutsideReferences) {
         self.calls.extend(other.calls);
         self.models.extend(other.models);
     }
 }
 
-impl<'w> Reader<'w> {
+impl<'w> StepReader<'w> {
     pub fn new(
         file: &'w str,
-        declared: &'w Declared,
-        names: &'w Names,
+        declared: &'w WorkflowDeclarations,
+        names: &'w DeclaredNames,
         agents: &'w BTreeMap<Name, Arc<Agent>>,
     ) -> Self {
         Self { file, declared, names, agents, met: RefCell::default() }
     }
 
     /// What was met outside of the file.
-    pub fn into_met(self) -> Met {
+    pub fn into_met(self) -> OutsideReferences {
         self.met.into_inner()
     }
 
@@ -66,7 +66,7 @@ impl<'w> Reader<'w> {
         self.file
     }
 
-    pub(super) fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &DeclaredNames {
         self.names
     }
 
@@ -74,7 +74,7 @@ impl<'w> Reader<'w> {
         self.agents
     }
 
-    pub(super) fn declared(&self) -> &Declared {
+    pub(super) fn declared(&self) -> &WorkflowDeclarations {
         self.declared
     }
 
@@ -84,7 +84,7 @@ impl<'w> Reader<'w> {
     }
 
     /// Notes that another workflow is called.
-    pub(super) fn note_call(&self, call: Call) {
+    pub(super) fn note_call(&self, call: WorkflowCall) {
         self.met.borrow_mut().calls.push(call);
     }
 }

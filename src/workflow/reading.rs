@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::chat_steps::{check_tools, handoffs, nested_chats};
 use super::json_schema::{passwords_in, schema};
-use super::names::Names;
-use super::reader::{Call, Met, Reader};
-use super::scope::{Declared, Scope};
+use super::names::DeclaredNames;
+use super::reader::{OutsideReferences, StepReader, WorkflowCall};
+use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
 use super::steps;
-use super::talks::{check_tools, handoffs, nested_chats};
 use super::values;
 use super::{
-    Agent, AgentKind, Approve, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES,
-    ModelUse, Returns, Schema, Tool, Values, Workflow,
+    Agent, AgentKind, ApprovalRule, CONVERSABLE_SYSTEM_MESSAGE, CompiledSchema, HumanInputMode, MOST_AUTO_REPLIES,
+    ModelUse, RunLimits, ToolReturn, ValueMap, Workflow, WorkflowDefinition, WorkflowTool,
 };
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::Problem;
-use crate::yaml::{self, Field, Fields, Review};
+use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
 /// AG2's default system message of an assistant.
 const ASSISTANT_SYSTEM_MESSAGE: &str = include_str!("assistant.txt");
@@ -29,7 +29,7 @@ const ASSISTANT_DESCRIPTION: &str = "A helpful and general-purpose AI assistant 
                                      Linux command line skills.";
 
 /// A file as far as it could be read.
-pub struct Read {
+pub struct WorkflowReading {
     /// The file.
     pub file: String,
     /// Its text.
@@ -39,7 +39,7 @@ pub struct Read {
     /// The workflow; its definition has only its own text yet. None: something is wrong.
     pub workflow: Option<Workflow>,
     /// The workflows that it calls.
-    pub calls: Vec<Call>,
+    pub calls: Vec<WorkflowCall>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// Where the name stands, to say that it is taken.
@@ -47,10 +47,10 @@ pub struct Read {
 }
 
 /// Reads a workflow.
-pub fn read(file: &str, source: &str) -> Read {
-    let review = Review::new(file, source);
+pub fn read(file: &str, source: &str) -> WorkflowReading {
+    let review = FileReview::new(file, source);
     let root = yaml::parse(source, &review);
-    let mut read = Read {
+    let mut read = WorkflowReading {
         file: file.to_owned(),
         source: source.to_owned(),
         name: None,
@@ -60,7 +60,7 @@ pub fn read(file: &str, source: &str) -> Read {
         name_problem: Problem::of_file(file, ""),
     };
     if let Some(root) = &root {
-        read_root(&Field::root(root, &review), &mut read);
+        read_root(&FieldReader::root(root, &review), &mut read);
     }
     if !review.is_clean() {
         read.workflow = None;
@@ -69,35 +69,35 @@ pub fn read(file: &str, source: &str) -> Read {
     read
 }
 
-fn read_root(root: &Field<'_>, read: &mut Read) {
+fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
     let Some(fields) = root.fields(&WORKFLOW) else { return };
     fields.read("version", version);
     if let Some(field) = fields.get("name") {
         read.name_problem = field.problem("");
         read.name = field.name();
     }
-    let title = fields.read("title", Field::text).map(str::to_owned);
-    let description = fields.read("description", Field::text).map(str::to_owned);
+    let title = fields.read("title", FieldReader::text).map(str::to_owned);
+    let description = fields.read("description", FieldReader::text).map(str::to_owned);
     let params = fields.get("params").filter(|field| !field.is_null()).and_then(|field| params(&field));
     let vars = fields.read("vars", vars).unwrap_or_default();
     let limits = fields.read("limits", limits).unwrap_or_default();
 
-    let mut declared = Declared::default();
+    let mut declared = WorkflowDeclarations::default();
     declared.vars = vars.keys().cloned().collect();
     declared.params = declared_params(fields.get("params").is_some(), params.as_deref());
     let steps = fields.get("steps");
     if let Some(steps) = &steps {
         declared.find_steps(steps.node);
     }
-    let names = Names::of(root.node);
+    let names = DeclaredNames::of(root.node);
     let agents = fields.read("agents", |field| agents(field, &names, &declared)).unwrap_or_default();
-    let mut met = Met::default();
+    let mut met = OutsideReferences::default();
     let tools = fields.read("tools", |field| {
         let mut read =
             ToolReader { file: &read.file, declared: &declared, names: &names, agents: &agents, met: &mut met };
         read.tools(field)
     });
-    let reader = Reader::new(&read.file, &declared, &names, &agents);
+    let reader = StepReader::new(&read.file, &declared, &names, &agents);
     let steps = steps.and_then(|steps| steps::top(&reader, &steps)).unwrap_or_default();
     met.add(reader.into_met());
     read.calls = met.calls;
@@ -114,14 +114,14 @@ fn read_root(root: &Field<'_>, read: &mut Read) {
             tools: tools.unwrap_or_default(),
             steps,
             models: met.models,
-            definition: Arc::new(Definition { name: name.clone(), sources }),
+            definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),
             file: read.file.clone(),
         });
     }
 }
 
 /// `version: 1`.
-pub fn version(field: &Field<'_>) -> Option<()> {
+pub fn version(field: &FieldReader<'_>) -> Option<()> {
     let version: u64 = field.whole(1)?;
     if version != 1 {
         field.note_with_hint(format!("{version} is not a version of this language"), "this program reads version 1");
@@ -129,7 +129,7 @@ pub fn version(field: &Field<'_>) -> Option<()> {
     Some(())
 }
 
-fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
+fn params(field: &FieldReader<'_>) -> Option<Arc<CompiledSchema>> {
     let schema = schema(field)?;
     let object = [
         "type",
@@ -164,7 +164,7 @@ fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
 }
 
 /// The names of the parameters, if the schema lists them all.
-fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<String>> {
+fn declared_params(given: bool, schema: Option<&CompiledSchema>) -> Option<BTreeSet<String>> {
     let Some(schema) = schema else {
         // Without `params` there are none; after a mistake in them nobody knows.
         return if given { None } else { Some(BTreeSet::new()) };
@@ -179,43 +179,43 @@ fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<Stri
     map.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect())
 }
 
-fn vars(field: &Field<'_>) -> Option<Values> {
+fn vars(field: &FieldReader<'_>) -> Option<ValueMap> {
     if field.is_null() {
         return None;
     }
     Some(field.named_entries()?.into_iter().map(|(name, _, value)| (name.to_string(), value.json())).collect())
 }
 
-fn limits(field: &Field<'_>) -> Option<Limits> {
+fn limits(field: &FieldReader<'_>) -> Option<RunLimits> {
     let fields = field.fields(&LIMITS)?;
-    Some(Limits {
-        llm_calls: fields.read("llm_calls", |field| field.whole(1)).or(Limits::default().llm_calls),
+    Some(RunLimits {
+        llm_calls: fields.read("llm_calls", |field| field.whole(1)).or(RunLimits::default().llm_calls),
         tool_calls: fields.read("tool_calls", |field| field.whole(1)),
         tokens: fields.read("tokens", |field| field.whole(1)),
         cost_usd: fields.read("cost_usd", |field| {
             let cost = field.number()?;
             if cost <= 0.0 { field.is_not("more than nothing") } else { Some(Usd::from_dollars(cost)) }
         }),
-        duration: fields.read("duration", Field::duration),
-        records: fields.read("records", |field| field.whole(10)).unwrap_or(Limits::default().records),
-        steps: fields.read("steps", |field| field.whole(1)).unwrap_or(Limits::default().steps),
+        duration: fields.read("duration", FieldReader::duration),
+        records: fields.read("records", |field| field.whole(10)).unwrap_or(RunLimits::default().records),
+        steps: fields.read("steps", |field| field.whole(1)).unwrap_or(RunLimits::default().steps),
         repeated_calls: fields
             .read("repeated_calls", |field| field.whole(2))
-            .unwrap_or(Limits::default().repeated_calls),
+            .unwrap_or(RunLimits::default().repeated_calls),
     })
 }
 
 /// Reads tools, each with steps of its own.
 struct ToolReader<'w> {
     file: &'w str,
-    declared: &'w Declared,
-    names: &'w Names,
+    declared: &'w WorkflowDeclarations,
+    names: &'w DeclaredNames,
     agents: &'w BTreeMap<Name, Arc<Agent>>,
-    met: &'w mut Met,
+    met: &'w mut OutsideReferences,
 }
 
 impl ToolReader<'_> {
-    fn tools(&mut self, field: &Field<'_>) -> Option<BTreeMap<Name, Arc<Tool>>> {
+    fn tools(&mut self, field: &FieldReader<'_>) -> Option<BTreeMap<Name, Arc<WorkflowTool>>> {
         if field.is_null() {
             return None;
         }
@@ -228,16 +228,17 @@ impl ToolReader<'_> {
         Some(tools)
     }
 
-    fn tool(&mut self, name: Name, field: &Field<'_>) -> Option<Tool> {
+    fn tool(&mut self, name: Name, field: &FieldReader<'_>) -> Option<WorkflowTool> {
         let fields = field.fields(&TOOL)?;
-        let description = fields.read("description", Field::text);
+        let description = fields.read("description", FieldReader::text);
         let params = match fields.get("params") {
             Some(field) => params(&field),
             None => no_params(),
         };
-        let returns = [("value", Returns::Value), ("reply_result", Returns::ReplyResult)];
+        let returns = [("value", ToolReturn::Value), ("reply_result", ToolReturn::ReplyResult)];
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
-        let approvals = [("never", Approve::Never), ("first", Approve::First), ("always", Approve::Always)];
+        let approvals =
+            [("never", ApprovalRule::Never), ("first", ApprovalRule::First), ("always", ApprovalRule::Always)];
         let approve = fields.read("approve", |field| field.one_of(&approvals)).unwrap_or_default();
         let Some(steps) = fields.get("do") else {
             // Another kind was named already as not in this version.
@@ -249,30 +250,42 @@ impl ToolReader<'_> {
         };
         let args = declared_params(true, params.as_deref());
         let declared = self.declared.of_tool(steps.node, args);
-        let reader = Reader::new(self.file, &declared, self.names, self.agents);
+        let reader = StepReader::new(self.file, &declared, self.names, self.agents);
         let steps = steps::of_tool(&reader, &steps);
         self.met.add(reader.into_met());
-        Some(Tool { name, description: description?.to_owned(), params: params?, returns, approve, steps: steps? })
+        Some(WorkflowTool {
+            name,
+            description: description?.to_owned(),
+            params: params?,
+            returns,
+            approve,
+            steps: steps?,
+        })
     }
 }
 
 /// What a tool without parameters tells models (`docs/reference/ag2-semantics.md`, section 5).
-fn no_params() -> Option<Arc<Schema>> {
+fn no_params() -> Option<Arc<CompiledSchema>> {
     let json = serde_json::json!({"type": "object", "properties": {}, "required": []});
     let validator = crate::schema::validator(&json).ok()?;
-    Some(Arc::new(Schema { json, validator }))
+    Some(Arc::new(CompiledSchema { json, validator }))
 }
 
-fn agents(field: &Field<'_>, names: &Names, declared: &Declared) -> Option<BTreeMap<Name, Arc<Agent>>> {
+fn agents(
+    field: &FieldReader<'_>,
+    names: &DeclaredNames,
+    declared: &WorkflowDeclarations,
+) -> Option<BTreeMap<Name, Arc<Agent>>> {
     if field.is_null() {
         return None;
     }
-    let read =
-        |(name, _, field): (Name, _, Field<'_>)| Some((name.clone(), Arc::new(agent(name, &field, names, declared)?)));
+    let read = |(name, _, field): (Name, _, FieldReader<'_>)| {
+        Some((name.clone(), Arc::new(agent(name, &field, names, declared)?)))
+    };
     Some(field.named_entries()?.into_iter().filter_map(read).collect())
 }
 
-fn agent(name: Name, field: &Field<'_>, names: &Names, declared: &Declared) -> Option<Agent> {
+fn agent(name: Name, field: &FieldReader<'_>, names: &DeclaredNames, declared: &WorkflowDeclarations) -> Option<Agent> {
     let fields = field.fields(&AGENT)?;
     let kinds = [
         ("conversable", AgentKind::Conversable),
@@ -290,13 +303,13 @@ fn agent(name: Name, field: &Field<'_>, names: &Names, declared: &Declared) -> O
         AgentKind::Assistant => HumanInputMode::Never,
         AgentKind::UserProxy => HumanInputMode::Always,
     });
-    let own_message = fields.read("system_message", Field::text);
+    let own_message = fields.read("system_message", FieldReader::text);
     let system_message = own_message.unwrap_or(match kind {
         AgentKind::Conversable => CONVERSABLE_SYSTEM_MESSAGE,
         AgentKind::Assistant => ASSISTANT_SYSTEM_MESSAGE,
         AgentKind::UserProxy => "",
     });
-    let description = fields.read("description", Field::text).unwrap_or(match kind {
+    let description = fields.read("description", FieldReader::text).unwrap_or(match kind {
         AgentKind::Assistant if own_message.is_none() => ASSISTANT_DESCRIPTION,
         AgentKind::UserProxy => user_proxy_description(human_input_mode),
         _ => system_message,
@@ -311,23 +324,23 @@ fn agent(name: Name, field: &Field<'_>, names: &Names, declared: &Declared) -> O
         max_consecutive_auto_reply: fields
             .read("max_consecutive_auto_reply", |field| field.whole(0))
             .unwrap_or(MOST_AUTO_REPLIES),
-        default_auto_reply: fields.read("default_auto_reply", Field::text).unwrap_or_default().to_owned(),
+        default_auto_reply: fields.read("default_auto_reply", FieldReader::text).unwrap_or_default().to_owned(),
         is_termination_msg: fields
-            .read("is_termination_msg", |field| values::expression(field, &Scope::only(declared, "message"))),
+            .read("is_termination_msg", |field| values::expression(field, &NameScope::only(declared, "message"))),
         tools: fields.read("tools", |field| names.tools(field)).unwrap_or_default(),
         executes: fields.read("executes", |field| names.tools(field)).unwrap_or_default(),
         output: fields.read("output", schema),
         nested_chats: fields.read("nested_chats", |field| nested_chats(field, names, declared)).unwrap_or_default(),
         handoffs: fields.read("handoffs", |field| handoffs(field, names, declared)).unwrap_or_default(),
         update_system_message: fields
-            .read("update_system_message", |field| values::template(field, &Scope::only(declared, "context"))),
+            .read("update_system_message", |field| values::template(field, &NameScope::only(declared, "context"))),
     };
     check_tools(&fields, &agent);
     Some(agent)
 }
 
 /// The model of an agent: the one that is named, else `default`; a user proxy has none unless it is named (AG2).
-fn model_use(fields: &Fields<'_>, kind: AgentKind) -> Option<ModelUse> {
+fn model_use(fields: &MapReader<'_>, kind: AgentKind) -> Option<ModelUse> {
     let parameters = fields.request_parameters();
     let name = match fields.get("llm") {
         Some(field) if field.is_false() => None,

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::problem::did_you_mean;
-use crate::workflow::expression::Path;
-use crate::yaml::{Content, Field, Node, Place};
+use crate::workflow::expression::NamePath;
+use crate::yaml::{FieldReader, NodeContent, SourcePlace, YamlNode};
 
 /// What is known of a step's value before it ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum StepOutcome {
     Chat,
     Text,
     Unknown,
@@ -20,7 +20,7 @@ const CHAT_RESULT: [&str; 8] =
 
 /// What the whole workflow declares.
 #[derive(Debug, Default)]
-pub struct Declared {
+pub struct WorkflowDeclarations {
     /// The variables.
     pub vars: BTreeSet<String>,
     /// The parameters by name; none: they are not known (any may be there).
@@ -28,40 +28,42 @@ pub struct Declared {
     /// In a tool: its arguments by name; none: they are not known.
     args: Option<BTreeSet<String>>,
     /// Each step id of the workflow, wherever it is, with its places.
-    steps: BTreeMap<String, Vec<(Place, Outcome)>>,
+    steps: BTreeMap<String, Vec<(SourcePlace, StepOutcome)>>,
 }
 
-impl Declared {
+impl WorkflowDeclarations {
     /// Notes the ids of all steps of a list, and of the steps in them.
-    pub fn find_steps(&mut self, list: &Node) {
-        let Content::List(steps) = &list.content else { return };
+    pub fn find_steps(&mut self, list: &YamlNode) {
+        let NodeContent::List(steps) = &list.content else { return };
         for step in steps {
-            if let Some(Node { content: Content::Scalar(id), place }) = step.get("id") {
+            if let Some(YamlNode { content: NodeContent::Scalar(id), place }) = step.get("id") {
                 let outcome = match () {
-                    () if step.get("on_error").is_some() => Outcome::Unknown,
-                    () if ["chat", "group_chat", "group"].iter().any(|talk| step.get(talk).is_some()) => Outcome::Chat,
-                    () if step.get("text_input").is_some() => Outcome::Text,
-                    () => Outcome::Unknown,
+                    () if step.get("on_error").is_some() => StepOutcome::Unknown,
+                    () if ["chat", "group_chat", "group"].iter().any(|talk| step.get(talk).is_some()) => {
+                        StepOutcome::Chat
+                    }
+                    () if step.get("text_input").is_some() => StepOutcome::Text,
+                    () => StepOutcome::Unknown,
                 };
                 self.steps.entry(id.text.clone()).or_default().push((*place, outcome));
             }
             let blocks = ["loop", "foreach", "on_error"].iter().filter_map(|block| step.get(block)?.get("do"));
-            let arms = step.get("branch").into_iter().flat_map(Node::items);
+            let arms = step.get("branch").into_iter().flat_map(YamlNode::items);
             let arms = arms.flat_map(|arm| ["do", "else"].into_iter().filter_map(|key| arm.get(key)));
-            let beside = step.get("parallel").into_iter().flat_map(Node::values);
+            let beside = step.get("parallel").into_iter().flat_map(YamlNode::values);
             blocks.chain(arms).chain(beside).for_each(|body| self.find_steps(body));
         }
     }
 
     /// What is declared in a tool: the same, but its own steps and arguments.
-    pub fn of_tool(&self, steps: &Node, args: Option<BTreeSet<String>>) -> Self {
+    pub fn of_tool(&self, steps: &YamlNode, args: Option<BTreeSet<String>>) -> Self {
         let mut declared = Self { vars: self.vars.clone(), params: self.params.clone(), args, steps: BTreeMap::new() };
         declared.find_steps(steps);
         declared
     }
 
     /// The ids of the steps of a list and of all bodies in it.
-    pub fn steps_below(list: &Node) -> BTreeSet<String> {
+    pub fn steps_below(list: &YamlNode) -> BTreeSet<String> {
         let mut below = Self::default();
         below.find_steps(list);
         below.steps.into_keys().collect()
@@ -70,8 +72,8 @@ impl Declared {
 
 /// What may be named at one place.
 #[derive(Debug, Clone)]
-pub struct Scope<'d> {
-    declared: &'d Declared,
+pub struct NameScope<'d> {
+    declared: &'d WorkflowDeclarations,
     /// The steps that have run, or may have.
     steps: BTreeSet<String>,
     /// Names that only some places have.
@@ -82,14 +84,14 @@ pub struct Scope<'d> {
     only_locals: bool,
 }
 
-impl<'d> Scope<'d> {
+impl<'d> NameScope<'d> {
     /// Where the workflow begins.
-    pub fn new(declared: &'d Declared) -> Self {
+    pub fn new(declared: &'d WorkflowDeclarations) -> Self {
         Self { declared, steps: BTreeSet::new(), locals: BTreeSet::new(), in_parallel: false, only_locals: false }
     }
 
     /// Where nothing but this is known.
-    pub fn only(declared: &'d Declared, local: &str) -> Self {
+    pub fn only(declared: &'d WorkflowDeclarations, local: &str) -> Self {
         Self { only_locals: true, ..Self::new(declared).with_local(local) }
     }
 
@@ -123,9 +125,9 @@ impl<'d> Scope<'d> {
     }
 
     /// Notes what is wrong with the names that a template or an expression looks up.
-    pub fn check<'p>(&self, field: &Field<'_>, names: impl IntoIterator<Item = &'p Path>) {
+    pub fn check<'p>(&self, field: &FieldReader<'_>, names: impl IntoIterator<Item = &'p NamePath>) {
         let mut seen = BTreeSet::new();
-        let names: Vec<&Path> = names.into_iter().collect();
+        let names: Vec<&NamePath> = names.into_iter().collect();
         // `steps.my-id` is read as `steps.my - id`: that is one mistake, not two.
         let heads =
             names.iter().filter(|path| path.len() == 2 && path[0] == "steps").filter_map(|path| self.dashed(&path[1]));
@@ -183,14 +185,14 @@ impl<'d> Scope<'d> {
         }
         match part {
             Some(part)
-                if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) =>
+                if places.iter().all(|(_, outcome)| *outcome == StepOutcome::Chat) && !CHAT_RESULT.contains(&part) =>
             {
                 let hint =
                     did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
                 Err((format!("the result of the chat {id:?} has no {part:?}"), Some(hint)))
             }
             Some(part)
-                if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() =>
+                if places.iter().all(|(_, outcome)| *outcome == StepOutcome::Text) && part.parse::<i64>().is_err() =>
             {
                 Err((format!("the value of {id:?} is a text, it has no {part:?}"), None))
             }

@@ -5,47 +5,54 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::chat_steps;
 use super::json_schema::schema;
 use super::questions::{form, message, multiple_choice, text_input};
-use super::reader::{Call, Reader};
-use super::scope::{Declared, Scope};
+use super::reader::{StepReader, WorkflowCall};
+use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
-use super::talks;
 use super::values::{data, entries, expression, list_or_expression, template};
-use super::{Action, Arm, AskAgent, Data, LoopCondition, OnError, Retry, Step, Wait};
+use super::{
+    AgentRequest, BranchArm, DataTemplate, LoopCondition, OnError, RetryPolicy, StepAction, WaitTime, WorkflowStep,
+};
 use crate::ids::Name;
 use crate::problem::did_you_mean;
 use crate::protocol::failure::FailureKind;
-use crate::yaml::{Field, Fields, parse_duration};
+use crate::yaml::{FieldReader, MapReader, parse_duration};
 
 /// How often the calls of an agent's model are executed before it must reply.
 const MAX_TOOL_ROUNDS: u32 = 10;
 
 /// Where a body stands.
-struct Body<'p> {
+struct StepBody<'p> {
     /// Before the paths of its steps.
     prefix: &'p str,
 }
 
 /// The workflow's own steps.
-pub fn top(reader: &Reader<'_>, field: &Field<'_>) -> Option<Vec<Step>> {
-    read_body(reader, field, &mut Scope::new(reader.declared()), &Body { prefix: "" })
+pub fn top(reader: &StepReader<'_>, field: &FieldReader<'_>) -> Option<Vec<WorkflowStep>> {
+    read_body(reader, field, &mut NameScope::new(reader.declared()), &StepBody { prefix: "" })
 }
 
 /// The steps of a tool.
-pub fn of_tool(reader: &Reader<'_>, field: &Field<'_>) -> Option<Vec<Step>> {
-    let mut scope = Scope::new(reader.declared()).with_local("args").with_local("context");
-    read_body(reader, field, &mut scope, &Body { prefix: "" })
+pub fn of_tool(reader: &StepReader<'_>, field: &FieldReader<'_>) -> Option<Vec<WorkflowStep>> {
+    let mut scope = NameScope::new(reader.declared()).with_local("args").with_local("context");
+    read_body(reader, field, &mut scope, &StepBody { prefix: "" })
 }
 
 /// A list of steps. What ran in it is in the scope afterwards.
-fn read_body(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, body: &Body<'_>) -> Option<Vec<Step>> {
+fn read_body(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    scope: &mut NameScope<'_>,
+    body: &StepBody<'_>,
+) -> Option<Vec<WorkflowStep>> {
     let fields = field.items()?;
     if fields.is_empty() {
         field.note("there is nothing to do here");
     }
     let mut ids = BTreeMap::new();
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<WorkflowStep> = Vec::new();
     let mut ended = false;
     for (index, field) in fields.iter().enumerate() {
         if ended {
@@ -60,13 +67,13 @@ fn read_body(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, body
 }
 
 fn one_step(
-    reader: &Reader<'_>,
-    field: &Field<'_>,
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
     index: usize,
     ids: &mut BTreeMap<Name, usize>,
-    scope: &mut Scope<'_>,
-    body: &Body<'_>,
-) -> Option<Step> {
+    scope: &mut NameScope<'_>,
+    body: &StepBody<'_>,
+) -> Option<WorkflowStep> {
     if let Some(word) = field.scalar().map(|scalar| scalar.text.as_str()) {
         let hint = if ACTIONS.contains(&word) {
             format!("write `- {word}: …`")
@@ -82,9 +89,9 @@ fn one_step(
         Some(id) => format!("{}{id}", body.prefix),
         None => format!("{}{index}", body.prefix),
     };
-    fields.read("name", Field::text);
+    fields.read("name", FieldReader::text);
     let when = fields.read("when", |field| expression(field, scope));
-    let timeout = fields.read("timeout", Field::duration);
+    let timeout = fields.read("timeout", FieldReader::duration);
     let retry = fields.read("retry", retry);
     let before = scope.clone();
     let action = action(reader, &fields, scope, &path);
@@ -93,14 +100,14 @@ fn one_step(
     // Without the folder: people who see it need not know where the worker keeps its files.
     let file = Path::new(reader.file()).file_name().and_then(|name| name.to_str()).unwrap_or(reader.file());
     let place = format!("{file}:{}", field.node.place.line);
-    Some(Step { id, path, place, when, timeout, retry, on_error, action: action? })
+    Some(WorkflowStep { id, path, place, when, timeout, retry, on_error, action: action? })
 }
 
 fn on_error(
-    reader: &Reader<'_>,
-    field: &Field<'_>,
-    before: &Scope<'_>,
-    scope: &mut Scope<'_>,
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    before: &NameScope<'_>,
+    scope: &mut NameScope<'_>,
     path: &str,
 ) -> Option<OnError> {
     if !field.is_map() {
@@ -115,8 +122,8 @@ fn on_error(
     match (fields.get("value"), fields.get("do")) {
         (Some(value), None) => data(&value, &within).map(OnError::Value),
         (None, Some(steps)) => {
-            let read = read_body(reader, &steps, &mut within, &Body { prefix: &format!("{path}/on_error/") });
-            scope.ran(Declared::steps_below(steps.node));
+            let read = read_body(reader, &steps, &mut within, &StepBody { prefix: &format!("{path}/on_error/") });
+            scope.ran(WorkflowDeclarations::steps_below(steps.node));
             read.map(OnError::Do)
         }
         _ => {
@@ -126,7 +133,12 @@ fn on_error(
     }
 }
 
-fn action(reader: &Reader<'_>, fields: &Fields<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+fn action(
+    reader: &StepReader<'_>,
+    fields: &MapReader<'_>,
+    scope: &mut NameScope<'_>,
+    path: &str,
+) -> Option<StepAction> {
     let known = |key: &str| ACTIONS.iter().find(|action| **action == key).copied();
     let actions: Vec<&'static str> = fields.entries().iter().filter_map(|entry| known(&entry.key)).collect();
     let action = match actions.as_slice() {
@@ -151,12 +163,12 @@ fn action(reader: &Reader<'_>, fields: &Fields<'_>, scope: &mut Scope<'_>, path:
         "text_input" => text_input(&field, scope),
         "multiple_choice" => multiple_choice(&field, scope),
         "form" => form(&field, scope),
-        "message" => message(&field, scope).map(Action::Message),
+        "message" => message(&field, scope).map(StepAction::Message),
         "agent" => ask_agent(reader, &field, scope),
-        "chat" => talks::chat(reader, &field, scope),
-        "chats" => talks::chats(reader, &field, scope),
-        "group_chat" => talks::group_chat(reader, &field, scope),
-        "group" => talks::group(reader, &field, scope),
+        "chat" => chat_steps::chat(reader, &field, scope),
+        "chats" => chat_steps::chats(reader, &field, scope),
+        "group_chat" => chat_steps::group_chat(reader, &field, scope),
+        "group" => chat_steps::group(reader, &field, scope),
         "call" => call(reader, &field, scope),
         "branch" => branch(reader, &field, scope, path),
         "loop" => repeat(reader, &field, scope, path),
@@ -164,7 +176,7 @@ fn action(reader: &Reader<'_>, fields: &Fields<'_>, scope: &mut Scope<'_>, path:
         "parallel" => parallel(reader, &field, scope, path),
         "workflow" => workflow(reader, &field, scope),
         "set" => set(&field, scope),
-        "wait" => wait(&field, scope).map(Action::Wait),
+        "wait" => wait(&field, scope).map(StepAction::Wait),
         "return" => {
             if scope.in_parallel {
                 let hint = "a branch that runs beside others cannot end the run; return after they are joined";
@@ -173,14 +185,14 @@ fn action(reader: &Reader<'_>, fields: &Fields<'_>, scope: &mut Scope<'_>, path:
                     .review
                     .add(fields.problem_at_key("return", "`return` is not possible here").with_hint(hint));
             }
-            data(&field, scope).map(Action::Return)
+            data(&field, scope).map(StepAction::Return)
         }
-        "fail" => template(&field, scope).map(Action::Fail),
+        "fail" => template(&field, scope).map(StepAction::Fail),
         _ => None,
     }
 }
 
-fn ask_agent(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+fn ask_agent(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&ASK_AGENT)?;
     let agent = fields.get("agent").and_then(|field| {
         let name = reader.names().agent(&field)?;
@@ -193,17 +205,22 @@ fn ask_agent(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Optio
     let output = fields.read("output", schema);
     let tools = fields.read("tools", |field| reader.names().tools(field));
     let max_tool_rounds = fields.read("max_tool_rounds", |field| field.whole(0)).unwrap_or(MAX_TOOL_ROUNDS);
-    Some(Action::Agent(AskAgent { agent: agent?, message: message?, output, tools, max_tool_rounds }))
+    Some(StepAction::Agent(AgentRequest { agent: agent?, message: message?, output, tools, max_tool_rounds }))
 }
 
-fn call(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+fn call(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&CALL)?;
     let tool = fields.read("tool", |field| reader.names().tool(field));
     let args = fields.read("args", |field| entries(field, scope));
-    Some(Action::Call { tool: tool?, args: args.unwrap_or_default() })
+    Some(StepAction::Call { tool: tool?, args: args.unwrap_or_default() })
 }
 
-fn branch(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+fn branch(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    scope: &mut NameScope<'_>,
+    path: &str,
+) -> Option<StepAction> {
     let items = field.items()?;
     if items.is_empty() {
         field.note("a branch has at least one arm");
@@ -227,19 +244,24 @@ fn branch(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &
             }
         };
         let prefix = format!("{path}/branch/{index}/");
-        let body = read_body(reader, &steps, &mut before.clone(), &Body { prefix: &prefix });
-        scope.ran(Declared::steps_below(steps.node));
-        arms.push(Arm { when, body: body.unwrap_or_default() });
+        let body = read_body(reader, &steps, &mut before.clone(), &StepBody { prefix: &prefix });
+        scope.ran(WorkflowDeclarations::steps_below(steps.node));
+        arms.push(BranchArm { when, body: body.unwrap_or_default() });
     }
-    Some(Action::Branch(arms))
+    Some(StepAction::Branch(arms))
 }
 
-fn repeat(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+fn repeat(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    scope: &mut NameScope<'_>,
+    path: &str,
+) -> Option<StepAction> {
     let fields = field.fields(&LOOP)?;
     let max = fields.read("max", |field| field.whole(1));
     let steps = fields.get("do");
     // An iteration sees what the one before it has done.
-    let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
+    let below = steps.as_ref().map(|steps| WorkflowDeclarations::steps_below(steps.node)).unwrap_or_default();
     scope.ran(below);
     let within = scope.with_local("loop");
     let condition = match (fields.get("until"), fields.get("while")) {
@@ -252,11 +274,16 @@ fn repeat(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &
         (None, None) => None,
     };
     let body = steps
-        .and_then(|steps| read_body(reader, &steps, &mut within.clone(), &Body { prefix: &format!("{path}/do/") }));
-    Some(Action::Loop { max: max?, condition, body: body? })
+        .and_then(|steps| read_body(reader, &steps, &mut within.clone(), &StepBody { prefix: &format!("{path}/do/") }));
+    Some(StepAction::Loop { max: max?, condition, body: body? })
 }
 
-fn foreach(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+fn foreach(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    scope: &mut NameScope<'_>,
+    path: &str,
+) -> Option<StepAction> {
     let fields = field.fields(&FOREACH)?;
     let items = fields.read("in", |field| list_or_expression(field, scope, |field| data(field, scope)));
     let variable = match fields.get("as") {
@@ -265,7 +292,7 @@ fn foreach(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: 
     };
     let parallel = fields.read("parallel", |field| field.whole(1)).unwrap_or(1);
     let steps = fields.get("do");
-    let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
+    let below = steps.as_ref().map(|steps| WorkflowDeclarations::steps_below(steps.node)).unwrap_or_default();
     let item = variable.as_ref().map_or("item", Name::as_str);
     let mut within = scope.with_local("loop").with_local(item);
     if parallel > 1 {
@@ -273,12 +300,18 @@ fn foreach(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: 
     } else {
         within = within.with_steps(below.clone());
     }
-    let body = steps.and_then(|steps| read_body(reader, &steps, &mut within, &Body { prefix: &format!("{path}/do/") }));
+    let body =
+        steps.and_then(|steps| read_body(reader, &steps, &mut within, &StepBody { prefix: &format!("{path}/do/") }));
     scope.ran(below);
-    Some(Action::Foreach { items: items?, variable: variable?, parallel, body: body? })
+    Some(StepAction::Foreach { items: items?, variable: variable?, parallel, body: body? })
 }
 
-fn parallel(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+fn parallel(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    scope: &mut NameScope<'_>,
+    path: &str,
+) -> Option<StepAction> {
     let entries = field.named_entries()?;
     if entries.is_empty() {
         field.note("there is nothing to do here");
@@ -288,37 +321,37 @@ fn parallel(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path:
     for (name, _, steps) in entries {
         let mut within = before.clone();
         within.in_parallel = true;
-        let body = read_body(reader, &steps, &mut within, &Body { prefix: &format!("{path}/parallel/{name}/") });
-        scope.ran(Declared::steps_below(steps.node));
+        let body = read_body(reader, &steps, &mut within, &StepBody { prefix: &format!("{path}/parallel/{name}/") });
+        scope.ran(WorkflowDeclarations::steps_below(steps.node));
         branches.push((name, body.unwrap_or_default()));
     }
-    Some(Action::Parallel(branches))
+    Some(StepAction::Parallel(branches))
 }
 
-fn workflow(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+fn workflow(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&CALLED)?;
     let params = fields.read("params", |field| entries(field, scope)).unwrap_or_default();
-    let wait = fields.read("wait", Field::bool).unwrap_or(true);
+    let wait = fields.read("wait", FieldReader::bool).unwrap_or(true);
     let field = fields.get("name")?;
     let name = field.name()?;
     let given = params.iter().map(|(name, _)| name.clone()).collect();
-    reader.note_call(Call { name: name.clone(), params: given, problem: field.problem("") });
-    Some(Action::Workflow { name, params, wait })
+    reader.note_call(WorkflowCall { name: name.clone(), params: given, problem: field.problem("") });
+    Some(StepAction::Workflow { name, params, wait })
 }
 
 /// Whether nothing after this can be reached.
-fn always_ends(action: &Action) -> bool {
-    let body_ends = |body: &[Step]| body.iter().any(|step| step.when.is_none() && always_ends(&step.action));
+fn always_ends(action: &StepAction) -> bool {
+    let body_ends = |body: &[WorkflowStep]| body.iter().any(|step| step.when.is_none() && always_ends(&step.action));
     match action {
-        Action::Return(_) | Action::Fail(_) => true,
-        Action::Branch(arms) => {
+        StepAction::Return(_) | StepAction::Fail(_) => true,
+        StepAction::Branch(arms) => {
             arms.last().is_some_and(|arm| arm.when.is_none()) && arms.iter().all(|arm| body_ends(&arm.body))
         }
         _ => false,
     }
 }
 
-fn step_id(field: &Field<'_>, ids: &mut BTreeMap<Name, usize>) -> Option<Name> {
+fn step_id(field: &FieldReader<'_>, ids: &mut BTreeMap<Name, usize>) -> Option<Name> {
     let id = field.name()?;
     if id.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
         field.note_with_hint(
@@ -336,7 +369,7 @@ fn step_id(field: &Field<'_>, ids: &mut BTreeMap<Name, usize>) -> Option<Name> {
     Some(id)
 }
 
-fn item_name(field: &Field<'_>) -> Option<Name> {
+fn item_name(field: &FieldReader<'_>) -> Option<Name> {
     let name = field.name()?;
     let text = name.as_str();
     let taken = [
@@ -370,18 +403,18 @@ fn item_name(field: &Field<'_>) -> Option<Name> {
     Some(name)
 }
 
-fn retry(field: &Field<'_>) -> Option<Retry> {
+fn retry(field: &FieldReader<'_>) -> Option<RetryPolicy> {
     let fields = field.fields(&RETRY)?;
     let on = fields.read("on", |field| field.items()?.iter().map(failure_kind).collect());
-    Some(Retry {
-        delay: fields.read("delay", Field::duration).unwrap_or(Duration::from_secs(1)),
+    Some(RetryPolicy {
+        delay: fields.read("delay", FieldReader::duration).unwrap_or(Duration::from_secs(1)),
         on: on.unwrap_or_default(),
         max: fields.read("max", |field| field.whole(1))?,
     })
 }
 
 /// A kind of failure that some step can have.
-fn failure_kind(field: &Field<'_>) -> Option<FailureKind> {
+fn failure_kind(field: &FieldReader<'_>) -> Option<FailureKind> {
     let text = field.text()?;
     let FailureKind::Custom(unknown) = FailureKind::from(text.to_owned()) else { return Some(text.to_owned().into()) };
     let known: Vec<&str> = FailureKind::ALL.iter().map(FailureKind::as_str).collect();
@@ -390,7 +423,7 @@ fn failure_kind(field: &Field<'_>) -> Option<FailureKind> {
     None
 }
 
-fn set(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+fn set(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let mut set = Vec::new();
     for (name, entry, value) in field.named_entries()? {
         if let Err((message, hint)) = scope.check_var(name.as_str()) {
@@ -404,10 +437,10 @@ fn set(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
             set.push((name, value));
         }
     }
-    Some(Action::Set(set))
+    Some(StepAction::Set(set))
 }
 
-fn wait(field: &Field<'_>, scope: &Scope<'_>) -> Option<Wait> {
+fn wait(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<WaitTime> {
     if field.is_map() {
         let until = field.fields(&WAIT)?.get("until")?;
         let template = template(&until, scope)?;
@@ -416,14 +449,14 @@ fn wait(field: &Field<'_>, scope: &Scope<'_>) -> Option<Wait> {
         {
             until.note_with_hint(format!("{text:?} is not a time"), "like 2026-12-24T18:00:00+01:00 (RFC 3339)");
         }
-        return Some(Wait::Until(Data::Text(template)));
+        return Some(WaitTime::Until(DataTemplate::Text(template)));
     }
     let duration = data(field, scope)?;
     match &duration {
-        Data::Text(template) if template.as_plain().is_none_or(|text| parse_duration(text).is_some()) => {}
+        DataTemplate::Text(template) if template.as_plain().is_none_or(|text| parse_duration(text).is_some()) => {}
         _ => {
             field.duration()?;
         }
     }
-    Some(Wait::For(duration))
+    Some(WaitTime::For(duration))
 }

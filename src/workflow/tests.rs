@@ -5,7 +5,7 @@ use super::*;
 fn read(source: &str) -> Result<Workflow, String> {
     let name = source.lines().find_map(|line| line.strip_prefix("name: ")).unwrap_or("test");
     let name = Name::parse(name).unwrap();
-    let definition = Definition { name: name.clone(), sources: [(name, source.to_owned())].into() };
+    let definition = WorkflowDefinition { name: name.clone(), sources: [(name, source.to_owned())].into() };
     from_definition(&definition).map_err(|problems| problems.to_string())
 }
 
@@ -27,18 +27,18 @@ fn simple_learning_is_read_as_written() {
     let paths: Vec<_> = workflow.steps.iter().map(|step| step.path.as_str()).collect();
     assert_eq!(paths, ["subject", "lesson", "2"]);
     assert_eq!(workflow.steps[1].place, "simple_learning.yaml:15");
-    let Action::Chat(chat) = &workflow.steps[1].action else { panic!("not a chat") };
+    let StepAction::Chat(chat) = &workflow.steps[1].action else { panic!("not a chat") };
     assert_eq!((chat.max_turns, chat.clear_history), (Some(3), true));
     assert!(matches!(chat.summary, SummaryMethod::Reflection { prompt: None, role: None }));
 }
 
-fn all_paths<'s>(steps: &'s [Step], found: &mut Vec<&'s str>) {
+fn all_paths<'s>(steps: &'s [WorkflowStep], found: &mut Vec<&'s str>) {
     for step in steps {
         found.push(&step.path);
         match &step.action {
-            Action::Branch(arms) => arms.iter().for_each(|arm| all_paths(&arm.body, found)),
-            Action::Loop { body, .. } | Action::Foreach { body, .. } => all_paths(body, found),
-            Action::Parallel(branches) => branches.iter().for_each(|(_, body)| all_paths(body, found)),
+            StepAction::Branch(arms) => arms.iter().for_each(|arm| all_paths(&arm.body, found)),
+            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => all_paths(body, found),
+            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| all_paths(body, found)),
             _ => {}
         }
         if let OnError::Do(body) = &step.on_error {
@@ -139,7 +139,7 @@ steps:
   - return: { a: 1, b: '{{ 1 + 1 }}', c: [true, null, 1.5], d: text, e: '007', f: 0x10 }
 ";
     let workflow = read(source).unwrap_or_else(|problems| panic!("{problems}"));
-    let Action::Return(Data::Map(entries)) = &workflow.steps[0].action else { panic!("not a map") };
+    let StepAction::Return(DataTemplate::Map(entries)) = &workflow.steps[0].action else { panic!("not a map") };
     let shown: Vec<String> = entries.iter().map(|(key, data)| format!("{key}={data:?}")).collect();
     let expected = [
         "a=Plain(Number(1))",

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::scope::Scope;
-use super::{Data, EvaluationError, Expression, Template};
-use crate::yaml::{Content, Field};
+use super::scope::NameScope;
+use super::{DataTemplate, EvaluationError, Expression, Template};
+use crate::yaml::{FieldReader, NodeContent};
 
 /// Notes what is wrong with a template or an expression.
-fn parsed<T>(field: &Field<'_>, result: Result<T, EvaluationError>) -> Option<T> {
+fn parsed<T>(field: &FieldReader<'_>, result: Result<T, EvaluationError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
@@ -23,7 +23,7 @@ fn parsed<T>(field: &Field<'_>, result: Result<T, EvaluationError>) -> Option<T>
 }
 
 /// A bare expression; `true` and `false` are ones, too.
-pub fn expression(field: &Field<'_>, scope: &Scope<'_>) -> Option<Expression> {
+pub fn expression(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<Expression> {
     let Some(scalar) = field.scalar() else { return field.is_not("an expression") };
     if scalar.text.trim_start().starts_with("{{") {
         let inner = scalar.text.trim().trim_start_matches("{{").trim_end_matches("}}").trim();
@@ -39,29 +39,29 @@ pub fn expression(field: &Field<'_>, scope: &Scope<'_>) -> Option<Expression> {
 }
 
 /// A text with templates in it.
-pub fn template(field: &Field<'_>, scope: &Scope<'_>) -> Option<Template> {
+pub fn template(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<Template> {
     let template = parsed(field, Template::parse(field.text()?))?;
     scope.check(field, template.names());
     Some(template)
 }
 
 /// Any value; its texts are templates.
-pub fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
+pub fn data(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<DataTemplate> {
     match &field.node.content {
-        Content::List(_) => {
-            let items: Vec<Option<Data>> = field.items()?.iter().map(|item| data(item, scope)).collect();
-            items.into_iter().collect::<Option<_>>().map(Data::List)
+        NodeContent::List(_) => {
+            let items: Vec<Option<DataTemplate>> = field.items()?.iter().map(|item| data(item, scope)).collect();
+            items.into_iter().collect::<Option<_>>().map(DataTemplate::List)
         }
-        Content::Map(_) => entries(field, scope).map(Data::Map),
-        Content::Scalar(_) => match field.json() {
-            Value::String(_) => template(field, scope).map(Data::Text),
-            plain => Some(Data::Plain(plain)),
+        NodeContent::Map(_) => entries(field, scope).map(DataTemplate::Map),
+        NodeContent::Scalar(_) => match field.json() {
+            Value::String(_) => template(field, scope).map(DataTemplate::Text),
+            plain => Some(DataTemplate::Plain(plain)),
         },
     }
 }
 
 /// A map of any values; their texts are templates.
-pub fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data)>> {
+pub fn entries(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<Vec<(String, DataTemplate)>> {
     let entries: Vec<_> =
         field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
     entries.into_iter().collect()
@@ -69,9 +69,9 @@ pub fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data
 
 /// A list, or a text that is one expression, which may give a list.
 pub fn list_or_expression<T>(
-    field: &Field<'_>,
-    scope: &Scope<'_>,
-    read: impl FnOnce(&Field<'_>) -> Option<T>,
+    field: &FieldReader<'_>,
+    scope: &NameScope<'_>,
+    read: impl FnOnce(&FieldReader<'_>) -> Option<T>,
 ) -> Option<T> {
     if field.is_list() {
         return read(field);

@@ -1,6 +1,6 @@
 //! YAML as a small tree in which everything knows its place, so that a reader can report all that is wrong in a file, each
 //! with its line and column. The text is scanned by the YAML crate's own parser (YAML 1.2); what a scalar means (a number, a
-//! truth, a text) is decided by whoever reads it, see [`Scalar::typed`].
+//! truth, a text) is decided by whoever reads it, see [`YamlScalar::typed`].
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ mod reading;
 pub mod secrets;
 pub mod shape;
 
-pub use reading::{Field, Fields, Review, parse_duration};
+pub use reading::{FieldReader, FileReview, MapReader, parse_duration};
 
 /// Where something stands in a file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct SourcePlace {
     /// The line.
     pub line: usize,
     /// The column.
@@ -28,88 +28,88 @@ pub struct Place {
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct YamlNode {
     /// Where it begins.
-    pub place: Place,
+    pub place: SourcePlace,
     /// What it is.
-    pub content: Content,
+    pub content: NodeContent,
 }
 
-impl Node {
+impl YamlNode {
     /// The value of a key, if this is a map that has it.
-    pub fn get(&self, key: &str) -> Option<&Node> {
-        let Content::Map(entries) = &self.content else { return None };
+    pub fn get(&self, key: &str) -> Option<&YamlNode> {
+        let NodeContent::Map(entries) = &self.content else { return None };
         entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
     /// The items of a list; none of anything else.
-    pub fn items(&self) -> &[Node] {
+    pub fn items(&self) -> &[YamlNode] {
         match &self.content {
-            Content::List(items) => items,
+            NodeContent::List(items) => items,
             _ => &[],
         }
     }
 
     /// The key of a map under which a node is found, itself or below.
-    pub fn get_path(&self, node: &Node) -> Option<&str> {
-        let Content::Map(entries) = &self.content else { return None };
-        let holds = |value: &Node| value.scalars().iter().any(|(inner, _)| std::ptr::eq(*inner, node));
+    pub fn get_path(&self, node: &YamlNode) -> Option<&str> {
+        let NodeContent::Map(entries) = &self.content else { return None };
+        let holds = |value: &YamlNode| value.scalars().iter().any(|(inner, _)| std::ptr::eq(*inner, node));
         entries.iter().find(|entry| holds(&entry.value)).map(|entry| entry.key.as_str())
     }
 
     /// All scalars in it, with their nodes.
-    pub fn scalars(&self) -> Vec<(&Node, &Scalar)> {
+    pub fn scalars(&self) -> Vec<(&YamlNode, &YamlScalar)> {
         match &self.content {
-            Content::Scalar(scalar) => vec![(self, scalar)],
-            Content::List(items) => items.iter().flat_map(Node::scalars).collect(),
-            Content::Map(entries) => entries.iter().flat_map(|entry| entry.value.scalars()).collect(),
+            NodeContent::Scalar(scalar) => vec![(self, scalar)],
+            NodeContent::List(items) => items.iter().flat_map(YamlNode::scalars).collect(),
+            NodeContent::Map(entries) => entries.iter().flat_map(|entry| entry.value.scalars()).collect(),
         }
     }
 
     /// Changes all scalars in it.
-    pub fn for_each_scalar(&mut self, change: &mut impl FnMut(Place, &mut Scalar)) {
+    pub fn for_each_scalar(&mut self, change: &mut impl FnMut(SourcePlace, &mut YamlScalar)) {
         match &mut self.content {
-            Content::Scalar(scalar) => change(self.place, scalar),
-            Content::List(items) => items.iter_mut().for_each(|item| item.for_each_scalar(change)),
-            Content::Map(entries) => entries.iter_mut().for_each(|entry| entry.value.for_each_scalar(change)),
+            NodeContent::Scalar(scalar) => change(self.place, scalar),
+            NodeContent::List(items) => items.iter_mut().for_each(|item| item.for_each_scalar(change)),
+            NodeContent::Map(entries) => entries.iter_mut().for_each(|entry| entry.value.for_each_scalar(change)),
         }
     }
 
     /// The values of a map; none of anything else.
-    pub fn values(&self) -> impl Iterator<Item = &Node> {
+    pub fn values(&self) -> impl Iterator<Item = &YamlNode> {
         let entries = match &self.content {
-            Content::Map(entries) => entries.as_slice(),
+            NodeContent::Map(entries) => entries.as_slice(),
             _ => &[],
         };
         entries.iter().map(|entry| &entry.value)
     }
 }
 
-/// What a [`Node`] is.
+/// What a [`YamlNode`] is.
 #[derive(Debug, Clone)]
-pub enum Content {
+pub enum NodeContent {
     /// Text, a number, a truth, or null.
-    Scalar(Scalar),
+    Scalar(YamlScalar),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// A map, in the order written, without duplicate keys.
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
 }
 
 /// One key of a map.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct MapEntry {
     /// The key.
     pub key: String,
     /// Where the key stands.
-    pub key_place: Place,
+    pub key_place: SourcePlace,
     /// Its value.
-    pub value: Node,
+    pub value: YamlNode,
 }
 
 /// A scalar as written.
 #[derive(Debug, Clone)]
-pub struct Scalar {
+pub struct YamlScalar {
     /// The text, without quotes.
     pub text: String,
     /// It was written without quotes: it may be a number, a truth or null.
@@ -124,7 +124,7 @@ pub struct Scalar {
 
 /// A scalar's meaning by the core schema of YAML 1.2.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Typed<'a> {
+pub enum ScalarValue<'a> {
     /// `null`, `~`, or nothing.
     Null,
     /// `true` or `false`.
@@ -135,22 +135,22 @@ pub enum Typed<'a> {
     Text(&'a str),
 }
 
-impl Scalar {
+impl YamlScalar {
     /// A scalar as it is written, with or without quotes.
     pub fn new(text: String, plain: bool) -> Self {
         Self { text, plain, substituted: false, variables: Vec::new(), missing: None }
     }
 
     /// Its meaning.
-    pub fn typed(&self) -> Typed<'_> {
+    pub fn typed(&self) -> ScalarValue<'_> {
         if !self.plain {
-            return Typed::Text(&self.text);
+            return ScalarValue::Text(&self.text);
         }
         match self.text.as_str() {
-            "" | "~" | "null" | "Null" | "NULL" => Typed::Null,
-            "true" | "True" | "TRUE" => Typed::Bool(true),
-            "false" | "False" | "FALSE" => Typed::Bool(false),
-            text => number(text).map_or(Typed::Text(text), Typed::Number),
+            "" | "~" | "null" | "Null" | "NULL" => ScalarValue::Null,
+            "true" | "True" | "TRUE" => ScalarValue::Bool(true),
+            "false" | "False" | "FALSE" => ScalarValue::Bool(false),
+            text => number(text).map_or(ScalarValue::Text(text), ScalarValue::Number),
         }
     }
 }
@@ -192,7 +192,7 @@ const MAX_COPIED_NODES: usize = 20_000;
 const MAX_DEPTH: usize = 64;
 
 /// Reads a text. All that is wrong with its form goes to the review; none: nothing can be read of it.
-pub fn parse(text: &str, review: &Review) -> Option<Node> {
+pub fn parse(text: &str, review: &FileReview) -> Option<YamlNode> {
     let mut events = Vec::new();
     for event in Parser::new_from_str(text) {
         match event {
@@ -204,12 +204,12 @@ pub fn parse(text: &str, review: &Review) -> Option<Node> {
             }
         }
     }
-    let mut builder = Builder { events: events.into_iter(), anchors: HashMap::new(), copied: 0, depth: 0, review };
+    let mut builder = TreeBuilder { events: events.into_iter(), anchors: HashMap::new(), copied: 0, depth: 0, review };
     builder.document()
 }
 
-fn syntax_problem(error: &ScanError, text: &str, review: &Review) -> Problem {
-    let place = Place { line: error.marker().line(), column: error.marker().col() + 1, width: 1 };
+fn syntax_problem(error: &ScanError, text: &str, review: &FileReview) -> Problem {
+    let place = SourcePlace { line: error.marker().line(), column: error.marker().col() + 1, width: 1 };
     let problem = review.problem(place, "", format!("this is not YAML: {}", error.info().trim_end_matches('.')));
     // The parser often notices only on the next line what went wrong on the one before.
     let from = place.line.saturating_sub(2);
@@ -217,7 +217,7 @@ fn syntax_problem(error: &ScanError, text: &str, review: &Review) -> Problem {
     let unquoted = near.filter(|(_, line)| line.contains(": {{") || line.contains("- {{")).last();
     if let Some((index, line)) = unquoted {
         let column = line.find("{{").map_or(1, |at| line[..at].chars().count() + 1);
-        let place = Place { line: index + 1, column, width: 2 };
+        let place = SourcePlace { line: index + 1, column, width: 2 };
         return review.problem(place, "", problem.message).with_hint(QUOTE_BRACES);
     }
     let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
@@ -236,18 +236,18 @@ fn syntax_problem(error: &ScanError, text: &str, review: &Review) -> Problem {
 
 const QUOTE_BRACES: &str = "put a text that begins with {{ in quotes: \"{{ … }}\"";
 
-type Events<'t> = std::vec::IntoIter<(Event<'t>, Span)>;
+type ParserEvents<'t> = std::vec::IntoIter<(Event<'t>, Span)>;
 
-struct Builder<'t, 'r> {
-    events: Events<'t>,
-    anchors: HashMap<usize, Node>,
+struct TreeBuilder<'t, 'r> {
+    events: ParserEvents<'t>,
+    anchors: HashMap<usize, YamlNode>,
     copied: usize,
     depth: usize,
-    review: &'r Review,
+    review: &'r FileReview,
 }
 
-impl Builder<'_, '_> {
-    fn document(&mut self) -> Option<Node> {
+impl TreeBuilder<'_, '_> {
+    fn document(&mut self) -> Option<YamlNode> {
         let mut document = None;
         while let Some((event, span)) = self.events.next() {
             match event {
@@ -265,12 +265,12 @@ impl Builder<'_, '_> {
         document
     }
 
-    fn next_node(&mut self) -> Option<Node> {
+    fn next_node(&mut self) -> Option<YamlNode> {
         let (event, span) = self.events.next()?;
         self.node(event, span)
     }
 
-    fn node(&mut self, event: Event<'_>, span: Span) -> Option<Node> {
+    fn node(&mut self, event: Event<'_>, span: Span) -> Option<YamlNode> {
         let place = place(span);
         let (anchor, tag) = match &event {
             Event::Scalar(_, _, anchor, tag)
@@ -284,7 +284,7 @@ impl Builder<'_, '_> {
         let content = match event {
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
-                Content::Scalar(Scalar::new(text.into_owned(), plain))
+                NodeContent::Scalar(YamlScalar::new(text.into_owned(), plain))
             }
             Event::SequenceStart(..) => self.nested(place, Self::list)?,
             Event::MappingStart(style, ..) => {
@@ -293,14 +293,18 @@ impl Builder<'_, '_> {
             Event::Alias(id) => return self.alias(id, place),
             _ => return None,
         };
-        let node = Node { place, content };
+        let node = YamlNode { place, content };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
         Some(node)
     }
 
-    fn nested(&mut self, place: Place, read: impl FnOnce(&mut Self) -> Option<Content>) -> Option<Content> {
+    fn nested(
+        &mut self,
+        place: SourcePlace,
+        read: impl FnOnce(&mut Self) -> Option<NodeContent>,
+    ) -> Option<NodeContent> {
         if self.depth == MAX_DEPTH {
             self.review.note(place, "", format!("this is nested more than {MAX_DEPTH} levels deep"));
             return None;
@@ -311,7 +315,7 @@ impl Builder<'_, '_> {
         content
     }
 
-    fn alias(&mut self, id: usize, place: Place) -> Option<Node> {
+    fn alias(&mut self, id: usize, place: SourcePlace) -> Option<YamlNode> {
         let Some(node) = self.anchors.get(&id) else {
             self.review.note(place, "", "this alias stands inside of what it names");
             return None;
@@ -324,18 +328,18 @@ impl Builder<'_, '_> {
         Some(node.clone())
     }
 
-    fn list(&mut self) -> Option<Content> {
+    fn list(&mut self) -> Option<NodeContent> {
         let mut items = Vec::new();
         loop {
             match self.events.next()? {
-                (Event::SequenceEnd, _) => return Some(Content::List(items)),
+                (Event::SequenceEnd, _) => return Some(NodeContent::List(items)),
                 (event, span) => items.push(self.node(event, span)?),
             }
         }
     }
 
-    fn map(&mut self, map_place: Place, flow: bool) -> Option<Content> {
-        let mut entries: Vec<Entry> = Vec::new();
+    fn map(&mut self, map_place: SourcePlace, flow: bool) -> Option<NodeContent> {
+        let mut entries: Vec<MapEntry> = Vec::new();
         let mut merged = Vec::new();
         loop {
             let key = match self.events.next()? {
@@ -344,7 +348,7 @@ impl Builder<'_, '_> {
             };
             let value = self.next_node()?;
             let key_place = key.place;
-            let Content::Scalar(scalar) = key.content else {
+            let NodeContent::Scalar(scalar) = key.content else {
                 let problem = |message| self.review.problem(map_place, "", message);
                 self.review.add(match flow {
                     true => problem("this is read as a map, not as a text").with_hint(QUOTE_BRACES),
@@ -361,37 +365,37 @@ impl Builder<'_, '_> {
                 self.review.add(problem.with_hint(format!("it stands on line {} already", first.key_place.line)));
                 continue;
             }
-            entries.push(Entry { key: scalar.text, key_place, value });
+            entries.push(MapEntry { key: scalar.text, key_place, value });
         }
         for entry in merged {
             if !entries.iter().any(|known| known.key == entry.key) {
                 entries.push(entry);
             }
         }
-        Some(Content::Map(entries))
+        Some(NodeContent::Map(entries))
     }
 
-    fn merge(&self, value: Node, merged: &mut Vec<Entry>) {
+    fn merge(&self, value: YamlNode, merged: &mut Vec<MapEntry>) {
         match value.content {
-            Content::Map(entries) => merged.extend(entries),
-            Content::List(maps) => maps.into_iter().for_each(|map| self.merge(map, merged)),
-            Content::Scalar(_) => self.review.note(value.place, "<<", "`<<` takes a map"),
+            NodeContent::Map(entries) => merged.extend(entries),
+            NodeContent::List(maps) => maps.into_iter().for_each(|map| self.merge(map, merged)),
+            NodeContent::Scalar(_) => self.review.note(value.place, "<<", "`<<` takes a map"),
         }
     }
 }
 
-fn size(node: &Node) -> usize {
+fn size(node: &YamlNode) -> usize {
     1 + match &node.content {
-        Content::Scalar(_) => 0,
-        Content::List(items) => items.iter().map(size).sum(),
-        Content::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+        NodeContent::Scalar(_) => 0,
+        NodeContent::List(items) => items.iter().map(size).sum(),
+        NodeContent::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
     }
 }
 
-fn place(span: Span) -> Place {
+fn place(span: Span) -> SourcePlace {
     let one_line = span.start.line() == span.end.line();
     let width = if one_line { span.end.col().saturating_sub(span.start.col()).max(1) } else { 1 };
-    Place { line: span.start.line(), column: span.start.col() + 1, width }
+    SourcePlace { line: span.start.line(), column: span.start.col() + 1, width }
 }
 
 #[cfg(test)]
@@ -401,12 +405,12 @@ mod tests {
     #[test]
     fn scalars_mean_what_yaml_1_2_says() {
         let plain = |text: &str| {
-            let scalar = Scalar::new(text.to_owned(), true);
+            let scalar = YamlScalar::new(text.to_owned(), true);
             match scalar.typed() {
-                Typed::Null => "null".to_owned(),
-                Typed::Bool(truth) => format!("bool {truth}"),
-                Typed::Number(number) => format!("number {number}"),
-                Typed::Text(text) => format!("text {text}"),
+                ScalarValue::Null => "null".to_owned(),
+                ScalarValue::Bool(truth) => format!("bool {truth}"),
+                ScalarValue::Number(number) => format!("number {number}"),
+                ScalarValue::Text(text) => format!("text {text}"),
             }
         };
         for (text, meaning) in [
@@ -448,7 +452,7 @@ mod tests {
                 })
                 .collect::<String>();
         for hostile in [bomb, "[".repeat(100_000), "- ".repeat(10_000), "a: &a [*a]".to_owned(), "{".repeat(5000)] {
-            let review = Review::new("x.yaml", &hostile);
+            let review = FileReview::new("x.yaml", &hostile);
             assert!(parse(&hostile, &review).is_none());
             assert!(review.finish().is_err());
         }

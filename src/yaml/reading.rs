@@ -1,5 +1,5 @@
-//! Typed reading of a [`Node`] tree. A [`Field`] is a value together with its path; each of its methods gives the value as
-//! one type, or notes what is wrong in the [`Review`] and gives `None`, so that one pass finds everything.
+//! Typed reading of a [`YamlNode`] tree. A [`FieldReader`] is a value together with its path; each of its methods gives the value as
+//! one type, or notes what is wrong in the [`FileReview`] and gives `None`, so that one pass finds everything.
 
 use std::cell::RefCell;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::shape::{Kind, REQUEST_PARAMETERS, Shape};
-use super::{Content, Entry, Node, Place, Scalar, Typed, number, secrets};
+use super::shape::{MapShape, REQUEST_PARAMETERS, ValueKind};
+use super::{MapEntry, NodeContent, ScalarValue, SourcePlace, YamlNode, YamlScalar, number, secrets};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 
 /// The problems of one file, while it is read.
 #[derive(Debug)]
-pub struct Review {
+pub struct FileReview {
     file: String,
     lines: Vec<String>,
     /// The lines as they are shown, if secrets stand in the file.
@@ -24,7 +24,7 @@ pub struct Review {
     problems: RefCell<Vec<Problem>>,
 }
 
-impl Review {
+impl FileReview {
     /// Begins with a file's name and text.
     pub fn new(file: impl Into<String>, text: &str) -> Self {
         let lines = text.lines().map(str::to_owned).collect();
@@ -37,7 +37,7 @@ impl Review {
     }
 
     /// Takes note of the secrets that are in the file, or were put into it.
-    pub fn hide_secrets(&self, root: &Node) {
+    pub fn hide_secrets(&self, root: &YamlNode) {
         self.secrets.borrow_mut().extend(secrets::texts(root));
     }
 
@@ -51,7 +51,7 @@ impl Review {
     }
 
     /// Makes a problem, with its source line; it is not noted yet.
-    pub fn problem(&self, place: Place, path: &str, message: impl Into<String>) -> Problem {
+    pub fn problem(&self, place: SourcePlace, path: &str, message: impl Into<String>) -> Problem {
         let shown = self.shown.as_ref().unwrap_or(&self.lines);
         Problem {
             file: self.file.clone(),
@@ -76,7 +76,7 @@ impl Review {
     }
 
     /// Notes a problem without a hint.
-    pub fn note(&self, place: Place, path: &str, message: impl Into<String>) {
+    pub fn note(&self, place: SourcePlace, path: &str, message: impl Into<String>) {
         self.add(self.problem(place, path, message));
     }
 
@@ -98,40 +98,40 @@ impl Review {
 
 /// A value, its path, and where to say what is wrong with it.
 #[derive(Debug, Clone)]
-pub struct Field<'a> {
+pub struct FieldReader<'a> {
     /// The value.
-    pub node: &'a Node,
+    pub node: &'a YamlNode,
     /// Its path: `steps[1].chat.max_turns`.
     pub path: String,
     /// Where its problems go.
-    pub review: &'a Review,
+    pub review: &'a FileReview,
 }
 
 /// What to say a value is.
-fn described(node: &Node) -> String {
+fn described(node: &YamlNode) -> String {
     match &node.content {
-        Content::List(_) => "a list".to_owned(),
-        Content::Map(_) => "a map".to_owned(),
-        Content::Scalar(scalar) => match scalar.typed() {
-            Typed::Null if scalar.text.is_empty() => "nothing".to_owned(),
-            Typed::Text(text) if text.chars().count() > 60 => {
+        NodeContent::List(_) => "a list".to_owned(),
+        NodeContent::Map(_) => "a map".to_owned(),
+        NodeContent::Scalar(scalar) => match scalar.typed() {
+            ScalarValue::Null if scalar.text.is_empty() => "nothing".to_owned(),
+            ScalarValue::Text(text) if text.chars().count() > 60 => {
                 format!("\"{}…\"", text.chars().take(60).collect::<String>().escape_debug())
             }
-            Typed::Text(text) => format!("{text:?}"),
+            ScalarValue::Text(text) => format!("{text:?}"),
             _ => scalar.text.clone(),
         },
     }
 }
 
-impl<'a> Field<'a> {
+impl<'a> FieldReader<'a> {
     /// The root of a file.
-    pub fn root(node: &'a Node, review: &'a Review) -> Self {
+    pub fn root(node: &'a YamlNode, review: &'a FileReview) -> Self {
         Self { node, path: String::new(), review }
     }
 
     /// What to say it is; a secret is not shown.
     fn described(&self) -> String {
-        let is_scalar = matches!(self.node.content, Content::Scalar(_));
+        let is_scalar = matches!(self.node.content, NodeContent::Scalar(_));
         if is_scalar && self.review.hides(&self.path) && !self.is_null() {
             return "a value that is not shown".to_owned();
         }
@@ -167,7 +167,7 @@ impl<'a> Field<'a> {
         self.review.problem(self.find(part).unwrap_or(self.node.place), &self.path, message)
     }
 
-    fn find(&self, part: &str) -> Option<Place> {
+    fn find(&self, part: &str) -> Option<SourcePlace> {
         let start = self.node.place;
         let lines = self.scalar()?.text.lines().count() + 2;
         let follows = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
@@ -180,22 +180,22 @@ impl<'a> Field<'a> {
             let found = line[from..].match_indices(part).find(|(at, _)| follows(&line[from + at + part.len()..]));
             if let Some((at, _)) = found {
                 let column = line[..from + at].chars().count() + 1;
-                return Some(Place { line: index + 1, column, width: part.chars().count() });
+                return Some(SourcePlace { line: index + 1, column, width: part.chars().count() });
             }
         }
         None
     }
 
     /// The scalar, if it is one.
-    pub fn scalar(&self) -> Option<&'a Scalar> {
+    pub fn scalar(&self) -> Option<&'a YamlScalar> {
         match &self.node.content {
-            Content::Scalar(scalar) => Some(scalar),
+            NodeContent::Scalar(scalar) => Some(scalar),
             _ => None,
         }
     }
 
-    fn typed(&self) -> Option<Typed<'a>> {
-        self.scalar().map(Scalar::typed)
+    fn typed(&self) -> Option<ScalarValue<'a>> {
+        self.scalar().map(YamlScalar::typed)
     }
 
     /// Whether a variable that it names is not set: that is said elsewhere, where it matters.
@@ -205,31 +205,31 @@ impl<'a> Field<'a> {
 
     /// Whether it is null, or nothing was written.
     pub fn is_null(&self) -> bool {
-        self.typed() == Some(Typed::Null)
+        self.typed() == Some(ScalarValue::Null)
     }
 
     /// Whether it is a list.
     pub fn is_list(&self) -> bool {
-        matches!(self.node.content, Content::List(_))
+        matches!(self.node.content, NodeContent::List(_))
     }
 
     /// Whether it is a map.
     pub fn is_map(&self) -> bool {
-        matches!(self.node.content, Content::Map(_))
+        matches!(self.node.content, NodeContent::Map(_))
     }
 
     /// Whether it is `false`.
     pub fn is_false(&self) -> bool {
-        self.typed() == Some(Typed::Bool(false))
+        self.typed() == Some(ScalarValue::Bool(false))
     }
 
     /// A text.
     pub fn text(&self) -> Option<&'a str> {
         let Some(scalar) = self.scalar().filter(|_| !self.is_missing()) else { return self.is_not("a text") };
         match scalar.typed() {
-            Typed::Text(text) => Some(text),
+            ScalarValue::Text(text) => Some(text),
             _ if scalar.substituted => Some(&scalar.text),
-            Typed::Null if scalar.text.is_empty() => self.is_not("a text"),
+            ScalarValue::Null if scalar.text.is_empty() => self.is_not("a text"),
             _ if self.review.hides(&self.path) => {
                 self.note_with_hint(format!("{} is not a text", self.described()), "put it in quotes");
                 None
@@ -245,8 +245,8 @@ impl<'a> Field<'a> {
     /// `true` or `false`.
     pub fn bool(&self) -> Option<bool> {
         match self.loose() {
-            Some(Typed::Bool(truth)) => Some(truth),
-            Some(Typed::Text("yes" | "on" | "no" | "off")) => {
+            Some(ScalarValue::Bool(truth)) => Some(truth),
+            Some(ScalarValue::Text("yes" | "on" | "no" | "off")) => {
                 self.note_with_hint(
                     format!("{} is not true or false", self.described()),
                     "YAML 1.2 has true and false only",
@@ -260,14 +260,14 @@ impl<'a> Field<'a> {
     /// A number.
     pub fn number(&self) -> Option<f64> {
         match self.loose() {
-            Some(Typed::Number(number)) => number.as_f64(),
+            Some(ScalarValue::Number(number)) => number.as_f64(),
             _ => self.is_not("a number"),
         }
     }
 
     /// A whole number that is at least so much.
     pub fn whole<T: TryFrom<u64>>(&self, least: u64) -> Option<T> {
-        let Some(Typed::Number(number)) = self.loose() else { return self.is_not("a number") };
+        let Some(ScalarValue::Number(number)) = self.loose() else { return self.is_not("a number") };
         let whole = number
             .as_u64()
             .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
@@ -290,8 +290,8 @@ impl<'a> Field<'a> {
     /// A size in bytes: `256MiB`, `1GiB`, or a number of bytes.
     pub fn size(&self) -> Option<u64> {
         let read = match self.loose() {
-            Some(Typed::Number(number)) => number.as_u64(),
-            Some(Typed::Text(text)) => parse_size(text),
+            Some(ScalarValue::Number(number)) => number.as_u64(),
+            Some(ScalarValue::Text(text)) => parse_size(text),
             _ => None,
         };
         read.or_else(|| self.is_not("a size such as 256MiB, or a number of bytes"))
@@ -300,10 +300,10 @@ impl<'a> Field<'a> {
     /// A duration: `60s`, `2h 30m`, or a number of seconds.
     pub fn duration(&self) -> Option<Duration> {
         let read = match self.loose() {
-            Some(Typed::Number(number)) => {
+            Some(ScalarValue::Number(number)) => {
                 number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             }
-            Some(Typed::Text(text)) => parse_duration(text),
+            Some(ScalarValue::Text(text)) => parse_duration(text),
             _ => None,
         };
         if read.is_none() && !self.is_missing() {
@@ -323,8 +323,8 @@ impl<'a> Field<'a> {
     pub fn name(&self) -> Option<Name> {
         let text = match self.typed() {
             _ if self.is_missing() => return None,
-            Some(Typed::Text(text)) => text,
-            Some(Typed::Number(_)) => &self.scalar()?.text,
+            Some(ScalarValue::Text(text)) => text,
+            Some(ScalarValue::Number(_)) => &self.scalar()?.text,
             _ => return self.is_not("a name"),
         };
         match Name::parse(text) {
@@ -340,7 +340,7 @@ impl<'a> Field<'a> {
     pub fn one_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
         let written = match self.typed() {
             _ if self.is_missing() => return None,
-            Some(Typed::Text(text)) => text,
+            Some(ScalarValue::Text(text)) => text,
             _ => "",
         };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == written) {
@@ -357,21 +357,21 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list.
-    pub fn items(&self) -> Option<Vec<Field<'a>>> {
-        let Content::List(items) = &self.node.content else { return self.is_not("a list") };
-        let field = |(index, node)| Field { node, path: format!("{}[{index}]", self.path), review: self.review };
+    pub fn items(&self) -> Option<Vec<FieldReader<'a>>> {
+        let NodeContent::List(items) = &self.node.content else { return self.is_not("a list") };
+        let field = |(index, node)| FieldReader { node, path: format!("{}[{index}]", self.path), review: self.review };
         Some(items.iter().enumerate().map(field).collect())
     }
 
     /// The entries of a map whose keys are free.
-    pub fn entries(&self) -> Option<Vec<(&'a Entry, Field<'a>)>> {
-        let Content::Map(entries) = &self.node.content else { return self.is_not("a map") };
+    pub fn entries(&self) -> Option<Vec<(&'a MapEntry, FieldReader<'a>)>> {
+        let NodeContent::Map(entries) = &self.node.content else { return self.is_not("a map") };
         Some(entries.iter().map(|entry| (entry, self.child(&entry.key, &entry.value))).collect())
     }
 
     /// The entries of a map whose keys are names; an entry with another key is noted and left out.
-    pub fn named_entries(&self) -> Option<Vec<(Name, &'a Entry, Field<'a>)>> {
-        let named = |(entry, field): (&'a Entry, Field<'a>)| match Name::parse(&entry.key) {
+    pub fn named_entries(&self) -> Option<Vec<(Name, &'a MapEntry, FieldReader<'a>)>> {
+        let named = |(entry, field): (&'a MapEntry, FieldReader<'a>)| match Name::parse(&entry.key) {
             Ok(name) => Some((name, entry, field)),
             Err(_) => {
                 let problem =
@@ -385,8 +385,8 @@ impl<'a> Field<'a> {
 
     /// The fields of a map of this shape. Unknown keys are noted here, and so are missing ones and those that are not in
     /// this version.
-    pub fn fields(&self, shape: &'static Shape) -> Option<Fields<'a>> {
-        let Content::Map(entries) = &self.node.content else {
+    pub fn fields(&self, shape: &'static MapShape) -> Option<MapReader<'a>> {
+        let NodeContent::Map(entries) = &self.node.content else {
             if !self.is_missing() {
                 self.note_with_hint(self.takes_a_map(shape), may_have(shape));
             }
@@ -402,7 +402,7 @@ impl<'a> Field<'a> {
                     let problem = self.review.problem(entry.key_place, &self.path, message);
                     self.review.add(problem.with_hint(near.unwrap_or_else(|| may_have(shape))));
                 }
-                Some(key) if matches!(key.kind, Kind::NotYet) => {
+                Some(key) if matches!(key.kind, ValueKind::NotYet) => {
                     self.review.note(entry.key_place, &self.child_path(&entry.key), "not in this version");
                 }
                 Some(_) => {}
@@ -416,21 +416,21 @@ impl<'a> Field<'a> {
                 self.review.note(self.node.place, path, format!("{:?} is missing", key.name));
             }
         }
-        Some(Fields { field: self.clone(), entries, shape })
+        Some(MapReader { field: self.clone(), entries, shape })
     }
 
     /// Where this map stands: `gateway.limits` in code, or "the workflow" for a whole file.
-    fn place_in_words(&self, shape: &Shape) -> String {
+    fn place_in_words(&self, shape: &MapShape) -> String {
         if self.path.is_empty() { format!("the {}", shape.name) } else { format!("`{}`", self.path) }
     }
 
     /// That a map is expected here, with one that is built of the value that was written instead.
-    fn takes_a_map(&self, shape: &Shape) -> String {
+    fn takes_a_map(&self, shape: &MapShape) -> String {
         let place = self.place_in_words(shape);
         let found = self.described();
         let name = self.path.rsplit('.').next().unwrap_or_default();
         let required = shape.all_keys().find(|key| key.required);
-        let is_plain = matches!(self.node.content, Content::Scalar(_)) && !self.is_null() && !name.ends_with(']');
+        let is_plain = matches!(self.node.content, NodeContent::Scalar(_)) && !self.is_null() && !name.ends_with(']');
         match required.or_else(|| shape.all_keys().next()) {
             Some(key) if is_plain && !self.review.hides(&self.path) => {
                 format!("{place} takes a map, e.g. `{name}: {{ {}: {found} }}`", key.name)
@@ -443,8 +443,8 @@ impl<'a> Field<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn child(&self, key: &str, node: &'a Node) -> Field<'a> {
-        Field { node, path: self.child_path(key), review: self.review }
+    fn child(&self, key: &str, node: &'a YamlNode) -> FieldReader<'a> {
+        FieldReader { node, path: self.child_path(key), review: self.review }
     }
 
     /// The value as JSON.
@@ -452,35 +452,35 @@ impl<'a> Field<'a> {
         json(self.node)
     }
 
-    fn parameter(&self, kind: Kind) -> Option<Value> {
+    fn parameter(&self, kind: ValueKind) -> Option<Value> {
         match kind {
-            Kind::Text => self.text().map(Into::into),
-            Kind::Bool => self.bool().map(Into::into),
-            Kind::Whole(least) => self.whole::<u64>(least).map(Into::into),
+            ValueKind::Text => self.text().map(Into::into),
+            ValueKind::Bool => self.bool().map(Into::into),
+            ValueKind::Whole(least) => self.whole::<u64>(least).map(Into::into),
             // A number stays as it was written: 1 does not become 1.0.
-            Kind::Number => match self.loose() {
-                Some(Typed::Number(number)) => Some(Value::Number(number)),
+            ValueKind::Number => match self.loose() {
+                Some(ScalarValue::Number(number)) => Some(Value::Number(number)),
                 _ => self.is_not("a number"),
             },
-            Kind::Either(_) if self.is_list() => {
-                let texts: Option<Vec<_>> = self.items()?.iter().map(Field::text).collect();
+            ValueKind::Either(_) if self.is_list() => {
+                let texts: Option<Vec<_>> = self.items()?.iter().map(FieldReader::text).collect();
                 texts.map(Into::into)
             }
-            Kind::Either(_) => self.text().map(Into::into),
+            ValueKind::Either(_) => self.text().map(Into::into),
             _ => Some(self.json()),
         }
     }
 
     /// The meaning of a scalar; a text that came from a variable may be a number or a truth as well.
-    fn loose(&self) -> Option<Typed<'a>> {
+    fn loose(&self) -> Option<ScalarValue<'a>> {
         let scalar = self.scalar()?;
         if !scalar.substituted {
             return Some(scalar.typed());
         }
         Some(match scalar.text.as_str() {
-            "true" => Typed::Bool(true),
-            "false" => Typed::Bool(false),
-            text => number(text).map_or(Typed::Text(text), Typed::Number),
+            "true" => ScalarValue::Bool(true),
+            "false" => ScalarValue::Bool(false),
+            text => number(text).map_or(ScalarValue::Text(text), ScalarValue::Number),
         })
     }
 }
@@ -489,8 +489,9 @@ impl<'a> Field<'a> {
 const LONGEST_DURATION: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const NAME_HINT: &str = "a name is 1 to 64 letters, digits, \"_\" or \"-\"";
 
-fn may_have(shape: &Shape) -> String {
-    let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
+fn may_have(shape: &MapShape) -> String {
+    let usable: Vec<_> =
+        shape.all_keys().filter(|key| !matches!(key.kind, ValueKind::NotYet)).map(|key| key.name).collect();
     format!("it may have {}", usable.join(", "))
 }
 
@@ -522,33 +523,33 @@ pub fn parse_size(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
-fn json(node: &Node) -> Value {
+fn json(node: &YamlNode) -> Value {
     match &node.content {
-        Content::List(items) => items.iter().map(json).collect(),
-        Content::Map(entries) => {
+        NodeContent::List(items) => items.iter().map(json).collect(),
+        NodeContent::Map(entries) => {
             Value::Object(entries.iter().map(|entry| (entry.key.clone(), json(&entry.value))).collect::<Map<_, _>>())
         }
-        Content::Scalar(scalar) => match scalar.typed() {
-            Typed::Null => Value::Null,
-            Typed::Bool(truth) => truth.into(),
-            Typed::Number(number) => Value::Number(number),
-            Typed::Text(text) => text.into(),
+        NodeContent::Scalar(scalar) => match scalar.typed() {
+            ScalarValue::Null => Value::Null,
+            ScalarValue::Bool(truth) => truth.into(),
+            ScalarValue::Number(number) => Value::Number(number),
+            ScalarValue::Text(text) => text.into(),
         },
     }
 }
 
-/// The fields of a map that has a [`Shape`].
+/// The fields of a map that has a [`MapShape`].
 #[derive(Clone)]
-pub struct Fields<'a> {
+pub struct MapReader<'a> {
     /// The map itself.
-    pub field: Field<'a>,
-    entries: &'a [Entry],
-    shape: &'static Shape,
+    pub field: FieldReader<'a>,
+    entries: &'a [MapEntry],
+    shape: &'static MapShape,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> MapReader<'a> {
     /// A field, if it is there.
-    pub fn get(&self, key: &'static str) -> Option<Field<'a>> {
+    pub fn get(&self, key: &'static str) -> Option<FieldReader<'a>> {
         debug_assert!(
             self.shape.all_keys().any(|known| known.name == key),
             "{key} is not in the shape {}",
@@ -559,7 +560,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field as a type, if it is there and right.
-    pub fn read<T>(&self, key: &'static str, read: impl FnOnce(&Field<'a>) -> Option<T>) -> Option<T> {
+    pub fn read<T>(&self, key: &'static str, read: impl FnOnce(&FieldReader<'a>) -> Option<T>) -> Option<T> {
         read(&self.get(key)?)
     }
 
@@ -584,7 +585,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The entries as written.
-    pub fn entries(&self) -> &'a [Entry] {
+    pub fn entries(&self) -> &'a [MapEntry] {
         self.entries
     }
 

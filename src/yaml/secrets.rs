@@ -1,7 +1,7 @@
 //! What a message about a configuration must not show: the values of keys that hold secrets, and logins in addresses. It goes
 //! by the keys' names, so that a secret under a misspelt key, or in a file that is no YAML, is not shown either.
 
-use super::{Content, Node};
+use super::{NodeContent, YamlNode};
 use crate::problem::did_you_mean;
 
 /// Keys that hold secrets.
@@ -27,11 +27,11 @@ const SECRET: &[&str] = &[
     "nkey_seed",
 ];
 /// Keys that are near to those and hold none.
-const OPEN: &[&str] = &["tokens", "public_key", "prompt_cache_key", "nats", "keys"];
+const PUBLIC_KEYS: &[&str] = &["tokens", "public_key", "prompt_cache_key", "nats", "keys"];
 /// Keys whose map holds secrets under any key.
 const SECRET_MAPS: &[&str] = &["headers"];
 /// A shorter text, in bytes, is not looked for in messages: it may be a word of theirs, whose absence would tell it.
-const SHORTEST: usize = 8;
+const SHORTEST_SECRET: usize = 8;
 /// What `token` may be a map of, in one of its places.
 const IN_TOKEN: &[&str] = &["secret", "lifetime"];
 /// What stands in the place of a secret.
@@ -40,7 +40,7 @@ const HIDDEN: &str = "…";
 /// Whether the value of a key is a secret.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase().replace('-', "_");
-    if OPEN.contains(&key.as_str()) || key.ends_with("_file") || key.ends_with("_command") {
+    if PUBLIC_KEYS.contains(&key.as_str()) || key.ends_with("_file") || key.ends_with("_command") {
         return false;
     }
     let ends = ["password", "secret", "_key", "_token", "credentials", "authorization"];
@@ -57,18 +57,18 @@ pub fn is_secret_path(path: &str) -> bool {
 }
 
 /// The texts in a file that are secrets.
-pub fn texts(root: &Node) -> Vec<String> {
-    fn gather(node: &Node, is_secret_here: bool, found: &mut Vec<String>) {
+pub fn texts(root: &YamlNode) -> Vec<String> {
+    fn gather(node: &YamlNode, is_secret_here: bool, found: &mut Vec<String>) {
         match &node.content {
-            Content::Scalar(scalar) if is_secret_here && scalar.text.len() >= SHORTEST => {
+            NodeContent::Scalar(scalar) if is_secret_here && scalar.text.len() >= SHORTEST_SECRET => {
                 found.push(scalar.text.clone());
             }
-            Content::Scalar(_) => {}
-            Content::List(items) => items.iter().for_each(|item| gather(item, is_secret_here, found)),
-            Content::Map(entries) => {
+            NodeContent::Scalar(_) => {}
+            NodeContent::List(items) => items.iter().for_each(|item| gather(item, is_secret_here, found)),
+            NodeContent::Map(entries) => {
                 for entry in entries {
                     // `token: { secret: …, lifetime: … }`: what is in a map has keys of its own.
-                    let is_map = matches!(entry.value.content, Content::Map(_));
+                    let is_map = matches!(entry.value.content, NodeContent::Map(_));
                     let in_secrets = SECRET_MAPS.contains(&entry.key.as_str());
                     let secret = in_secrets || is_secret_here && !is_map || is_secret(&entry.key) && !is_map;
                     gather(&entry.value, secret, found);

@@ -4,24 +4,24 @@
 use serde_json::{Map, Value, json};
 
 /// A kind of map: its keys.
-pub struct Shape {
+pub struct MapShape {
     /// Its name: how messages and the JSON Schema call it.
     pub name: &'static str,
     /// What it is, in a sentence.
     pub about: &'static str,
     /// What it may hold.
-    pub keys: &'static [Key],
+    pub keys: &'static [ShapeKey],
     /// What it may hold as well, where several shapes share it.
-    pub shared: &'static [Key],
+    pub shared: &'static [ShapeKey],
 }
 
 /// A key that a map may have.
 #[derive(Clone, Copy)]
-pub struct Key {
+pub struct ShapeKey {
     /// The key.
     pub name: &'static str,
     /// What its value must be.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// It must be there.
     pub required: bool,
     /// What it is for, in a sentence.
@@ -30,7 +30,7 @@ pub struct Key {
 
 /// What a value must be.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub enum ValueKind {
     /// A text.
     Text,
     /// A text with `{{ … }}` in it, or none.
@@ -62,72 +62,76 @@ pub enum Kind {
     /// A JSON Schema.
     Schema,
     /// A list.
-    List(&'static Kind),
+    List(&'static ValueKind),
     /// A list with something in it.
-    Some(&'static Kind),
+    Some(&'static ValueKind),
     /// A map from names.
-    Map(&'static Kind),
+    Map(&'static ValueKind),
     /// A map from any texts.
-    Table(&'static Kind),
+    Table(&'static ValueKind),
     /// A map with these keys.
-    Shape(&'static Shape),
+    Shape(&'static MapShape),
     /// One or the other.
-    Either(&'static [Kind]),
+    Either(&'static [ValueKind]),
     /// Known, but not in this version: refused, and not in the JSON Schema.
     NotYet,
 }
 
 /// A key that may be there.
-pub const fn may(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { name, kind, required: false, about }
+pub const fn may(name: &'static str, kind: ValueKind, about: &'static str) -> ShapeKey {
+    ShapeKey { name, kind, required: false, about }
 }
 
 /// A key that must be there.
-pub const fn must(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { name, kind, required: true, about }
+pub const fn must(name: &'static str, kind: ValueKind, about: &'static str) -> ShapeKey {
+    ShapeKey { name, kind, required: true, about }
 }
 
 /// A key that is known, but not in this version.
-pub const fn later(name: &'static str) -> Key {
-    Key { name, kind: Kind::NotYet, required: false, about: "" }
+pub const fn later(name: &'static str) -> ShapeKey {
+    ShapeKey { name, kind: ValueKind::NotYet, required: false, about: "" }
 }
 
 /// What a request to a model may say: the parameters of OpenAI's chat completions, less those that are the program's own
 /// (`model`, `messages`, `tools`, `stream`, `response_format`, `n`).
-pub const REQUEST_PARAMETERS: &[Key] = &[
-    may("temperature", Kind::Number, "How freely the model chooses: 0 to 2."),
-    may("top_p", Kind::Number, "Choose among the most likely tokens of this total probability."),
-    may("max_tokens", Kind::Whole(1), "The longest reply, in tokens."),
-    may("max_completion_tokens", Kind::Whole(1), "The longest reply with its reasoning, in tokens."),
-    may("seed", Kind::Whole(0), "Asks for repeatable replies."),
-    may("stop", Kind::Either(&[Kind::Text, Kind::List(&Kind::Text)]), "Texts at which the reply ends."),
-    may("presence_penalty", Kind::Number, "Against what was said already: -2 to 2."),
-    may("frequency_penalty", Kind::Number, "Against what was said often: -2 to 2."),
-    may("logit_bias", Kind::Any, "How much likelier single tokens become."),
-    may("logprobs", Kind::Bool, "Ask for the probabilities of the tokens."),
-    may("top_logprobs", Kind::Whole(0), "How many alternatives of each token."),
-    may("reasoning_effort", Kind::Text, "How long the model may reason: minimal, low, medium, high."),
-    may("verbosity", Kind::Text, "How much the model writes: low, medium, high."),
-    may("parallel_tool_calls", Kind::Bool, "Whether one reply may ask for several tools."),
-    may("tool_choice", Kind::Any, "Which tool the model must use."),
-    may("user", Kind::Text, "Who the request is for, as the provider gets to know it."),
-    may("service_tier", Kind::Text, "The provider's tier of service."),
-    may("store", Kind::Bool, "Whether the provider keeps the reply."),
-    may("metadata", Kind::Any, "What the provider keeps with it."),
-    may("prompt_cache_key", Kind::Text, "What requests share a cache of the provider."),
-    may("safety_identifier", Kind::Text, "Who the request is for, as a stable code."),
-    may("extra", Kind::Any, "A map of other parameters, sent as they are."),
+pub const REQUEST_PARAMETERS: &[ShapeKey] = &[
+    may("temperature", ValueKind::Number, "How freely the model chooses: 0 to 2."),
+    may("top_p", ValueKind::Number, "Choose among the most likely tokens of this total probability."),
+    may("max_tokens", ValueKind::Whole(1), "The longest reply, in tokens."),
+    may("max_completion_tokens", ValueKind::Whole(1), "The longest reply with its reasoning, in tokens."),
+    may("seed", ValueKind::Whole(0), "Asks for repeatable replies."),
+    may(
+        "stop",
+        ValueKind::Either(&[ValueKind::Text, ValueKind::List(&ValueKind::Text)]),
+        "Texts at which the reply ends.",
+    ),
+    may("presence_penalty", ValueKind::Number, "Against what was said already: -2 to 2."),
+    may("frequency_penalty", ValueKind::Number, "Against what was said often: -2 to 2."),
+    may("logit_bias", ValueKind::Any, "How much likelier single tokens become."),
+    may("logprobs", ValueKind::Bool, "Ask for the probabilities of the tokens."),
+    may("top_logprobs", ValueKind::Whole(0), "How many alternatives of each token."),
+    may("reasoning_effort", ValueKind::Text, "How long the model may reason: minimal, low, medium, high."),
+    may("verbosity", ValueKind::Text, "How much the model writes: low, medium, high."),
+    may("parallel_tool_calls", ValueKind::Bool, "Whether one reply may ask for several tools."),
+    may("tool_choice", ValueKind::Any, "Which tool the model must use."),
+    may("user", ValueKind::Text, "Who the request is for, as the provider gets to know it."),
+    may("service_tier", ValueKind::Text, "The provider's tier of service."),
+    may("store", ValueKind::Bool, "Whether the provider keeps the reply."),
+    may("metadata", ValueKind::Any, "What the provider keeps with it."),
+    may("prompt_cache_key", ValueKind::Text, "What requests share a cache of the provider."),
+    may("safety_identifier", ValueKind::Text, "Who the request is for, as a stable code."),
+    may("extra", ValueKind::Any, "A map of other parameters, sent as they are."),
 ];
 
-impl Shape {
+impl MapShape {
     /// All of its keys.
-    pub fn all_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+    pub fn all_keys(&self) -> impl Iterator<Item = &'static ShapeKey> + use<> {
         self.keys.iter().chain(self.shared)
     }
 
     /// The JSON Schema (2020-12) of a file of this shape. With `variables`, `${VAR}` may stand for a number or a truth.
     pub fn json_schema(&'static self, id: &str, title: &str, variables: bool) -> Value {
-        let mut maker = Maker { definitions: Map::new(), variables };
+        let mut maker = SchemaMaker { definitions: Map::new(), variables };
         let mut schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": id,
@@ -142,15 +146,15 @@ impl Shape {
     }
 }
 
-struct Maker {
+struct SchemaMaker {
     definitions: Map<String, Value>,
     variables: bool,
 }
 
-impl Maker {
-    fn shape(&mut self, shape: &'static Shape) -> Value {
+impl SchemaMaker {
+    fn shape(&mut self, shape: &'static MapShape) -> Value {
         let mut properties = Map::new();
-        for key in shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)) {
+        for key in shape.all_keys().filter(|key| !matches!(key.kind, ValueKind::NotYet)) {
             let mut schema = self.kind(key.kind);
             if let Value::Object(schema) = &mut schema {
                 schema.insert("description".to_owned(), key.about.into());
@@ -170,7 +174,7 @@ impl Maker {
         schema
     }
 
-    fn reference(&mut self, shape: &'static Shape) -> Value {
+    fn reference(&mut self, shape: &'static MapShape) -> Value {
         let name = shape.name.replace(' ', "_");
         if !self.definitions.contains_key(&name) {
             self.definitions.insert(name.clone(), Value::Null);
@@ -180,37 +184,40 @@ impl Maker {
         json!({ "$ref": format!("#/$defs/{name}") })
     }
 
-    fn kind(&mut self, kind: Kind) -> Value {
+    fn kind(&mut self, kind: ValueKind) -> Value {
         let schema = match kind {
-            Kind::Text | Kind::Template => json!({ "type": "string" }),
-            Kind::Expression => json!({ "type": ["string", "boolean"] }),
-            Kind::Name => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" }),
-            Kind::Bool => json!({ "type": "boolean" }),
-            Kind::Whole(least) => json!({ "type": "integer", "minimum": least }),
-            Kind::Number => json!({ "type": "number" }),
-            Kind::Duration => json!({ "type": ["string", "number"], "examples": ["60s", "2h 30m"] }),
-            Kind::Size => json!({ "type": ["string", "integer"], "examples": ["256MiB", "1GiB"] }),
-            Kind::OneOf(words) => json!({ "enum": words }),
-            Kind::Only(number) => json!({ "const": number }),
-            Kind::False => json!({ "const": false }),
-            Kind::Data | Kind::Any => json!({}),
-            Kind::Schema => json!({ "type": "object" }),
-            Kind::List(items) => json!({ "type": "array", "items": self.kind(*items) }),
-            Kind::Some(items) => json!({ "type": "array", "items": self.kind(*items), "minItems": 1 }),
-            Kind::Map(values) => json!({
+            ValueKind::Text | ValueKind::Template => json!({ "type": "string" }),
+            ValueKind::Expression => json!({ "type": ["string", "boolean"] }),
+            ValueKind::Name => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" }),
+            ValueKind::Bool => json!({ "type": "boolean" }),
+            ValueKind::Whole(least) => json!({ "type": "integer", "minimum": least }),
+            ValueKind::Number => json!({ "type": "number" }),
+            ValueKind::Duration => json!({ "type": ["string", "number"], "examples": ["60s", "2h 30m"] }),
+            ValueKind::Size => json!({ "type": ["string", "integer"], "examples": ["256MiB", "1GiB"] }),
+            ValueKind::OneOf(words) => json!({ "enum": words }),
+            ValueKind::Only(number) => json!({ "const": number }),
+            ValueKind::False => json!({ "const": false }),
+            ValueKind::Data | ValueKind::Any => json!({}),
+            ValueKind::Schema => json!({ "type": "object" }),
+            ValueKind::List(items) => json!({ "type": "array", "items": self.kind(*items) }),
+            ValueKind::Some(items) => json!({ "type": "array", "items": self.kind(*items), "minItems": 1 }),
+            ValueKind::Map(values) => json!({
                 "type": "object",
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}$" },
                 "additionalProperties": self.kind(*values),
             }),
-            Kind::Table(values) => json!({ "type": "object", "additionalProperties": self.kind(*values) }),
-            Kind::Shape(shape) => self.reference(shape),
-            Kind::Either(kinds) => {
+            ValueKind::Table(values) => json!({ "type": "object", "additionalProperties": self.kind(*values) }),
+            ValueKind::Shape(shape) => self.reference(shape),
+            ValueKind::Either(kinds) => {
                 let kinds: Vec<_> = kinds.iter().map(|kind| self.kind(*kind)).collect();
                 json!({ "anyOf": kinds })
             }
-            Kind::NotYet => json!(false),
+            ValueKind::NotYet => json!(false),
         };
-        let holds_no_text = matches!(kind, Kind::Bool | Kind::Whole(_) | Kind::Number | Kind::OneOf(_) | Kind::False);
+        let holds_no_text = matches!(
+            kind,
+            ValueKind::Bool | ValueKind::Whole(_) | ValueKind::Number | ValueKind::OneOf(_) | ValueKind::False
+        );
         if self.variables && holds_no_text {
             json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$\\{" }] })
         } else {

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use fastagency::ids::RunId;
-use fastagency::message::{Approval, Change, Content, Decision, Verdict, check_text_answer};
-use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ending, LogEntry};
+use fastagency::message::{
+    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, ArgumentChange, MessageContent, check_text_answer,
+};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload};
+use fastagency::run::record::{LogEntry, RecordBody, RunOutcome};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::player::Player;
@@ -50,12 +52,12 @@ fn bank(how: &str) -> String {
 }
 
 /// The next approval that is asked for, and its question.
-async fn asked(follower: &mut Follower) -> (fastagency::ids::MessageId, String, Approval) {
+async fn asked(follower: &mut Follower) -> (fastagency::ids::MessageId, String, ApprovalQuestion) {
     follower
         .until("an approval", |body| match body {
-            Body::Said { message, .. } => match &message.says {
-                Content::Approval(asked) => {
-                    Some((message.uuid, message.sender.clone().unwrap_or_default(), Approval::clone(asked)))
+            RecordBody::Said { message, .. } => match &message.says {
+                MessageContent::Approval(asked) => {
+                    Some((message.uuid, message.sender.clone().unwrap_or_default(), ApprovalQuestion::clone(asked)))
                 }
                 _ => None,
             },
@@ -64,13 +66,13 @@ async fn asked(follower: &mut Follower) -> (fastagency::ids::MessageId, String, 
         .await
 }
 
-async fn decide(house: &System, run: RunId, question: fastagency::ids::MessageId, verdict: Verdict) {
+async fn decide(deployment: &System, run: RunId, question: fastagency::ids::MessageId, verdict: ApprovalAnswer) {
     let value = serde_json::to_value(verdict).unwrap();
-    assert_eq!(house.answer(run, question, Answer::Value(value)).await, Accepted::Yes);
+    assert_eq!(deployment.answer(run, question, AnswerPayload::Value(value)).await, AnswerAcceptance::Yes);
 }
 
-fn verdict(decision: Decision) -> Verdict {
-    Verdict { decision, arguments: None, changes: Vec::new(), digest: None, reason: None }
+fn verdict(decision: ApprovalDecision) -> ApprovalAnswer {
+    ApprovalAnswer { decision, arguments: None, changes: Vec::new(), digest: None, reason: None }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -80,8 +82,10 @@ fn object(value: Value) -> Map<String, Value> {
 /// What models were told that came of their calls, in order.
 fn results(seen: &[LogEntry]) -> Vec<String> {
     let result = |placed: &LogEntry| match &placed.record.body {
-        Body::Said { message, .. } => match &message.says {
-            Content::FunctionCallExecution { retval, .. } => Some(retval.as_str().unwrap_or_default().to_owned()),
+        RecordBody::Said { message, .. } => match &message.says {
+            MessageContent::FunctionCallExecution { retval, .. } => {
+                Some(retval.as_str().unwrap_or_default().to_owned())
+            }
             _ => None,
         },
         _ => None,
@@ -90,7 +94,10 @@ fn results(seen: &[LogEntry]) -> Vec<String> {
 }
 
 fn approvals(seen: &[LogEntry]) -> usize {
-    count(seen, |body| matches!(body, Body::Said { message, .. } if matches!(message.says, Content::Approval(_))))
+    count(
+        seen,
+        |body| matches!(body, RecordBody::Said { message, .. } if matches!(message.says, MessageContent::Approval(_))),
+    )
 }
 
 #[tokio::test]
@@ -98,29 +105,38 @@ async fn a_call_waits_for_a_person_who_allows_changes_or_denies_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
     let source = bank("always");
-    let house = System::at(folder.path()).worker(&source).models(scripted(folder.path(), THREE_PAYMENTS)).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment =
+        System::at(folder.path()).worker(&source).models(scripted(folder.path(), THREE_PAYMENTS)).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let (first, by, approval) = asked(&mut follower).await;
     assert_eq!((by.as_str(), approval.prompt.as_deref()), ("clerk", Some("May I call `pay`? (Pays back)")));
     assert_eq!((approval.function_name.as_str(), approval.call_id.as_deref()), ("pay", Some("call_1")));
     assert_eq!(Value::Object(approval.arguments), json!({"amount": 1, "to": "Ann"}));
     assert_eq!(approval.schema.unwrap()["properties"]["amount"]["maximum"], 100);
-    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 0, "nothing is called before");
-    decide(&house, run, first, verdict(Decision::Once)).await;
+    assert_eq!(count(&follower.seen, |body| matches!(body, RecordBody::Calling { .. })), 0, "nothing is called before");
+    decide(&deployment, run, first, verdict(ApprovalDecision::Once)).await;
 
     let (second, ..) = asked(&mut follower).await;
     // What the tool would refuse is refused, and asked again.
-    let changed =
-        |amount: u32| Verdict { arguments: Some(object(json!({"amount": amount}))), ..verdict(Decision::Once) };
-    decide(&house, run, second, changed(500)).await;
+    let changed = |amount: u32| ApprovalAnswer {
+        arguments: Some(object(json!({"amount": amount}))),
+        ..verdict(ApprovalDecision::Once)
+    };
+    decide(&deployment, run, second, changed(500)).await;
     let (again, _, approval) = asked(&mut follower).await;
     assert!(approval.prompt.unwrap().contains("amount: 500 is greater than"), "it says why");
-    decide(&house, run, again, changed(20)).await;
+    decide(&deployment, run, again, changed(20)).await;
 
     let (third, ..) = asked(&mut follower).await;
-    decide(&house, run, third, Verdict { reason: Some("too much".into()), ..verdict(Decision::Deny) }).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!([1, 20])));
+    decide(
+        &deployment,
+        run,
+        third,
+        ApprovalAnswer { reason: Some("too much".into()), ..verdict(ApprovalDecision::Deny) },
+    )
+    .await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!([1, 20])));
     assert_eq!(
         results(&follower.seen),
         [
@@ -129,8 +145,12 @@ async fn a_call_waits_for_a_person_who_allows_changes_or_denies_it() {
             "Error: a person did not allow this call: too much",
         ]
     );
-    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 2, "what was denied is not called");
-    house.close().await;
+    assert_eq!(
+        count(&follower.seen, |body| matches!(body, RecordBody::Calling { .. })),
+        2,
+        "what was denied is not called"
+    );
+    deployment.close().await;
 }
 
 /// A clerk that wires money to accounts of nineteen digits.
@@ -165,36 +185,44 @@ const FOUR_WIRES: &str = r#"
 async fn what_was_shown_is_what_is_called_digit_by_digit_and_nothing_else_is() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(WIRES).models(scripted(folder.path(), FOUR_WIRES)).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(WIRES).models(scripted(folder.path(), FOUR_WIRES)).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let (first, _, approval) = asked(&mut follower).await;
-    let shown = fastagency::message::shown(&Content::Approval(Box::new(approval.clone())));
+    let shown = fastagency::message::shown(&MessageContent::Approval(Box::new(approval.clone())));
     let text = "{\n  \"account\": 9007199254740993,\n  \"fee\": 0.1,\n  \"to\": \"Ann\"\n}";
     assert_eq!((&shown["arguments_text"], &shown["salt"]), (&json!(text), &Value::Null));
     let digest = approval.digest.clone().unwrap();
     assert_eq!(shown["digest"], json!(digest));
 
     // An answer to something else, and one that rounds what nobody changed, count for nothing.
-    let other = Verdict { digest: Some("0".repeat(64)), ..verdict(Decision::Once) };
-    decide(&house, run, first, other).await;
+    let other = ApprovalAnswer { digest: Some("0".repeat(64)), ..verdict(ApprovalDecision::Once) };
+    decide(&deployment, run, first, other).await;
     let (again, _, approval) = asked(&mut follower).await;
     assert!(approval.prompt.unwrap().starts_with("what was allowed is not what would be called"), "it says why");
     assert_eq!(approval.digest.as_ref(), Some(&digest), "the call is the same");
     let rounded = object(json!({"account": 9007199254740992u64, "fee": 0.1, "to": "Ben"}));
-    let rounded = Verdict { arguments: Some(rounded), digest: Some(digest.clone()), ..verdict(Decision::Once) };
-    decide(&house, run, again, rounded).await;
+    let rounded =
+        ApprovalAnswer { arguments: Some(rounded), digest: Some(digest.clone()), ..verdict(ApprovalDecision::Once) };
+    decide(&deployment, run, again, rounded).await;
     let (again, _, approval) = asked(&mut follower).await;
     assert!(approval.prompt.unwrap().starts_with("account: it is 9007199254740993 rounded"), "it says why");
-    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 0, "nothing was called");
-    let change = Change { path: "/to".into(), json: Some("\"Ben\"".into()) };
-    let changed = Verdict { changes: vec![change], digest: Some(digest.clone()), ..verdict(Decision::Once) };
-    decide(&house, run, again, changed).await;
+    assert_eq!(count(&follower.seen, |body| matches!(body, RecordBody::Calling { .. })), 0, "nothing was called");
+    let change = ArgumentChange { path: "/to".into(), json: Some("\"Ben\"".into()) };
+    let changed =
+        ApprovalAnswer { changes: vec![change], digest: Some(digest.clone()), ..verdict(ApprovalDecision::Once) };
+    decide(&deployment, run, again, changed).await;
 
     let (second, _, approval) = asked(&mut follower).await;
     let second_digest = approval.digest.clone().unwrap();
-    decide(&house, run, second, Verdict { digest: Some(second_digest.clone()), ..verdict(Decision::Once) }).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!("done")));
+    decide(
+        &deployment,
+        run,
+        second,
+        ApprovalAnswer { digest: Some(second_digest.clone()), ..verdict(ApprovalDecision::Once) },
+    )
+    .await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("done")));
     assert_eq!(
         results(&follower.seen),
         [
@@ -205,13 +233,13 @@ async fn what_was_shown_is_what_is_called_digit_by_digit_and_nothing_else_is() {
         ]
     );
     let called = follower.seen.iter().filter_map(|placed| match &placed.record.body {
-        Body::Calling { digest, .. } => digest.clone(),
+        RecordBody::Calling { digest, .. } => digest.clone(),
         _ => None,
     });
     let called: Vec<String> = called.collect();
     assert_eq!((called.len(), &called[1]), (2, &second_digest), "the log says what was called");
     assert_ne!(called[0], digest, "with other arguments it is another call");
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -225,24 +253,24 @@ async fn a_question_that_was_changed_in_the_store_allows_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::random();
         let (source, models) = (bank("always"), scripted(folder.path(), THREE_PAYMENTS));
-        let house = System::at(folder.path()).worker(&source).models(models.clone()).start().await;
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        let deployment = System::at(folder.path()).worker(&source).models(models.clone()).start().await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let (question, ..) = asked(&mut follower).await;
         drop(follower);
-        house.close().await;
+        deployment.close().await;
         let store = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
         let change = "update records set payload = cast(replace(cast(payload as text), ?1, ?2) as blob)
                       where cast(payload as text) like '%\"approval\"%'";
         assert_eq!(store.execute(change, [written, changed]).unwrap(), 1);
         drop(store);
 
-        let house = System::at(folder.path()).worker(&source).models(models).start().await;
-        decide(&house, run, question, verdict(Decision::Once)).await;
-        let mut follower = house.follow(run).await;
+        let deployment = System::at(folder.path()).worker(&source).models(models).start().await;
+        decide(&deployment, run, question, verdict(ApprovalDecision::Once)).await;
+        let mut follower = deployment.follow(run).await;
         let why = follower
             .until("its end", |body| match body {
-                Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+                RecordBody::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
                 _ => None,
             })
             .await;
@@ -250,8 +278,8 @@ async fn a_question_that_was_changed_in_the_store_allows_nothing() {
             why.contains("what was allowed is not what the tool \"pay\" would be called with now"),
             "{changed}: {why}"
         );
-        assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 0, "{changed}");
-        house.close().await;
+        assert_eq!(count(&follower.seen, |body| matches!(body, RecordBody::Calling { .. })), 0, "{changed}");
+        deployment.close().await;
     }
 }
 
@@ -261,27 +289,27 @@ async fn an_approval_is_parked_and_what_was_allowed_for_the_run_is_never_asked_a
     let run = RunId::random();
     let source = bank("always");
     let models = scripted(folder.path(), THREE_PAYMENTS);
-    let house = System::at(folder.path())
+    let deployment = System::at(folder.path())
         .worker(&source)
         .park_after(Duration::from_millis(50))
         .models(models.clone())
         .start()
         .await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let (first, ..) = asked(&mut follower).await;
-    follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    follower.until("parking", |body| matches!(body, RecordBody::Parked { .. }).then_some(())).await;
     drop(follower);
-    house.close().await;
+    deployment.close().await;
 
     // The permission is given to a run that nobody has in memory; the run that takes it up is cut off once more.
-    let house = System::at(folder.path()).worker(&source).models(models.clone()).start().await;
-    decide(&house, run, first, verdict(Decision::Always)).await;
-    let mut follower = house.follow(run).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!([1, 2, 3])));
+    let deployment = System::at(folder.path()).worker(&source).models(models.clone()).start().await;
+    decide(&deployment, run, first, verdict(ApprovalDecision::Always)).await;
+    let mut follower = deployment.follow(run).await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!([1, 2, 3])));
     assert_eq!(approvals(&follower.seen), 1);
     assert_eq!(results(&follower.seen), ["paid 1", "paid 2", "paid 3"]);
-    house.close().await;
+    deployment.close().await;
 }
 
 /// A permission, and a question that cuts the run in two after it.
@@ -299,33 +327,35 @@ steps:
 
 #[tokio::test]
 async fn a_permission_for_the_run_outlives_the_worker_and_the_first_time_is_enough_where_it_says_so() {
-    for (how, decision, asked_in_all) in
-        [("always", Decision::Always, 1), ("first", Decision::Once, 1), ("always", Decision::Once, 2)]
-    {
+    for (how, decision, asked_in_all) in [
+        ("always", ApprovalDecision::Always, 1),
+        ("first", ApprovalDecision::Once, 1),
+        ("always", ApprovalDecision::Once, 2),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::random();
         let source = TWICE.replace("HOW", how);
-        let house = System::at(folder.path()).worker(&source).start().await;
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        let deployment = System::at(folder.path()).worker(&source).start().await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let (question, by, approval) = asked(&mut follower).await;
         assert_eq!((by.as_str(), approval.call_id), ("Workflow", None));
-        decide(&house, run, question, verdict(decision)).await;
+        decide(&deployment, run, question, verdict(decision)).await;
         let go_on = follower.question("Go on?").await;
         drop(follower);
-        house.close().await;
+        deployment.close().await;
 
-        let house = System::at(folder.path()).worker(&source).start().await;
-        assert_eq!(house.answer(run, go_on, Answer::Text("yes".into())).await, Accepted::Yes);
-        let mut follower = house.follow(run).await;
+        let deployment = System::at(folder.path()).worker(&source).start().await;
+        assert_eq!(deployment.answer(run, go_on, AnswerPayload::Text("yes".into())).await, AnswerAcceptance::Yes);
+        let mut follower = deployment.follow(run).await;
         if asked_in_all == 2 {
             asked(&mut follower).await;
             let (second, ..) = asked(&mut follower).await;
-            assert_eq!(house.answer(run, second, Answer::Text("once".into())).await, Accepted::Yes);
+            assert_eq!(deployment.answer(run, second, AnswerPayload::Text("once".into())).await, AnswerAcceptance::Yes);
         }
-        assert_eq!(follower.ended().await, (Ending::Completed, json!("ding ding")), "{how} {decision:?}");
+        assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("ding ding")), "{how} {decision:?}");
         assert_eq!(approvals(&follower.seen), asked_in_all, "{how} {decision:?}");
-        house.close().await;
+        deployment.close().await;
     }
 }
 
@@ -337,37 +367,40 @@ async fn a_step_whose_call_is_denied_fails_with_that_kind() {
         "{ id: one, call: { tool: ring } }",
         "{ id: one, call: { tool: ring }, on_error: { value: '{{ error.kind }}: {{ error.message }}' } }",
     );
-    let house = System::at(folder.path()).worker(&source).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(&source).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let (question, ..) = asked(&mut follower).await;
-    assert_eq!(house.answer(run, question, Answer::Text("deny: it is late".into())).await, Accepted::Yes);
+    assert_eq!(
+        deployment.answer(run, question, AnswerPayload::Text("deny: it is late".into())).await,
+        AnswerAcceptance::Yes
+    );
     let go_on = follower.question("Go on?").await;
-    assert_eq!(house.answer(run, go_on, Answer::Text("yes".into())).await, Accepted::Yes);
+    assert_eq!(deployment.answer(run, go_on, AnswerPayload::Text("yes".into())).await, AnswerAcceptance::Yes);
     // What was denied once is no permission.
     let (second, ..) = asked(&mut follower).await;
-    assert_eq!(house.answer(run, second, Answer::Text("yes".into())).await, Accepted::Yes);
+    assert_eq!(deployment.answer(run, second, AnswerPayload::Text("yes".into())).await, AnswerAcceptance::Yes);
     let told = "denied: a person did not allow this call: it is late ding";
-    assert_eq!(follower.ended().await, (Ending::Completed, json!(told)));
-    house.close().await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!(told)));
+    deployment.close().await;
 }
 
 #[tokio::test]
 async fn fastagencys_clients_are_asked_as_for_a_choice() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let run = RunId::random();
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "echo", "params": {}});
     say(&mut socket, init.to_string()).await;
-    let mut player = Player::take(&house, run).await;
-    let asked = Approval {
+    let mut player = Player::take(&deployment, run).await;
+    let asked = ApprovalQuestion {
         prompt: Some("May I call `pay`?".into()),
         function_name: "pay".into(),
         call_id: Some("call_1".into()),
         arguments: object(json!({"amount": 5, "to": "p\u{430}ypal\u{3164}"})),
-        ..Approval::default()
+        ..ApprovalQuestion::default()
     };
-    let question = player.ask(Content::Approval(Box::new(asked))).await;
+    let question = player.ask(MessageContent::Approval(Box::new(asked))).await;
     let mut frame = hear_json(&mut socket).await;
     while frame["uuid"] != question.uuid.to_string() {
         frame = hear_json(&mut socket).await;
@@ -382,10 +415,10 @@ async fn fastagencys_clients_are_asked_as_for_a_choice() {
     );
     say(&mut socket, "Allow always in this run".to_owned()).await;
     let answered = player.answered(&question).await.answer;
-    let Answer::Text(answered) = answered else { panic!("{answered:?}") };
+    let AnswerPayload::Text(answered) = answered else { panic!("{answered:?}") };
     assert_eq!(check_text_answer(&question.says, &answered).unwrap().value, json!({"decision": "always"}));
     player.end(Value::Null).await;
-    house.end().await;
+    deployment.end().await;
 }
 
 /// A tool that takes anything, and is called once it was allowed.
@@ -405,9 +438,9 @@ steps:
 "#;
 
 /// Changes that are more than may come in, and the limit that is named.
-fn hostile_changes() -> [(Vec<Change>, &'static str); 4] {
+fn hostile_changes() -> [(Vec<ArgumentChange>, &'static str); 4] {
     let nested = |depth: usize| (0..depth).fold("1".to_owned(), |inner, _| format!("{{\"k\":{inner}}}"));
-    let change = |path: String, json: String| Change { path, json: Some(json) };
+    let change = |path: String, json: String| ArgumentChange { path, json: Some(json) };
     let reserved = "$serde_json::private::RawValue";
     // Each goes on where the one before it ended.
     let chain = (0..4).map(|at| change(format!("/x{}", "/k".repeat(40 * at)), nested(40))).collect();
@@ -428,28 +461,29 @@ async fn changes_of_a_call_that_are_too_deep_or_too_much_are_refused_at_rest_and
     let mut follower = worker.follow(run).await;
     let (question, _, approval) = asked(&mut follower).await;
     let answers = format!("/api/runs/{run}/answers/{question}");
-    let deciding = |changes: &[Change]| json!({"decision": "once", "digest": approval.digest, "changes": changes});
+    let deciding =
+        |changes: &[ArgumentChange]| json!({"decision": "once", "digest": approval.digest, "changes": changes});
     for (changes, why) in hostile_changes() {
         let (status, told) = gateway.post(&answers, json!({"value": deciding(&changes)})).await;
         assert!(status == 422 && told.to_string().contains(why), "{status} {told}");
     }
-    let many = vec![Change { path: "/x".into(), json: Some("1".into()) }; 1001];
+    let many = vec![ArgumentChange { path: "/x".into(), json: Some("1".into()) }; 1001];
     let (status, told) = gateway.post(&answers, json!({"value": deciding(&many)})).await;
     assert!(status == 422 && told.to_string().contains("the most are 1000"), "{status} {told}");
     // The inbox takes nothing that its reader would not, from nobody.
     let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
-    let given = fastagency::run::answer::Given::new(Answer::Value(deep), None);
+    let given = fastagency::run::answer::SubmittedAnswer::new(AnswerPayload::Value(deep), None);
     let name = fastagency::ids::Name::parse("keeps").unwrap();
     let refused = fastagency::run::answer::answer(&gateway.broker, &name, run, question, &given).await.unwrap_err();
     assert!(refused.to_string().contains("nested deeper than"), "{refused}");
     // What came there past it is no answer, and the run goes on.
-    let slot = fastagency::broker::Slot::Answer(question);
+    let slot = fastagency::broker::InboxSlot::Answer(question);
     let poison = br#"{"answer":{"value":{"decision":"once","x":{"$serde_json::private::RawValue":"[1]"}}}}"#;
     gateway.broker.inbox.put(run, slot, bytes::Bytes::from_static(poison)).await.unwrap();
     let (again, _, approval) = asked(&mut follower).await;
     assert!(approval.prompt.unwrap().starts_with("the answer cannot be read"));
-    assert_eq!(worker.answer(run, again, Answer::Text("once".into())).await, Accepted::Yes);
-    assert_eq!(follower.ended().await, (Ending::Completed, json!({"k": 1})));
+    assert_eq!(worker.answer(run, again, AnswerPayload::Text("once".into())).await, AnswerAcceptance::Yes);
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!({"k": 1})));
 
     let run = RunId::random();
     let mut socket = gateway.socket().await;
@@ -469,7 +503,7 @@ async fn changes_of_a_call_that_are_too_deep_or_too_much_are_refused_at_rest_and
         say(&mut socket, text).await;
         reason = answer.map(|(_, why)| why);
     }
-    assert_eq!(worker.follow(run).await.ended().await, (Ending::Completed, json!({"k": 1})));
+    assert_eq!(worker.follow(run).await.ended().await, (RunOutcome::Completed, json!({"k": 1})));
     fastagency::run::read(&gateway.broker, run, 0).await.unwrap();
     worker.close().await;
     gateway.end().await;
@@ -517,7 +551,7 @@ async fn a_key_that_stands_twice_in_an_approval_is_refused_at_rest_and_over_a_so
     let refused = call.body(ambiguous).send().await.unwrap();
     assert_eq!(refused.status().as_u16(), 422);
     assert!(refused.text().await.unwrap().contains("params.a: the key \\\"b\\\" stands twice"));
-    worker.answer(run, question, Answer::Text("deny".into())).await;
+    worker.answer(run, question, AnswerPayload::Text("deny".into())).await;
 
     let run = RunId::random();
     let mut socket = gateway.socket().await;
@@ -535,7 +569,7 @@ async fn a_key_that_stands_twice_in_an_approval_is_refused_at_rest_and_over_a_so
         say(&mut socket, text).await;
         before = answer.map(|(_, _, why)| why);
     }
-    assert_eq!(worker.follow(run).await.ended().await, (Ending::Completed, json!({"k": 1})));
+    assert_eq!(worker.follow(run).await.ended().await, (RunOutcome::Completed, json!({"k": 1})));
     worker.close().await;
     gateway.end().await;
 }
@@ -596,7 +630,7 @@ async fn a_password_is_shown_by_its_name_to_who_allows_a_call_and_the_tool_gets_
         assert!(status == 422 && told.to_string().contains("is no value"), "{told}");
         let changes = json!([{"path": "/user", "json": "\"bob\""}]);
         answer(second, json!({"decision": "once", "digest": approval.digest, "changes": changes})).await;
-        assert_eq!(follower.ended().await, (Ending::Completed, json!(["ann 15 22", "bob 15 22"])));
+        assert_eq!(follower.ended().await, (RunOutcome::Completed, json!(["ann 15 22", "bob 15 22"])));
         for shown in [path.clone(), format!("{path}/events?follow=false"), format!("/api/audit/runs/{run}")] {
             let (status, told) = gateway.get(&shown).await;
             assert!(status == 200 && !told.to_string().contains("hunter2"), "{told}");

@@ -6,23 +6,24 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::audit::keep::{self, Stands};
-use fastagency::audit::verify::{Verdict, Verifier, verify};
-use fastagency::audit::{self, How, Selection, erase, every_run, history};
-use fastagency::broker::{Broker, Error, Lane, RemovalMethod, Shelf, Slot, Stored, embedded};
-use fastagency::chain::anchors::{self, Anchors, Fate};
-use fastagency::chain::{Key, chained, digest, linked, written};
+use fastagency::audit::keep::{self, RewriteOutcome};
+use fastagency::audit::verify::{LogVerifier, Verdict, verify};
+use fastagency::audit::{self, RunSelection, RunStatus, erase, every_run, history};
+use fastagency::broker::{Broker, Bucket, Error, InboxSlot, RecordLane, RemovalMethod, StoredRecord, embedded};
+use fastagency::chain::anchors::{self, AnchorWriter, LogFate};
+use fastagency::chain::{ChainKey, chained, digest, linked, written};
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::ids::{MessageId, Name, RunId, UserId};
-use fastagency::message::{Content, Message};
+use fastagency::message::{Message, MessageContent};
 use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
 use fastagency::redact::Redactor;
 use fastagency::run;
 use fastagency::run::record::{
-    Body, Created, Ended, Ending, Erasure, Origin, Outcome, PIECE, Record, Removal, Renamed, Usage, completed_message,
+    EffectOutcome, LARGEST_PIECE, Record, RecordBody, RunCreation, RunEnd, RunErasure, RunOrigin, RunOutcome,
+    RunRemoval, RunUsage, TitleEvent, completed_message,
 };
-use fastagency::run::start::{Start, start};
-use fastagency::run::summary::Summary;
+use fastagency::run::start::{RunStart, start};
+use fastagency::run::summary::RunSummary;
 use rusqlite::{Connection, params};
 use serde_json::json;
 
@@ -33,13 +34,13 @@ use crate::support::tier::Tier;
 
 const SECRET: &str = "a key of the test";
 
-fn key() -> Key {
-    Key::new(&SECRET.into())
+fn key() -> ChainKey {
+    ChainKey::new(&SECRET.into())
 }
 
 /// A broker whose logs are chained; the anchors are in the folder.
 fn prove(broker: Broker, folder: &Path) -> Broker {
-    chained(broker, key(), Anchors::open(folder, &key()).unwrap(), clock::system())
+    chained(broker, key(), AnchorWriter::open(folder, &key()).unwrap(), clock::system())
 }
 
 /// A broker in a folder.
@@ -47,8 +48,8 @@ fn open(folder: &Path) -> Broker {
     prove(embedded::open(folder).unwrap(), &folder.join("audit"))
 }
 
-fn verifier(anchors: &Path) -> Verifier {
-    Verifier::new(key(), anchors.to_owned())
+fn verifier(anchors: &Path) -> LogVerifier {
+    LogVerifier::new(key(), anchors.to_owned())
 }
 
 fn said(text: &str) -> Message {
@@ -59,11 +60,11 @@ fn said(text: &str) -> Message {
         auto_reply: false,
         alias: None,
         within: Vec::new(),
-        says: Content::text(text),
+        says: MessageContent::text(text),
     }
 }
 
-async fn append(broker: &Broker, run: RunId, body: Body, mut last: u64) -> u64 {
+async fn append(broker: &Broker, run: RunId, body: RecordBody, mut last: u64) -> u64 {
     let record = Record::new(body);
     for payload in record.payloads().unwrap() {
         last = broker.log.append(run, record.lane(), payload, last).await.unwrap();
@@ -73,34 +74,39 @@ async fn append(broker: &Broker, run: RunId, body: Body, mut last: u64) -> u64 {
 
 /// A run of a user with these texts, each said; its last sequence.
 async fn going_on(broker: &Broker, run: RunId, user: &str, texts: &[&str]) -> u64 {
-    let created = Created {
+    let created = RunCreation {
         workflow: Name::parse("lesson").unwrap(),
         definition: Some("hash".into()),
         params: json!({"topic": texts[0], "pin": 4711}).as_object().unwrap().clone(),
         user: UserId::new(user),
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
         trace: None,
-        vouched: None,
+        signature: None,
         groups: Default::default(),
     };
-    let mut last = append(broker, run, Body::Created(created), 0).await;
+    let mut last = append(broker, run, RecordBody::Created(created), 0).await;
     for (number, text) in texts.iter().enumerate() {
-        last = append(broker, run, Body::Said { key: number.to_string().as_str().into(), message: said(text) }, last)
-            .await;
+        last = append(
+            broker,
+            run,
+            RecordBody::Said { key: number.to_string().as_str().into(), message: said(text) },
+            last,
+        )
+        .await;
     }
     last
 }
 
 async fn end(broker: &Broker, run: RunId, last: u64) -> u64 {
-    let ended = Ended {
-        outcome: Ending::Completed,
+    let ended = RunEnd {
+        outcome: RunOutcome::Completed,
         reason: None,
         result: json!("done"),
-        usage: Usage::default(),
+        usage: RunUsage::default(),
         message: completed_message(run, json!("done")),
     };
-    let seq = append(broker, run, Body::Ended(ended), last).await;
-    Summary::of(run, &run::read(broker, run, 0).await.unwrap()).shelve(broker).await.unwrap();
+    let seq = append(broker, run, RecordBody::Ended(ended), last).await;
+    RunSummary::of(run, &run::read(broker, run, 0).await.unwrap()).publish_summary(broker).await.unwrap();
     seq
 }
 
@@ -136,7 +142,7 @@ async fn settled(folder: &Path, run: RunId, broker: &Broker) {
     let last = broker.log.last(run).await.unwrap().map_or(0, |last| last.seq);
     eventually("the anchor is written", async || {
         let found = anchors::read(folder, &key()).unwrap();
-        found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate != Fate::Open)
+        found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate != LogFate::Open)
     })
     .await;
 }
@@ -160,11 +166,11 @@ async fn a_thousand_changes_of_a_byte_in_a_stored_history_are_all_found() {
     let put = |seq: i64, payload: &[u8]| {
         file.execute("update records set payload = ?2 where seq = ?1", params![seq, payload]).unwrap();
     };
-    let stored = |file: &Connection| -> Vec<Stored> {
+    let stored = |file: &Connection| -> Vec<StoredRecord> {
         let mut rows = file.prepare("select seq, payload from records order by seq").unwrap();
         let rows = rows.query_map([], |row| {
             let payload: Vec<u8> = row.get(1)?;
-            Ok(Stored { seq: row.get(0)?, at: SystemClock.now(), payload: Bytes::from(payload) })
+            Ok(StoredRecord { seq: row.get(0)?, at: SystemClock.now(), payload: Bytes::from(payload) })
         });
         rows.unwrap().collect::<Result<_, _>>().unwrap()
     };
@@ -209,7 +215,7 @@ fn cuts_insertions_moves_and_other_keys_are_found() {
     runtime.block_on(settled(&anchors, run, &broker));
     let found = anchors::read(&anchors, &key()).unwrap();
     let anchor = &found.anchors[&run];
-    let tampered = |what: &str, change: &dyn Fn(&mut Vec<Stored>)| {
+    let tampered = |what: &str, change: &dyn Fn(&mut Vec<StoredRecord>)| {
         let mut changed = stored.clone();
         change(&mut changed);
         let found = verify(&key(), run, &changed, Some(anchor));
@@ -242,8 +248,8 @@ fn cuts_insertions_moves_and_other_keys_are_found() {
         assert_eq!(moved.findings.iter().map(|finding| finding.seq).collect::<Vec<_>>(), [Some(stored[2].seq)]);
     }
     tampered("a record without a link", &|log| {
-        let plain = Record::new(Body::Said { key: "x".into(), message: said("forged") });
-        let place = Stored { seq: log[3].seq + 1, at: log[3].at, payload: plain.payload() };
+        let plain = Record::new(RecordBody::Said { key: "x".into(), message: said("forged") });
+        let place = StoredRecord { seq: log[3].seq + 1, at: log[3].at, payload: plain.payload() };
         log.insert(4, place);
     });
     tampered("all links taken away", &|log| {
@@ -253,7 +259,7 @@ fn cuts_insertions_moves_and_other_keys_are_found() {
             stored.payload = record.to_string().into();
         }
     });
-    assert!(!verify(&Key::new(&"another key".into()), run, &stored, Some(anchor)).is_clean());
+    assert!(!verify(&ChainKey::new(&"another key".into()), run, &stored, Some(anchor)).is_clean());
     // Without an anchor a cut end is not to be seen, and it is said that there is none.
     let unanchored = verify(&key(), run, &stored[..4], None);
     assert!(unanchored.is_clean() && !unanchored.anchored);
@@ -268,12 +274,13 @@ fn logs_are_verified_over_a_change_of_the_key() {
     let broker = open(folder.path());
     let last = runtime.block_on(going_on(&broker, run, "ann", &TEXTS[..3]));
     drop(broker);
-    let new = || Key::new(&"a new key of the test".into());
+    let new = || ChainKey::new(&"a new key of the test".into());
     let both = || new().with_previous(&["older".into(), SECRET.into()]);
     let broker = embedded::open(folder.path()).unwrap();
-    let broker = chained(broker, both(), Anchors::open(&anchors, &both()).unwrap(), clock::system());
+    let broker = chained(broker, both(), AnchorWriter::open(&anchors, &both()).unwrap(), clock::system());
     let end = runtime.block_on(end(&broker, run, last));
-    let verified = |key: Key| runtime.block_on(Verifier::new(key, anchors.clone()).all(&broker, &|_, _| {})).unwrap();
+    let verified =
+        |key: ChainKey| runtime.block_on(LogVerifier::new(key, anchors.clone()).all(&broker, &|_, _| {})).unwrap();
     let noted =
         || anchors::read(&anchors, &both()).unwrap().anchors.get(&run).is_some_and(|noted| noted.head.seq == end);
     eventually_blocking("the anchor is written", noted);
@@ -326,10 +333,10 @@ async fn what_is_done_to_the_stream_of_a_nats_server_is_found() {
     nats.request("$JS.API.STREAM.PURGE.FA_RUNS", body.into()).await.unwrap();
     let last = *seqs(runs[3]).await.last().unwrap();
     delete(last).await;
-    let forged = Record::new(Body::Said { key: "9".into(), message: said("forged") });
+    let forged = Record::new(RecordBody::Said { key: "9".into(), message: said("forged") });
     let before = seqs(runs[3]).await;
     let plain = server.broker().await;
-    plain.log.append(runs[3], Lane::Said, forged.payload(), *before.last().unwrap()).await.unwrap();
+    plain.log.append(runs[3], RecordLane::Said, forged.payload(), *before.last().unwrap()).await.unwrap();
     let report = verifier.all(&broker, &|_, _| {}).await.unwrap();
     let tampered: Vec<RunId> = report.tampered.iter().map(|(run, _)| *run).collect();
     assert!(runs.iter().all(|run| tampered.contains(run)), "{report:?}");
@@ -362,7 +369,7 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
             last = append(
                 &broker,
                 run,
-                Body::Said { key: format!("x{number}").as_str().into(), message: said("more") },
+                RecordBody::Said { key: format!("x{number}").as_str().into(), message: said("more") },
                 last,
             )
             .await;
@@ -372,10 +379,10 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
         // A writer that has lost an acknowledgement knows its own words again, and another one is refused.
         let stored = broker.log.last(run).await.unwrap().unwrap();
         assert!(!String::from_utf8_lossy(&stored.payload).contains("chain"));
-        let late = broker.log.append(run, Lane::Did, Bytes::from_static(b"{\"a\":1}"), last - 1).await;
+        let late = broker.log.append(run, RecordLane::Did, Bytes::from_static(b"{\"a\":1}"), last - 1).await;
         assert!(matches!(late, Err(Error::Conflict { .. })));
-        let tombstone = Record::new(Body::Removed(Box::default())).payload();
-        let left = broker.log.bury(run, tombstone, KEPT).await.unwrap();
+        let tombstone = Record::new(RecordBody::Removed(Box::default())).payload();
+        let left = broker.log.append_tombstone(run, tombstone, KEPT).await.unwrap();
         broker.cleaner.as_ref().unwrap().forget(run, left, RemovalMethod::Remove).await.unwrap();
         let removed = verdict(&broker, &anchors, run).await;
         assert!(removed.is_clean() && removed.removed, "{removed:?}");
@@ -416,13 +423,13 @@ async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_ther
     on_both("a_log_is_redacted_when_its_run_has_ended", async |broker, anchors| {
         let run = RunId::random();
         // One that is larger than a message may be, too.
-        let large = format!("{} secret-42", "x".repeat(PIECE));
+        let large = format!("{} secret-42", "x".repeat(LARGEST_PIECE));
         let last = going_on(&broker, run, "ann", &["a secret-1", "nothing", &large]).await;
-        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::NotEnded);
+        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), RewriteOutcome::NotEnded);
         end(&broker, run, last).await;
-        broker.inbox.put(run, Slot::Answer(MessageId::random()), "secret-7".into()).await.unwrap();
+        broker.inbox.put(run, InboxSlot::Answer(MessageId::random()), "secret-7".into()).await.unwrap();
         let before = run::read(&broker, run, 0).await.unwrap();
-        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Anew);
+        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), RewriteOutcome::Anew);
         let after = run::read(&broker, run, 0).await.unwrap();
         let places =
             |records: &[run::record::LogEntry]| records.iter().map(|one| (one.seq, one.at)).collect::<Vec<_>>();
@@ -434,7 +441,7 @@ async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_ther
         let found = verdict(&broker, &anchors, run).await;
         assert_eq!(found.findings, []);
         assert!(found.chained > before.len() as u64 && !found.removed);
-        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Already);
+        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), RewriteOutcome::Already);
 
         // A change of what is kept is found as any other.
         let stored = broker.log.read(run, 0).await.unwrap();
@@ -446,7 +453,7 @@ async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_ther
         let mut attached = run::attach::attach(&broker, run, before[1].seq).await.unwrap();
         let mut seen = Vec::new();
         while let Some(next) = attached.next().await.unwrap() {
-            if let run::attach::Seen::Record(placed) = next {
+            if let run::attach::FollowedEvent::Record(placed) = next {
                 seen.push(placed.seq);
             }
         }
@@ -459,12 +466,12 @@ async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_ther
 #[tokio::test]
 async fn what_was_taken_away_cannot_be_found_by_trying() {
     let folder = tempfile::tempdir().unwrap();
-    let marks = |before: &[Stored]| -> Vec<String> {
+    let marks = |before: &[StoredRecord]| -> Vec<String> {
         let payload =
-            |stored: &Stored| linked(&stored.payload).map_or(stored.payload.clone(), |linked| linked.payload());
+            |stored: &StoredRecord| linked(&stored.payload).map_or(stored.payload.clone(), |linked| linked.payload());
         before.iter().map(|stored| written(&digest(&payload(stored)))).collect()
     };
-    let large = format!("{} secret-42", "x".repeat(PIECE));
+    let large = format!("{} secret-42", "x".repeat(LARGEST_PIECE));
     for is_chained in [true, false] {
         let data = folder.path().join(is_chained.to_string());
         let broker = if is_chained { open(&data) } else { embedded::open(&data).unwrap() };
@@ -505,12 +512,12 @@ async fn whoever_dies_between_storing_anew_and_removing_leaves_nothing_twice() {
     assert!(raw(&broker, run).await.contains("secret-1"));
     assert_eq!(run::read(&broker, run, 0).await.unwrap(), expected);
     assert_eq!(verifier(&folder.path().join("audit")).one(&broker, run).await.unwrap().findings, []);
-    assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Already);
+    assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), RewriteOutcome::Already);
     assert!(!raw(&broker, run).await.contains("secret-1"));
 }
 
-fn erasure() -> Erasure {
-    Erasure { by: Some("officer".into()), reason: "article 17".into(), at: SystemClock.now() }
+fn erasure() -> RunErasure {
+    RunErasure { by: Some("officer".into()), reason: "article 17".into(), at: SystemClock.now() }
 }
 
 #[tokio::test]
@@ -524,14 +531,15 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
         let last = going_on(&broker, bobs, "bob", &["bobswords"]).await;
         let outcome = AnswerOutcome::Given(json!("yes").into());
         let answered = AnswerRecord { question: MessageId::random(), by: Some(ann.clone()), outcome };
-        append(&broker, bobs, Body::Did { key: "a".into(), outcome: Outcome::Answer(answered) }, last).await;
+        append(&broker, bobs, RecordBody::Did { key: "a".into(), outcome: EffectOutcome::Answer(answered) }, last)
+            .await;
         let open = RunId::random();
         let last = going_on(&broker, open, "ann", &["annswords open"]).await;
         // Nobody works at it: it ends when it reads that it was cancelled.
         let ending = {
             let broker = broker.clone();
             tokio::spawn(async move {
-                while broker.inbox.get(open, Slot::Cancel).await.unwrap().is_none() {
+                while broker.inbox.get(open, InboxSlot::Cancel).await.unwrap().is_none() {
                     tokio::task::yield_now().await;
                 }
                 end(&broker, open, last).await;
@@ -553,22 +561,22 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
             let found = verdict(&broker, &anchors, run).await;
             assert!(found.is_clean() && found.removed && found.chained > 3, "{found:?}");
             let left = run::read(&broker, run, 0).await.unwrap();
-            assert!(matches!(left.as_slice(), [only] if matches!(only.record.body, Body::Removed(_))));
+            assert!(matches!(left.as_slice(), [only] if matches!(only.record.body, RecordBody::Removed(_))));
             // A worker that is late, and a start with the same id.
-            let late = broker.log.append(run, Lane::Said, Bytes::from_static(b"{\"a\":1}"), last).await;
+            let late = broker.log.append(run, RecordLane::Said, Bytes::from_static(b"{\"a\":1}"), last).await;
             assert!(matches!(late, Err(Error::Conflict { .. })));
-            let again = Start {
+            let again = RunStart {
                 run,
                 workflow: Name::parse("lesson").unwrap(),
                 definition: None,
                 params: Default::default(),
                 user: Some(ann.clone()),
                 groups: Default::default(),
-                origin: Origin::Gateway,
+                origin: RunOrigin::Gateway,
             };
             assert!(start(&broker, again, None).await.is_err());
         }
-        let lines = broker.catalogue.list(Shelf::Runs, None).await.unwrap();
+        let lines = broker.catalogue.list(Bucket::Runs, None).await.unwrap();
         assert!(!lines.iter().any(|line| line.key.starts_with("ann.")), "{lines:?}");
         assert!(raw(&broker, bobs).await.contains("bobswords"));
         // A second time there is nothing left to do.
@@ -621,16 +629,16 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
     let folder = tempfile::tempdir().unwrap();
     let broker = open(folder.path());
     let ann = UserId::new("ann");
-    let removal = |by: Option<&str>, rule: Option<&str>| Removal {
+    let removal = |by: Option<&str>, rule: Option<&str>| RunRemoval {
         by: by.map(str::to_owned),
         rule: rule.map(str::to_owned),
-        ..Removal::default()
+        ..RunRemoval::default()
     };
     // Removed by a person, by a rule; redacted; a password's key, an answer and a title that are taken back.
     for (word, removal) in [("byhand", removal(Some("ann"), None)), ("byrule", removal(None, Some("keep_ended: 30d")))]
     {
         let run = ended(&broker, "ann", &[&format!("{word}-words")]).await;
-        let renamed = Renamed { by: ann.clone(), at: SystemClock.now(), dropped: 0 };
+        let renamed = TitleEvent { by: ann.clone(), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, ann.as_ref(), run, Some(&format!("{word}-title")), renamed).await.unwrap();
         assert!(!holding(folder.path(), &format!("{word}-words")).is_empty());
         let created = run::created(&broker, run).await.unwrap().unwrap();
@@ -642,11 +650,11 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
     keep::redact(&broker, redacted, &redactor()).await.unwrap();
     gone_from(folder.path(), "secret-4711").await;
     let run = ended(&broker, "ann", &["x"]).await;
-    broker.inbox.put(run, Slot::Key, Bytes::from_static(b"sealed-key-of-the-run")).await.unwrap();
+    broker.inbox.put(run, InboxSlot::Key, Bytes::from_static(b"sealed-key-of-the-run")).await.unwrap();
     gone_after(folder.path(), "sealed-key-of-the-run", run::secret::forget(&broker, run)).await;
     // What is written over stays in no file of a quiet store, either.
     for title in ["first-title", "second-title"] {
-        let renamed = Renamed { by: ann.clone(), at: SystemClock.now(), dropped: 0 };
+        let renamed = TitleEvent { by: ann.clone(), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, ann.as_ref(), run, Some(title), renamed).await.unwrap();
     }
     run::summary::change_titles(&broker, ann.as_ref(), run, &|title| *title = "none".to_owned()).await.unwrap();
@@ -663,15 +671,17 @@ async fn what_was_moved_from_page_to_page_before_it_was_removed_leaves_the_files
         let word = if number % 2 == 0 { "kept-words " } else { "gone-words " };
         let run = ended(&broker, "ann", &[&word.repeat(1 + number * 37 % 70)]).await;
         let answer = Bytes::from(word.repeat(1 + number * 53 % 70));
-        broker.inbox.put(run, Slot::Answer(MessageId::random()), answer.clone()).await.unwrap();
-        broker.catalogue.put(Shelf::Runs, &format!("ann.{run}.title"), answer, None).await.unwrap();
+        broker.inbox.put(run, InboxSlot::Answer(MessageId::random()), answer.clone()).await.unwrap();
+        broker.catalogue.put(Bucket::Runs, &format!("ann.{run}.title"), answer, None).await.unwrap();
         if number % 2 == 1 {
             removed.push(run);
         }
     }
     for run in removed {
         let created = run::created(&broker, run).await.unwrap().unwrap();
-        run::remove::remove(&broker, run, &created, Removal::default(), KEPT, RemovalMethod::Overwrite).await.unwrap();
+        run::remove::remove(&broker, run, &created, RunRemoval::default(), KEPT, RemovalMethod::Overwrite)
+            .await
+            .unwrap();
     }
     gone_from(folder.path(), "gone-words").await;
     assert!(!holding(folder.path(), "kept-words").is_empty());
@@ -698,7 +708,7 @@ async fn a_backup_made_after_an_erasure_has_nothing_of_it() {
     // At once: what is still in the write-ahead log is in no copy.
     let copy = tempfile::tempdir().unwrap();
     let to = copy.path().join("copy");
-    embedded::Copying::begin(folder.path(), &to).unwrap().finish().unwrap();
+    embedded::BackupInProgress::begin(folder.path(), &to).unwrap().finish().unwrap();
     assert_eq!(holding(copy.path(), "annswords"), Vec::<PathBuf>::new());
     assert!(!holding(copy.path(), "bobswords").is_empty());
 }
@@ -709,13 +719,13 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
     on_both(test, async |broker, anchors| {
         let ann = UserId::new("ann").unwrap();
         let run = ended(&broker, "ann", &["annswords"]).await;
-        let renamed = Renamed { by: Some(ann.clone()), at: SystemClock.now(), dropped: 0 };
+        let renamed = TitleEvent { by: Some(ann.clone()), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, Some(&ann), run, Some("annstitle"), renamed).await.unwrap();
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
         let last = json!(told.last().unwrap());
         assert_eq!((&last["kind"], &last["by"], &last["to"]), (&json!("renamed"), &json!("ann"), &json!("annstitle")));
         let created = run::created(&broker, run).await.unwrap().unwrap();
-        let removal = Removal { by: Some("ann".into()), reason: Some("a mistake".into()), ..Removal::default() };
+        let removal = RunRemoval { by: Some("ann".into()), reason: Some("a mistake".into()), ..RunRemoval::default() };
         run::remove::remove(&broker, run, &created, removal, KEPT, RemovalMethod::Overwrite).await.unwrap();
 
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
@@ -730,7 +740,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
         assert_eq!(event["renamed"][0]["by"], "ann");
         let text = raw(&broker, run).await;
         assert!(!text.contains("annswords") && !text.contains("annstitle"), "{text}");
-        let of_ann = Selection { user: Some("ann".into()), ..Selection::default() };
+        let of_ann = RunSelection { user: Some("ann".into()), ..RunSelection::default() };
         for runs in [every_run(&broker).await.unwrap(), audit::listed(&broker, &of_ann).await.unwrap()] {
             let found = of_ann.of(runs, None);
             assert!(matches!(found.as_slice(), [only] if only.removed.is_some()), "{found:?}");
@@ -749,7 +759,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
         let text = raw(&broker, run).await;
         assert!(!text.contains("\"ann\"") && !text.contains("mistake") && text.contains("lesson"), "{text}");
         assert!(text.contains("article 17") && text.contains("officer"), "{text}");
-        let lines = broker.catalogue.list(Shelf::Runs, None).await.unwrap();
+        let lines = broker.catalogue.list(Bucket::Runs, None).await.unwrap();
         assert!(!lines.iter().any(|line| String::from_utf8_lossy(&line.value).contains("\"ann\"")), "{lines:?}");
         settled(&anchors, run, &broker).await;
         let found = verdict(&broker, &anchors, run).await;
@@ -766,7 +776,7 @@ async fn whoever_takes_a_tombstone_away_before_its_time_is_found() {
     let broker = open(folder.path());
     let run = ended(&broker, "ann", &["x"]).await;
     let created = run::created(&broker, run).await.unwrap().unwrap();
-    run::remove::remove(&broker, run, &created, Removal::default(), KEPT, RemovalMethod::Overwrite).await.unwrap();
+    run::remove::remove(&broker, run, &created, RunRemoval::default(), KEPT, RemovalMethod::Overwrite).await.unwrap();
     assert!(verdict(&broker, &anchors, run).await.is_clean());
     drop(broker);
     Connection::open(folder.path().join("store.sqlite")).unwrap().execute("delete from records", []).unwrap();
@@ -818,21 +828,24 @@ async fn answered(broker: &Broker, user: &str, word: &str) -> (RunId, u64) {
     let mut steps = Vec::new();
     for number in 0..3 {
         let question = Message {
-            says: Content::TextInput(
+            says: MessageContent::TextInput(
                 serde_json::from_value(json!({"prompt": format!("{word} asked {number}?")})).unwrap(),
             ),
             ..said("")
         };
         let outcome = AnswerOutcome::Given(json!(format!("{word} answered {number}")).into());
         let answer = AnswerRecord { question: question.uuid, by: UserId::new(user), outcome };
-        steps.push(Body::Said { key: format!("q{number}").as_str().into(), message: question });
-        steps.push(Body::Did { key: format!("a{number}").as_str().into(), outcome: Outcome::Answer(answer) });
+        steps.push(RecordBody::Said { key: format!("q{number}").as_str().into(), message: question });
+        steps.push(RecordBody::Did {
+            key: format!("a{number}").as_str().into(),
+            outcome: EffectOutcome::Answer(answer),
+        });
     }
     for step in steps {
         last = append(broker, run, step, last).await;
-        Summary::of(run, &run::read(broker, run, 0).await.unwrap()).shelve(broker).await.unwrap();
+        RunSummary::of(run, &run::read(broker, run, 0).await.unwrap()).publish_summary(broker).await.unwrap();
     }
-    let renamed = Renamed { by: UserId::new(user), at: SystemClock.now(), dropped: 0 };
+    let renamed = TitleEvent { by: UserId::new(user), at: SystemClock.now(), dropped: 0 };
     run::summary::rename(broker, UserId::new(user).as_ref(), run, Some(&format!("{word} named")), renamed)
         .await
         .unwrap();
@@ -866,7 +879,7 @@ async fn titles_and_questions_of_the_lists_leave_the_files_of_a_quiet_nats_serve
         ("byhandwords", runs[1], None, RemovalMethod::Overwrite),
         ("byrulewords", runs[2], Some("keep_ended: 30d"), RemovalMethod::Overwrite),
     ] {
-        let removal = Removal { rule: rule.map(str::to_owned), ..Removal::default() };
+        let removal = RunRemoval { rule: rule.map(str::to_owned), ..RunRemoval::default() };
         let created = run::created(&broker, run).await.unwrap().unwrap();
         run::remove::remove(&broker, run, &created, removal, KEPT, how).await.unwrap();
         gone_from(&files, word).await;
@@ -886,11 +899,11 @@ async fn titles_and_questions_of_the_lists_leave_the_files_of_a_quiet_nats_serve
         info["state"]["subjects"][format!("$KV.fa_runs.bob.{run}")].clone()
     };
     assert_eq!(lines().await, 7);
-    let shelver = fastagency::engine::SummaryPublisher::default();
-    let summary = Summary::of(run, &run::read(&broker, run, 0).await.unwrap());
-    shelver.put(&summary, true);
-    shelver.put(&summary, false);
-    shelver.flush(&broker).await;
+    let summary_publisher = fastagency::engine::SummaryPublisher::default();
+    let summary = RunSummary::of(run, &run::read(&broker, run, 0).await.unwrap());
+    summary_publisher.put(&summary, true);
+    summary_publisher.put(&summary, false);
+    summary_publisher.flush(&broker).await;
     assert_eq!(lines().await, 1);
 }
 
@@ -951,20 +964,20 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         going_on(&broker, unlisted, "ann", &["b"]).await;
         let stale = RunId::random();
         let last = going_on(&broker, stale, "ann", &["c"]).await;
-        Summary::of(stale, &run::read(&broker, stale, 0).await.unwrap()).shelve(&broker).await.unwrap();
-        let ended = Ended {
-            outcome: Ending::Failed,
+        RunSummary::of(stale, &run::read(&broker, stale, 0).await.unwrap()).publish_summary(&broker).await.unwrap();
+        let ended = RunEnd {
+            outcome: RunOutcome::Failed,
             reason: Some("no luck".into()),
             result: json!(null),
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message: completed_message(stale, json!(null)),
         };
-        append(&broker, stale, Body::Ended(ended), last).await;
+        append(&broker, stale, RecordBody::Ended(ended), last).await;
         let removed = self::ended(&broker, "ann", &["d"]).await;
-        let tombstone = Record::new(Body::Removed(Box::default())).payload();
-        let left = broker.log.bury(removed, tombstone, KEPT).await.unwrap();
+        let tombstone = Record::new(RecordBody::Removed(Box::default())).payload();
+        let left = broker.log.append_tombstone(removed, tombstone, KEPT).await.unwrap();
         broker.cleaner.as_ref().unwrap().forget(removed, left, RemovalMethod::Remove).await.unwrap();
-        run::summary::unshelve(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
+        run::summary::remove_summary(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
 
         let runs = every_run(&broker).await.unwrap();
         // A program before left nothing of a removed run but that it was.
@@ -973,22 +986,22 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
-        let failed = Selection { state: Some(How::Failed), ..Selection::default() }.of(runs, None);
+        let failed = RunSelection { state: Some(RunStatus::Failed), ..RunSelection::default() }.of(runs, None);
         assert_eq!(failed.iter().map(|run| run.id).collect::<Vec<_>>(), [stale]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn all_runs_are_overheard_on_both_brokers() {
+async fn all_runs_are_followed_on_both_brokers() {
     use futures_util::StreamExt;
-    on_both("all_runs_are_overheard_on_both_brokers", async |broker, _| {
-        let mut heard = broker.log.overhear().await.unwrap();
+    on_both("all_runs_are_followed_on_both_brokers", async |broker, _| {
+        let mut heard = broker.log.subscribe_all().await.unwrap();
         let runs = [ended(&broker, "ann", &["a"]).await, ended(&broker, "bob", &["b"]).await];
         let mut told = Vec::new();
         while told.len() < 6 {
             match tokio::time::timeout(std::time::Duration::from_secs(20), heard.next()).await.unwrap() {
-                Some(fastagency::broker::Overheard::Record { run, .. }) => told.push(run),
+                Some(fastagency::broker::LogUpdate::Record { run, .. }) => told.push(run),
                 other => panic!("{other:?}"),
             }
         }

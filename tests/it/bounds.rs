@@ -4,31 +4,31 @@
 use fastagency::broker::{Broker, embedded};
 use fastagency::ids::{MessageId, RunId, WorkerId};
 use fastagency::run;
-use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ended, Ending, LogEntry, Outcome, Record};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload};
+use fastagency::run::record::{EffectOutcome, LogEntry, Record, RecordBody, RunEnd, RunOutcome};
 use serde_json::json;
 
 use crate::support::system::{System, count, start_of, workflow};
 
 /// How a run of this workflow ended, and why.
-async fn end_of(source: &str) -> (Ended, Vec<LogEntry>) {
+async fn end_of(source: &str) -> (RunEnd, Vec<LogEntry>) {
     let folder = tempfile::tempdir().unwrap();
-    let house = System::at(folder.path()).worker(source).start().await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
     let run = RunId::random();
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let ended = ended(&mut follower).await;
-    house.close().await;
+    deployment.close().await;
     (ended, follower.seen)
 }
 
-async fn ended(follower: &mut crate::support::system::Follower) -> Ended {
-    let end = |body: &Body| if let Body::Ended(ended) = body { Some(ended.clone()) } else { None };
+async fn ended(follower: &mut crate::support::system::Follower) -> RunEnd {
+    let end = |body: &RecordBody| if let RecordBody::Ended(ended) = body { Some(ended.clone()) } else { None };
     follower.until("its end", end).await
 }
 
-fn reason(ended: &Ended) -> &str {
-    assert_eq!(ended.outcome, Ending::Failed, "{ended:?}");
+fn reason(ended: &RunEnd) -> &str {
+    assert_eq!(ended.outcome, RunOutcome::Failed, "{ended:?}");
     ended.reason.as_deref().unwrap_or_default()
 }
 
@@ -47,21 +47,21 @@ steps:
   - return: "{{ steps.what }}"
 "#;
     let folder = tempfile::tempdir().unwrap();
-    let house = System::at(folder.path()).worker(source).start().await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
     let (computes, goes_on) = (RunId::random(), RunId::random());
     for (run, answer) in [(computes, "compute"), (goes_on, "go on")] {
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let question = follower.question("What?").await;
-        assert_eq!(house.answer(run, question, Answer::Value(json!(answer))).await, Accepted::Yes);
+        assert_eq!(deployment.answer(run, question, AnswerPayload::Value(json!(answer))).await, AnswerAcceptance::Yes);
         if answer == "go on" {
-            assert_eq!(follower.ended().await, (Ending::Completed, json!("go on")));
+            assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("go on")));
         }
     }
-    let mut follower = house.follow(computes).await;
-    house.cancel(computes).await;
-    assert_eq!(follower.ended().await.0, Ending::Cancelled);
-    house.close().await;
+    let mut follower = deployment.follow(computes).await;
+    deployment.cancel(computes).await;
+    assert_eq!(follower.ended().await.0, RunOutcome::Cancelled);
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_run_ends_at_its_bounds_whatever_it_does_about_failures() {
         assert!(reason(&ended).contains(says), "{source}{ended:?}");
         if limits.contains("records") {
             assert!(seen.len() <= 55, "{} records", seen.len());
-            assert!(count(&seen, |body| matches!(body, Body::Said { .. })) > 40);
+            assert!(count(&seen, |body| matches!(body, RecordBody::Said { .. })) > 40);
         }
     }
 }
@@ -126,7 +126,7 @@ async fn what_cannot_be_waited_for_ends_the_run_with_a_sentence() {
         let source = format!("version: 1\nname: waits\nsteps:\n  - {step}\n");
         let (ended, _) = end_of(&source).await;
         match says {
-            "" => assert_eq!(ended.outcome, Ending::Completed, "{step}: {ended:?}"),
+            "" => assert_eq!(ended.outcome, RunOutcome::Completed, "{step}: {ended:?}"),
             says => assert!(reason(&ended).contains(says), "{step}: {ended:?}"),
         }
     }
@@ -136,13 +136,13 @@ async fn what_cannot_be_waited_for_ends_the_run_with_a_sentence() {
 async fn an_answer_that_does_not_fit_is_not_repeated_at_length() {
     let source = "version: 1\nname: age\nsteps:\n  - id: age\n    text_input: { prompt: \"Age?\", type: integer }\n  - return: \"{{ steps.age }}\"\n";
     let folder = tempfile::tempdir().unwrap();
-    let house = System::at(folder.path()).worker(source).start().await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
     let run = RunId::random();
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let asked = |answered: Option<MessageId>| {
-        move |body: &Body| match body {
-            Body::Said { message, .. } if message.says.asks() && Some(message.uuid) != answered => {
+        move |body: &RecordBody| match body {
+            RecordBody::Said { message, .. } if message.says.asks() && Some(message.uuid) != answered => {
                 Some((message.uuid, message.says.prompt().unwrap_or_default().to_owned()))
             }
             _ => None,
@@ -150,27 +150,27 @@ async fn an_answer_that_does_not_fit_is_not_repeated_at_length() {
     };
     let (mut question, mut prompt) = follower.until("the question", asked(None)).await;
     for _ in 0..3 {
-        let long = Answer::Text("\u{1}".repeat(100_000));
-        assert_eq!(house.answer(run, question, long).await, Accepted::Yes);
+        let long = AnswerPayload::Text("\u{1}".repeat(100_000));
+        assert_eq!(deployment.answer(run, question, long).await, AnswerAcceptance::Yes);
         (question, prompt) = follower.until("the question again", asked(Some(question))).await;
         assert!(prompt.contains("is not a whole number"), "{prompt}");
         assert!(prompt.ends_with("Age?") && prompt.len() < 2000, "{} letters", prompt.len());
     }
-    house.answer(run, question, Answer::Text("9".to_owned())).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!(9)), "{prompt}");
+    deployment.answer(run, question, AnswerPayload::Text("9".to_owned())).await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!(9)), "{prompt}");
     let refused = follower.seen.iter().filter_map(|placed| match &placed.record.body {
-        Body::Did { outcome: Outcome::Answer(answered), .. } => answered.refused().map(str::len),
+        RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => answered.refused().map(str::len),
         _ => None,
     });
     assert_eq!(refused.filter(|length| *length < 2000).count(), 3);
-    house.close().await;
+    deployment.close().await;
 }
 
 /// A run that has been claimed again and again, by workers that are gone.
 async fn claimed_in_vain(broker: &Broker, run: RunId, times: u64) {
     let mut last = broker.log.last(run).await.unwrap().unwrap().seq;
     for epoch in 1..=times {
-        let record = Record::new(Body::Claimed { worker: WorkerId::random(), epoch, message: None });
+        let record = Record::new(RecordBody::Claimed { worker: WorkerId::random(), epoch, message: None });
         last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
     }
 }
@@ -181,24 +181,24 @@ async fn a_run_that_takes_its_workers_down_is_set_aside_and_one_that_waits_is_no
     let folder = tempfile::tempdir().unwrap();
     let (heavy, waits) = (RunId::random(), RunId::random());
     let broker = embedded::open(folder.path()).unwrap();
-    let house = System::over(broker.clone()).worker(source).start().await;
-    house.start(waits).await;
-    house.follow(waits).await.question("X?").await;
-    house.close().await;
+    let deployment = System::over(broker.clone()).worker(source).start().await;
+    deployment.start(waits).await;
+    deployment.follow(waits).await.question("X?").await;
+    deployment.close().await;
     drop(broker);
 
     let broker = embedded::open(folder.path()).unwrap();
     claimed_in_vain(&broker, waits, 20).await;
     run::start::start(&broker, start_of(&workflow(source), heavy), None).await.unwrap();
     claimed_in_vain(&broker, heavy, 9).await;
-    let house = System::over(broker.clone()).worker(source).start().await;
-    let mut follower = house.follow(heavy).await;
+    let deployment = System::over(broker.clone()).worker(source).start().await;
+    let mut follower = deployment.follow(heavy).await;
     let end = ended(&mut follower).await;
     assert!(reason(&end).contains("8 workers"), "{end:?}");
-    let mut follower = house.follow(waits).await;
+    let mut follower = deployment.follow(waits).await;
     let question = follower.question("X?").await;
-    house.answer(waits, question, Answer::Text("y".to_owned())).await;
-    house.wake(waits).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!(1)));
-    house.close().await;
+    deployment.answer(waits, question, AnswerPayload::Text("y".to_owned())).await;
+    deployment.wake(waits).await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!(1)));
+    deployment.close().await;
 }

@@ -21,7 +21,7 @@ fn problems(case: &Path) -> Option<Problems> {
     let name = Name::parse(stem).expect("a case is named like a workflow");
     let source = fs::read_to_string(case).expect("a readable case");
     let sources = BTreeMap::from([(name.clone(), source)]);
-    workflow::from_definition(&workflow::Definition { name, sources }).err()
+    workflow::from_definition(&workflow::WorkflowDefinition { name, sources }).err()
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -60,7 +60,8 @@ fn no_text_breaks_the_reader() {
     let name = Name::parse("x").expect("a name");
     let check = |text: &str| {
         let sources = BTreeMap::from([(name.clone(), text.to_owned())]);
-        if let Err(problems) = workflow::from_definition(&workflow::Definition { name: name.clone(), sources }) {
+        if let Err(problems) = workflow::from_definition(&workflow::WorkflowDefinition { name: name.clone(), sources })
+        {
             assert!(!problems.render(true).is_empty());
         }
     };

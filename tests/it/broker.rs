@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, RemovalMethod, Shelf, Slot, TOMBSTONE_KEPT,
-    embedded, nats,
+    AnyDelivery, Broker, Bucket, Error, InboxSlot, InboxUpdate, Job, JobReason, PutOutcome, RecordLane, RemovalMethod,
+    RunUpdate, TOMBSTONE_KEPT, embedded, nats,
 };
 use fastagency::clock::{self, Clock, SystemClock};
-use fastagency::config::{Nats, Occasion, Webhook};
+use fastagency::config::{NatsConfig, WebhookConfig, WebhookTrigger};
 use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::protocol::queue_name::QueueName;
-use fastagency::run::notice::Notices;
-use fastagency::run::record::{Body, Ended, Ending, Usage, completed_message};
+use fastagency::run::notice::WebhookNotices;
+use fastagency::run::record::{RecordBody, RunEnd, RunOutcome, RunUsage, completed_message};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future};
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ impl Ground {
 
 /// A broker on that server.
 async fn connect(server: &NatsServer) -> Broker {
-    let settings = Nats { url: server.url(), ..Default::default() };
+    let settings = NatsConfig { url: server.url(), ..Default::default() };
     nats::connect(&settings, "test").await.unwrap()
 }
 
@@ -124,7 +124,7 @@ fn queue_of(workflow: &str) -> QueueName {
 }
 
 fn job(run: RunId) -> Job {
-    Job { run, reason: Reason::Start }
+    Job { run, reason: JobReason::Start }
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -140,9 +140,9 @@ async fn next_job(stream: &mut BoxStream<'static, fastagency::broker::Result<Any
 }
 
 /// The next record that a follower hears, and the one before it.
-async fn next_record(live: &mut BoxStream<'static, Live>) -> (u64, String, u64) {
+async fn next_record(live: &mut BoxStream<'static, RunUpdate>) -> (u64, String, u64) {
     match next(live).await {
-        Live::Record { stored, previous } => (stored.seq, text(&stored.payload).to_owned(), previous),
+        RunUpdate::Record { stored, previous } => (stored.seq, text(&stored.payload).to_owned(), previous),
         other => panic!("{other:?} is no record"),
     }
 }
@@ -155,7 +155,7 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
             let run = RunId::random();
             let mut expected = 0;
             for turn in 0..30 {
-                let lane = if turn % 3 == 1 { Lane::Said } else { Lane::Did };
+                let lane = if turn % 3 == 1 { RecordLane::Said } else { RecordLane::Did };
                 let seq = log.append(run, lane, bytes(format!("{writer}/{turn}")), expected).await.unwrap();
                 assert!(seq > expected);
                 expected = seq;
@@ -175,22 +175,23 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
         let rest = broker.log.read(run, all[27].seq).await.unwrap();
         assert_eq!(rest.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [all[28].seq, last]);
         assert!(broker.log.read(run, last).await.unwrap().is_empty());
-        let back: Vec<u64> = broker.log.back(run).map(|stored| stored.unwrap().seq).collect().await;
+        let back: Vec<u64> = broker.log.read_backwards(run).map(|stored| stored.unwrap().seq).collect().await;
         assert_eq!(back, all.iter().rev().map(|stored| stored.seq).collect::<Vec<_>>());
     }
     let run = RunId::random();
     let mut seqs = vec![0];
-    for (number, lane) in [Lane::Did, Lane::Did, Lane::Said].into_iter().enumerate() {
+    for (number, lane) in [RecordLane::Did, RecordLane::Did, RecordLane::Said].into_iter().enumerate() {
         seqs.push(broker.log.append(run, lane, bytes(format!("{number}")), seqs[number]).await.unwrap());
         let (new, all) = (broker.log.read_new(run).await.unwrap(), broker.log.read(run, 0).await.unwrap());
-        let seqs_of = |found: &[fastagency::broker::Stored]| found.iter().map(|stored| stored.seq).collect::<Vec<_>>();
+        let seqs_of =
+            |found: &[fastagency::broker::StoredRecord]| found.iter().map(|stored| stored.seq).collect::<Vec<_>>();
         assert_eq!((seqs_of(&new), new.len()), (seqs_of(&all), number + 1));
     }
     assert!(broker.log.read_new(RunId::random()).await.unwrap().is_empty());
     let did = broker.log.last_did(run).await.unwrap().unwrap().seq;
     assert!(seqs[2..].contains(&did), "{did} of {seqs:?}");
     assert!(broker.log.last_did(RunId::random()).await.unwrap().is_none());
-    assert!(broker.log.back(RunId::random()).next().await.is_none());
+    assert!(broker.log.read_backwards(RunId::random()).next().await.is_none());
     assert!(broker.log.last(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.first(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.read(RunId::random(), 0).await.unwrap().is_empty());
@@ -201,19 +202,21 @@ async fn an_unexpected_sequence_is_a_conflict_and_is_not_heard(ground: Ground) {
     let Broker { log, .. } = ground.broker();
     let run = RunId::random();
     let mut live = log.follow(run).await.unwrap();
-    let first = log.append(run, Lane::Said, bytes("first"), 0).await.unwrap();
-    for (lane, expected) in [(Lane::Said, 0), (Lane::Did, 0), (Lane::Did, first + 1), (Lane::Did, 1 << 40)] {
+    let first = log.append(run, RecordLane::Said, bytes("first"), 0).await.unwrap();
+    for (lane, expected) in
+        [(RecordLane::Said, 0), (RecordLane::Did, 0), (RecordLane::Did, first + 1), (RecordLane::Did, 1 << 40)]
+    {
         let error = log.append(run, lane, bytes("refused"), expected).await.unwrap_err();
         assert!(matches!(error, Error::Conflict { expected: told } if told == expected), "{error:?}");
     }
     // The sequence is the run's, not the lane's.
-    let second = log.append(run, Lane::Did, bytes("second"), first).await.unwrap();
-    let third = log.append(run, Lane::Said, bytes("third"), second).await.unwrap();
+    let second = log.append(run, RecordLane::Did, bytes("second"), first).await.unwrap();
+    let third = log.append(run, RecordLane::Said, bytes("third"), second).await.unwrap();
     assert_eq!(next_record(&mut live).await, (first, "first".to_owned(), 0));
     assert_eq!(next_record(&mut live).await, (second, "second".to_owned(), first));
     assert_eq!(next_record(&mut live).await, (third, "third".to_owned(), second));
     // Of many who expect the same, one succeeds.
-    let racers = (0..16).map(|racer| log.append(run, Lane::Did, bytes(format!("racer {racer}")), third));
+    let racers = (0..16).map(|racer| log.append(run, RecordLane::Did, bytes(format!("racer {racer}")), third));
     let won = future::join_all(racers).await.into_iter().filter(Result::is_ok).count();
     assert_eq!(won, 1);
     assert_eq!(log.read(run, 0).await.unwrap().len(), 4);
@@ -224,20 +227,20 @@ async fn a_follower_hears_records_and_deltas_of_its_run_only(ground: Ground) {
     let (run, other) = (RunId::random(), RunId::random());
     let mut live = log.follow(run).await.unwrap();
     let mut also = log.follow(run).await.unwrap();
-    log.whisper(other, bytes("not for you")).await.unwrap();
-    log.append(other, Lane::Said, bytes("not for you"), 0).await.unwrap();
-    log.whisper(run, bytes("he")).await.unwrap();
-    log.whisper(run, bytes("llo")).await.unwrap();
-    let seq = log.append(run, Lane::Said, bytes("hello"), 0).await.unwrap();
+    log.publish_delta(other, bytes("not for you")).await.unwrap();
+    log.append(other, RecordLane::Said, bytes("not for you"), 0).await.unwrap();
+    log.publish_delta(run, bytes("he")).await.unwrap();
+    log.publish_delta(run, bytes("llo")).await.unwrap();
+    let seq = log.append(run, RecordLane::Said, bytes("hello"), 0).await.unwrap();
     for follower in [&mut live, &mut also] {
         for delta in ["he", "llo"] {
-            assert!(matches!(next(follower).await, Live::Delta(heard) if text(&heard) == delta));
+            assert!(matches!(next(follower).await, RunUpdate::Delta(heard) if text(&heard) == delta));
         }
         assert_eq!(next_record(follower).await, (seq, "hello".to_owned(), 0));
     }
     let stored = &log.read(run, 0).await.unwrap()[0];
-    log.append(run, Lane::Did, bytes("next"), seq).await.unwrap();
-    let Live::Record { stored: heard, .. } = next(&mut live).await else { panic!("no record") };
+    log.append(run, RecordLane::Did, bytes("next"), seq).await.unwrap();
+    let RunUpdate::Record { stored: heard, .. } = next(&mut live).await else { panic!("no record") };
     assert!(heard.at >= stored.at);
 }
 
@@ -250,7 +253,7 @@ async fn attaching_while_another_writes_misses_nothing(ground: Ground) {
         async move {
             let mut expected = 0;
             for turn in 0..RECORDS {
-                expected = log.append(run, Lane::Did, bytes(turn.to_string()), expected).await.unwrap();
+                expected = log.append(run, RecordLane::Did, bytes(turn.to_string()), expected).await.unwrap();
             }
         }
     });
@@ -285,15 +288,15 @@ async fn a_follower_who_does_not_listen_learns_of_a_gap(ground: Ground) {
     let mut live = log.follow(run).await.unwrap();
     let mut expected = 0;
     for turn in 0..RECORDS {
-        expected = log.append(run, Lane::Did, bytes(turn.to_string()), expected).await.unwrap();
+        expected = log.append(run, RecordLane::Did, bytes(turn.to_string()), expected).await.unwrap();
     }
     let mut heard = 0;
-    while let Live::Record { .. } = next(&mut live).await {
+    while let RunUpdate::Record { .. } = next(&mut live).await {
         heard += 1;
     }
     assert!(heard < RECORDS, "a gap was said where there was none");
     // It goes on behind the gap.
-    let after = log.append(run, Lane::Did, bytes("after"), expected).await.unwrap();
+    let after = log.append(run, RecordLane::Did, bytes("after"), expected).await.unwrap();
     while next_record(&mut live).await.0 != after {}
 }
 
@@ -306,7 +309,7 @@ async fn long_logs_and_large_records_are_read_whole(ground: Ground) {
             let mut expected = 0;
             for turn in 0..count {
                 let payload = format!("{}{turn}", "0".repeat(size));
-                expected = log.append(run, Lane::Said, bytes(payload), expected).await.unwrap();
+                expected = log.append(run, RecordLane::Said, bytes(payload), expected).await.unwrap();
             }
         }
     };
@@ -322,89 +325,90 @@ async fn what_is_too_large_is_refused_and_harms_nothing(ground: Ground) {
     let Broker { log, inbox, catalogue, .. } = ground.broker();
     let run = RunId::random();
     let large = Bytes::from(vec![b'x'; 2 * 1024 * 1024]);
-    let error = log.append(run, Lane::Did, large.clone(), 0).await.unwrap_err();
+    let error = log.append(run, RecordLane::Did, large.clone(), 0).await.unwrap_err();
     let Error::TooLarge { size, max } = error else { panic!("{error:?}") };
     assert_eq!(size, large.len());
-    assert!(matches!(inbox.put(run, Slot::Cancel, large.clone()).await, Err(Error::TooLarge { .. })));
-    assert!(matches!(catalogue.put(Shelf::Runs, "a", large.clone(), None).await, Err(Error::TooLarge { .. })));
-    assert!(matches!(log.whisper(run, large.clone()).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(inbox.put(run, InboxSlot::Cancel, large.clone()).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(catalogue.put(Bucket::Runs, "a", large.clone(), None).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(log.publish_delta(run, large.clone()).await, Err(Error::TooLarge { .. })));
     // The limit that was told is one that holds.
-    log.append(run, Lane::Did, large.slice(..max), 0).await.unwrap();
+    log.append(run, RecordLane::Did, large.slice(..max), 0).await.unwrap();
     assert_eq!(log.read(run, 0).await.unwrap()[0].payload.len(), max);
 }
 
 async fn the_first_answer_wins(ground: Ground) {
     let Broker { inbox, .. } = ground.broker();
     let (run, other, question) = (RunId::random(), RunId::random(), MessageId::random());
-    let mut bell = inbox.bell(run).await.unwrap();
-    assert!(inbox.get(run, Slot::Answer(question)).await.unwrap().is_none());
+    let mut inbox_updates = inbox.subscribe(run).await.unwrap();
+    assert!(inbox.get(run, InboxSlot::Answer(question)).await.unwrap().is_none());
     let putters = (0..16).map(|who| {
         let inbox = inbox.clone();
-        async move { (who, inbox.put(run, Slot::Answer(question), bytes(format!("answer {who}"))).await.unwrap()) }
+        async move { (who, inbox.put(run, InboxSlot::Answer(question), bytes(format!("answer {who}"))).await.unwrap()) }
     });
     let outcomes = future::join_all(putters).await;
-    let winners: Vec<_> = outcomes.iter().filter(|(_, put)| matches!(put, Put::First)).map(|(who, _)| *who).collect();
+    let winners: Vec<_> =
+        outcomes.iter().filter(|(_, put)| matches!(put, PutOutcome::First)).map(|(who, _)| *who).collect();
     let [winner] = winners[..] else { panic!("{winners:?} were all first") };
     let won = format!("answer {winner}");
     for (_, put) in outcomes {
-        if let Put::Taken(first) = put {
+        if let PutOutcome::Taken(first) = put {
             assert_eq!(text(&first.payload), won);
         }
     }
-    let stored = inbox.get(run, Slot::Answer(question)).await.unwrap().unwrap();
+    let stored = inbox.get(run, InboxSlot::Answer(question)).await.unwrap().unwrap();
     assert_eq!(text(&stored.payload), won);
     // Another slot and another run are free.
-    assert!(matches!(inbox.put(other, Slot::Answer(question), bytes("x")).await.unwrap(), Put::First));
-    assert!(matches!(inbox.put(run, Slot::Cancel, bytes("stop")).await.unwrap(), Put::First));
-    let Bell::Rang { slot, stored: heard } = next(&mut bell).await else { panic!("a gap") };
-    assert_eq!((slot, text(&heard.payload), heard.seq), (Slot::Answer(question), won.as_str(), stored.seq));
-    let Bell::Rang { slot, stored: heard } = next(&mut bell).await else { panic!("a gap") };
-    assert_eq!((slot, text(&heard.payload)), (Slot::Cancel, "stop"));
+    assert!(matches!(inbox.put(other, InboxSlot::Answer(question), bytes("x")).await.unwrap(), PutOutcome::First));
+    assert!(matches!(inbox.put(run, InboxSlot::Cancel, bytes("stop")).await.unwrap(), PutOutcome::First));
+    let InboxUpdate::Stored { slot, stored: heard } = next(&mut inbox_updates).await else { panic!("a gap") };
+    assert_eq!((slot, text(&heard.payload), heard.seq), (InboxSlot::Answer(question), won.as_str(), stored.seq));
+    let InboxUpdate::Stored { slot, stored: heard } = next(&mut inbox_updates).await else { panic!("a gap") };
+    assert_eq!((slot, text(&heard.payload)), (InboxSlot::Cancel, "stop"));
 }
 
 async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
     let Broker { inbox, .. } = ground.broker();
-    let (run, question) = (RunId::random(), Slot::Answer(MessageId::random()));
-    let mut bell = inbox.bell(run).await.unwrap();
-    inbox.tell(run, question, bytes("secret")).await.unwrap();
-    let Bell::Rang { slot, stored } = next(&mut bell).await else { panic!("a gap") };
+    let (run, question) = (RunId::random(), InboxSlot::Answer(MessageId::random()));
+    let mut inbox_updates = inbox.subscribe(run).await.unwrap();
+    inbox.notify(run, question, bytes("secret")).await.unwrap();
+    let InboxUpdate::Stored { slot, stored } = next(&mut inbox_updates).await else { panic!("a gap") };
     assert_eq!((slot, text(&stored.payload), stored.seq), (question, "secret", 0));
     assert!(inbox.get(run, question).await.unwrap().is_none());
-    assert!(matches!(inbox.put(run, question, bytes("first")).await.unwrap(), Put::First));
+    assert!(matches!(inbox.put(run, question, bytes("first")).await.unwrap(), PutOutcome::First));
     // What is erased is gone, and only that; the slot is free again.
-    inbox.put(run, Slot::Key, bytes("key")).await.unwrap();
+    inbox.put(run, InboxSlot::Key, bytes("key")).await.unwrap();
     for _ in 0..2 {
         inbox.reopen(run, question).await.unwrap();
         assert!(inbox.get(run, question).await.unwrap().is_none());
     }
-    assert!(inbox.get(run, Slot::Key).await.unwrap().is_some());
-    assert!(matches!(inbox.put(run, question, bytes("again")).await.unwrap(), Put::First));
+    assert!(inbox.get(run, InboxSlot::Key).await.unwrap().is_some());
+    assert!(matches!(inbox.put(run, question, bytes("again")).await.unwrap(), PutOutcome::First));
 }
 
 /// Removes a run at once: a tombstone, and nothing before it.
 async fn removed(ground: &Ground, run: RunId, tombstone: &str) {
     let Broker { log, cleaner, .. } = ground.broker();
-    let left = log.bury(run, bytes(tombstone), TOMBSTONE_KEPT).await.unwrap();
+    let left = log.append_tombstone(run, bytes(tombstone), TOMBSTONE_KEPT).await.unwrap();
     cleaner.expect("who may do everything may clean").forget(run, left, RemovalMethod::Remove).await.unwrap();
 }
 
 async fn a_purged_run_stays_purged(ground: Ground) {
     let Broker { log, inbox, .. } = ground.broker();
     let (run, other) = (RunId::random(), RunId::random());
-    let kept = log.append(other, Lane::Said, bytes("kept"), 0).await.unwrap();
-    let said = log.append(run, Lane::Said, bytes("secret"), 0).await.unwrap();
-    let did = log.append(run, Lane::Did, bytes("secret"), said).await.unwrap();
-    inbox.put(run, Slot::Cancel, bytes("secret")).await.unwrap();
+    let kept = log.append(other, RecordLane::Said, bytes("kept"), 0).await.unwrap();
+    let said = log.append(run, RecordLane::Said, bytes("secret"), 0).await.unwrap();
+    let did = log.append(run, RecordLane::Did, bytes("secret"), said).await.unwrap();
+    inbox.put(run, InboxSlot::Cancel, bytes("secret")).await.unwrap();
     let mut live = log.follow(run).await.unwrap();
     removed(&ground, run, "tombstone").await;
     let all = log.read(run, 0).await.unwrap();
     assert_eq!(all.iter().map(|stored| text(&stored.payload)).collect::<Vec<_>>(), ["tombstone"]);
     let (seq, heard, previous) = next_record(&mut live).await;
     assert_eq!((seq, heard.as_str(), previous), (all[0].seq, "tombstone", did));
-    assert!(inbox.get(run, Slot::Cancel).await.unwrap().is_none());
+    assert!(inbox.get(run, InboxSlot::Cancel).await.unwrap().is_none());
     // Neither one who goes on nor one who begins finds the run as he expects it.
     for expected in [did, 0] {
-        let late = log.append(run, Lane::Said, bytes("late"), expected).await;
+        let late = log.append(run, RecordLane::Said, bytes("late"), expected).await;
         assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
     }
     removed(&ground, run, "again").await;
@@ -413,7 +417,7 @@ async fn a_purged_run_stays_purged(ground: Ground) {
     // A run that never was can have a tombstone too.
     let never = RunId::random();
     removed(&ground, never, "tombstone").await;
-    assert!(matches!(log.append(never, Lane::Did, bytes("late"), 0).await, Err(Error::Conflict { .. })));
+    assert!(matches!(log.append(never, RecordLane::Did, bytes("late"), 0).await, Err(Error::Conflict { .. })));
 }
 
 /// Whoever may write a log may write that it is over, but not so that nothing is left that says so.
@@ -425,7 +429,7 @@ async fn a_tombstone_that_goes_away_by_itself_removes_nothing() {
     let nats = async_nats::connect(server.url()).await.unwrap();
     for ttl in ["1m", "60s", "604799s", "604800s", "never"] {
         let run = RunId::random();
-        log.append(run, Lane::Did, bytes("created"), 0).await.unwrap();
+        log.append(run, RecordLane::Did, bytes("created"), 0).await.unwrap();
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-TTL", ttl);
         let acknowledged = nats.request_with_headers(format!("fa.run.{run}.did"), headers, bytes("tombstone"));
@@ -456,7 +460,7 @@ async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
     let mut taken = HashSet::new();
     for _ in 0..JOBS {
         let delivery = soon(all.next()).await.unwrap().unwrap();
-        assert_eq!((delivery.attempt(), delivery.job().reason), (1, Reason::Start));
+        assert_eq!((delivery.attempt(), delivery.job().reason), (1, JobReason::Start));
         assert!(taken.insert(delivery.job().run), "a job was delivered twice");
         delivery.working().await.unwrap();
         delivery.ack().await.unwrap();
@@ -471,17 +475,18 @@ async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
 
 async fn a_webhook_and_a_workflow_of_any_name_share_no_queue(ground: Ground) {
     let broker = ground.broker();
-    let webhook = Webhook { url: String::new(), secret: "s".into(), on: vec![Occasion::Ended], redact: true };
-    let notices = Notices::new(broker.clone(), &BTreeMap::from([(name("x"), webhook)]));
+    let webhook =
+        WebhookConfig { url: String::new(), secret: "s".into(), on: vec![WebhookTrigger::Ended], redact: true };
+    let notices = WebhookNotices::new(broker.clone(), &BTreeMap::from([(name("x"), webhook)]));
     let (noticed, started) = (RunId::random(), RunId::random());
-    let ended = Ended {
-        outcome: Ending::Completed,
+    let ended = RunEnd {
+        outcome: RunOutcome::Completed,
         reason: None,
         result: serde_json::Value::Null,
-        usage: Usage::default(),
+        usage: RunUsage::default(),
         message: completed_message(noticed, serde_json::Value::Null),
     };
-    notices.announce(noticed, &Body::Ended(ended)).await.unwrap();
+    notices.announce(noticed, &RecordBody::Ended(ended)).await.unwrap();
     for (number, workflow) in ["webhook--x", "x"].into_iter().enumerate() {
         let workflow = queue_of(workflow);
         broker.queue.enqueue(&workflow, &job(started), &format!("start {number}")).await.unwrap();
@@ -534,7 +539,7 @@ async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
     let workflow = queue_of("work");
     let now = || SystemClock.now();
     let in_ms = |millis| clock::after(now(), Duration::from_millis(millis));
-    let timer = |run| Job { run, reason: Reason::Timer };
+    let timer = |run| Job { run, reason: JobReason::Timer };
     let (replaced, past, purged, later) = (RunId::random(), RunId::random(), RunId::random(), RunId::random());
     queue.schedule(&workflow, &timer(replaced), in_ms(3_600_000)).await.unwrap();
     queue.schedule(&workflow, &timer(replaced), in_ms(1500)).await.unwrap();
@@ -547,7 +552,7 @@ async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
     let mut jobs = queue.take(&workflow, PATIENCE).await.unwrap();
     for expected in [past, replaced, later] {
         let delivery = next_job(&mut jobs).await;
-        assert_eq!((delivery.job().run, delivery.job().reason), (expected, Reason::Timer));
+        assert_eq!((delivery.job().run, delivery.job().reason), (expected, JobReason::Timer));
         delivery.ack().await.unwrap();
     }
     assert!(clock::until(now(), due) < Duration::from_millis(50), "a timer fired early");
@@ -559,48 +564,48 @@ async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
 async fn leases_end_unless_renewed_and_watchers_hear_it(ground: Ground) {
     const LEASE: Duration = Duration::from_secs(1);
     let Broker { catalogue, .. } = ground.broker();
-    let mut changes = catalogue.watch(Shelf::Workers).await.unwrap();
+    let mut changes = catalogue.watch(Bucket::Workers).await.unwrap();
     next(&mut changes).await;
-    catalogue.put(Shelf::Workers, "dies", bytes("1"), Some(LEASE)).await.unwrap();
-    catalogue.put(Shelf::Workers, "lives", bytes("1"), Some(LEASE)).await.unwrap();
-    catalogue.put(Shelf::Workers, "stays", bytes("1"), None).await.unwrap();
+    catalogue.put(Bucket::Workers, "dies", bytes("1"), Some(LEASE)).await.unwrap();
+    catalogue.put(Bucket::Workers, "lives", bytes("1"), Some(LEASE)).await.unwrap();
+    catalogue.put(Bucket::Workers, "stays", bytes("1"), None).await.unwrap();
     next(&mut changes).await;
-    assert!(catalogue.get(Shelf::Workers, "dies").await.unwrap().is_some());
+    assert!(catalogue.get(Bucket::Workers, "dies").await.unwrap().is_some());
     // Half a lease is enough to be in time; three leases are enough to show that it was renewed.
     let mut beat = tokio::time::interval(LEASE / 4);
     for count in 0..12 {
         beat.tick().await;
-        catalogue.put(Shelf::Workers, "lives", bytes(count.to_string()), Some(LEASE)).await.unwrap();
+        catalogue.put(Bucket::Workers, "lives", bytes(count.to_string()), Some(LEASE)).await.unwrap();
     }
-    assert_eq!(catalogue.get(Shelf::Workers, "lives").await.unwrap(), Some(bytes("11")));
-    assert_eq!(catalogue.get(Shelf::Workers, "dies").await.unwrap(), None);
+    assert_eq!(catalogue.get(Bucket::Workers, "lives").await.unwrap(), Some(bytes("11")));
+    assert_eq!(catalogue.get(Bucket::Workers, "dies").await.unwrap(), None);
     // From here on nobody puts anything: what is heard is the end of the lease.
     let alive = || async {
-        let entries = catalogue.list(Shelf::Workers, None).await.unwrap();
+        let entries = catalogue.list(Bucket::Workers, None).await.unwrap();
         entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
     };
     while alive().await != ["stays"] {
         next(&mut changes).await;
     }
-    catalogue.delete(Shelf::Workers, "stays").await.unwrap();
+    catalogue.delete(Bucket::Workers, "stays").await.unwrap();
     while !alive().await.is_empty() {
         next(&mut changes).await;
     }
-    catalogue.delete(Shelf::Workers, "never-was").await.unwrap();
+    catalogue.delete(Bucket::Workers, "never-was").await.unwrap();
     // A key can come back.
-    catalogue.put(Shelf::Workers, "dies", bytes("2"), None).await.unwrap();
-    assert_eq!(catalogue.get(Shelf::Workers, "dies").await.unwrap(), Some(bytes("2")));
+    catalogue.put(Bucket::Workers, "dies", bytes("2"), None).await.unwrap();
+    assert_eq!(catalogue.get(Bucket::Workers, "dies").await.unwrap(), Some(bytes("2")));
 }
 
 async fn of_many_who_put_an_entry_first_one_does_and_all_learn_what_is_there(ground: Ground) {
     let Broker { catalogue, .. } = ground.broker();
     let put = |number: usize| {
         let catalogue = catalogue.clone();
-        async move { catalogue.put_first(Shelf::Gateways, "secret", bytes(number.to_string())).await.unwrap() }
+        async move { catalogue.put_first(Bucket::Gateways, "secret", bytes(number.to_string())).await.unwrap() }
     };
     let learned = futures_util::future::join_all((0..8).map(put)).await;
     assert!(learned.iter().all(|value| *value == learned[0]), "{learned:?}");
-    assert_eq!(catalogue.get(Shelf::Gateways, "secret").await.unwrap().as_ref(), Some(&learned[0]));
+    assert_eq!(catalogue.get(Bucket::Gateways, "secret").await.unwrap().as_ref(), Some(&learned[0]));
     assert_eq!(put(9).await, learned[0]);
 }
 
@@ -610,9 +615,9 @@ async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Grou
         let catalogue = catalogue.clone();
         async move {
             loop {
-                let (value, revision) = catalogue.get_to_change(Shelf::Runs, "all").await.unwrap();
+                let (value, revision) = catalogue.get_to_change(Bucket::Runs, "all").await.unwrap();
                 let more = [&value.unwrap_or_default()[..], &[number]].concat();
-                match catalogue.put_over(Shelf::Runs, "all", more.into(), revision).await {
+                match catalogue.put_over(Bucket::Runs, "all", more.into(), revision).await {
                     Err(Error::Conflict { .. }) => continue,
                     put => break put.unwrap(),
                 }
@@ -621,18 +626,18 @@ async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Grou
     };
     let add_all = || futures_util::future::join_all((0..8).map(add));
     let all = async || {
-        let mut found = catalogue.get(Shelf::Runs, "all").await.unwrap().unwrap().to_vec();
+        let mut found = catalogue.get(Bucket::Runs, "all").await.unwrap().unwrap().to_vec();
         found.sort_unstable();
         found
     };
     add_all().await;
     assert_eq!(all().await, (0..8).collect::<Vec<u8>>());
     // One that was removed meanwhile is not put again by whoever had read it, and begins anew.
-    let (_, revision) = catalogue.get_to_change(Shelf::Runs, "all").await.unwrap();
-    catalogue.delete(Shelf::Runs, "all").await.unwrap();
-    let late = catalogue.put_over(Shelf::Runs, "all", bytes("late"), revision).await;
+    let (_, revision) = catalogue.get_to_change(Bucket::Runs, "all").await.unwrap();
+    catalogue.delete(Bucket::Runs, "all").await.unwrap();
+    let late = catalogue.put_over(Bucket::Runs, "all", bytes("late"), revision).await;
     assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
-    assert_eq!(catalogue.get_to_change(Shelf::Runs, "all").await.unwrap().0, None);
+    assert_eq!(catalogue.get_to_change(Bucket::Runs, "all").await.unwrap().0, None);
     add_all().await;
     assert_eq!(all().await, (0..8).collect::<Vec<u8>>());
 }
@@ -640,44 +645,44 @@ async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Grou
 async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
     let Broker { catalogue, .. } = ground.broker();
     for key in ["alice.1", "bob.1", "alice.2", "al.1", "alice-x.1", "alice", "alice.3"] {
-        catalogue.put(Shelf::Runs, key, bytes(key), None).await.unwrap();
+        catalogue.put(Bucket::Runs, key, bytes(key), None).await.unwrap();
     }
-    catalogue.put(Shelf::Runs, "alice.1", bytes("again"), None).await.unwrap();
-    catalogue.delete(Shelf::Runs, "alice.3").await.unwrap();
-    catalogue.put(Shelf::Workflows, "alice.9", bytes("elsewhere"), None).await.unwrap();
+    catalogue.put(Bucket::Runs, "alice.1", bytes("again"), None).await.unwrap();
+    catalogue.delete(Bucket::Runs, "alice.3").await.unwrap();
+    catalogue.put(Bucket::Workflows, "alice.9", bytes("elsewhere"), None).await.unwrap();
     let keys = |first: Option<&'static str>| {
         let catalogue = catalogue.clone();
         async move {
-            let entries = catalogue.list(Shelf::Runs, first).await.unwrap();
+            let entries = catalogue.list(Bucket::Runs, first).await.unwrap();
             entries.into_iter().map(|entry| (entry.key, text(&entry.value).to_owned())).collect::<HashMap<_, _>>()
         }
     };
-    let listed = catalogue.list(Shelf::Runs, Some("alice")).await.unwrap();
+    let listed = catalogue.list(Bucket::Runs, Some("alice")).await.unwrap();
     let order: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!(order, ["alice.2", "alice", "alice.1"]);
     assert_eq!(keys(Some("alice")).await["alice.1"], "again");
     assert_eq!(keys(None).await.len(), 6);
     assert!(keys(Some("nobody")).await.is_empty());
-    assert!(catalogue.get(Shelf::Runs, "nobody").await.unwrap().is_none());
+    assert!(catalogue.get(Bucket::Runs, "nobody").await.unwrap().is_none());
     for bad in ["", "a b", "*", "alice.>", "a..b", ".a", "a.", "ü"] {
-        assert!(matches!(catalogue.get(Shelf::Runs, bad).await, Err(Error::Refused { .. })), "{bad:?}");
+        assert!(matches!(catalogue.get(Bucket::Runs, bad).await, Err(Error::Refused { .. })), "{bad:?}");
         assert!(
-            matches!(catalogue.put(Shelf::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })),
+            matches!(catalogue.put(Bucket::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })),
             "{bad:?}"
         );
-        assert!(matches!(catalogue.list(Shelf::Runs, Some(bad)).await, Err(Error::Refused { .. })), "{bad:?}");
+        assert!(matches!(catalogue.list(Bucket::Runs, Some(bad)).await, Err(Error::Refused { .. })), "{bad:?}");
     }
     // Many: each is there, and once, also while they are put again.
     let put_all = || {
         future::join_all((0..1000).map(|at| {
             let catalogue = catalogue.clone();
-            async move { catalogue.put(Shelf::Workflows, &format!("k.{at}"), bytes("v"), None).await.unwrap() }
+            async move { catalogue.put(Bucket::Workflows, &format!("k.{at}"), bytes("v"), None).await.unwrap() }
         }))
     };
     put_all().await;
     let mut putting = std::pin::pin!(put_all());
     loop {
-        let list = catalogue.list(Shelf::Workflows, Some("k"));
+        let list = catalogue.list(Bucket::Workflows, Some("k"));
         let (listed, is_done) = match future::select(&mut putting, list).await {
             future::Either::Left((_, list)) => (list.await.unwrap(), true),
             future::Either::Right((listed, _)) => (listed.unwrap(), false),
@@ -694,16 +699,16 @@ async fn everything_survives_a_restart(mut ground: Ground) {
     let broker = ground.broker();
     let workflow = queue_of("work");
     let (run, timed) = (RunId::random(), RunId::random());
-    let first = broker.log.append(run, Lane::Said, bytes("before"), 0).await.unwrap();
-    broker.inbox.put(run, Slot::Cancel, bytes("stop")).await.unwrap();
-    broker.catalogue.put(Shelf::Workflows, "w", bytes("v"), None).await.unwrap();
+    let first = broker.log.append(run, RecordLane::Said, bytes("before"), 0).await.unwrap();
+    broker.inbox.put(run, InboxSlot::Cancel, bytes("stop")).await.unwrap();
+    broker.catalogue.put(Bucket::Workflows, "w", bytes("v"), None).await.unwrap();
     broker.queue.enqueue(&workflow, &job(run), "job").await.unwrap();
     let due = clock::after(SystemClock.now(), Duration::from_secs(2));
-    broker.queue.schedule(&workflow, &Job { run: timed, reason: Reason::Timer }, due).await.unwrap();
+    broker.queue.schedule(&workflow, &Job { run: timed, reason: JobReason::Timer }, due).await.unwrap();
     let mut live = broker.log.follow(run).await.unwrap();
-    let mut bell = broker.inbox.bell(run).await.unwrap();
+    let mut inbox_updates = broker.inbox.subscribe(run).await.unwrap();
     let mut jobs = broker.queue.take(&queue_of("idle"), PATIENCE).await.unwrap();
-    let mut changes = broker.catalogue.watch(Shelf::Workflows).await.unwrap();
+    let mut changes = broker.catalogue.watch(Bucket::Workflows).await.unwrap();
     next(&mut changes).await;
     drop(broker);
 
@@ -712,7 +717,7 @@ async fn everything_survives_a_restart(mut ground: Ground) {
             *broker = None;
             // Those who were there learn that it has ended.
             assert!(soon(live.next()).await.is_none());
-            assert!(soon(bell.next()).await.is_none());
+            assert!(soon(inbox_updates.next()).await.is_none());
             assert!(soon(jobs.next()).await.is_none());
             assert!(soon(changes.next()).await.is_none());
             *broker = Some(embedded::open(dir.path()).unwrap());
@@ -720,13 +725,13 @@ async fn everything_survives_a_restart(mut ground: Ground) {
         }
         Ground::Nats { server, broker } => {
             server.kill();
-            let down = broker.log.append(run, Lane::Did, bytes("lost"), first + 1000).await;
+            let down = broker.log.append(run, RecordLane::Did, bytes("lost"), first + 1000).await;
             assert!(matches!(down, Err(Error::Unavailable { .. })), "{down:?}");
             assert!(broker.log.ready().await.is_err());
             server.start_again();
             // Those who were there learn that they may have missed something, and hear what comes then.
-            assert!(matches!(next(&mut live).await, Live::Gap));
-            assert!(matches!(next(&mut bell).await, Bell::Gap));
+            assert!(matches!(next(&mut live).await, RunUpdate::Gap));
+            assert!(matches!(next(&mut inbox_updates).await, InboxUpdate::Gap));
             next(&mut changes).await;
             broker.clone()
         }
@@ -734,8 +739,8 @@ async fn everything_survives_a_restart(mut ground: Ground) {
     soon(async { while broker.log.ready().await.is_err() {} }).await;
     let all = broker.log.read(run, 0).await.unwrap();
     assert_eq!(all.iter().map(|stored| (stored.seq, text(&stored.payload))).collect::<Vec<_>>(), [(first, "before")]);
-    assert!(matches!(broker.inbox.put(run, Slot::Cancel, bytes("late")).await.unwrap(), Put::Taken(_)));
-    assert_eq!(broker.catalogue.get(Shelf::Workflows, "w").await.unwrap(), Some(bytes("v")));
+    assert!(matches!(broker.inbox.put(run, InboxSlot::Cancel, bytes("late")).await.unwrap(), PutOutcome::Taken(_)));
+    assert_eq!(broker.catalogue.get(Bucket::Workflows, "w").await.unwrap(), Some(bytes("v")));
     broker.queue.enqueue(&workflow, &job(run), "job").await.unwrap();
     let mut work = broker.queue.take(&workflow, PATIENCE).await.unwrap();
     for expected in [run, timed] {
@@ -743,7 +748,7 @@ async fn everything_survives_a_restart(mut ground: Ground) {
         assert_eq!(delivery.job().run, expected);
         delivery.ack().await.unwrap();
     }
-    let seq = broker.log.append(run, Lane::Did, bytes("after"), first).await.unwrap();
+    let seq = broker.log.append(run, RecordLane::Did, bytes("after"), first).await.unwrap();
     assert!(seq > first);
     if let Ground::Nats { .. } = ground {
         assert_eq!(next_record(&mut live).await, (seq, "after".to_owned(), first));

@@ -12,7 +12,7 @@ use fastagency::broker::Broker;
 use fastagency::clock::{Clock, SystemClock, Timestamp, until};
 use fastagency::ids::RunId;
 use fastagency::run;
-use fastagency::run::record::{Body, Ending, LogEntry};
+use fastagency::run::record::{LogEntry, RecordBody, RunOutcome};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;
@@ -311,7 +311,8 @@ impl Verdict {
             eprintln!("run {} was seen as {:?}, and is {shown:?}", client.run, client.seen);
         }
         match records.last().map(|last| &last.record.body) {
-            Some(Body::Ended(ended)) if ended.outcome == Ending::Completed && ended.result == json!(client.tag) => {}
+            Some(RecordBody::Ended(ended))
+                if ended.outcome == RunOutcome::Completed && ended.result == json!(client.tag) => {}
             other => {
                 self.lost += 1;
                 eprintln!("run {} was lost: {other:?}", client.run);
@@ -322,15 +323,15 @@ impl Verdict {
         let mut owner: Option<(String, Timestamp)> = None;
         for placed in records {
             match &placed.record.body {
-                Body::Said { message, .. } if message.says.asks() && !prompts.insert(message.says.prompt()) => {
+                RecordBody::Said { message, .. } if message.says.asks() && !prompts.insert(message.says.prompt()) => {
                     self.asked_twice += 1;
                     eprintln!("run {} asked {:?} twice", client.run, message.says.prompt());
                 }
-                Body::Did { key, .. } if done.insert(key.to_string(), placed.at).is_some() => {
+                RecordBody::Did { key, .. } if done.insert(key.to_string(), placed.at).is_some() => {
                     self.repeated += 1;
                     eprintln!("run {} did {key} twice", client.run);
                 }
-                Body::Claimed { worker, .. } => {
+                RecordBody::Claimed { worker, .. } => {
                     let id = worker.to_string();
                     if let Some((before, since)) = owner.replace((id.clone(), placed.at))
                         && before != id
@@ -354,7 +355,7 @@ impl Verdict {
                     }
                 }
                 // To a parked run nobody comes because its worker was hit.
-                Body::Parked { .. } => owner = None,
+                RecordBody::Parked { .. } => owner = None,
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastagency::clock::{Clock, SystemClock, until};
-use fastagency::run::record::{Body, LogEntry};
+use fastagency::run::record::{LogEntry, RecordBody};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -14,22 +14,22 @@ use crate::support::nats_server::NatsServer;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_workers_run_goes_on_elsewhere_within_the_lease_and_two_seconds() {
     let Some(deployment) = Deployment::of("crash::killed") else { return };
-    let house = deployment.pace(Duration::from_millis(1500)).start().await;
-    let mut first = house.worker("first").await;
-    let run = house.answered().await;
+    let deployment = deployment.pace(Duration::from_millis(1500)).start().await;
+    let mut first = deployment.worker("first").await;
+    let run = deployment.answered().await;
     // The run is the first one's; the second comes in time to see it die, in the middle of the second reply.
-    house.asked(1).await;
-    let second = house.worker("second").await;
-    house.asked(2).await;
+    deployment.asked(1).await;
+    let second = deployment.worker("second").await;
+    deployment.asked(2).await;
     first.kill();
     let killed = SystemClock.now();
-    let log = house.ended(&run).await;
+    let log = deployment.ended(&run).await;
     let claims = claims(&log);
     assert_eq!(claims.len(), 2, "{log:#?}");
     let lay = until(killed, claims[1].at);
     assert!(lay <= LEASE + Duration::from_secs(2), "it lay for {lay:?}");
     // The first reply was in the log; the second was cut off and asked for again.
-    assert_eq!(house.effects(), ["one#0", "two#0", "two#0"]);
+    assert_eq!(deployment.effects(), ["one#0", "two#0", "two#0"]);
     drop(second);
 }
 
@@ -55,60 +55,61 @@ steps:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
     let Some(nats) = NatsServer::start("crash::tool") else { return };
-    let house = Deployment::over(nats).pace(Duration::from_millis(700)).workflow(TOOLS).start().await;
-    let mut first = house.worker("first").await;
-    let run = house.answered().await;
+    let deployment = Deployment::over(nats).pace(Duration::from_millis(700)).workflow(TOOLS).start().await;
+    let mut first = deployment.worker("first").await;
+    let run = deployment.answered().await;
     // Its call is in the log, what came of it is not.
-    house.asked(1).await;
-    let called = |log: &[LogEntry]| log.iter().filter(|one| matches!(one.record.body, Body::Calling { .. })).count();
-    assert_eq!(called(&house.log(&run).await), 1);
-    let second = house.worker("second").await;
+    deployment.asked(1).await;
+    let called =
+        |log: &[LogEntry]| log.iter().filter(|one| matches!(one.record.body, RecordBody::Calling { .. })).count();
+    assert_eq!(called(&deployment.log(&run).await), 1);
+    let second = deployment.worker("second").await;
     first.kill();
-    let log = house.ended(&run).await;
+    let log = deployment.ended(&run).await;
     assert_eq!(called(&log), 1, "{log:#?}");
     let said = |text: &str| log.iter().filter(|one| format!("{:?}", one.record.body).contains(text)).count();
     assert_eq!(said("\"begun\""), 1, "what it had said is not said again: {log:#?}");
-    assert_eq!(house.effects().len(), 2, "only the reply that was cut off is asked for again");
+    assert_eq!(deployment.effects().len(), 2, "only the reply that was cut off is asked for again");
     drop(second);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_is_stored_no_request_goes_ahead_and_a_kill_repeats_none() {
     let Some(nats) = NatsServer::start("crash::still") else { return };
-    let house = Deployment::over(nats).pace(Duration::from_millis(300)).start().await;
-    let mut first = house.worker("first").await;
-    let run = house.answered().await;
-    house.asked(1).await;
-    house.nats.signal("STOP");
+    let deployment = Deployment::over(nats).pace(Duration::from_millis(300)).start().await;
+    let mut first = deployment.worker("first").await;
+    let run = deployment.answered().await;
+    deployment.asked(1).await;
+    deployment.nats.signal("STOP");
     // The reply is here long before this, and on its way into the log.
-    let second = tokio::time::timeout(Duration::from_secs(1), house.asked(2)).await;
-    assert!(second.is_err(), "{:?}", house.effects());
+    let second = tokio::time::timeout(Duration::from_secs(1), deployment.asked(2)).await;
+    assert!(second.is_err(), "{:?}", deployment.effects());
     first.kill();
-    house.nats.signal("CONT");
-    let second = house.worker("second").await;
-    house.ended(&run).await;
-    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    deployment.nats.signal("CONT");
+    let second = deployment.worker("second").await;
+    deployment.ended(&run).await;
+    assert_eq!(deployment.effects(), ["one#0", "two#0"]);
     drop(second);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
     let Some(deployment) = Deployment::of("crash::stopped") else { return };
-    let house = deployment.pace(Duration::from_millis(1500)).start().await;
-    let first = house.worker("first").await;
-    let run = house.answered().await;
-    house.asked(1).await;
-    let second = house.worker("second").await;
+    let deployment = deployment.pace(Duration::from_millis(1500)).start().await;
+    let first = deployment.worker("first").await;
+    let run = deployment.answered().await;
+    deployment.asked(1).await;
+    let second = deployment.worker("second").await;
     first.signal("STOP");
     // The other has the run now, and its first reply is in the log.
-    house.asked(3).await;
+    deployment.asked(3).await;
     first.signal("CONT");
-    let log = house.ended(&run).await;
+    let log = deployment.ended(&run).await;
     eventually("it lets the run go", async || first.log().contains("the run was let go")).await;
     assert_eq!(claims(&log).len(), 2, "{log:#?}");
-    assert_eq!(house.effects(), ["one#0", "one#0", "two#0"]);
+    assert_eq!(deployment.effects(), ["one#0", "one#0", "two#0"]);
     // What a client sees is one conversation.
-    let said: Vec<Value> = house.gateways().history(&run).await.into_iter().map(|event| event.data).collect();
+    let said: Vec<Value> = deployment.gateways().history(&run).await.into_iter().map(|event| event.data).collect();
     let texts = said.iter().filter(|data| data["message"]["type"] == "text_message").count();
     assert_eq!(texts, 2, "{said:#?}");
     drop(second);
@@ -117,14 +118,14 @@ async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
     let Some(deployment) = Deployment::of("crash::away") else { return };
-    let mut house = deployment.pace(Duration::from_secs(2)).start().await;
-    let (first, second) = (house.worker("first").await, house.worker("second").await);
-    let gateways = house.gateways();
+    let mut deployment = deployment.pace(Duration::from_secs(2)).start().await;
+    let (first, second) = (deployment.worker("first").await, deployment.worker("second").await);
+    let gateways = deployment.gateways();
     let waiting = gateways.start("lesson", json!({}), "one that waits").await;
     let open = question(&gateways, &waiting).await;
-    let run = house.answered().await;
-    house.asked(1).await;
-    house.nats.kill();
+    let run = deployment.answered().await;
+    deployment.asked(1).await;
+    deployment.nats.kill();
     // All leases run out meanwhile; the model's reply comes and waits to be written down. AWAY_SECONDS=60 makes it a minute.
     let away = std::env::var("AWAY_SECONDS").ok().map(|seconds| seconds.parse().expect("a number"));
     tokio::time::sleep(away.map_or(LEASE * 2, Duration::from_secs)).await;
@@ -132,14 +133,14 @@ async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
     let (status, refused) =
         gateways.try_call(0, "POST", &path, None, Some(&json!({"value": "x"}))).await.expect("an answer");
     assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_unavailable")), "{refused}");
-    let (status, answer) = house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer");
+    let (status, answer) = deployment.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer");
     assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("not_ready")), "{answer}");
-    house.nats.start_again();
-    let log = house.ended(&run).await;
+    deployment.nats.start_again();
+    let log = deployment.ended(&run).await;
     assert_eq!(claims(&log).len(), 1, "{log:#?}");
-    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    assert_eq!(deployment.effects(), ["one#0", "two#0"]);
     eventually("the gateway is ready again", async || {
-        house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer").0 == 200
+        deployment.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer").0 == 200
     })
     .await;
     for worker in [&first, &second] {
@@ -147,26 +148,26 @@ async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
         assert!(log.contains("the connection to NATS was lost") && log.contains("there again"), "{log}");
     }
     assert!(gateways.answer(&waiting, &open, "squares").await);
-    house.ended(&waiting).await;
+    deployment.ended(&waiting).await;
     drop((first, second));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
     let Some(deployment) = Deployment::of("crash::drain") else { return };
-    let mut house = deployment.pace(Duration::from_millis(600)).start().await;
-    let mut first = house.worker("first").await;
-    let gateways = house.gateways();
+    let mut deployment = deployment.pace(Duration::from_millis(600)).start().await;
+    let mut first = deployment.worker("first").await;
+    let gateways = deployment.gateways();
     let waiting = gateways.start("lesson", json!({}), "one that waits").await;
     let question = question(&gateways, &waiting).await;
-    let busy = house.answered().await;
-    house.asked(1).await;
-    let mut second = house.worker("second").await;
+    let busy = deployment.answered().await;
+    deployment.asked(1).await;
+    let mut second = deployment.worker("second").await;
     let (code, took) = first.terminate().await;
     assert_eq!(code, Some(0), "{}", first.log());
     assert!(took < Duration::from_secs(4), "{took:?}");
     // A client that listens is told where to go on.
-    let (gateways_listened, listened) = (house.gateways(), waiting.clone());
+    let (gateways_listened, listened) = (deployment.gateways(), waiting.clone());
     let (heard, mut listens) = tokio::sync::watch::channel(false);
     let listening = tokio::spawn(async move {
         let mut last = None;
@@ -180,17 +181,17 @@ async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
         last
     });
     soon(listens.wait_for(|listens| *listens)).await.expect("it has heard all that there is");
-    let (code, took) = house.gateway.terminate().await;
-    assert_eq!(code, Some(0), "{}", house.gateway.log());
+    let (code, took) = deployment.gateway.terminate().await;
+    assert_eq!(code, Some(0), "{}", deployment.gateway.log());
     assert!(took < Duration::from_secs(4), "{took:?}");
     let goodbye = listening.await.unwrap().expect("something was heard");
     assert_eq!(goodbye.name, "goodbye", "{goodbye:?}");
     assert!(goodbye.data["after"].as_u64().is_some_and(|after| after > 0), "{goodbye:?}");
-    house.gateway.start();
-    house.gateway.says("gateway: http").await;
+    deployment.gateway.start();
+    deployment.gateway.says("gateway: http").await;
     assert!(gateways.answer(&waiting, &question, "squares").await);
     for run in [&busy, &waiting] {
-        house.ended(run).await;
+        deployment.ended(run).await;
     }
     let (code, _) = second.terminate().await;
     assert_eq!(code, Some(0), "{}", second.log());

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use fastagency::ids::RunId;
-use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ending};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload};
+use fastagency::run::record::{RecordBody, RunOutcome};
 use serde_json::json;
 
 use crate::support::system::{System, count};
@@ -38,31 +38,31 @@ const PARK_AFTER: Duration = Duration::from_millis(50);
 async fn a_run_goes_on_as_it_was_started_although_its_workflow_has_changed() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(BEFORE).park_after(PARK_AFTER).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(BEFORE).park_after(PARK_AFTER).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let topic = follower.question("Topic?").await;
-    follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    follower.until("parking", |body| matches!(body, RecordBody::Parked { .. }).then_some(())).await;
     drop(follower);
-    house.close().await;
+    deployment.close().await;
 
     // All workers are new ones, which know another workflow of that name.
-    let house = System::at(folder.path()).worker(AFTER).park_after(PARK_AFTER).start().await;
-    assert_eq!(house.answer(run, topic, Answer::Text("triangles".into())).await, Accepted::Yes);
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(AFTER).park_after(PARK_AFTER).start().await;
+    assert_eq!(deployment.answer(run, topic, AnswerPayload::Text("triangles".into())).await, AnswerAcceptance::Yes);
+    let mut follower = deployment.follow(run).await;
     let level = follower.question("Level of triangles?").await;
-    assert_eq!(house.answer(run, level, Answer::Text("easy".into())).await, Accepted::Yes);
-    assert_eq!(follower.ended().await, (Ending::Completed, json!("triangles, easy")));
-    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Said { .. })), 2, "{:#?}", follower.seen);
+    assert_eq!(deployment.answer(run, level, AnswerPayload::Text("easy".into())).await, AnswerAcceptance::Yes);
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("triangles, easy")));
+    assert_eq!(count(&follower.seen, |body| matches!(body, RecordBody::Said { .. })), 2, "{:#?}", follower.seen);
 
     // What is started now is the new one.
     let new = RunId::random();
-    house.start(new).await;
-    let mut follower = house.follow(new).await;
+    deployment.start(new).await;
+    let mut follower = deployment.follow(new).await;
     let subject = follower.question("Subject?").await;
-    assert_eq!(house.answer(new, subject, Answer::Text("circles".into())).await, Accepted::Yes);
-    assert_eq!(follower.ended().await, (Ending::Completed, json!("new: circles")));
-    house.close().await;
+    assert_eq!(deployment.answer(new, subject, AnswerPayload::Text("circles".into())).await, AnswerAcceptance::Yes);
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("new: circles")));
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -76,25 +76,25 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).park_after(PARK_AFTER).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).park_after(PARK_AFTER).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let until = follower.until("parking", |body| match body {
-        Body::Parked { until } => Some(*until),
+        RecordBody::Parked { until } => Some(*until),
         _ => None,
     });
     let until = until.await.expect("a wait has an end");
     drop(follower);
-    house.close().await;
+    deployment.close().await;
 
-    let house = System::at(folder.path()).worker(source).park_after(PARK_AFTER).start().await;
-    let mut follower = house.follow(run).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!("awake")));
-    let mut woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. }));
+    let deployment = System::at(folder.path()).worker(source).park_after(PARK_AFTER).start().await;
+    let mut follower = deployment.follow(run).await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("awake")));
+    let mut woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, RecordBody::Claimed { .. }));
     assert!(
         woken.next_back().is_some_and(|claimed| claimed.at.as_millisecond() >= until.as_millisecond()),
         "{:#?}",
         follower.seen
     );
-    house.close().await;
+    deployment.close().await;
 }

@@ -131,7 +131,7 @@ async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
     said.says("warning", "its monitoring does not answer", "http: 127.0.0.1:8222");
     assert!(!said.all.contains("the-right-key"), "{}", said.all);
     // It has changed nothing: whoever looks for runs finds none.
-    assert!(server.broker().await.catalogue.list(fastagency::broker::Shelf::Runs, None).await.unwrap().is_empty());
+    assert!(server.broker().await.catalogue.list(fastagency::broker::Bucket::Runs, None).await.unwrap().is_empty());
     assert!(worker.terminate().success() && gateway.terminate().success());
 }
 
@@ -255,7 +255,7 @@ authorization { users: [
 "#;
     std::fs::write(&config, users).unwrap();
     let Some(server) = NatsServer::start_with(test, &["-c", config.to_str().unwrap()]) else { return };
-    let settings = |user: &str| fastagency::config::Nats {
+    let settings = |user: &str| fastagency::config::NatsConfig {
         url: server.url(),
         user: Some(user.to_owned()),
         password: Some(user.to_owned().into()),

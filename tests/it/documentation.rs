@@ -87,7 +87,7 @@ fn the_examples_of_workflows_are_right() {
         let name = Name::parse(own).expect("a name");
         let lesson = (Name::parse("lesson").expect("a name"), LESSON.to_owned());
         let sources = BTreeMap::from([lesson, (name.clone(), source)]);
-        if let Err(problems) = workflow::from_definition(&workflow::Definition { name, sources }) {
+        if let Err(problems) = workflow::from_definition(&workflow::WorkflowDefinition { name, sources }) {
             panic!("{page}, line {line}:\n{problems}");
         }
     }

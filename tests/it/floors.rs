@@ -22,7 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("redact", 0),
     ("schema", 0),
     ("seal", 0),
-    ("vouch", 0),
+    ("signing", 0),
     ("telemetry", 0),
     ("visible", 0),
     ("metrics", 0),
@@ -54,12 +54,12 @@ const FLOORS: &[(&str, u8)] = &[
 /// On the ground floor these stand on others of it.
 const STEPS: [(&str, &str); 12] = [
     ("seal", "ids"),
-    ("vouch", "ids"),
+    ("signing", "ids"),
     ("protocol", "bounds"),
     ("protocol", "clock"),
     ("protocol", "ids"),
     ("protocol", "money"),
-    ("protocol", "vouch"),
+    ("protocol", "signing"),
     ("redact", "bounds"),
     ("telemetry", "redact"),
     ("telemetry", "visible"),

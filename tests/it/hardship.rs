@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fastagency::message::Content;
-use fastagency::run::record::{Body, Ending, LogEntry};
+use fastagency::message::MessageContent;
+use fastagency::run::record::{LogEntry, RecordBody, RunOutcome};
 use serde_json::{Value, json};
 
 use crate::support::deployment::{Deployment, claims, question};
@@ -20,22 +20,22 @@ use crate::support::nats_server::NatsServer;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_stands_still_for_a_while_costs_nothing_but_time() {
     let Some(nats) = NatsServer::start("hardship::slow") else { return };
-    let house = Deployment::over(nats).pace(Duration::from_secs(1)).start().await;
-    let (first, second) = (house.worker("first").await, house.worker("second").await);
-    let run = house.answered().await;
-    house.asked(1).await;
-    house.nats.signal("STOP");
+    let deployment = Deployment::over(nats).pace(Duration::from_secs(1)).start().await;
+    let (first, second) = (deployment.worker("first").await, deployment.worker("second").await);
+    let run = deployment.answered().await;
+    deployment.asked(1).await;
+    deployment.nats.signal("STOP");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    house.nats.signal("CONT");
-    let log = house.ended(&run).await;
+    deployment.nats.signal("CONT");
+    let log = deployment.ended(&run).await;
     assert_eq!(claims(&log).len(), 1, "{log:#?}");
-    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    assert_eq!(deployment.effects(), ["one#0", "two#0"]);
     drop((first, second));
 }
 
 /// Sets how much the runs' stream may hold; `None`: as much as it holds now.
-async fn limit(house: &Deployment, bytes: Option<i64>) {
-    let jetstream = async_nats::jetstream::new(async_nats::connect(house.nats.url()).await.unwrap());
+async fn limit(deployment: &Deployment, bytes: Option<i64>) {
+    let jetstream = async_nats::jetstream::new(async_nats::connect(deployment.nats.url()).await.unwrap());
     let stream = jetstream.get_stream("FA_RUNS").await.unwrap();
     let info = stream.get_info().await.unwrap();
     let max_bytes = bytes.unwrap_or(info.state.bytes as i64);
@@ -45,14 +45,14 @@ async fn limit(house: &Deployment, bytes: Option<i64>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
     let Some(nats) = NatsServer::start("hardship::full") else { return };
-    let house = Deployment::over(nats).pace(Duration::from_secs(1)).start().await;
-    let worker = house.worker("worker").await;
-    let run = house.answered().await;
-    house.asked(1).await;
-    let gateways = house.gateways();
+    let deployment = Deployment::over(nats).pace(Duration::from_secs(1)).start().await;
+    let worker = deployment.worker("worker").await;
+    let run = deployment.answered().await;
+    deployment.asked(1).await;
+    let gateways = deployment.gateways();
     let waiting = gateways.start("lesson", json!({}), "one that waits").await;
     let open = question(&gateways, &waiting).await;
-    limit(&house, None).await;
+    limit(&deployment, None).await;
     let ready = async || gateways.try_call(0, "GET", "/readyz", None, None).await.expect("an answer").0;
     let start = json!({"workflow": "lesson"});
     let (status, refused) = gateways.try_call(0, "POST", "/api/runs", None, Some(&start)).await.expect("an answer");
@@ -63,12 +63,12 @@ async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
     assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_full")), "{refused}");
     assert_eq!(ready().await, 503);
     eventually("the worker notices", async || worker.log().contains("the log takes no more records")).await;
-    limit(&house, Some(-1)).await;
-    let log = house.ended(&run).await;
+    limit(&deployment, Some(-1)).await;
+    let log = deployment.ended(&run).await;
     assert_eq!(claims(&log).len(), 1);
-    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    assert_eq!(deployment.effects(), ["one#0", "two#0"]);
     assert!(gateways.answer(&waiting, &open, "squares").await);
-    house.ended(&waiting).await;
+    deployment.ended(&waiting).await;
     eventually("the gateway is ready again", async || ready().await == 200).await;
 }
 
@@ -88,11 +88,11 @@ steps:
   - agent: { agent: a, message: "{% for i in range(3000) %}an answer as long as a book, {% endfor %}" }
   - return: done
 "#;
-    let house = Deployment::over(nats).pace(Duration::from_millis(300)).workflow(long).start().await;
-    let _worker = house.worker("worker").await;
-    let gateways = house.gateways();
+    let deployment = Deployment::over(nats).pace(Duration::from_millis(300)).workflow(long).start().await;
+    let _worker = deployment.worker("worker").await;
+    let gateways = deployment.gateways();
     let run = gateways.start("lesson", json!({}), "long").await;
-    let log = house.ended(&run).await;
+    let log = deployment.ended(&run).await;
     let said: Vec<usize> = log.iter().filter_map(|placed| Some(text(placed)?.len())).collect();
     assert!(matches!(said.as_slice(), [length] if *length > 80_000), "{said:?}");
     let params = json!({"workflow": "lesson", "params": {"x": "y".repeat(70_000)}});
@@ -104,25 +104,26 @@ steps:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_run_is_in_no_stream_any_more() {
     let Some(nats) = NatsServer::start("hardship::removed") else { return };
-    let house = Deployment::over(nats).pace(Duration::from_millis(100)).start().await;
-    let _worker = house.worker("worker").await;
-    let run = house.answered().await;
-    house.ended(&run).await;
+    let deployment = Deployment::over(nats).pace(Duration::from_millis(100)).start().await;
+    let _worker = deployment.worker("worker").await;
+    let run = deployment.answered().await;
+    deployment.ended(&run).await;
     // Its line in the list comes a moment after its end.
-    eventually("the run is listed", async || found(&house, &[&run]).await.contains(&"KV_fa_runs".to_owned())).await;
-    assert!(found(&house, &["triangles"]).await.contains(&"FA_RUNS".to_owned()));
-    let (status, _) = house.gateways().call("DELETE", &format!("/api/runs/{run}"), None, None).await;
+    eventually("the run is listed", async || found(&deployment, &[&run]).await.contains(&"KV_fa_runs".to_owned()))
+        .await;
+    assert!(found(&deployment, &["triangles"]).await.contains(&"FA_RUNS".to_owned()));
+    let (status, _) = deployment.gateways().call("DELETE", &format!("/api/runs/{run}"), None, None).await;
     assert_eq!(status, 204);
-    assert!(found(&house, &["triangles"]).await.is_empty());
+    assert!(found(&deployment, &["triangles"]).await.is_empty());
     // What bears its name: the tombstone, and the audit's line. Its line in the list and its title are overwritten.
-    let mut left = found(&house, &[&run]).await;
+    let mut left = found(&deployment, &[&run]).await;
     left.sort_unstable();
     assert_eq!(left, ["FA_RUNS", "KV_fa_runs"]);
 }
 
 /// The streams in which one of these words is, in a message or in its subject: each as often as there are such messages.
-async fn found(house: &Deployment, words: &[&str]) -> Vec<String> {
-    let nats = async_nats::connect(house.nats.url()).await.unwrap();
+async fn found(deployment: &Deployment, words: &[&str]) -> Vec<String> {
+    let nats = async_nats::connect(deployment.nats.url()).await.unwrap();
     let ask = async |call: String, body: Value| -> Value {
         let answer = nats.request(format!("$JS.API.{call}"), body.to_string().into()).await.unwrap();
         serde_json::from_slice(&answer.payload).unwrap()
@@ -147,7 +148,7 @@ async fn found(house: &Deployment, words: &[&str]) -> Vec<String> {
 /// The text that a record says, if it says one.
 fn text(placed: &LogEntry) -> Option<&str> {
     match &placed.record.message()?.says {
-        Content::TextMessage { body, .. } => body.as_deref(),
+        MessageContent::TextMessage { body, .. } => body.as_deref(),
         _ => None,
     }
 }
@@ -155,10 +156,10 @@ fn text(placed: &LogEntry) -> Option<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     let Some(nats) = NatsServer::start("hardship::cancel") else { return };
-    let house = Deployment::over(nats).pace(Duration::from_secs(20)).start().await;
-    let gateways = house.gateways();
-    let worker = house.worker("worker").await;
-    let run = house.answered().await;
+    let deployment = Deployment::over(nats).pace(Duration::from_secs(20)).start().await;
+    let gateways = deployment.gateways();
+    let worker = deployment.worker("worker").await;
+    let run = deployment.answered().await;
     let mut pieces = 0;
     soon(gateways.follow(0, &run, 0, |event| {
         pieces += usize::from(event.name == "delta");
@@ -167,9 +168,9 @@ async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     .await;
     let (status, _) = gateways.call("POST", &format!("/api/runs/{run}/cancel"), None, None).await;
     assert_eq!(status, 202);
-    let log = cancelled(&house, &run).await;
+    let log = cancelled(&deployment, &run).await;
     let stopped = log.iter().find_map(|placed| match &placed.record.message()?.says {
-        Content::TextMessage { body, stopped: true } => body.clone(),
+        MessageContent::TextMessage { body, stopped: true } => body.clone(),
         _ => None,
     });
     assert!(stopped.is_some_and(|body| body.starts_with("you ")), "{log:#?}");
@@ -179,15 +180,15 @@ async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     let run = gateways.start("lesson", json!({}), "at once").await;
     let (status, _) = gateways.call("POST", &format!("/api/runs/{run}/cancel"), None, None).await;
     assert_eq!(status, 202);
-    let _worker = house.worker("another").await;
-    cancelled(&house, &run).await;
+    let _worker = deployment.worker("another").await;
+    cancelled(&deployment, &run).await;
 }
 
-async fn cancelled(house: &Deployment, run: &str) -> Vec<LogEntry> {
+async fn cancelled(deployment: &Deployment, run: &str) -> Vec<LogEntry> {
     eventually("the run is cancelled", async || {
-        let log = house.log(run).await;
-        if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
-            assert_eq!(ended.outcome, Ending::Cancelled);
+        let log = deployment.log(run).await;
+        if let Some(RecordBody::Ended(ended)) = log.last().map(|last| &last.record.body) {
+            assert_eq!(ended.outcome, RunOutcome::Cancelled);
             return Ok(log);
         }
         Err(log)
@@ -213,16 +214,16 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
     let app = Router::new().route("/hook", post(receive)).with_state(notices.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let more = format!("webhooks: {{ desk: {{ url: '{hook}', secret: whsec_c2VjcmV0 }} }}\n");
-    let house = Deployment::over(nats).pace(Duration::from_millis(100)).settings(&more).start().await;
-    let gateways = house.gateways();
-    let mut first = house.worker("first").await;
+    let deployment = Deployment::over(nats).pace(Duration::from_millis(100)).settings(&more).start().await;
+    let gateways = deployment.gateways();
+    let mut first = deployment.worker("first").await;
     let run = gateways.start("lesson", json!({}), "noticed").await;
     let came = async |count: usize| {
         eventually("the notices come", async || notices.lock().unwrap().len() >= count).await;
     };
     came(1).await;
     first.kill();
-    let _second = house.worker("second").await;
+    let _second = deployment.worker("second").await;
     came(2).await;
     let asked = question(&gateways, &run).await;
     let (status, listed) = gateways.call("GET", "/api/questions", None, None).await;
@@ -255,23 +256,23 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_and_definitions_are_all_that_a_restore_needs() {
     let Some(nats) = NatsServer::start("hardship::restore") else { return };
-    let mut house = Deployment::over(nats).pace(Duration::from_millis(600)).start().await;
-    let mut first = house.worker("first").await;
-    let gateways = house.gateways();
+    let mut deployment = Deployment::over(nats).pace(Duration::from_millis(600)).start().await;
+    let mut first = deployment.worker("first").await;
+    let gateways = deployment.gateways();
     let waiting = gateways.start("lesson", json!({}), "waiting").await;
     let open = question(&gateways, &waiting).await;
-    let busy = house.answered().await;
-    house.asked(1).await;
+    let busy = deployment.answered().await;
+    deployment.asked(1).await;
     first.kill();
-    house.gateway.kill();
+    deployment.gateway.kill();
     // What a backup has not: jobs, lists, who lives, what can be started.
-    let jetstream = async_nats::jetstream::new(async_nats::connect(house.nats.url()).await.unwrap());
+    let jetstream = async_nats::jetstream::new(async_nats::connect(deployment.nats.url()).await.unwrap());
     for stream in ["FA_QUEUE", "KV_fa_runs", "KV_fa_workers", "KV_fa_workflows"] {
         jetstream.delete_stream(stream).await.unwrap();
     }
-    house.gateway.start();
-    let _second = house.worker("second").await;
-    house.ended(&busy).await;
+    deployment.gateway.start();
+    let _second = deployment.worker("second").await;
+    deployment.ended(&busy).await;
     // Listed again, and its question can be answered.
     let listed = eventually("the question is listed", async || {
         let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
@@ -280,5 +281,5 @@ async fn logs_and_definitions_are_all_that_a_restore_needs() {
     .await;
     assert_eq!(listed["questions"][0]["id"], json!(open));
     assert!(gateways.answer(&waiting, &open, "squares").await);
-    house.ended(&waiting).await;
+    deployment.ended(&waiting).await;
 }

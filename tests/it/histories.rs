@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fastagency::broker::{Broker, Lane, embedded};
+use fastagency::broker::{Broker, RecordLane, embedded};
 use fastagency::clock::{self, Clock, Timestamp};
 use fastagency::ids::{MessageId, Name, RunId};
-use fastagency::message::Content;
-use fastagency::model::{self, ChatModel, Models, Progress};
-use fastagency::protocol::dialogue::{Reply, Request, Usage};
+use fastagency::message::MessageContent;
+use fastagency::model::{self, ChatModel, ModelProgress, ModelRegistry};
+use fastagency::protocol::dialogue::{ModelReply, ModelRequest, ModelUsage};
 use fastagency::protocol::effect_key::EffectKey;
-use fastagency::run::answer::{Answer, Given, answer};
-use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Body, Ended, Ending, Outcome, Record};
+use fastagency::run::answer::{AnswerPayload, SubmittedAnswer, answer};
+use fastagency::run::attach::{FollowedEvent, attach};
+use fastagency::run::record::{EffectOutcome, Record, RecordBody, RunEnd, RunOutcome};
 use fastagency::workflow::Workflow;
 use serde_json::json;
 
@@ -50,17 +50,17 @@ struct Model {
 impl ChatModel for Model {
     async fn complete(
         &self,
-        request: &Request,
-        _: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, model::Error> {
+        request: &ModelRequest,
+        _: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, model::Error> {
         let effect = request.headers.iter().find(|(key, _)| *key == "x-fastagency-effect").unwrap().1.clone();
         self.asked.lock().unwrap().push(effect.clone());
-        Ok(Reply {
+        Ok(ModelReply {
             content: Some(format!("reply to {effect}")),
             tool_calls: Vec::new(),
             refusal: None,
             finish_reason: Some("stop".to_owned()),
-            usage: Usage { prompt_tokens: 2, completion_tokens: 3, ..Usage::default() },
+            usage: ModelUsage { prompt_tokens: 2, completion_tokens: 3, ..ModelUsage::default() },
             model: "default".to_owned(),
         })
     }
@@ -77,7 +77,7 @@ impl Clock for Then {
 
 /// The end of a run that goes on from these records (none: from its start), and what was done for it.
 struct Lived {
-    ended: Ended,
+    ended: RunEnd,
     asked: Vec<String>,
     log: Vec<Record>,
 }
@@ -89,15 +89,16 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
     let mut last = 0;
     for record in before {
         let payload = Bytes::from(serde_json::to_vec(record).unwrap());
-        last = broker.log.append(run, Lane::Did, payload, last).await.unwrap();
+        last = broker.log.append(run, RecordLane::Did, payload, last).await.unwrap();
     }
     let model = Arc::new(Model::default());
     let models = BTreeMap::from([(Name::parse("default").unwrap(), model.clone() as Arc<dyn ChatModel>)]);
-    let system = System::over(broker.clone()).worker_of(workflow.clone()).models(Models::new(models)).parts(|parts| {
-        parts.clock = Arc::new(Then(Instant::now()));
-        parts.sealer = None;
-        parts.settings.lease = Duration::from_secs(10);
-    });
+    let system =
+        System::over(broker.clone()).worker_of(workflow.clone()).models(ModelRegistry::new(models)).parts(|parts| {
+            parts.clock = Arc::new(Then(Instant::now()));
+            parts.sealer = None;
+            parts.settings.lease = Duration::from_secs(10);
+        });
     let system = system.start().await;
     if before.is_empty() {
         system.start(run).await;
@@ -114,27 +115,27 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
 }
 
 /// Answers what is asked, until the run has ended.
-async fn converse(broker: &Broker, workflow: &Workflow, run: RunId) -> Ended {
+async fn converse(broker: &Broker, workflow: &Workflow, run: RunId) -> RunEnd {
     let mut attached = attach(broker, run, 0).await.unwrap();
-    let mut open: Vec<(MessageId, Content)> = Vec::new();
+    let mut open: Vec<(MessageId, MessageContent)> = Vec::new();
     let mut live = false;
     loop {
         match attached.next().await.unwrap().expect("it has an end") {
-            Seen::Record(placed) => match placed.record.body {
-                Body::Said { message, .. } if message.says.asks() => open.push((message.uuid, message.says)),
-                Body::Did { outcome: Outcome::Answer(answered), .. } => {
+            FollowedEvent::Record(placed) => match placed.record.body {
+                RecordBody::Said { message, .. } if message.says.asks() => open.push((message.uuid, message.says)),
+                RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => {
                     open.retain(|(question, _)| *question != answered.question);
                 }
-                Body::Ended(ended) => return ended,
+                RecordBody::Ended(ended) => return ended,
                 _ => {}
             },
-            Seen::CaughtUp { .. } => live = true,
-            Seen::Delta(_) => {}
+            FollowedEvent::CaughtUp { .. } => live = true,
+            FollowedEvent::Delta(_) => {}
         }
         if live {
             for (question, says) in open.drain(..) {
-                let word = if matches!(says, Content::MultipleChoice(_)) { "green" } else { "triangles" };
-                let given = Given::new(Answer::Value(json!(word)), None);
+                let word = if matches!(says, MessageContent::MultipleChoice(_)) { "green" } else { "triangles" };
+                let given = SubmittedAnswer::new(AnswerPayload::Value(json!(word)), None);
                 answer(broker, &workflow.name, run, question, &given).await.unwrap();
             }
         }
@@ -146,13 +147,13 @@ fn effects(log: &[Record]) -> BTreeSet<String> {
     let steps = log.iter().cloned().flat_map(Record::steps);
     steps
         .filter_map(|record| match &record.body {
-            Body::Said { key, message } => {
+            RecordBody::Said { key, message } => {
                 let mut said = serde_json::to_value(message).unwrap();
                 // Younger than the histories.
                 said["says"].as_object_mut().unwrap().remove("in_short");
                 Some(format!("said {key}: {said}"))
             }
-            Body::Did { key, .. } => Some(format!("did {key}")),
+            RecordBody::Did { key, .. } => Some(format!("did {key}")),
             _ => None,
         })
         .collect()
@@ -160,13 +161,13 @@ fn effects(log: &[Record]) -> BTreeSet<String> {
 
 async fn goes_on_from_everywhere(name: &str) {
     let (workflow, history) = (workflow(name), history(name));
-    let Some(Body::Ended(end)) = history.last().map(|last| &last.body) else { panic!("{name} has no end") };
+    let Some(RecordBody::Ended(end)) = history.last().map(|last| &last.body) else { panic!("{name} has no end") };
     for cut in 1..history.len() {
         let before = &history[..cut];
         let Lived { ended, asked, log } = live_on(&workflow, before).await;
         assert_eq!(
             (ended.outcome, &ended.result),
-            (Ending::Completed, &end.result),
+            (RunOutcome::Completed, &end.result),
             "{name} after {cut}: {:?}",
             ended.reason
         );
@@ -201,7 +202,7 @@ async fn told(change: impl Fn(&mut Vec<Record>)) -> String {
     history.pop();
     change(&mut history);
     let Lived { ended, asked, .. } = live_on(&workflow, &history).await;
-    assert_eq!((ended.outcome, asked.len()), (Ending::Failed, 0));
+    assert_eq!((ended.outcome, asked.len()), (RunOutcome::Failed, 0));
     ended.reason.unwrap()
 }
 
@@ -209,10 +210,10 @@ async fn told(change: impl Fn(&mut Vec<Record>)) -> String {
 async fn a_log_that_does_not_fit_the_program_ends_in_a_sentence_and_not_in_another_story() {
     let another_kind = told(|history| {
         for record in history {
-            if let Body::Did { key, outcome } = &mut record.body
+            if let RecordBody::Did { key, outcome } = &mut record.body
                 && *key == EffectKey::from("one#0")
             {
-                *outcome = Outcome::Value(json!(1));
+                *outcome = EffectOutcome::Value(json!(1));
             }
         }
     })
@@ -223,7 +224,8 @@ async fn a_log_that_does_not_fit_the_program_ends_in_a_sentence_and_not_in_anoth
     );
     // The reply is gone, what was said after it is there: a program that had no such reply wrote this.
     let a_hole = told(|history| {
-        history.retain(|record| !matches!(&record.body, Body::Did { key, .. } if *key == EffectKey::from("one#0")))
+        history
+            .retain(|record| !matches!(&record.body, RecordBody::Did { key, .. } if *key == EffectKey::from("one#0")))
     })
     .await;
     assert!(a_hole.contains("its log holds nothing at \"one#0\", but something at \"one#1\""), "{a_hole}");

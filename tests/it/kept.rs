@@ -8,7 +8,7 @@ use std::path::Path;
 use fastagency::broker::embedded;
 use fastagency::ids::RunId;
 use fastagency::run;
-use fastagency::run::record::{Body, LogEntry};
+use fastagency::run::record::{LogEntry, RecordBody};
 use serde_json::{Value, json};
 
 use crate::support::deployment::OneProcess;
@@ -59,7 +59,7 @@ async fn logs(data: &Path) -> BTreeMap<String, (RunId, Vec<LogEntry>)> {
     for summary in fastagency::audit::every_run(&broker).await.expect("all runs") {
         let run = summary.id;
         let log = run::read(&broker, run, 0).await.expect("a log");
-        let Body::Created(created) = &log[0].record.body else { panic!("{log:#?}") };
+        let RecordBody::Created(created) = &log[0].record.body else { panic!("{log:#?}") };
         logs.insert(created.workflow.to_string(), (run, log));
     }
     logs
@@ -88,7 +88,7 @@ async fn the_data_of_the_version_before_are_taken_up_and_every_run_ends() {
     let project = Project::copy_of(kept);
     let before = logs(&Project::copy_of(kept).path().join("data")).await;
     assert!(before.keys().eq(RESULTS.iter().map(|(workflow, _)| workflow)), "{:?}", before.keys());
-    let ended = |log: &[LogEntry]| matches!(log.last().map(|last| &last.record.body), Some(Body::Ended(_)));
+    let ended = |log: &[LogEntry]| matches!(log.last().map(|last| &last.record.body), Some(RecordBody::Ended(_)));
     assert_eq!(before.values().filter(|(_, log)| ended(log)).count(), 1, "one was over");
     let workflow_of: HashMap<String, &str> =
         before.iter().map(|(workflow, (run, _))| (run.to_string(), workflow.as_str())).collect();
@@ -140,8 +140,8 @@ async fn the_data_of_the_version_before_are_taken_up_and_every_run_ends() {
         assert_eq!((same, ended(&after)), (&run, true), "{workflow}");
         assert!(texts(&after).starts_with(&texts(earlier)), "{workflow}: {earlier:#?}\nis now {after:#?}");
         let done = after.iter().filter_map(|entry| match &entry.record.body {
-            Body::Said { key, .. } | Body::Did { key, .. } => {
-                Some((key.to_string(), matches!(entry.record.body, Body::Did { .. })))
+            RecordBody::Said { key, .. } | RecordBody::Did { key, .. } => {
+                Some((key.to_string(), matches!(entry.record.body, RecordBody::Did { .. })))
             }
             _ => None,
         });

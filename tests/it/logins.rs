@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastagency::broker::{Error, nats};
-use fastagency::config::Nats;
+use fastagency::config::NatsConfig;
 use fastagency::ids::RunId;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -394,7 +394,7 @@ async fn pythons_logins_reach_nothing_of_ours_whatever_they_ask_for() {
     let operator = Thief::with(&server.url(), "operator").await.client;
     let held = async || ask(&operator, "STREAM.INFO.FA_RUNS", &json!(null)).await["state"]["messages"].clone();
     let worker = crate::permissions::stolen(&server.url(), "worker").await;
-    let (run, lane) = (RunId::random(), fastagency::broker::Lane::Did);
+    let (run, lane) = (RunId::random(), fastagency::broker::RecordLane::Did);
     worker.log.append(run, lane, "private".into(), 0).await.unwrap();
     let mut live = worker.log.follow(run).await.unwrap();
     let before = held().await;
@@ -432,7 +432,10 @@ async fn pythons_logins_reach_nothing_of_ours_whatever_they_ask_for() {
     let last =
         worker.log.append(run, lane, "ours".into(), worker.log.last(run).await.unwrap().unwrap().seq).await.unwrap();
     let heard = tokio::time::timeout(PATIENCE, live.next()).await.expect("in time");
-    assert!(matches!(heard, Some(fastagency::broker::Live::Record { stored, .. }) if stored.seq == last), "forged");
+    assert!(
+        matches!(heard, Some(fastagency::broker::RunUpdate::Record { stored, .. }) if stored.seq == last),
+        "forged"
+    );
     assert_eq!(held().await.as_u64(), before.as_u64().map(|count| count + 1));
     let theirs = ask(&python, "STREAM.INFO.FastAgency", &json!(null)).await;
     assert!(theirs["state"]["messages"].as_u64().is_some_and(|count| count <= 1), "{theirs}");
@@ -470,24 +473,24 @@ async fn what_pythons_login_may_fill_is_its_own_share() {
     let mut last = 0;
     let run = RunId::random();
     for _ in 0..4 {
-        last = worker.log.append(run, fastagency::broker::Lane::Did, large.clone().into(), last).await.unwrap();
+        last = worker.log.append(run, fastagency::broker::RecordLane::Did, large.clone().into(), last).await.unwrap();
     }
     worker.log.ready().await.unwrap();
 }
 
 #[tokio::test]
 async fn no_message_empties_a_bucket_or_the_logs() {
-    use fastagency::broker::Shelf;
+    use fastagency::broker::Bucket;
     const TEST: &str = "logins::no_message_empties_a_bucket_or_the_logs";
     let Some((server, _folder)) = server(TEST) else { return };
     let worker = crate::permissions::stolen(&server.url(), "worker").await;
     let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
     let run = RunId::random();
-    worker.log.append(run, fastagency::broker::Lane::Did, "words".into(), 0).await.unwrap();
-    for shelf in [Shelf::Workers, Shelf::Workflows, Shelf::Definitions, Shelf::Runs] {
-        worker.catalogue.put(shelf, "kept", "{}".into(), None).await.unwrap();
+    worker.log.append(run, fastagency::broker::RecordLane::Did, "words".into(), 0).await.unwrap();
+    for bucket in [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs] {
+        worker.catalogue.put(bucket, "kept", "{}".into(), None).await.unwrap();
     }
-    gateway.catalogue.put(Shelf::Gateways, "kept", "{}".into(), None).await.unwrap();
+    gateway.catalogue.put(Bucket::Gateways, "kept", "{}".into(), None).await.unwrap();
     let rolled_up = async |login: &str, subject: &str| {
         let client = Thief::with(&server.url(), login).await.client;
         let mut headers = async_nats::HeaderMap::new();
@@ -510,13 +513,13 @@ async fn no_message_empties_a_bucket_or_the_logs() {
         assert!(said.contains("rollup not permitted"), "{login} {subject}: {answer}");
     }
     assert_eq!(worker.log.read(run, 0).await.unwrap().len(), 1);
-    for shelf in [Shelf::Workflows, Shelf::Definitions, Shelf::Runs] {
-        assert!(worker.catalogue.get(shelf, "kept").await.unwrap().is_some(), "{shelf:?}");
+    for bucket in [Bucket::Workflows, Bucket::Definitions, Bucket::Runs] {
+        assert!(worker.catalogue.get(bucket, "kept").await.unwrap().is_some(), "{bucket:?}");
     }
-    assert!(gateway.catalogue.get(Shelf::Gateways, "kept").await.unwrap().is_some());
+    assert!(gateway.catalogue.get(Bucket::Gateways, "kept").await.unwrap().is_some());
     // What is made anew by itself can be emptied: leases, jobs and timers.
     assert!(rolled_up("worker", "$KV.fa_workers.x").await["error"].is_null());
-    assert!(worker.catalogue.get(Shelf::Workers, "kept").await.unwrap().is_none());
+    assert!(worker.catalogue.get(Bucket::Workers, "kept").await.unwrap().is_none());
     assert!(rolled_up("gateway", "fa.queue.x").await["error"].is_null());
 }
 
@@ -553,7 +556,7 @@ async fn a_tier_that_may_not_set_streams_up_says_so_at_once() {
     assert!(set_up(&folder, &server.url(), "").contains("FA_RUNS: created"));
 
     // Whatever else a login may not is refused at once, and by its name.
-    let settings = Nats {
+    let settings = NatsConfig {
         url: server.url(),
         user: Some("worker".to_owned()),
         password: Some(password("worker").into()),
@@ -562,13 +565,13 @@ async fn a_tier_that_may_not_set_streams_up_says_so_at_once() {
             password: Some(password("gateway").into()),
             ..Default::default()
         }),
-        ..Nats::default()
+        ..NatsConfig::default()
     };
     let refused = nats::connect(&settings, "a test").await.err().expect("the gateway's login cleans nothing");
     assert!(format!("{refused:?}").contains("may not purge"), "{refused:?}");
     let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
     let begun = std::time::Instant::now();
-    let denied = gateway.catalogue.put(fastagency::broker::Shelf::Workflows, "x", "{}".into(), None).await;
+    let denied = gateway.catalogue.put(fastagency::broker::Bucket::Workflows, "x", "{}".into(), None).await;
     assert!(matches!(&denied, Err(Error::Denied { what, .. }) if what.contains("$KV.fa_workflows.x")), "{denied:?}");
     assert!(begun.elapsed() < Duration::from_secs(2), "it is not waited for");
 }
@@ -595,9 +598,9 @@ async fn streams_of_an_earlier_version_are_brought_up_to_date() {
         (&json!(true), &json!(false)),
         "{config}"
     );
-    let shelf = fastagency::broker::Shelf::Definitions;
-    broker.catalogue.put(shelf, "hash", "{}".into(), None).await.unwrap();
-    let again = broker.catalogue.put(shelf, "hash", "another".into(), None).await;
+    let bucket = fastagency::broker::Bucket::Definitions;
+    broker.catalogue.put(bucket, "hash", "{}".into(), None).await.unwrap();
+    let again = broker.catalogue.put(bucket, "hash", "another".into(), None).await;
     assert!(matches!(again, Err(Error::Conflict { .. })), "{again:?}");
     assert!(broker.log.ready().await.is_ok(), "that something is there already makes no store full");
 }
@@ -649,7 +652,7 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
     try_every_cell(&servers[1].url()).await;
     answers_reach_nobody_else(&servers[1].url()).await;
     // And a run can be stored, removed and cleaned there.
-    let settings = Nats {
+    let settings = NatsConfig {
         url: urls.join(","),
         user: Some("worker".to_owned()),
         password: Some(password("worker").into()),
@@ -659,12 +662,12 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
             password: Some(password("cleaner").into()),
             ..Default::default()
         }),
-        ..Nats::default()
+        ..NatsConfig::default()
     };
     let broker = nats::connect(&settings, "a test").await.unwrap();
     let run = RunId::random();
-    broker.log.append(run, fastagency::broker::Lane::Did, "words".into(), 0).await.unwrap();
-    let left = broker.log.bury(run, "tombstone".into(), fastagency::broker::TOMBSTONE_KEPT).await.unwrap();
+    broker.log.append(run, fastagency::broker::RecordLane::Did, "words".into(), 0).await.unwrap();
+    let left = broker.log.append_tombstone(run, "tombstone".into(), fastagency::broker::TOMBSTONE_KEPT).await.unwrap();
     let how = fastagency::broker::RemovalMethod::Overwrite;
     broker.cleaner.as_ref().unwrap().forget(run, left, how).await.unwrap();
     assert_eq!(broker.log.last(run).await.unwrap().unwrap().seq, left);

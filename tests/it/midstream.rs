@@ -49,11 +49,11 @@ impl Written {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
     let Some(nats) = NatsServer::start("midstream::who_goes_to_another_gateway") else { return };
-    let mut house = Deployment::over(nats).pace(PACE).workflow(WRITER).start().await;
-    let (other, url) = house.another_gateway().await;
-    let (here, there) = (house.gateways(), Gateways::new([url]));
-    let worker = house.worker("worker").await;
-    let run = house.answered().await;
+    let mut deployment = Deployment::over(nats).pace(PACE).workflow(WRITER).start().await;
+    let (other, url) = deployment.another_gateway().await;
+    let (here, there) = (deployment.gateways(), Gateways::new([url]));
+    let worker = deployment.worker("worker").await;
+    let run = deployment.answered().await;
 
     let mut before = Written::default();
     let mut last = 0;
@@ -72,7 +72,7 @@ async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
     .await;
     // Nothing is said yet, and whoever showed it so far is gone for good.
     assert!(!before.text.is_empty());
-    house.gateway.kill();
+    deployment.gateway.kill();
 
     let mut after = Written::default();
     let mut said = None;
@@ -97,7 +97,7 @@ async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
     assert!(after.pieces > 1 && after.text.starts_with(&before.text), "{:?}, and then {:?}", before.text, after.text);
     assert_eq!(after.message, before.message);
     assert_eq!(after.text, whole);
-    assert_eq!(house.effects().len(), 1, "nobody asked the model for it again");
+    assert_eq!(deployment.effects().len(), 1, "nobody asked the model for it again");
     drop((worker, other));
 }
 
@@ -105,22 +105,22 @@ async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_terminal_goes_on_with_another_gateway_in_the_middle_of_a_text() {
     let Some(nats) = NatsServer::start("midstream::the_terminal_goes_on") else { return };
-    let mut house = Deployment::over(nats).pace(PACE).workflow(WRITER).start().await;
-    let _worker = house.worker("worker").await;
-    let run = house.answered().await;
-    let url = house.url.clone();
-    let mut terminal = house.project.start("terminal", &["run", "--run", &run, "--gateway-url", &url]);
+    let mut deployment = Deployment::over(nats).pace(PACE).workflow(WRITER).start().await;
+    let _worker = deployment.worker("worker").await;
+    let run = deployment.answered().await;
+    let url = deployment.url.clone();
+    let mut terminal = deployment.project.start("terminal", &["run", "--run", &run, "--gateway-url", &url]);
     terminal.says("you said one two").await;
     assert_ne!(numbers(&terminal.log()), NUMBERS, "the text is still being written");
-    house.gateway.kill();
-    house.gateway.start();
+    deployment.gateway.kill();
+    deployment.gateway.start();
 
     let (code, _) = terminal.ended().await;
     let shown = terminal.log();
     assert_eq!(code, Some(0), "{shown}");
     // Each word once, whatever stands between them: nothing is missing, nothing is said twice.
     assert_eq!(numbers(&shown), NUMBERS, "{shown}");
-    assert_eq!(house.effects().len(), 1, "nobody asked the model for it again");
+    assert_eq!(deployment.effects().len(), 1, "nobody asked the model for it again");
 }
 
 /// The numbers that a terminal shows from the beginning of the model's text on.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use fastagency::client::event::{Body, Event};
-use fastagency::client::{Client, patiently};
+use fastagency::client::event::{Body, ClientEvent};
+use fastagency::client::{GatewayClient, patiently};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -83,18 +83,18 @@ async fn text(url: &str) -> (u16, String) {
 }
 
 /// Starts the errand, answers its question and waits for its end; returns the run's id.
-async fn errand(api: &Client) -> String {
+async fn errand(api: &GatewayClient) -> String {
     let run = patiently(BACK, async || api.start("errand", &Map::new(), "one").await).await.unwrap().id;
     answer(api, run).await;
     run.to_string()
 }
 
-async fn answer(api: &Client, run: fastagency::ids::RunId) {
+async fn answer(api: &GatewayClient, run: fastagency::ids::RunId) {
     let mut follower = api.follow(run, 0);
     let going = async {
         loop {
             let event = follower.next().await.expect("it can be followed").expect("it goes on");
-            let Event::Record(record) = event else { continue };
+            let ClientEvent::Record(record) = event else { continue };
             match record.body {
                 Body::Said { message } if message.says().asks() => {
                     api.answer(run, message.uuid, &json!("Zagreb, where a secret is kept")).await.unwrap();
@@ -131,8 +131,8 @@ fn value(scrape: &str, line: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn every_tier_shows_figures_that_name_no_run_and_no_person() {
-    let Some(server) = NatsServer::start("operation::every_tier_shows_figures_that_name_no_run_and_no_person") else {
+async fn every_tier_shows_metrics_that_name_no_run_and_no_person() {
+    let Some(server) = NatsServer::start("operation::every_tier_shows_metrics_that_name_no_run_and_no_person") else {
         return;
     };
     let folder = project(&server.url(), "metrics: { listen: \"127.0.0.1:0\" }\nworker: { lease: 1s }\n");
@@ -144,7 +144,7 @@ async fn every_tier_shows_figures_that_name_no_run_and_no_person() {
     let mut ui = Tier::start(folder.path(), &["ui", "--port", "0", "--gateway-url", &gateway_url]);
     let at_ui = monitor(&mut ui);
     let page = ui.url("page");
-    let run = errand(&Client::new(&page).unwrap()).await;
+    let run = errand(&GatewayClient::new(&page).unwrap()).await;
     let refused = client().get(format!("{page}/api/runs/{run}/nothing-here")).send().await.unwrap();
     assert_eq!(refused.status(), 404);
 
@@ -260,7 +260,7 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
     let mut first = project.start("first", &["worker", "--metrics-listen", &listen(at_first)]);
     first.says("worker ready").await;
     gateway.says("gateway: http").await;
-    let api = Client::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    let api = GatewayClient::new(&format!("http://127.0.0.1:{port}")).unwrap();
     let start = async |workflow: &str, key: &str| {
         patiently(BACK, async || api.start(workflow, &Map::new(), key).await).await.unwrap().id
     };
@@ -307,7 +307,7 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
 }
 
 #[tokio::test]
-async fn figures_are_for_whoever_shows_the_token() {
+async fn metrics_are_for_whoever_shows_the_token() {
     let folder = project("nats://127.0.0.1:1", "metrics: { listen: \"127.0.0.1:0\", token: geheim }\n");
     let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
     let monitor = monitor(&mut all);
@@ -347,7 +347,7 @@ async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wa
 
     // A browser that traces, too.
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-    let api = Client::new(&page).unwrap();
+    let api = GatewayClient::new(&page).unwrap();
     patiently(BACK, async || api.workflows().await).await.unwrap();
     let begin = async || {
         let call = client().post(format!("{page}/api/runs")).header("traceparent", format!("00-{trace}-{parent}-01"));
@@ -366,7 +366,7 @@ async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wa
     let parked = async {
         let mut follower = api.follow(run, 0);
         while let Some(event) = follower.next().await.expect("it can be followed") {
-            if matches!(event, Event::Record(record) if matches!(record.body, Body::Parked)) {
+            if matches!(event, ClientEvent::Record(record) if matches!(record.body, Body::Parked)) {
                 break;
             }
         }

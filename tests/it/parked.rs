@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use fastagency::broker::{Broker, ScannedItem};
 use fastagency::ids::{MessageId, RunId};
-use fastagency::run::assembler::Assembler;
-use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::Body;
+use fastagency::run::assembler::RecordAssembler;
+use fastagency::run::attach::{FollowedEvent, attach};
+use fastagency::run::record::RecordBody;
 use futures_util::StreamExt;
 use serde_json::json;
 
@@ -49,14 +49,14 @@ fn resident(tier: &Tier) -> u64 {
 /// Waits until so many runs are parked.
 async fn parked(broker: &Broker, runs: usize) {
     eventually_within(PATIENCE, "all runs are parked", async || {
-        let (mut parked, mut tour) = (0, broker.log.survey().await.unwrap());
+        let (mut parked, mut tour) = (0, broker.log.scan().await.unwrap());
         while let Some(sighting) = tour.next().await {
             // The last under each lane is met; a run's `parked` is the later one.
             if let ScannedItem::Record { run, stored } = sighting.unwrap()
-                && let Ok(taken) = Assembler::default().take(run, &stored)
+                && let Ok(taken) = RecordAssembler::default().take(run, &stored)
                 && let Some(placed) = taken.records.last()
             {
-                parked += usize::from(matches!(placed.record.body, Body::Parked { .. }));
+                parked += usize::from(matches!(placed.record.body, RecordBody::Parked { .. }));
             }
         }
         if parked >= runs { Ok(()) } else { Err(parked) }
@@ -119,7 +119,9 @@ async fn many_parked_runs_cost_nothing_and_wake_when_they_are_answered() {
             let next = async {
                 loop {
                     match following.next().await.unwrap() {
-                        Some(Seen::Record(placed)) if placed.record.message().is_some() => return answered.elapsed(),
+                        Some(FollowedEvent::Record(placed)) if placed.record.message().is_some() => {
+                            return answered.elapsed();
+                        }
                         Some(_) => {}
                         None => panic!("it says something before it ends"),
                     }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use fastagency::auth::{People, User, hash_password};
-use fastagency::broker::{Broker, Shelf, Slot, nats};
-use fastagency::config::Nats;
+use fastagency::auth::{PasswordUser, UserDirectory, hash_password};
+use fastagency::broker::{Broker, Bucket, InboxSlot, nats};
+use fastagency::config::NatsConfig;
 use fastagency::ids::{MessageId, Name, RunId, UserId};
 use fastagency::protocol::signable::Signable;
-use fastagency::run::answer::{Answer, Given, answer, cancel};
-use fastagency::run::record::Origin;
-use fastagency::run::start::{Start, start};
-use fastagency::vouch::StatementSigner;
+use fastagency::run::answer::{AnswerPayload, SubmittedAnswer, answer, cancel};
+use fastagency::run::record::RunOrigin;
+use fastagency::run::start::{RunStart, start};
+use fastagency::signing::StatementSigner;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -133,8 +133,8 @@ pub fn furnish(folder: &TempDir) {
     std::fs::write(folder.path().join("workflows/parent.yaml"), PARENT).unwrap();
     std::fs::write(folder.path().join("workflows/secret.yaml"), SECRET).unwrap();
     let groups = vec!["teachers".into(), "readers".into()];
-    let alice = User { password: hash_password(ALICE), groups, account: None };
-    People { users: [("alice".to_owned(), alice)].into(), ..People::default() }
+    let alice = PasswordUser { password: hash_password(ALICE), groups, account: None };
+    UserDirectory { users: [("alice".to_owned(), alice)].into(), ..UserDirectory::default() }
         .write(&folder.path().join("access.yaml"))
         .unwrap();
 }
@@ -162,7 +162,7 @@ async fn everything_works_with_a_user_for_each_tier() {
     eventually("the run is listed", async || get("/api/runs").await.to_string().contains(&id)).await;
     let broker = stolen(&server.url(), "worker").await;
     let of_run = RunId::parse(&id).unwrap();
-    eventually("the key is gone", async || broker.inbox.get(of_run, Slot::Key).await.unwrap().is_none()).await;
+    eventually("the key is gone", async || broker.inbox.get(of_run, InboxSlot::Key).await.unwrap().is_none()).await;
     // What the operator sees.
     let overview = get("/api/overview").await;
     assert!(overview["queue"].as_array().is_some_and(|queue| !queue.is_empty()), "{overview}");
@@ -182,7 +182,7 @@ async fn everything_works_with_a_user_for_each_tier() {
     assert_eq!(erased["erased"], json!([run]), "{erased}");
     assert_eq!(erased["cleaned_within_secs"], 60, "{erased}");
     eventually("what was erased is gone", async || is_alone(run).await).await;
-    assert!(broker.inbox.get(run, Slot::Answer(asked)).await.unwrap().is_none());
+    assert!(broker.inbox.get(run, InboxSlot::Answer(asked)).await.unwrap().is_none());
     for tier in ["worker.yaml", "gateway.yaml"] {
         let well = doctor(&folder, tier);
         assert!(!well.contains("not served"), "{well}");
@@ -332,19 +332,19 @@ async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_execut
     assert!(!listed.contains("theirs"), "{listed}");
     // And starts it with a record of his own.
     let run = RunId::random();
-    let wanted = Start {
+    let wanted = RunStart {
         run,
         workflow: Name::parse("who").unwrap(),
         definition: Some(hash.clone()),
         params: serde_json::Map::new(),
         user: UserId::new("alice"),
         groups: Box::default(),
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
     };
     start(&thief, wanted, None).await.unwrap();
     worker.says("no key in trusted_definition_keys has signed it");
     // A definition is written once.
-    let put = thief.catalogue.put(Shelf::Definitions, &hash, "{}".into(), None).await;
+    let put = thief.catalogue.put(Bucket::Definitions, &hash, "{}".into(), None).await;
     assert!(put.is_err(), "a definition is changed");
     assert!(worker.terminate().success() && gateway.terminate().success());
 }
@@ -453,11 +453,11 @@ pub fn question(run: &serde_json::Value) -> MessageId {
 
 /// The broker in the hands of somebody who has stolen a tier's login.
 pub async fn stolen(url: &str, tier: &str) -> Broker {
-    let settings = Nats {
+    let settings = NatsConfig {
         url: url.to_owned(),
         user: Some(tier.to_owned()),
         password: Some(password(tier).into()),
-        ..Nats::default()
+        ..NatsConfig::default()
     };
     nats::connect(&settings, "thief").await.unwrap()
 }
@@ -481,10 +481,10 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     // The thief answers in her name, and the question is asked again; what she says herself counts.
     let thief = stolen(&server.url(), "worker").await;
     let (who, name) = (UserId::new("alice"), Name::parse("who").unwrap());
-    let forged = Given::new(Answer::Value(json!("forged")), who.clone());
+    let forged = SubmittedAnswer::new(AnswerPayload::Value(json!("forged")), who.clone());
     // Signed, but by nobody whom the worker was told of.
     let another = StatementSigner::new(&"another".to_owned().into());
-    let forged = forged.signed(&another, fastagency::vouch::SignedStatement::Answer(run, first));
+    let forged = forged.signed(&another, fastagency::signing::SignedStatement::Answer(run, first));
     answer(&thief, &name, run, first, &forged).await.unwrap();
     let again = eventually("the question is asked again", async || {
         let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
@@ -494,33 +494,33 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let path = format!("/api/runs/{run}/answers/{again}");
     alice.call(reqwest::Method::POST, &path, json!({"value": "hers"})).await;
     let events = alice.events(&run.to_string()).await;
-    assert!(events.contains("no gateway vouches for the answer"), "{events}");
+    assert!(events.contains("no trusted gateway has signed the answer"), "{events}");
     assert!(events.contains("alice of teachers, readers says hers"), "{events}");
     assert!(!events.contains("says forged"), "{events}");
 
     // A cancel in her name ends the run, as any worker could, but it is not said that she did it.
     let (run, asked) = alice.start().await;
-    assert!(thief.inbox.get(run, Slot::Answer(asked)).await.unwrap().is_none());
+    assert!(thief.inbox.get(run, InboxSlot::Answer(asked)).await.unwrap().is_none());
     cancel(&thief, &name, run, who.clone(), None).await.unwrap();
     let events = alice.events(&run.to_string()).await;
     assert!(events.contains("The run was stopped.") && !events.contains("stopped by"), "{events}");
 
     // What the thief starts in her name is done by nobody.
     let begun = fastagency::run::read(&thief, run, 0).await.unwrap();
-    let fastagency::run::record::Body::Created(created) = begun[0].record.body.clone() else { panic!("a start") };
-    assert!(created.vouched.is_some());
-    let forged = Start {
+    let fastagency::run::record::RecordBody::Created(created) = begun[0].record.body.clone() else { panic!("a start") };
+    assert!(created.signature.is_some());
+    let forged = RunStart {
         run: RunId::random(),
         workflow: created.workflow,
         definition: created.definition,
         params: created.params,
         user: who,
         groups: created.groups,
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
     };
     let id = forged.run;
     start(&thief, forged, None).await.unwrap();
-    let line = worker.says("vouches for its start");
+    let line = worker.says("has signed its start");
     assert!(line.contains(&id.to_string()), "{line}");
     let records = fastagency::run::read(&thief, id, 0).await.unwrap();
     assert_eq!(records.len(), 1, "it was never claimed");
@@ -528,8 +528,8 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
 }
 
 #[tokio::test]
-async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
-    const TEST: &str = "permissions::what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done";
+async fn what_a_workflow_starts_is_signed_by_its_worker_or_is_not_done() {
+    const TEST: &str = "permissions::what_a_workflow_starts_is_signed_by_its_worker_or_is_not_done";
     let Some((server, folder)) = server(TEST) else { return };
     furnish(&folder);
     let [gateways, workers] =
@@ -556,14 +556,14 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     let mut mute = worker("trusted_gateways: [GATEWAYS]");
     let run = alice.begin("parent").await;
     let events = alice.events(run["id"].as_str().unwrap()).await;
-    assert!(events.contains("nobody would vouch for the new run") && run["outcome"] == "failed", "{run} {events}");
+    assert!(events.contains("nothing would sign the new run") && run["outcome"] == "failed", "{run} {events}");
     assert!(mute.terminate().success());
 
     // One whose key nobody believes starts what nobody does.
     let mut unknown = worker(&format!("trusted_gateways: [GATEWAYS], signing_key: {workers}"));
     let run = alice.begin("parent").await;
     assert_eq!(run["outcome"], "completed", "{run}");
-    unknown.says("vouches for its start");
+    unknown.says("has signed its start");
     assert!(unknown.terminate().success());
 
     // One whose key is believed: the child is hers, and does what she says.

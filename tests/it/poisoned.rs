@@ -4,34 +4,34 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::audit::keep::{self, Stands};
-use fastagency::audit::verify::Verifier;
-use fastagency::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history};
+use fastagency::audit::keep::{self, RewriteOutcome};
+use fastagency::audit::verify::LogVerifier;
+use fastagency::audit::{CsvColumns, ExportFormat, PromptHistory, RunSelection, erase, event, every_run, history};
 use fastagency::bounds::{self, MADE, OUTSIDE, STORED};
-use fastagency::broker::{Broker, Lane, Overheard, embedded};
-use fastagency::chain::anchors::Anchors;
-use fastagency::chain::{Key, chained};
+use fastagency::broker::{Broker, LogUpdate, RecordLane, embedded};
+use fastagency::chain::anchors::AnchorWriter;
+use fastagency::chain::{ChainKey, chained};
 use fastagency::clock::{self, Clock, SystemClock, Timestamp};
-use fastagency::config::Auth;
+use fastagency::config::AuthConfig;
 use fastagency::ids::{MessageId, Name, RunId, UserId, WorkerId};
-use fastagency::message::{Content, Message};
-use fastagency::model::Models;
+use fastagency::message::{Message, MessageContent};
+use fastagency::model::ModelRegistry;
 use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
 use fastagency::protocol::api::AuditEventBodyView;
 use fastagency::protocol::dialogue::ChatMessage;
 use fastagency::redact::Redactor;
-use fastagency::run::attach::{Seen, attach};
-use fastagency::run::claim::{Claim, claim};
+use fastagency::run::attach::{FollowedEvent, attach};
+use fastagency::run::claim::{ClaimOutcome, claim};
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
 use fastagency::run::record::{
-    Asked, Body, Created, Done, Ended, Ending, Erasure, Origin, Outcome, Record, Usage, completed_message,
-    started_message,
+    EffectOutcome, FinishedEffect, LoggedRequest, Record, RecordBody, RunCreation, RunEnd, RunErasure, RunOrigin,
+    RunOutcome, RunUsage, completed_message, started_message,
 };
-use fastagency::run::start::{Start, start};
-use fastagency::run::summary::{self, State, Summary};
-use fastagency::run::sweep::Sweeper;
-use fastagency::run::writer::Writer;
+use fastagency::run::start::{RunStart, start};
+use fastagency::run::summary::{self, RunState, RunSummary};
+use fastagency::run::sweeper::RunSweeper;
+use fastagency::run::writer::RunWriter;
 use fastagency::run::{self, redaction};
 use futures_util::StreamExt;
 use rand::rngs::StdRng;
@@ -46,11 +46,11 @@ use crate::talks::scripted;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The kept logs, and the runs that they are of.
-const LOGS: [(&str, &str, State); 4] = [
-    ("waiting", include_str!("../poisoned/waiting.jsonl"), State::Waiting),
-    ("ended", include_str!("../poisoned/ended.jsonl"), State::Ended),
-    ("reserved", include_str!("../poisoned/reserved.jsonl"), State::Waiting),
-    ("broken", include_str!("../poisoned/broken.jsonl"), State::Running),
+const LOGS: [(&str, &str, RunState); 4] = [
+    ("waiting", include_str!("../poisoned/waiting.jsonl"), RunState::Waiting),
+    ("ended", include_str!("../poisoned/ended.jsonl"), RunState::Ended),
+    ("reserved", include_str!("../poisoned/reserved.jsonl"), RunState::Waiting),
+    ("broken", include_str!("../poisoned/broken.jsonl"), RunState::Running),
 ];
 
 struct AnHourOn;
@@ -70,28 +70,28 @@ fn name(text: &str) -> Name {
 }
 
 /// Stores a log as it was stored, and the line that its worker wrote into the lists.
-async fn store(broker: &Broker, log: &str, state: State) -> RunId {
+async fn store(broker: &Broker, log: &str, state: RunState) -> RunId {
     let run = RunId::random();
     let mut last = 0;
     for record in log.lines() {
         let lane = if record.contains("\"kind\":\"said\"") || record.contains("\"kind\":\"ended\"") {
-            Lane::Said
+            RecordLane::Said
         } else {
-            Lane::Did
+            RecordLane::Did
         };
         last = broker.log.append(run, lane, Bytes::copy_from_slice(record.as_bytes()), last).await.unwrap();
     }
-    let line = Summary {
+    let line = RunSummary {
         workflow: Some(name("form")),
         user: user("mallory"),
-        origin: Some(Origin::Gateway),
+        origin: Some(RunOrigin::Gateway),
         state,
         seq: last,
         created_at: SystemClock.now(),
         updated_at: SystemClock.now(),
-        ..Summary::new(run)
+        ..RunSummary::new(run)
     };
-    line.shelve(broker).await.unwrap();
+    line.publish_summary(broker).await.unwrap();
     run
 }
 
@@ -104,33 +104,39 @@ async fn store_all(broker: &Broker) -> [RunId; 4] {
     runs
 }
 
-fn created(user: &str, params: Map<String, Value>) -> Created {
-    Created {
+fn created(user: &str, params: Map<String, Value>) -> RunCreation {
+    RunCreation {
         workflow: name("echo"),
         definition: Some("hash".into()),
         params,
         user: UserId::new(user),
         groups: Box::default(),
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
         trace: None,
-        vouched: None,
+        signature: None,
     }
 }
 
-fn ended_with(run: RunId, result: Value) -> Body {
+fn ended_with(run: RunId, result: Value) -> RecordBody {
     let message = completed_message(run, result.clone());
-    Body::Ended(Ended { outcome: Ending::Completed, reason: None, result, usage: Usage::default(), message })
+    RecordBody::Ended(RunEnd {
+        outcome: RunOutcome::Completed,
+        reason: None,
+        result,
+        usage: RunUsage::default(),
+        message,
+    })
 }
 
 /// A run with which nothing is wrong.
 async fn sound(broker: &Broker, user: &str) -> RunId {
     let run = RunId::random();
     let mut last = 0;
-    for body in [Body::Created(created(user, Map::new())), ended_with(run, json!("well"))] {
+    for body in [RecordBody::Created(created(user, Map::new())), ended_with(run, json!("well"))] {
         let record = Record::new(body);
         last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
     }
-    Summary::of(run, &run::read(broker, run, 0).await.unwrap()).shelve(broker).await.unwrap();
+    RunSummary::of(run, &run::read(broker, run, 0).await.unwrap()).publish_summary(broker).await.unwrap();
     run
 }
 
@@ -144,8 +150,8 @@ async fn on_both(test: &str, with: impl AsyncFn(Broker)) {
 
 const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-fn erasure() -> Erasure {
-    Erasure { by: None, reason: "asked".into(), at: SystemClock.now() }
+fn erasure() -> RunErasure {
+    RunErasure { by: None, reason: "asked".into(), at: SystemClock.now() }
 }
 
 async fn lease(broker: &Broker, clock: std::sync::Arc<dyn Clock>) -> Lease {
@@ -175,14 +181,14 @@ async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read
 
         let all = every_run(&broker).await.unwrap();
         assert_eq!(all.len(), 6);
-        let of_mallory = Selection { user: Some("mallory".into()), ..Selection::default() }.of(all.clone(), None);
+        let of_mallory = RunSelection { user: Some("mallory".into()), ..RunSelection::default() }.of(all.clone(), None);
         assert_eq!(of_mallory.len(), 4, "{of_mallory:?}");
         let redactor = Redactor::default();
         let mut skipped = 0;
         for run in &all {
             let told = history(&broker, run.id, &redactor).await.unwrap().told(&redactor);
             let mut lines = String::new();
-            told.iter().cloned().for_each(|event| Columns::of(run).write(Format::Jsonl, event, &mut lines));
+            told.iter().cloned().for_each(|event| CsvColumns::of(run).write(ExportFormat::Jsonl, event, &mut lines));
             lines.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).expect("every line can be read")));
             let unreadable =
                 told.iter().filter(|event| matches!(event.body, AuditEventBodyView::Unreadable { .. })).count();
@@ -202,14 +208,17 @@ async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read
         // Who follows sees the rest, too.
         let mut attached = attach(&broker, poisoned[0], 0).await.unwrap();
         let mut seen = Vec::new();
-        while let Some(Seen::Record(placed)) = attached.next().await.unwrap() {
+        while let Some(FollowedEvent::Record(placed)) = attached.next().await.unwrap() {
             seen.push(placed.record.body);
         }
-        assert!(matches!(seen[..], [Body::Created(_), Body::Claimed { .. }, Body::Said { .. }, Body::Parked { .. }]));
+        assert!(matches!(
+            seen[..],
+            [RecordBody::Created(_), RecordBody::Claimed { .. }, RecordBody::Said { .. }, RecordBody::Parked { .. }]
+        ));
 
         let folder = tempfile::tempdir().unwrap();
-        let key = || Key::new(&"a key of the test".into());
-        let report = Verifier::new(key(), folder.path().to_owned()).all(&broker, &|_, _| {}).await.unwrap();
+        let key = || ChainKey::new(&"a key of the test".into());
+        let report = LogVerifier::new(key(), folder.path().to_owned()).all(&broker, &|_, _| {}).await.unwrap();
         assert!(!report.is_clean() && report.is_as_written(), "{report:?}");
         let mut named: Vec<RunId> = report.unreadable.iter().map(|(run, _)| *run).collect();
         let mut expected = poisoned;
@@ -222,19 +231,19 @@ async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read
 }
 
 #[tokio::test]
-async fn the_tour_removes_what_is_old_beside_records_that_cannot_be_read() {
+async fn the_scan_removes_what_is_old_beside_records_that_cannot_be_read() {
     on_both("poisoned::the_tour", async |broker| {
         let poisoned = store_all(&broker).await;
         let sound = sound(&broker, "ann").await;
         let lease = lease(&broker, std::sync::Arc::new(AnHourOn)).await;
-        let mut sweeper = Sweeper::new(broker.clone(), HOUR / 2, KEPT);
+        let mut sweeper = RunSweeper::new(broker.clone(), HOUR / 2, KEPT);
         for tour in 0..2 {
             let swept = sweeper.sweep(&lease, true).await.unwrap();
             assert_eq!(swept.removed, if tour == 0 { 2 } else { 0 }, "{swept:?}");
         }
         let is_removed = async |run| {
             let looked = run::look(&broker, run, 0).await.unwrap();
-            matches!(looked.records.first().map(|first| &first.record.body), Some(Body::Removed(_)))
+            matches!(looked.records.first().map(|first| &first.record.body), Some(RecordBody::Removed(_)))
         };
         assert!(is_removed(sound).await && is_removed(poisoned[1]).await);
         assert!(!is_removed(poisoned[0]).await && !is_removed(poisoned[3]).await);
@@ -290,9 +299,9 @@ async fn what_cannot_be_read_is_not_kept_in_clear_when_a_log_is_redacted() {
             "{\"pin\": \"4711\"",
             secret.lines().skip(1).collect::<Vec<_>>().join("\n")
         );
-        let run = store(&broker, &log, State::Ended).await;
+        let run = store(&broker, &log, RunState::Ended).await;
         let redactor = Redactor::new(&[], vec![regex::Regex::new("4711").unwrap()]);
-        assert_eq!(keep::redact(&broker, run, &redactor).await.unwrap(), Stands::Anew);
+        assert_eq!(keep::redact(&broker, run, &redactor).await.unwrap(), RewriteOutcome::Anew);
         let left: String = broker
             .log
             .read(run, 0)
@@ -303,7 +312,7 @@ async fn what_cannot_be_read_is_not_kept_in_clear_when_a_log_is_redacted() {
             .collect();
         assert!(!left.contains("4711"), "{left}");
         let records = run::read(&broker, run, 0).await.unwrap();
-        assert!(matches!(records.last().unwrap().record.body, Body::Ended(_)), "it can be read now");
+        assert!(matches!(records.last().unwrap().record.body, RecordBody::Ended(_)), "it can be read now");
     })
     .await;
 }
@@ -311,23 +320,24 @@ async fn what_cannot_be_read_is_not_kept_in_clear_when_a_log_is_redacted() {
 #[tokio::test]
 async fn a_worker_ends_a_run_that_it_cannot_read() {
     on_both("poisoned::a_worker_ends", async |broker| {
-        let run = store(&broker, LOGS[0].1, State::Waiting).await;
+        let run = store(&broker, LOGS[0].1, RunState::Waiting).await;
         let lease = lease(&broker, clock::system()).await;
         // Its worker is gone.
-        let never =
-            |_: Created| std::future::ready(Err::<run::claim::Ready<()>, _>("it is not to be executed".to_owned()));
-        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), Claim::Nothing));
+        let never = |_: RunCreation| {
+            std::future::ready(Err::<run::claim::PreparedRun<()>, _>("it is not to be executed".to_owned()))
+        };
+        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), ClaimOutcome::Nothing));
         let looked = run::look(&broker, run, 0).await.unwrap();
-        let Body::Ended(ended) = &looked.records.last().unwrap().record.body else { panic!("{looked:?}") };
-        assert_eq!(ended.outcome, Ending::Failed);
+        let RecordBody::Ended(ended) = &looked.records.last().unwrap().record.body else { panic!("{looked:?}") };
+        assert_eq!(ended.outcome, RunOutcome::Failed);
         assert!(ended.reason.as_deref().unwrap().contains("cannot be read whole"), "{ended:?}");
         let line = summary::line_of(&broker, run).await.unwrap().unwrap();
-        assert_eq!((line.state, line.user), (State::Ended, user("mallory")));
-        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), Claim::Nothing));
+        assert_eq!((line.state, line.user), (RunState::Ended, user("mallory")));
+        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), ClaimOutcome::Nothing));
 
         // One of a newer program is left to that.
         let newer =
-            store(&broker, &LOGS[0].1.replace("{\"v\":1,\"id\":\"c", "{\"v\":9,\"id\":\"c"), State::Waiting).await;
+            store(&broker, &LOGS[0].1.replace("{\"v\":1,\"id\":\"c", "{\"v\":9,\"id\":\"c"), RunState::Waiting).await;
         assert!(
             claim(&broker, &lease, newer, false, never).await.is_err() || run::read(&broker, newer, 0).await.is_err()
         );
@@ -340,8 +350,8 @@ async fn the_interface_shows_removes_and_exports_beside_records_that_cannot_be_r
     let Some(server) = NatsServer::start("poisoned::the_interface") else { return };
     for nats in [None, Some(server.broker().await)] {
         let folder = tempfile::tempdir().unwrap();
-        let auth = Auth { ..basic(people(&folder).0) };
-        let house = System::played_with(
+        let auth = AuthConfig { ..basic(people(&folder).0) };
+        let deployment = System::played_with(
             |broker| {
                 if let Some(nats) = nats {
                     *broker = nats
@@ -350,20 +360,20 @@ async fn the_interface_shows_removes_and_exports_beside_records_that_cannot_be_r
             |settings| settings.auth = auth,
         )
         .await;
-        let broker = house.broker.clone();
+        let broker = deployment.broker.clone();
         let as_bobs = |log: &str| log.replace("mallory", "bob");
         let mut runs = Vec::new();
         for (_, log, state) in LOGS {
             let run = store(&broker, &as_bobs(log), state).await;
             // The line is bob's, too.
             let line = summary::line_of(&broker, run).await.unwrap().unwrap();
-            summary::unshelve(&broker, line.user.as_ref(), run).await.unwrap();
-            Summary { user: user("bob"), ..line }.shelve(&broker).await.unwrap();
+            summary::remove_summary(&broker, line.user.as_ref(), run).await.unwrap();
+            RunSummary { user: user("bob"), ..line }.publish_summary(&broker).await.unwrap();
             runs.push(run);
         }
         let sound = sound(&broker, "alice").await;
         let call = async |who: &str, method: &str, path: &str, body: Option<Value>| {
-            let answer = as_user(&house, who, method, path, body).await;
+            let answer = as_user(&deployment, who, method, path, body).await;
             (answer.status, answer.body)
         };
         let (status, all) = call("root", "GET", "/api/runs?everybody=true", None).await;
@@ -405,23 +415,23 @@ async fn the_interface_shows_removes_and_exports_beside_records_that_cannot_be_r
         assert_eq!(call("bob", "GET", "/api/runs", None).await.1["runs"], json!([]));
         // Of one of which nothing is known an admin may.
         let lost = RunId::random();
-        broker.log.append(lost, Lane::Did, Bytes::from_static(b"{"), 0).await.unwrap();
+        broker.log.append(lost, RecordLane::Did, Bytes::from_static(b"{"), 0).await.unwrap();
         assert_eq!(call("bob", "DELETE", &format!("/api/runs/{lost}"), None).await.0, 404);
         assert_eq!(call("root", "DELETE", &format!("/api/runs/{lost}"), None).await.0, 204);
-        house.end().await;
+        deployment.end().await;
     }
 }
 
 #[tokio::test]
 async fn a_live_tail_goes_on_after_a_record_that_cannot_be_read() {
     on_both("poisoned::a_live_tail", async |broker| {
-        let mut heard = broker.log.overhear().await.unwrap();
-        let run = store(&broker, LOGS[3].1, State::Running).await;
+        let mut heard = broker.log.subscribe_all().await.unwrap();
+        let run = store(&broker, LOGS[3].1, RunState::Running).await;
         let mut told = 0;
         while told < 3 {
-            if let Some(Overheard::Record { run: of, stored }) = heard.next().await {
+            if let Some(LogUpdate::Record { run: of, stored }) = heard.next().await {
                 assert_eq!(of, run);
-                let taken = run::assembler::Assembler::default().look(of, &stored);
+                let taken = run::assembler::RecordAssembler::default().look(of, &stored);
                 told += usize::from(!taken.unreadable.is_empty());
             }
         }
@@ -439,7 +449,7 @@ fn nested_text(depth: usize) -> String {
 
 #[tokio::test]
 async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let reserved = r#"{"\u0024serde_json::private::RawValue": "[[1]]"}"#;
     let wide = format!("[{}1]", "1,".repeat(100_000));
     let doors = [
@@ -450,8 +460,11 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
         (format!(r#"{{"{}": 1}}"#, "k".repeat(1025)), "the name of a field is longer than 1024 bytes"),
     ];
     let send = async |path: &str, body: String| {
-        let call =
-            house.http.post(format!("{}{path}", house.url)).header("content-type", "application/json").body(body);
+        let call = deployment
+            .http
+            .post(format!("{}{path}", deployment.url))
+            .header("content-type", "application/json")
+            .body(body);
         let answer = call.send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
@@ -462,12 +475,12 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
             format!(r#"{{"workflow_name": "echo", "workflow_uuid": "u", "user_id": null, "params": {{"x": {x}}}}}"#);
         let (status, told) = send("/fastagency/initiate_workflow", fastagencys).await;
         assert!(status == 422 && told.contains(why), "{status} {told}");
-        let mut socket = house.socket().await;
+        let mut socket = deployment.socket().await;
         let frame = format!(r#"{{"workflow_uuid": "{}", "name": "echo", "params": {{"x": {x}}}}}"#, RunId::random());
         crate::support::client::say(&mut socket, frame).await;
         let error = crate::support::client::hear_json(&mut socket).await;
         assert!(error["type"] == "error" && error.to_string().contains(why), "{error}");
-        let run = house.started("echo").await;
+        let run = deployment.started("echo").await;
         let answers = format!("/api/runs/{run}/answers/{}", MessageId::random());
         let (status, told) = send(&answers, format!(r#"{{"value": {x}}}"#)).await;
         assert!(status == 422 && !told.contains("unknown_question"), "{status} {told}");
@@ -475,11 +488,11 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
     // What is within bounds comes in.
     let body = format!(r#"{{"workflow": "echo", "params": {{"x": {}}}}}"#, nested_text(62));
     assert_eq!(send("/api/runs", body).await.0, 201);
-    let form = Content::Form(serde_json::from_value(json!({"schema": {"type": "object"}})).unwrap());
+    let form = MessageContent::Form(serde_json::from_value(json!({"schema": {"type": "object"}})).unwrap());
     let refused =
         fastagency::message::check_text_answer(&form, &format!(r#"{{"x": {}}}"#, nested_text(64))).unwrap_err();
     assert!(refused.contains("x[0][0][0][0][0]…: nested deeper than 64 levels"), "{refused}");
-    house.end().await;
+    deployment.end().await;
 }
 
 const DEEPER: &str = r#"
@@ -523,19 +536,19 @@ async fn a_workflow_that_makes_ever_more_of_a_value_fails_in_words() {
         (LONGER, "a text is longer than 4194304 bytes"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let house = System::at(folder.path()).worker(source).start().await;
+        let deployment = System::at(folder.path()).worker(source).start().await;
         let run = RunId::random();
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let reason = follower
             .until("its end", |body| match body {
-                Body::Ended(ended) => Some((ended.outcome, ended.reason.clone().unwrap_or_default())),
+                RecordBody::Ended(ended) => Some((ended.outcome, ended.reason.clone().unwrap_or_default())),
                 _ => None,
             })
             .await;
         let wider = source == WIDER && reason.1.contains("elements and fields");
-        assert!(reason.0 == Ending::Failed && (reason.1.contains(why) || wider), "{reason:?}");
-        house.close().await;
+        assert!(reason.0 == RunOutcome::Failed && (reason.1.contains(why) || wider), "{reason:?}");
+        deployment.close().await;
     }
 }
 
@@ -560,16 +573,16 @@ async fn a_model_that_nests_arguments_too_deep_is_told_so_and_its_run_can_be_rea
     let folder = tempfile::tempdir().unwrap();
     let deep = format!(r#"{{\"x\": {}}}"#, nested_text(124));
     let script = format!("- {{ tool_calls: [ {{ id: c1, name: keep, arguments: \"{deep}\" }} ] }}\n- I see.\n");
-    let models: Models = scripted(folder.path(), &script);
-    let house = System::at(folder.path()).worker(CALLING).models(models).start().await;
+    let models: ModelRegistry = scripted(folder.path(), &script);
+    let deployment = System::at(folder.path()).worker(CALLING).models(models).start().await;
     let run = RunId::random();
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let ended = follower.ended().await;
-    assert_eq!(ended, (Ending::Completed, json!("I see.")), "{:#?}", follower.seen);
+    assert_eq!(ended, (RunOutcome::Completed, json!("I see.")), "{:#?}", follower.seen);
     assert!(format!("{:?}", follower.seen).contains("nested deeper than 64 levels"), "{:#?}", follower.seen);
     drop(follower);
-    house.close().await;
+    deployment.close().await;
     let broker = embedded::open(folder.path()).unwrap();
     run::read(&broker, run, 0).await.unwrap();
 }
@@ -605,7 +618,7 @@ fn sent(random: &mut StdRng) -> String {
     format!(r#"{{"x": {value}}}"#)
 }
 
-fn said(says: Content) -> Message {
+fn said(says: MessageContent) -> Message {
     Message {
         uuid: MessageId::random(),
         sender: Some("A".into()),
@@ -622,7 +635,7 @@ fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> 
     let value = || Value::Object(params.clone());
     let outcome = AnswerOutcome::Given(value().into());
     let answered = AnswerRecord { question: MessageId::random(), by: None, outcome };
-    let asked = || Asked {
+    let asked = || LoggedRequest {
         llm: "default".into(),
         took_ms: 1,
         after: None,
@@ -635,29 +648,36 @@ fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> 
         parameters: params.clone(),
     };
     let approval = json!({"type": "approval", "function_name": "f", "arguments": params, "prompt": "May it?"});
-    let call =
-        Content::SuggestedFunctionCall { function_name: Some("f".into()), call_id: None, arguments: params.clone() };
-    let outcome = |value| Body::Did { key: "d".into(), outcome: Outcome::Value(value) };
+    let call = MessageContent::SuggestedFunctionCall {
+        function_name: Some("f".into()),
+        call_id: None,
+        arguments: params.clone(),
+    };
+    let outcome = |value| RecordBody::Did { key: "d".into(), outcome: EffectOutcome::Value(value) };
     vec![
-        Record::new(Body::Claimed {
+        Record::new(RecordBody::Claimed {
             worker: WorkerId::random(),
             epoch: 1,
             message: Some(started_message(run, &created("ann", params.clone()), None)),
         }),
-        Record::new(Body::Did { key: "a".into(), outcome: Outcome::Answer(answered) }),
+        Record::new(RecordBody::Did { key: "a".into(), outcome: EffectOutcome::Answer(answered) }),
         Record { asked: Some(Box::new(asked())), ..Record::new(outcome(made.clone())) },
-        Record::new(Body::Said {
+        Record::new(RecordBody::Said {
             key: "s".into(),
-            message: said(Content::SystemMessage { message: Map::from_iter([("m".to_owned(), made.clone())]) }),
+            message: said(MessageContent::SystemMessage { message: Map::from_iter([("m".to_owned(), made.clone())]) }),
         }),
-        Record::new(Body::Said { key: "c".into(), message: said(call) }),
-        Record::new(Body::Said { key: "p".into(), message: said(serde_json::from_value(approval).unwrap()) }),
-        Record::new(Body::Said {
+        Record::new(RecordBody::Said { key: "c".into(), message: said(call) }),
+        Record::new(RecordBody::Said { key: "p".into(), message: said(serde_json::from_value(approval).unwrap()) }),
+        Record::new(RecordBody::Said {
             key: "o".into(),
-            message: said(Content::Other { kind: "x".into(), content: made.clone() }),
+            message: said(MessageContent::Other { kind: "x".into(), content: made.clone() }),
         }),
         Record::carrying(
-            Done { key: "e".into(), outcome: Outcome::Value(made.clone()), asked: Some(Box::new(asked())) },
+            FinishedEffect {
+                key: "e".into(),
+                outcome: EffectOutcome::Value(made.clone()),
+                asked: Some(Box::new(asked())),
+            },
             ended_with(run, made.clone()),
         ),
     ]
@@ -668,12 +688,12 @@ fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> 
 #[tokio::test]
 async fn what_a_door_takes_every_reader_reads() {
     let folder = tempfile::tempdir().unwrap();
-    let key = || Key::new(&"a key of the test".into());
+    let key = || ChainKey::new(&"a key of the test".into());
     let anchors = folder.path().join("audit");
     let broker = chained(
         embedded::open(folder.path()).unwrap(),
         key(),
-        Anchors::open(&anchors, &key()).unwrap(),
+        AnchorWriter::open(&anchors, &key()).unwrap(),
         clock::system(),
     );
     let redactor = Redactor::new(&["k".to_owned()], vec![regex::Regex::new("ü+").unwrap()]);
@@ -688,10 +708,10 @@ async fn what_a_door_takes_every_reader_reads() {
         taken += 1;
         let context = format!("seed {seed}: {}", text.chars().take(200).collect::<String>());
         let run = RunId::random();
-        let Created { workflow, definition, user, groups, origin, .. } = created("ann", Map::new());
-        let wanted = Start { run, workflow, definition, params: params.clone(), user, groups, origin };
+        let RunCreation { workflow, definition, user, groups, origin, .. } = created("ann", Map::new());
+        let wanted = RunStart { run, workflow, definition, params: params.clone(), user, groups, origin };
         let begun = start(&broker, wanted, None).await.unwrap_or_else(|error| panic!("{context}: {error}"));
-        let run::start::Started::New { seq } = begun else { panic!("{context}") };
+        let run::start::StartOutcome::New { seq } = begun else { panic!("{context}") };
         // As deep as a workflow may make it, where that is deeper.
         let mut made = Value::Object(params.clone());
         for _ in 0..random.random_range(0..20) {
@@ -701,20 +721,20 @@ async fn what_a_door_takes_every_reader_reads() {
             }
             made = deeper;
         }
-        let mut writer = Writer::new(broker.clone(), run, WorkerId::random(), seq);
+        let mut writer = RunWriter::new(broker.clone(), run, WorkerId::random(), seq);
         let records = bodies(run, &params, &made);
         let steps: usize = records.iter().map(|record| record.clone().steps().count()).sum();
         for record in records {
             let kind = format!("{context}: {:?}", std::mem::discriminant(&record.body));
             drop(writer.append(record, SystemClock.now()).await.unwrap_or_else(|error| panic!("{kind}: {error}")));
         }
-        let mut prompts = Prompts::default();
+        let mut prompts = PromptHistory::default();
         for history in ["as it was written", "redacted"] {
             let read = run::read(&broker, run, 0).await.unwrap_or_else(|error| panic!("{context}, {history}: {error}"));
             assert_eq!(read.len(), steps + 1, "{context}");
-            let summary = Summary::of(run, &read);
-            assert_eq!(summary.state, State::Ended);
-            serde_json::from_str::<Summary>(&serde_json::to_string(&summary).unwrap()).unwrap();
+            let summary = RunSummary::of(run, &read);
+            assert_eq!(summary.state, RunState::Ended);
+            serde_json::from_str::<RunSummary>(&serde_json::to_string(&summary).unwrap()).unwrap();
             for placed in &read {
                 let placed = redaction::placed(&redactor, placed);
                 for shown in [json!(event(run, &placed, &redactor)), json!(prompts.of(&placed))] {
@@ -727,9 +747,9 @@ async fn what_a_door_takes_every_reader_reads() {
             }
             let stands =
                 keep::redact(&broker, run, &redactor).await.unwrap_or_else(|error| panic!("{context}: {error}"));
-            assert!(matches!(stands, Stands::Anew | Stands::Already));
+            assert!(matches!(stands, RewriteOutcome::Anew | RewriteOutcome::Already));
         }
-        let verdict = Verifier::new(key(), anchors.clone()).one(&broker, run).await.unwrap();
+        let verdict = LogVerifier::new(key(), anchors.clone()).one(&broker, run).await.unwrap();
         assert!(verdict.is_clean(), "{context}: {verdict:?}");
     }
     assert!(taken > 50 && refused > 50, "{taken} were taken, {refused} refused");
@@ -757,11 +777,12 @@ steps:
 "#;
 
 /// Sends a text through the doors of REST: as parameters, as an answer, as a change of a call. What is refused is left out.
-async fn through_rest(house: &System, worker: &System, text: &str) -> (RunId, usize) {
+async fn through_rest(deployment: &System, worker: &System, text: &str) -> (RunId, usize) {
     let mut taken = 0;
     let mut send = async |path: &str, body: &str, otherwise: &str| {
         for body in [body, otherwise] {
-            let call = house.http.post(format!("{}{path}", house.url)).header("content-type", "application/json");
+            let call =
+                deployment.http.post(format!("{}{path}", deployment.url)).header("content-type", "application/json");
             let answer = call.body(body.to_owned()).send().await.unwrap();
             let (status, told) = (answer.status().as_u16(), answer.text().await.unwrap());
             if status < 300 {
@@ -781,8 +802,8 @@ async fn through_rest(house: &System, worker: &System, text: &str) -> (RunId, us
     send(&format!("{answers}/{form}"), &format!(r#"{{"value":{text}}}"#), r#"{"value":{}}"#).await;
     let (question, digest) = follower
         .until("an approval", |body| match body {
-            Body::Said { message, .. } => match &message.says {
-                Content::Approval(asked) => Some((message.uuid, asked.digest.clone().unwrap())),
+            RecordBody::Said { message, .. } => match &message.says {
+                MessageContent::Approval(asked) => Some((message.uuid, asked.digest.clone().unwrap())),
                 _ => None,
             },
             _ => None,
@@ -792,16 +813,16 @@ async fn through_rest(house: &System, worker: &System, text: &str) -> (RunId, us
         |changes: Value| json!({"value": {"decision": "once", "digest": digest, "changes": changes}}).to_string();
     let changes = json!([{"path": "/x", "json": text}]);
     send(&format!("{answers}/{question}"), &once(changes), &once(json!([]))).await;
-    assert_eq!(follower.ended().await.0, Ending::Completed, "{:?}", follower.seen.last());
+    assert_eq!(follower.ended().await.0, RunOutcome::Completed, "{:?}", follower.seen.last());
     (run, taken)
 }
 
 /// The same over FastAgency's socket.
-async fn through_a_socket(house: &System, text: &str) -> RunId {
+async fn through_a_socket(deployment: &System, text: &str) -> RunId {
     use crate::support::client::{Heard, hear, say};
     for params in [text, r#"{"x":null}"#] {
         let run = RunId::random();
-        let mut socket = house.socket().await;
+        let mut socket = deployment.socket().await;
         let init = format!(r#"{{"user_id":"None","workflow_uuid":"{run}","name":"doors","params":{params}}}"#);
         say(&mut socket, init).await;
         let mut said = [false; 2];
@@ -830,18 +851,18 @@ async fn through_a_socket(house: &System, text: &str) -> RunId {
 }
 
 /// Asks everything that reads a run.
-async fn read_by_everything(house: &System, run: RunId, redactor: &Redactor, context: &str) {
-    let broker = &house.broker;
+async fn read_by_everything(deployment: &System, run: RunId, redactor: &Redactor, context: &str) {
+    let broker = &deployment.broker;
     let read = run::read(broker, run, 0).await.unwrap_or_else(|error| panic!("{context}: {error}"));
-    let line = Summary::of(run, &read);
-    assert_eq!(line.state, State::Ended, "{context}");
+    let line = RunSummary::of(run, &read);
+    assert_eq!(line.state, RunState::Ended, "{context}");
     let told = history(broker, run, redactor).await.unwrap().told(redactor);
-    for format in [Format::Jsonl, Format::Csv] {
+    for format in [ExportFormat::Jsonl, ExportFormat::Csv] {
         let mut lines = String::new();
-        told.iter().cloned().for_each(|event| Columns::of(&line).write(format, event, &mut lines));
+        told.iter().cloned().for_each(|event| CsvColumns::of(&line).write(format, event, &mut lines));
         assert!(!lines.contains("\"unreadable\""), "{context}");
     }
-    let mut prompts = Prompts::default();
+    let mut prompts = PromptHistory::default();
     for placed in &read {
         let shown = (event(run, &redaction::placed(redactor, placed), redactor), prompts.of(placed));
         serde_json::from_str::<Value>(&json!(shown).to_string()).expect(context);
@@ -849,23 +870,23 @@ async fn read_by_everything(house: &System, run: RunId, redactor: &Redactor, con
     let mut attached = attach(broker, run, 0).await.unwrap();
     let mut seen = 0;
     while let Some(next) = attached.next().await.unwrap() {
-        seen += usize::from(matches!(next, Seen::Record(_)));
+        seen += usize::from(matches!(next, FollowedEvent::Record(_)));
     }
     assert!(seen > 5, "{context}");
-    let events = house.events(run, "?follow=false").await;
+    let events = deployment.events(run, "?follow=false").await;
     let records = events.iter().filter(|event| event.name == "record");
     for event in records {
-        fastagency::client::event::Record::parse(event.data.to_string()).expect(context);
+        fastagency::client::event::ClientRecord::parse(event.data.to_string()).expect(context);
     }
     for path in [format!("/api/runs/{run}"), format!("/api/audit/runs/{run}")] {
-        let (status, told) = house.get(&path).await;
+        let (status, told) = deployment.get(&path).await;
         assert!(status == 200 && !told.to_string().contains("unreadable"), "{context}: {path}");
     }
 }
 
 /// What the doors take of seeds around each limit, every reader reads, on both brokers.
 #[tokio::test]
-async fn what_the_doors_of_a_house_take_every_reader_reads() {
+async fn what_the_doors_of_a_deployment_take_every_reader_reads() {
     let server = NatsServer::start("poisoned::what_the_doors_of_a_house_take");
     let nats = match &server {
         Some(server) => Some(server.broker().await),
@@ -875,61 +896,64 @@ async fn what_the_doors_of_a_house_take_every_reader_reads() {
     for nats in std::iter::once(None).chain(nats.map(Some)) {
         let seeds = if nats.is_none() { 0..60 } else { 60..80 };
         let folder = tempfile::tempdir().unwrap();
-        let key = || Key::new(&"a key of the test".into());
+        let key = || ChainKey::new(&"a key of the test".into());
         let anchors = folder.path().join("audit");
         let place = |broker: &mut Broker| {
             let under = nats.unwrap_or_else(|| broker.clone());
-            *broker = chained(under, key(), Anchors::open(&anchors, &key()).unwrap(), clock::system());
+            *broker = chained(under, key(), AnchorWriter::open(&anchors, &key()).unwrap(), clock::system());
         };
         let settled = redactor.clone();
-        let house = System::played_with(place, |settings| settings.redactor = settled).await;
-        let worker = System::over(house.broker.clone()).worker(DOORS).start().await;
+        let deployment = System::played_with(place, |settings| settings.redactor = settled).await;
+        let worker = System::over(deployment.broker.clone()).worker(DOORS).start().await;
         let (mut all, mut taken) = (Vec::new(), 0);
         for seed in seeds {
             let mut random = StdRng::seed_from_u64(seed);
             let text = sent(&mut random);
             let context = format!("seed {seed}: {}", text.chars().take(200).collect::<String>());
             let run = if seed % 5 == 0 {
-                let run = through_a_socket(&house, &text).await;
+                let run = through_a_socket(&deployment, &text).await;
                 let mut follower = worker.follow(run).await;
                 let ended = follower.ended().await.0;
-                assert_eq!(ended, Ending::Completed, "{context}: {:?}", follower.seen.last());
+                assert_eq!(ended, RunOutcome::Completed, "{context}: {:?}", follower.seen.last());
                 run
             } else {
-                let (run, doors) = through_rest(&house, &worker, &text).await;
+                let (run, doors) = through_rest(&deployment, &worker, &text).await;
                 taken += doors;
                 run
             };
-            read_by_everything(&house, run, &redactor, &context).await;
+            read_by_everything(&deployment, run, &redactor, &context).await;
             all.push(run);
         }
         assert!(taken > all.len() / 2, "{taken} were taken");
-        let broker = &house.broker;
+        let broker = &deployment.broker;
         for format in ["jsonl", "csv"] {
-            let (status, export) = house.get(&format!("/api/audit/export?format={format}")).await;
+            let (status, export) = deployment.get(&format!("/api/audit/export?format={format}")).await;
             assert!(status == 200 && !export.to_string().contains("unreadable"), "{format}");
         }
         let erased = erase::erase(broker, &user("carol").unwrap(), &erasure(), KEPT).await.unwrap();
         assert_eq!((erased.erased, erased.unreadable), (vec![], vec![]));
-        let report = Verifier::new(key(), anchors.clone()).all(broker, &|_, _| {}).await.unwrap();
+        let report = LogVerifier::new(key(), anchors.clone()).all(broker, &|_, _| {}).await.unwrap();
         assert!(report.is_clean(), "{report:?}");
         for run in &all {
-            assert!(matches!(keep::redact(broker, *run, &redactor).await.unwrap(), Stands::Anew | Stands::Already));
+            assert!(matches!(
+                keep::redact(broker, *run, &redactor).await.unwrap(),
+                RewriteOutcome::Anew | RewriteOutcome::Already
+            ));
             run::read(broker, *run, 0).await.unwrap();
         }
         worker.close().await;
         let lease = lease(broker, std::sync::Arc::new(AnHourOn)).await;
-        let swept = Sweeper::new(broker.clone(), HOUR / 2, KEPT).sweep(&lease, true).await.unwrap();
+        let swept = RunSweeper::new(broker.clone(), HOUR / 2, KEPT).sweep(&lease, true).await.unwrap();
         assert_eq!(swept.removed, all.len(), "{swept:?}");
-        house.end().await;
+        deployment.end().await;
     }
 }
 
 #[test]
 fn a_record_that_nobody_could_read_again_is_not_stored() {
-    let deep = Record::new(Body::Did { key: "d".into(), outcome: Outcome::Value(nested(101)) });
+    let deep = Record::new(RecordBody::Did { key: "d".into(), outcome: EffectOutcome::Value(nested(101)) });
     assert!(deep.payloads().unwrap_err().to_string().contains("nested deeper than 100 levels"));
     let reserved = json!({"$serde_json::private::RawValue": "x"});
-    let reserved = Record::new(Body::Did { key: "d".into(), outcome: Outcome::Value(reserved) });
+    let reserved = Record::new(RecordBody::Did { key: "d".into(), outcome: EffectOutcome::Value(reserved) });
     assert!(reserved.payloads().is_err());
 }

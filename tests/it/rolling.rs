@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastagency::ids::{MessageId, RunId};
 use fastagency::run;
-use fastagency::run::record::{Body, LogEntry};
+use fastagency::run::record::{LogEntry, RecordBody};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -101,19 +101,19 @@ async fn start(gateways: &Gateways, tag: &str) -> String {
 }
 
 /// One conversation after the other over events, as the page has them: a stream that is opened again where it was.
-async fn watch(house: Arc<Observations>, which: Vec<usize>) {
-    let gateways = house.gateways(&which);
-    while !house.is_over() {
-        let (number, tag) = house.tag();
+async fn watch(deployment: Arc<Observations>, which: Vec<usize>) {
+    let gateways = deployment.gateways(&which);
+    while !deployment.is_over() {
+        let (number, tag) = deployment.tag();
         let run = start(&gateways, &tag).await;
         let mut client = Client { run, tag, seen: Vec::new(), ended: false, crossed: 0, accepted: Vec::new() };
-        follow(&house, &gateways, &mut client, number).await;
-        house.clients.lock().unwrap().push(client);
-        house.ended.fetch_add(1, Ordering::Relaxed);
+        follow(&deployment, &gateways, &mut client, number).await;
+        deployment.clients.lock().unwrap().push(client);
+        deployment.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-async fn follow(house: &Observations, gateways: &Gateways, client: &mut Client, number: usize) {
+async fn follow(deployment: &Observations, gateways: &Gateways, client: &mut Client, number: usize) {
     let mut answers = tokio::task::JoinSet::new();
     for which in number.. {
         let after = client.seen.last().copied().unwrap_or(0);
@@ -146,10 +146,10 @@ async fn follow(house: &Observations, gateways: &Gateways, client: &mut Client, 
         }
         match goodbye {
             Some(after) => {
-                house.told[0].fetch_add(1, Ordering::Relaxed);
+                deployment.told[0].fetch_add(1, Ordering::Relaxed);
                 assert_eq!(Some(after), client.seen.last().copied().or(Some(after)), "where to go on from");
             }
-            None if heard => house.drop_noted(format!("the stream of {run} at {which}")),
+            None if heard => deployment.drop_noted(format!("the stream of {run} at {which}")),
             None => {}
         }
         tokio::time::sleep(PAUSE).await;
@@ -158,34 +158,34 @@ async fn follow(house: &Observations, gateways: &Gateways, client: &mut Client, 
 }
 
 /// One conversation after the other over FastAgency's socket, each with the same first frame until it is over.
-async fn talk(house: Arc<Observations>, which: Vec<usize>) {
+async fn talk(deployment: Arc<Observations>, which: Vec<usize>) {
     let mut turn = 0;
-    while !house.is_over() {
-        let (number, tag) = house.tag();
+    while !deployment.is_over() {
+        let (number, tag) = deployment.tag();
         let run = RunId::random();
         let first = json!({"workflow_uuid": run.dashed(), "name": "talk", "params": {"tag": tag}}).to_string();
         let mut view = View { run: run.to_string(), connections: Vec::new() };
         let mut client =
             Client { run: view.run.clone(), tag, seen: Vec::new(), ended: false, crossed: 0, accepted: Vec::new() };
         while !client.ended {
-            let url = house.urls[which[turn % which.len()]].replace("http://", "ws://");
+            let url = deployment.urls[which[turn % which.len()]].replace("http://", "ws://");
             turn += 1;
             if let Ok((socket, _)) = tokio_tungstenite::connect_async(format!("{url}/fastagency/ws")).await {
                 view.connections.push(Vec::new());
-                converse(&house, socket, &first, &mut client, &mut view, number).await;
+                converse(&deployment, socket, &first, &mut client, &mut view, number).await;
             }
             if !client.ended {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        house.clients.lock().unwrap().push(client);
-        house.views.lock().unwrap().push(view);
-        house.ended.fetch_add(1, Ordering::Relaxed);
+        deployment.clients.lock().unwrap().push(client);
+        deployment.views.lock().unwrap().push(view);
+        deployment.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 async fn converse(
-    house: &Observations,
+    deployment: &Observations,
     mut socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
     first: &str,
     client: &mut Client,
@@ -219,7 +219,7 @@ async fn converse(
             }
             Some(Ok(Message::Close(Some(frame)))) => {
                 assert_eq!(u16::from(frame.code), 1012, "{frame:?}");
-                house.told[1].fetch_add(1, Ordering::Relaxed);
+                deployment.told[1].fetch_add(1, Ordering::Relaxed);
                 // The close is answered by reading on.
                 while let Some(Ok(_)) = socket.next().await {}
                 return;
@@ -228,7 +228,7 @@ async fn converse(
             Some(Err(_)) | None => unheard = true,
         }
     }
-    house.drop_noted(format!("a socket of {}: {:?}", view.run, view.connections.last()));
+    deployment.drop_noted(format!("a socket of {}: {:?}", view.run, view.connections.last()));
 }
 
 impl View {
@@ -276,7 +276,7 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
     for (tier, ready) in &tiers {
         tier.says(ready).await;
     }
-    let house = Arc::new(Observations {
+    let deployment = Arc::new(Observations {
         urls,
         over: AtomicBool::new(false),
         number: AtomicUsize::new(0),
@@ -287,11 +287,11 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
         views: Mutex::default(),
     });
     // One run waits, parked, all the while, and is watched through the page's tier.
-    let (number, tag) = house.tag();
-    let gateways = house.gateways(&[0]);
+    let (number, tag) = deployment.tag();
+    let gateways = deployment.gateways(&[0]);
     let run = start(&gateways, &tag).await;
     let waiting = {
-        let (house, gateways, run) = (house.clone(), gateways.clone(), run.clone());
+        let (deployment, gateways, run) = (deployment.clone(), gateways.clone(), run.clone());
         tokio::spawn(async move {
             let (mut seen, mut last) = (Vec::new(), Value::Null);
             while last["kind"] != "ended" {
@@ -309,7 +309,7 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
                     })
                     .await;
                 if heard && !goodbye && last["kind"] != "ended" {
-                    house.drop_noted(format!("the stream of the waiting run {run}"));
+                    deployment.drop_noted(format!("the stream of the waiting run {run}"));
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -318,15 +318,15 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
     };
     let mut clients = tokio::task::JoinSet::new();
     for which in [vec![0], vec![0], vec![1, 2], vec![2, 1]] {
-        clients.spawn(watch(house.clone(), which));
+        clients.spawn(watch(deployment.clone(), which));
     }
     for which in [vec![0], vec![1, 2], vec![0, 2]] {
-        clients.spawn(talk(house.clone(), which));
+        clients.spawn(talk(deployment.clone(), which));
     }
     for one in 0..=tiers.len() {
-        let ended = house.ended.load(Ordering::Relaxed);
+        let ended = deployment.ended.load(Ordering::Relaxed);
         eventually("some runs end", async || {
-            house.ended.load(Ordering::Relaxed) >= ended + BETWEEN || clients.is_empty()
+            deployment.ended.load(Ordering::Relaxed) >= ended + BETWEEN || clients.is_empty()
         })
         .await;
         let Some((tier, ready)) = tiers.get_mut(one) else { break };
@@ -336,7 +336,7 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
         tier.start();
         tier.says(ready).await;
     }
-    house.over.store(true, Ordering::Relaxed);
+    deployment.over.store(true, Ordering::Relaxed);
     soon(clients.join_all()).await;
     let mut verdict = Verdict::default();
     for question in 0..2 {
@@ -350,12 +350,14 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
     let seen = soon(waiting).await.unwrap();
     let accepted = vec![format!("0 of {tag}"), format!("1 of {tag}")];
     let crossed = 0;
-    house.clients.lock().unwrap().push(Client { run, tag, seen, ended: true, crossed, accepted });
+    deployment.clients.lock().unwrap().push(Client { run, tag, seen, ended: true, crossed, accepted });
     assert_eq!(number, 0);
 
     let (broker, requests) = (nats.broker().await, model.asked());
-    let (finished, views) =
-        (std::mem::take(&mut *house.clients.lock().unwrap()), std::mem::take(&mut *house.views.lock().unwrap()));
+    let (finished, views) = (
+        std::mem::take(&mut *deployment.clients.lock().unwrap()),
+        std::mem::take(&mut *deployment.views.lock().unwrap()),
+    );
     for mut client in finished {
         let log = run::read(&broker, RunId::parse(&client.run).unwrap(), 0).await.unwrap();
         let shown: Vec<u64> = gateways.history(&client.run).await.iter().filter_map(|event| event.id).collect();
@@ -368,16 +370,16 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
         }
         let requests: Vec<_> = requests.iter().filter(|asked| asked.run == client.run).collect();
         verdict.judge(&client, &shown, &log, &requests, &History::default());
-        assert!(matches!(log[0].record.body, Body::Created(_)));
+        assert!(matches!(log[0].record.body, RecordBody::Created(_)));
     }
-    let told = house.told.each_ref().map(|count| count.load(Ordering::Relaxed));
-    let runs = house.ended.load(Ordering::Relaxed);
+    let told = deployment.told.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let runs = deployment.ended.load(Ordering::Relaxed);
     eprintln!(
         "rolling: {runs} runs, {} calls cut off, streams and sockets told to come back: {told:?}",
         verdict.cut_off
     );
     assert_eq!(verdict.figures(), [0; 5]);
-    let dropped = house.dropped.lock().unwrap();
+    let dropped = deployment.dropped.lock().unwrap();
     assert!(dropped.is_empty(), "somebody was left without a word: {dropped:#?}");
     assert!(told.iter().all(|count| *count > 0), "{told:?}");
 }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use fastagency::broker::{Shelf, Slot};
+use fastagency::broker::{Bucket, InboxSlot};
 use fastagency::config;
 use fastagency::ids::{MessageId, RunId};
-use fastagency::model::{Models, open_all};
+use fastagency::model::{ModelRegistry, open_all};
 use fastagency::money::Usd;
-use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
-use fastagency::run::record::{Body, Ended, Ending, LogEntry};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer, answer, cancel};
+use fastagency::run::record::{LogEntry, RecordBody, RunEnd, RunOutcome};
 use fastagency::run::secret;
-use fastagency::run::start::Started;
+use fastagency::run::start::StartOutcome;
 use fastagency::seal::Sealer;
 use serde_json::json;
 
@@ -33,39 +33,39 @@ steps:
 async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
-    assert!(matches!(house.start(run).await, Started::New { .. }));
-    let mut before = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    assert!(matches!(deployment.start(run).await, StartOutcome::New { .. }));
+    let mut before = deployment.follow(run).await;
     let first = before.question("First?").await;
-    assert_eq!(house.answer(run, first, Answer::Value(json!("triangles"))).await, Accepted::Yes);
+    assert_eq!(deployment.answer(run, first, AnswerPayload::Value(json!("triangles"))).await, AnswerAcceptance::Yes);
     let second = before.question("Secret?").await;
     drop(before);
-    house.close().await;
+    deployment.close().await;
 
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     // The question of the first life is answered in the second.
     let sealer = Sealer::new("a key of the test".to_owned().into());
-    let sealed = secret::seal(&house.broker, &sealer, run, second, "hunter2").await.unwrap();
-    let key = house.broker.inbox.get(run, Slot::Key).await.unwrap().expect("a key of the run");
+    let sealed = secret::seal(&deployment.broker, &sealer, run, second, "hunter2").await.unwrap();
+    let key = deployment.broker.inbox.get(run, InboxSlot::Key).await.unwrap().expect("a key of the run");
     assert_eq!(secret::open(&sealer, run, &key, second, &sealed).as_deref(), Some("hunter2"));
-    assert_eq!(house.answer(run, second, Answer::Sealed(sealed.clone())).await, Accepted::Yes);
-    let mut after = house.follow(run).await;
+    assert_eq!(deployment.answer(run, second, AnswerPayload::Sealed(sealed.clone())).await, AnswerAcceptance::Yes);
+    let mut after = deployment.follow(run).await;
     let (outcome, result) = after.ended().await;
-    assert_eq!((outcome, result), (Ending::Completed, json!({"first": "triangles", "secret": "hunter2"})));
-    assert_eq!(count(&after.seen, |body| matches!(body, Body::Said { .. })), 3, "{:#?}", after.seen);
-    assert_eq!(count(&after.seen, |body| matches!(body, Body::Did { .. })), 2, "{:#?}", after.seen);
-    assert_eq!(count(&after.seen, |body| matches!(body, Body::Claimed { .. })), 2);
+    assert_eq!((outcome, result), (RunOutcome::Completed, json!({"first": "triangles", "secret": "hunter2"})));
+    assert_eq!(count(&after.seen, |body| matches!(body, RecordBody::Said { .. })), 3, "{:#?}", after.seen);
+    assert_eq!(count(&after.seen, |body| matches!(body, RecordBody::Did { .. })), 2, "{:#?}", after.seen);
+    assert_eq!(count(&after.seen, |body| matches!(body, RecordBody::Claimed { .. })), 2);
     // The log still holds the sealed password (which this workflow chose to tell in its result), and nobody can open it any
     // more: its key is gone, and another does not fit.
     let records =
-        after.seen.iter().map(|placed| &placed.record).filter(|record| !matches!(record.body, Body::Ended(_)));
+        after.seen.iter().map(|placed| &placed.record).filter(|record| !matches!(record.body, RecordBody::Ended(_)));
     let log = serde_json::to_string(&records.collect::<Vec<_>>()).unwrap();
     assert!(log.contains(&sealed) && !log.contains("hunter2"), "{log}");
-    let broker = house.broker.clone();
-    house.close().await;
-    assert!(broker.inbox.get(run, Slot::Key).await.unwrap().is_none());
+    let broker = deployment.broker.clone();
+    deployment.close().await;
+    assert!(broker.inbox.get(run, InboxSlot::Key).await.unwrap().is_none());
     secret::seal(&broker, &sealer, run, second, "another").await.unwrap();
-    let late = broker.inbox.get(run, Slot::Key).await.unwrap().expect("another key");
+    let late = broker.inbox.get(run, InboxSlot::Key).await.unwrap().expect("another key");
     assert_eq!(secret::open(&sealer, run, &late, second, &sealed), None);
 }
 
@@ -76,21 +76,21 @@ async fn a_run_that_waits_opens_its_password_after_the_keys_were_changed() {
     let new = || Sealer::new("a new key of the test".to_owned().into());
     let both = || new().with_previous(vec!["older".to_owned().into(), "a key of the test".to_owned().into()]);
     let (answered_before, answered_after) = (RunId::random(), RunId::random());
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     let mut questions = Vec::new();
     for run in [answered_before, answered_after] {
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let first = follower.question("First?").await;
-        house.answer(run, first, Answer::Value(json!("x"))).await;
+        deployment.answer(run, first, AnswerPayload::Value(json!("x"))).await;
         questions.push(follower.question("Secret?").await);
     }
-    let broker = house.broker.clone();
-    house.close().await;
+    let broker = deployment.broker.clone();
+    deployment.close().await;
     // A password that was given with the old key, and a key of a run that was made with it.
     let give = async |sealer: Sealer, run: RunId, question: MessageId| {
         let sealed = secret::seal(&broker, &sealer, run, question, "hunter2").await.unwrap();
-        let given = Given::new(Answer::Sealed(sealed), None);
+        let given = SubmittedAnswer::new(AnswerPayload::Sealed(sealed), None);
         answer(&broker, &workflow(TWO_QUESTIONS).name, run, question, &given).await.unwrap();
     };
     give(old(), answered_before, questions[0]).await;
@@ -98,13 +98,13 @@ async fn a_run_that_waits_opens_its_password_after_the_keys_were_changed() {
     assert!(secret::seal(&broker, &new(), answered_after, questions[1], "x").await.is_err(), "the new key alone");
     give(both(), answered_after, questions[1]).await;
 
-    let house =
+    let deployment =
         System::over(broker.clone()).worker(TWO_QUESTIONS).parts(|parts| parts.sealer = Some(both())).start().await;
     for run in [answered_before, answered_after] {
-        let (outcome, result) = house.follow(run).await.ended().await;
-        assert_eq!((outcome, result), (Ending::Completed, json!({"first": "x", "secret": "hunter2"})));
+        let (outcome, result) = deployment.follow(run).await.ended().await;
+        assert_eq!((outcome, result), (RunOutcome::Completed, json!({"first": "x", "secret": "hunter2"})));
     }
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -118,15 +118,15 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let reason = follower.until("its end", |body| match body {
-        Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+        RecordBody::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
         _ => None,
     });
     assert_eq!(reason.await, "the run has been at work for 300ms, its limit (naps.yaml:6)");
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -143,79 +143,85 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let question = follower.question("The end?").await;
-    house.answer(run, question, Answer::Text("Yes".to_owned())).await;
+    deployment.answer(run, question, AnswerPayload::Text("Yes".to_owned())).await;
     let (ending, _) = follower.ended().await;
-    assert_eq!(ending, Ending::Failed);
+    assert_eq!(ending, RunOutcome::Failed);
     let key = |placed: &LogEntry| match &placed.record.body {
-        Body::Said { key, .. } | Body::Did { key, .. } | Body::Calling { key, .. } => Some(key.to_string()),
+        RecordBody::Said { key, .. } | RecordBody::Did { key, .. } | RecordBody::Calling { key, .. } => {
+            Some(key.to_string())
+        }
         _ => None,
     };
     let keys: Vec<String> = follower.seen.iter().filter_map(key).collect();
     assert_eq!(keys, ["end#0", "end#0/answer", "cancel#0", "!end#0"]);
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
 async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).park_after(Duration::from_millis(50)).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment =
+        System::at(folder.path()).worker(TWO_QUESTIONS).park_after(Duration::from_millis(50)).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let first = follower.question("First?").await;
-    follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    follower.until("parking", |body| matches!(body, RecordBody::Parked { .. }).then_some(())).await;
     drop(follower);
     // Nobody has it in memory any more; only its answer can bring it back.
-    house.close().await;
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
-    house.answer(run, first, Answer::Text("a".into())).await;
-    let mut follower = house.follow(run).await;
+    deployment.close().await;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    deployment.answer(run, first, AnswerPayload::Text("a".into())).await;
+    let mut follower = deployment.follow(run).await;
     follower.question("Secret?").await;
-    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Claimed { epoch: 2, .. })), 1);
-    house.close().await;
+    assert_eq!(count(&follower.seen, |body| matches!(body, RecordBody::Claimed { epoch: 2, .. })), 1);
+    deployment.close().await;
 }
 
 #[tokio::test]
 async fn the_first_answer_counts_and_a_second_learns_so() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let first = follower.question("First?").await;
-    assert_eq!(house.answer(run, first, Answer::Text("mine".into())).await, Accepted::Yes);
-    assert!(matches!(house.answer(run, first, Answer::Text("yours".into())).await, Accepted::TakenBy { .. }));
+    assert_eq!(deployment.answer(run, first, AnswerPayload::Text("mine".into())).await, AnswerAcceptance::Yes);
+    assert!(matches!(
+        deployment.answer(run, first, AnswerPayload::Text("yours".into())).await,
+        AnswerAcceptance::TakenBy { .. }
+    ));
     follower
         .until("the answer", |body| match body {
-            Body::Said { message, .. } => {
+            RecordBody::Said { message, .. } => {
                 serde_json::to_string(message).unwrap().contains("You said mine.").then_some(())
             }
             _ => None,
         })
         .await;
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
 async fn a_cancel_ends_a_run_wherever_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     // At once, before any worker can have it, and while it waits.
     for wait_first in [false, true] {
         let run = RunId::random();
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         if wait_first {
             follower.question("First?").await;
         }
-        cancel(&house.broker, &house.worked().name, run, None, None).await.unwrap();
-        assert_eq!(follower.ended().await.0, Ending::Cancelled);
+        cancel(&deployment.broker, &deployment.worked().name, run, None, None).await.unwrap();
+        assert_eq!(follower.ended().await.0, RunOutcome::Cancelled);
     }
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -230,30 +236,30 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let first = follower.question("Age?").await;
-    house.answer(run, first, Answer::Text("old".into())).await;
+    deployment.answer(run, first, AnswerPayload::Text("old".into())).await;
     let again = follower.question("\"old\" is not a whole number\n\nAge?").await;
     assert_ne!(first, again);
-    house.answer(run, again, Answer::Text("41".into())).await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!(42)));
-    house.close().await;
+    deployment.answer(run, again, AnswerPayload::Text("41".into())).await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!(42)));
+    deployment.close().await;
 }
 
 #[tokio::test]
 async fn a_hundred_runs_at_once_keep_their_words_to_themselves() {
     let folder = tempfile::tempdir().unwrap();
-    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
-    let house = &house;
+    let deployment = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
+    let deployment = &deployment;
     let conversations = (0..100).map(|number| async move {
         let run = RunId::random();
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let first = follower.question("First?").await;
         let word = format!("word-{number}-");
-        house.answer(run, first, Answer::Text(word.clone())).await;
+        deployment.answer(run, first, AnswerPayload::Text(word.clone())).await;
         follower.question("Secret?").await;
         let said =
             serde_json::to_string(&follower.seen.iter().map(|placed| &placed.record).collect::<Vec<_>>()).unwrap();
@@ -265,7 +271,7 @@ async fn a_hundred_runs_at_once_keep_their_words_to_themselves() {
 }
 
 /// The models of a configuration.
-fn models(source: &str) -> Models {
+fn models(source: &str) -> ModelRegistry {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fastagency.yaml");
     std::fs::write(&path, source).unwrap();
@@ -274,10 +280,10 @@ fn models(source: &str) -> Models {
 }
 
 /// The record that ends a run.
-async fn end_of(follower: &mut Follower) -> Ended {
+async fn end_of(follower: &mut Follower) -> RunEnd {
     follower
         .until("its end", |body| match body {
-            Body::Ended(ended) => Some(ended.clone()),
+            RecordBody::Ended(ended) => Some(ended.clone()),
             _ => None,
         })
         .await
@@ -302,22 +308,22 @@ steps:
     );
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).models(models.clone()).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).models(models.clone()).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let question = follower.question("Go on?").await;
     drop(follower);
-    house.close().await;
+    deployment.close().await;
 
-    let house = System::at(folder.path()).worker(source).models(models).start().await;
-    house.answer(run, question, Answer::Text("yes".into())).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).models(models).start().await;
+    deployment.answer(run, question, AnswerPayload::Text("yes".into())).await;
+    let mut follower = deployment.follow(run).await;
     let ended = end_of(&mut follower).await;
-    assert_eq!(ended.outcome, Ending::Failed);
+    assert_eq!(ended.outcome, RunOutcome::Failed);
     let reason = ended.reason.unwrap();
     assert!(reason.contains("the run has cost $0.03, its limit is $0.02"), "{reason}");
     assert_eq!((ended.usage.llm_calls, ended.usage.cost_usd), (2, Usd::from_dollars(0.03)));
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -344,19 +350,19 @@ steps:
             .await
     };
     let run = RunId::random();
-    let house = open().await;
-    house.start(run).await;
-    let question = house.follow(run).await.question("Go on?").await;
-    house.close().await;
+    let deployment = open().await;
+    deployment.start(run).await;
+    let question = deployment.follow(run).await.question("Go on?").await;
+    deployment.close().await;
 
-    let house = open().await;
-    house.answer(run, question, Answer::Text("yes".into())).await;
-    let ended = end_of(&mut house.follow(run).await).await;
-    assert_eq!(ended.outcome, Ending::Failed);
+    let deployment = open().await;
+    deployment.answer(run, question, AnswerPayload::Text("yes".into())).await;
+    let ended = end_of(&mut deployment.follow(run).await).await;
+    assert_eq!(ended.outcome, RunOutcome::Failed);
     let reason = ended.reason.unwrap();
     assert!(reason.contains("the limit of one run (worker.max_run_bytes)"), "{reason}");
     assert!(ended.usage.llm_calls < 3, "{:?}", ended.usage);
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -382,11 +388,11 @@ steps:
     );
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).models(models).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).models(models).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let ended = end_of(&mut follower).await;
-    assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
+    assert_eq!(ended.outcome, RunOutcome::Completed, "{:?}", ended.reason);
     let used = |requests: u64| {
         json!({
             "llm_calls": requests,
@@ -399,7 +405,7 @@ steps:
     // Everybody says TERMINATE at once: one reply in the pair, one in the group, none to somebody who says so himself.
     assert_eq!(ended.result, json!([used(1), used(1), 1, "termination"]));
     assert_eq!((ended.usage.llm_calls, ended.usage.completion_tokens), (2, 10));
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -418,16 +424,16 @@ steps:
     const PROMPT: &str = "Replying as person. Provide feedback to clerk. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     for word in ["Two", "Three"] {
         let question = follower.question(PROMPT).await;
-        house.answer(run, question, Answer::Text(word.to_owned())).await;
+        deployment.answer(run, question, AnswerPayload::Text(word.to_owned())).await;
     }
     let (ending, result) = follower.ended().await;
-    assert_eq!((ending, result), (Ending::Completed, json!(["One", "Yes.", "Two", "Three", "Yes."])));
-    house.close().await;
+    assert_eq!((ending, result), (RunOutcome::Completed, json!(["One", "Yes.", "Two", "Three", "Yes."])));
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -444,11 +450,11 @@ steps:
         models("version: 1\nllms:\n  default: { provider: compatible, model: m, base_url: 'http://127.0.0.1:1' }");
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).models(models).start().await;
-    house.start(run).await;
-    let reason = end_of(&mut house.follow(run).await).await.reason.unwrap();
+    let deployment = System::at(folder.path()).worker(source).models(models).start().await;
+    deployment.start(run).await;
+    let reason = end_of(&mut deployment.follow(run).await).await.reason.unwrap();
     assert!(reason.contains("what the model \"default\" costs") && reason.contains("prices:"), "{reason}");
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -466,24 +472,24 @@ steps:
         models("version: 1\nllms:\n  default: { provider: scripted, script: [{ content: late, delay: 500 }] }");
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).models(models.clone()).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).models(models.clone()).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let question = follower.question("Go on?").await;
     drop(follower);
-    house.close().await;
+    deployment.close().await;
     // The person takes longer than the run may.
     tokio::time::sleep(Duration::from_millis(1200)).await;
 
-    let house = System::at(folder.path()).worker(source).models(models).start().await;
+    let deployment = System::at(folder.path()).worker(source).models(models).start().await;
     let answered = std::time::Instant::now();
-    house.answer(run, question, Answer::Text("yes".into())).await;
-    let ended = end_of(&mut house.follow(run).await).await;
+    deployment.answer(run, question, AnswerPayload::Text("yes".into())).await;
+    let ended = end_of(&mut deployment.follow(run).await).await;
     assert!(answered.elapsed() >= Duration::from_millis(500), "the model was asked: {:?}", answered.elapsed());
-    assert_eq!(ended.outcome, Ending::Failed);
+    assert_eq!(ended.outcome, RunOutcome::Failed);
     let reason = ended.reason.unwrap();
     assert!(reason.contains("the run has been at work for 1s, its limit"), "{reason}");
-    house.close().await;
+    deployment.close().await;
 }
 
 /// A server of chat completions that says the same to everybody, and counts.
@@ -519,22 +525,22 @@ steps:
     // A worker that serves something else takes its part of the rate all the same.
     let other = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     let watched = async {
-        while other.broker.catalogue.list(Shelf::Workers, None).await.unwrap().is_empty() {
+        while other.broker.catalogue.list(Bucket::Workers, None).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     };
     watched.await;
-    let house = System::over(other.broker.clone()).worker(source).models(models).start().await;
+    let deployment = System::over(other.broker.clone()).worker(source).models(models).start().await;
     let mut ends = Vec::new();
     for _ in 0..2 {
         let run = RunId::random();
-        house.start(run).await;
-        ends.push(end_of(&mut house.follow(run).await).await);
+        deployment.start(run).await;
+        ends.push(end_of(&mut deployment.follow(run).await).await);
     }
-    assert_eq!(ends[0].outcome, Ending::Completed);
+    assert_eq!(ends[0].outcome, RunOutcome::Completed);
     let reason = ends[1].reason.as_deref().unwrap();
     assert!(reason.contains("asked as often as its rate allows (2 requests per minute)"), "{reason}");
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
-    house.close().await;
+    deployment.close().await;
     other.close().await;
 }

@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use fastagency::ids::Name;
-use fastagency::yaml::{self, Field, Review};
+use fastagency::yaml::{self, FieldReader, FileReview};
 use fastagency::{config, workflow};
 use serde_json::Value;
 
 fn json(path: impl AsRef<Path>) -> Value {
     let text = fs::read_to_string(path).expect("a readable file");
-    let review = Review::new("x", &text);
+    let review = FileReview::new("x", &text);
     let root = yaml::parse(&text, &review).expect("YAML");
-    Field::root(&root, &review).json()
+    FieldReader::root(&root, &review).json()
 }
 
 /// Every property of a schema, its definitions included.
@@ -82,7 +82,7 @@ fn every_key_is_read() {
     let all = fs::read_to_string("tests/samples/every_key.yaml").expect("the sample");
     let name = |text: &str| Name::parse(text).expect("a name");
     let sources = BTreeMap::from([(name("every_key"), all), (name("echo"), echo)]);
-    let definition = workflow::Definition { name: name("every_key"), sources };
+    let definition = workflow::WorkflowDefinition { name: name("every_key"), sources };
     workflow::from_definition(&definition).unwrap_or_else(|problems| panic!("{problems}"));
     for file in CONFIGURATIONS {
         config::load(Path::new(file), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));

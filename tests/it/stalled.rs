@@ -83,25 +83,25 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 async fn a_consumer_that_falls_silent_is_pulled_from_anew_and_nothing_is_lost() {
     let Some(nats) = NatsServer::start("stalled::silent") else { return };
     let server = nats.url().trim_start_matches("nats://").to_owned();
-    let house = Deployment::over(nats).pace(Duration::from_millis(50)).start().await;
+    let deployment = Deployment::over(nats).pace(Duration::from_millis(50)).start().await;
     let proxy = Arc::new(Proxy::default());
     let config = format!(
         "version: 1\nnats: {{ url: '{}' }}\nworker: {{ lease: 3s }}\n{}",
         proxy.start(server).await,
-        llms(&house.model)
+        llms(&deployment.model)
     );
     let behind = Project::new(&config, &[("lesson.yaml", LESSON)]);
     let worker = behind.start("worker", &["worker"]);
     worker.says("worker ready").await;
-    let first = house.answered().await;
-    house.ended(&first).await;
+    let first = deployment.answered().await;
+    deployment.ended(&first).await;
 
     proxy.stall();
-    let gateways = house.gateways();
+    let gateways = deployment.gateways();
     let run = gateways.start("lesson", json!({}), "swallowed").await;
     let asked = question(&gateways, &run).await;
     assert!(gateways.answer(&run, &asked, "squares").await);
-    let log = house.ended(&run).await;
+    let log = deployment.ended(&run).await;
     assert_eq!(claims(&log).len(), 1, "{log:#?}");
     eventually("the worker notices", async || worker.log().contains("a consumer fell silent")).await;
 }

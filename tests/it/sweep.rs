@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::audit::every_run;
-use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded};
+use fastagency::broker::{Broker, Bucket, Error, InboxSlot, JobReason, RecordLane, embedded};
 use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::config::KEEP_EVIDENCE;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
-use fastagency::message::{Content, Message, TextInput};
+use fastagency::message::{Message, MessageContent, TextInput};
 use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
 use fastagency::protocol::queue_name::QueueName;
 use fastagency::redact::Redactor;
@@ -17,10 +17,11 @@ use fastagency::run;
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
 use fastagency::run::record::{
-    Body, Created, Ended, Ending, LogEntry, Origin, Outcome, Record, Usage, completed_message,
+    EffectOutcome, LogEntry, Record, RecordBody, RunCreation, RunEnd, RunOrigin, RunOutcome, RunUsage,
+    completed_message,
 };
-use fastagency::run::summary::{self, State, Summary};
-use fastagency::run::sweep::{Sweeper, Swept};
+use fastagency::run::summary::{self, RunState, RunSummary};
+use fastagency::run::sweeper::{RunSweeper, SweepReport};
 use futures_util::StreamExt;
 use serde_json::{Map, Value};
 
@@ -52,43 +53,43 @@ fn question() -> Message {
         auto_reply: false,
         alias: None,
         within: Vec::new(),
-        says: Content::TextInput(TextInput { prompt: Some("What?".into()), ..TextInput::default() }),
+        says: MessageContent::TextInput(TextInput { prompt: Some("What?".into()), ..TextInput::default() }),
     }
 }
 
 /// A run with these records after `created`; nobody queued it.
-async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
+async fn stored(broker: &Broker, bodies: Vec<RecordBody>) -> RunId {
     let run = RunId::random();
-    let created = Created {
+    let created = RunCreation {
         workflow: workflow(),
         definition: Some("hash".into()),
         params: Map::new(),
         user: None,
         groups: Box::default(),
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
         trace: None,
-        vouched: None,
+        signature: None,
     };
     let mut last = 0;
-    for body in std::iter::once(Body::Created(created)).chain(bodies) {
+    for body in std::iter::once(RecordBody::Created(created)).chain(bodies) {
         let record = Record::new(body);
         last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
     }
     run
 }
 
-fn ended(run: RunId) -> Body {
-    Body::Ended(Ended {
-        outcome: Ending::Completed,
+fn ended(run: RunId) -> RecordBody {
+    RecordBody::Ended(RunEnd {
+        outcome: RunOutcome::Completed,
         reason: None,
         result: Value::Null,
-        usage: Usage::default(),
+        usage: RunUsage::default(),
         message: completed_message(run, Value::Null),
     })
 }
 
-fn claimed(worker: WorkerId) -> Body {
-    Body::Claimed { worker, epoch: 1, message: None }
+fn claimed(worker: WorkerId) -> RecordBody {
+    RecordBody::Claimed { worker, epoch: 1, message: None }
 }
 
 async fn living(broker: &Broker, worker: WorkerId, clock: Arc<dyn Clock>) -> Lease {
@@ -116,36 +117,36 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
 
     let never_queued = stored(&broker, vec![]).await;
     let owner_dead = stored(&broker, vec![claimed(dead)]).await;
-    let overdue = stored(&broker, vec![claimed(dead), Body::Parked { until: Some(SystemClock.now()) }]).await;
+    let overdue = stored(&broker, vec![claimed(dead), RecordBody::Parked { until: Some(SystemClock.now()) }]).await;
     let asked = question();
-    let said = || Body::Said { key: "a#0".into(), message: asked.clone() };
-    let never_woken = stored(&broker, vec![claimed(dead), said(), Body::Parked { until: None }]).await;
-    broker.inbox.put(never_woken, Slot::Answer(asked.uuid), Bytes::from_static(b"{}")).await.unwrap();
-    let waiting = stored(&broker, vec![claimed(dead), said(), Body::Parked { until: None }]).await;
+    let said = || RecordBody::Said { key: "a#0".into(), message: asked.clone() };
+    let never_woken = stored(&broker, vec![claimed(dead), said(), RecordBody::Parked { until: None }]).await;
+    broker.inbox.put(never_woken, InboxSlot::Answer(asked.uuid), Bytes::from_static(b"{}")).await.unwrap();
+    let waiting = stored(&broker, vec![claimed(dead), said(), RecordBody::Parked { until: None }]).await;
     let over = stored(&broker, vec![]).await;
     let record = Record::new(ended(over));
     let expected = broker.log.last(over).await.unwrap().unwrap().seq;
-    broker.log.append(over, Lane::Said, record.payload(), expected).await.unwrap();
-    broker.inbox.put(over, Slot::Cancel, Bytes::from_static(b"{}")).await.unwrap();
+    broker.log.append(over, RecordLane::Said, record.payload(), expected).await.unwrap();
+    broker.inbox.put(over, InboxSlot::Cancel, Bytes::from_static(b"{}")).await.unwrap();
     // Keys of passwords: one is in use and no answer, one was left by whoever ended the run.
     for run in [waiting, over] {
-        broker.inbox.put(run, Slot::Key, Bytes::from_static(b"sealed")).await.unwrap();
+        broker.inbox.put(run, InboxSlot::Key, Bytes::from_static(b"sealed")).await.unwrap();
     }
     // What a worker had put down before it died.
-    Summary { workflow: Some(workflow()), state: State::Running, ..Summary::new(waiting) }
-        .shelve(&broker)
+    RunSummary { workflow: Some(workflow()), state: RunState::Running, ..RunSummary::new(waiting) }
+        .publish_summary(&broker)
         .await
         .unwrap();
-    Summary { workflow: Some(workflow()), ..Summary::new(over) }.shelve(&broker).await.unwrap();
+    RunSummary { workflow: Some(workflow()), ..RunSummary::new(over) }.publish_summary(&broker).await.unwrap();
 
     // Only the first of the living goes round.
-    let mut idle = Sweeper::new(broker.clone(), KEEP, HOUR * 24);
-    assert_eq!(idle.sweep(&other, true).await.unwrap(), Swept::default());
-    let kept = Sweeper::new(broker.clone(), HOUR * 3, HOUR * 24).sweep(&lease, true).await.unwrap();
+    let mut idle = RunSweeper::new(broker.clone(), KEEP, HOUR * 24);
+    assert_eq!(idle.sweep(&other, true).await.unwrap(), SweepReport::default());
+    let kept = RunSweeper::new(broker.clone(), HOUR * 3, HOUR * 24).sweep(&lease, true).await.unwrap();
     assert_eq!((kept.called, kept.removed), (4, 0), "{kept:?}");
-    assert!(broker.inbox.get(over, Slot::Key).await.unwrap().is_none());
-    assert!(broker.inbox.get(waiting, Slot::Key).await.unwrap().is_some());
-    let mut sweeper = Sweeper::new(broker.clone(), KEEP, HOUR * 24);
+    assert!(broker.inbox.get(over, InboxSlot::Key).await.unwrap().is_none());
+    assert!(broker.inbox.get(waiting, InboxSlot::Key).await.unwrap().is_some());
+    let mut sweeper = RunSweeper::new(broker.clone(), KEEP, HOUR * 24);
     let swept = sweeper.sweep(&lease, true).await.unwrap();
     assert_eq!((swept.runs, swept.called, swept.removed), (6, 4, 1), "{swept:?}");
     // Each is called once; the one that waits for its answer is not.
@@ -153,7 +154,7 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     let mut called = Vec::new();
     for _ in 0..4 {
         let job = tokio::time::timeout(Duration::from_secs(20), jobs.next()).await.unwrap().unwrap().unwrap();
-        assert_eq!(job.job().reason, Reason::Wake);
+        assert_eq!(job.job().reason, JobReason::Wake);
         called.push(job.job().run);
         job.ack().await.unwrap();
     }
@@ -168,29 +169,29 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     assert_eq!(run::read(&broker, waiting, 0).await.unwrap().len(), 4);
     let lines = summary::list_all(&broker).await.unwrap();
     let line = lines.iter().find(|line| line.id == waiting).expect("it is listed");
-    assert_eq!((line.state, line.questions.len()), (State::Waiting, 1));
+    assert_eq!((line.state, line.questions.len()), (RunState::Waiting, 1));
     // The old one is gone everywhere, and nobody brings it back.
     assert!(lines.iter().all(|line| line.id != over));
-    assert!(broker.inbox.get(over, Slot::Cancel).await.unwrap().is_none());
+    assert!(broker.inbox.get(over, InboxSlot::Cancel).await.unwrap().is_none());
     let left = run::read(&broker, over, 0).await.unwrap();
     // What is left says what it was, and by which rule it was removed.
-    let [LogEntry { record: Record { body: Body::Removed(removal), .. }, .. }] = left.as_slice() else {
+    let [LogEntry { record: Record { body: RecordBody::Removed(removal), .. }, .. }] = left.as_slice() else {
         panic!("{left:?}")
     };
     assert_eq!((removal.rule.as_deref(), &removal.by), (Some(format!("keep_ended: {RULE}").as_str()), &None));
     let evidence = removal.evidence.as_ref().expect("what it was");
-    assert_eq!((&evidence.workflow, evidence.outcome), (&workflow(), Some(Ending::Completed)));
+    assert_eq!((&evidence.workflow, evidence.outcome), (&workflow(), Some(RunOutcome::Completed)));
     assert!(evidence.created_at <= evidence.ended_at.expect("it had ended"), "{evidence:?}");
     let gone = every_run(&broker).await.unwrap().into_iter().find(|run| run.id == over).expect("the audit knows it");
     assert_eq!((gone.workflow, gone.removed.is_some()), (Some(workflow()), true));
     // Nor does a worker that puts its last line down only now.
-    Summary { state: State::Ended, ..Summary::new(over) }.shelve(&broker).await.unwrap();
+    RunSummary { state: RunState::Ended, ..RunSummary::new(over) }.publish_summary(&broker).await.unwrap();
     assert!(summary::list_all(&broker).await.unwrap().iter().all(|line| line.id != over));
     for expected in [0, expected] {
-        let late = broker.log.append(over, Lane::Did, Bytes::from_static(b"{}"), expected).await;
+        let late = broker.log.append(over, RecordLane::Did, Bytes::from_static(b"{}"), expected).await;
         assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
     }
-    assert!(broker.catalogue.list(Shelf::Runs, None).await.unwrap().len() >= 5);
+    assert!(broker.catalogue.list(Bucket::Runs, None).await.unwrap().len() >= 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,11 +210,12 @@ async fn a_line_that_is_set_right_does_not_show_what_is_redacted() {
     let form = serde_json::json!({"iban": "DE02 1203 0000", "name": "Ann Other"});
     let outcome = AnswerOutcome::Given(form.into());
     let answered = AnswerRecord { question: asked.uuid, by: None, outcome };
-    let said = Body::Said { key: "a#0".into(), message: asked };
-    let answer = Body::Did { key: "a#0/answer".into(), outcome: Outcome::Answer(answered) };
-    let run = stored(&broker, vec![claimed(WorkerId::random()), said, answer, Body::Parked { until: None }]).await;
+    let said = RecordBody::Said { key: "a#0".into(), message: asked };
+    let answer = RecordBody::Did { key: "a#0/answer".into(), outcome: EffectOutcome::Answer(answered) };
+    let run =
+        stored(&broker, vec![claimed(WorkerId::random()), said, answer, RecordBody::Parked { until: None }]).await;
     let redactor = Redactor::new(&["iban".to_owned()], Vec::new());
-    let mut sweeper = Sweeper::new(broker.clone(), KEEP * 10, HOUR * 24).redacting(redactor);
+    let mut sweeper = RunSweeper::new(broker.clone(), KEEP * 10, HOUR * 24).redacting(redactor);
     assert_eq!(sweeper.sweep(&lease, true).await.unwrap().lines, 1);
     let lines = summary::list_all(&broker).await.unwrap();
     let line = lines.iter().find(|line| line.id == run).unwrap();
@@ -229,13 +231,13 @@ async fn on_nats() {
 
 /// A tour sees all runs, however many there are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tour_goes_round_many_runs() {
+async fn a_scan_goes_round_many_runs() {
     let Some(server) = NatsServer::start("sweep::many") else { return };
     let broker = server.broker().await;
     let runs =
         futures_util::future::join_all((0..700).map(|_| stored(&broker, vec![claimed(WorkerId::random())]))).await;
     let lease = living(&broker, WorkerId::random(), clock::system()).await;
-    let swept = Sweeper::new(broker, KEEP, HOUR * 24).sweep(&lease, true).await.unwrap();
+    let swept = RunSweeper::new(broker, KEEP, HOUR * 24).sweep(&lease, true).await.unwrap();
     // Too young to be called.
     assert_eq!((swept.runs, swept.called), (runs.len(), 0));
     // No consumer is left behind, for which the server would count all messages again with each removal.
@@ -258,8 +260,8 @@ async fn a_worker_that_goes_round_in_name_only_is_stood_in_for() {
     let silent = living(&broker, ids[0], clock::system()).await;
     let lease = living(&broker, ids[1], clock::system()).await;
     stored(&broker, vec![]).await;
-    let mut sweeper = Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE);
-    assert_eq!(sweeper.sweep(&lease, true).await.unwrap(), Swept::default());
+    let mut sweeper = RunSweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE);
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap(), SweepReport::default());
     let a_minute_on = async || {
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(61)).await;
@@ -270,9 +272,9 @@ async fn a_worker_that_goes_round_in_name_only_is_stood_in_for() {
         assert_eq!(sweeper.sweep(&lease, true).await.unwrap().runs, 1, "it goes on");
     }
     // The first is heard of again.
-    let mut first = Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE);
+    let mut first = RunSweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE);
     assert_eq!(first.sweep(&silent, true).await.unwrap().runs, 1);
-    assert_eq!(sweeper.sweep(&lease, true).await.unwrap(), Swept::default());
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap(), SweepReport::default());
     // One that only says that it goes round keeps nobody away for ever.
     for _ in 0..61 {
         a_minute_on().await;
@@ -307,13 +309,13 @@ async fn nothing_is_removed_by_a_clock_that_was_set() {
     let clock = Arc::new(Settable::default());
     let lease = living(&broker, WorkerId::random(), clock.clone()).await;
     over(&broker).await;
-    let mut sweeper = Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE).checking_the_clock();
+    let mut sweeper = RunSweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE).checking_the_clock();
     assert_eq!(sweeper.sweep(&lease, true).await.unwrap().removed, 0, "it is not old");
     clock.0.store(true, std::sync::atomic::Ordering::Relaxed);
     for _ in 0..2 {
         assert_eq!(sweeper.sweep(&lease, true).await.unwrap().removed, 0, "the clock was set");
     }
-    let fresh = Sweeper::new(broker, KEEP, KEEP_EVIDENCE).sweep(&lease, true).await.unwrap();
+    let fresh = RunSweeper::new(broker, KEEP, KEEP_EVIDENCE).sweep(&lease, true).await.unwrap();
     assert_eq!(fresh.removed, 1, "as it would be without a look at the clock");
 }
 
@@ -324,10 +326,10 @@ async fn nothing_is_removed_by_a_clock_that_is_not_the_stores() {
     let lease = living(&broker, WorkerId::random(), Arc::new(AnHourOn)).await;
     over(&broker).await;
     let wrong =
-        Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE).checking_the_clock().sweep(&lease, true).await.unwrap();
+        RunSweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE).checking_the_clock().sweep(&lease, true).await.unwrap();
     assert_eq!((wrong.runs, wrong.removed), (1, 0), "an hour ahead of the server");
     let right = living(&broker, lease.worker(), clock::system()).await;
     let swept =
-        Sweeper::new(broker, Duration::ZERO, KEEP_EVIDENCE).checking_the_clock().sweep(&right, true).await.unwrap();
+        RunSweeper::new(broker, Duration::ZERO, KEEP_EVIDENCE).checking_the_clock().sweep(&right, true).await.unwrap();
     assert_eq!(swept.removed, 1);
 }

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use fastagency::config;
 use fastagency::ids::RunId;
-use fastagency::message::{Content, ShortAnswer};
-use fastagency::model::{Models, open_all};
-use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ending, LogEntry, Outcome};
+use fastagency::message::{MessageContent, ShortAnswer};
+use fastagency::model::{ModelRegistry, open_all};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload};
+use fastagency::run::record::{EffectOutcome, LogEntry, RecordBody, RunOutcome};
 use serde_json::{Value, json};
 
 use crate::support::system::{Follower, System, count};
 
 /// A model that reads its replies from a script.
-pub fn scripted(folder: &Path, script: &str) -> Models {
+pub fn scripted(folder: &Path, script: &str) -> ModelRegistry {
     let indented: String = script.trim().lines().map(|line| format!("      {line}\n")).collect();
     let text = format!(
         "version: 1\nname: test\nllms:\n  default:\n    provider: scripted\n    stream: false\n    script:\n{indented}"
@@ -25,29 +25,29 @@ pub fn scripted(folder: &Path, script: &str) -> Models {
     open_all(&config.llms, false)
 }
 
-fn said(seen: &[LogEntry]) -> Vec<(String, Content)> {
+fn said(seen: &[LogEntry]) -> Vec<(String, MessageContent)> {
     let message = |placed: &LogEntry| match &placed.record.body {
-        Body::Said { message, .. } => Some((message.sender.clone().unwrap_or_default(), message.says.clone())),
+        RecordBody::Said { message, .. } => Some((message.sender.clone().unwrap_or_default(), message.says.clone())),
         _ => None,
     };
     seen.iter().filter_map(message).collect()
 }
 
 fn texts(seen: &[LogEntry]) -> Vec<String> {
-    let text = |(sender, says): (String, Content)| match says {
-        Content::TextMessage { body, .. } => Some(format!("{sender}: {}", body.unwrap_or_default())),
+    let text = |(sender, says): (String, MessageContent)| match says {
+        MessageContent::TextMessage { body, .. } => Some(format!("{sender}: {}", body.unwrap_or_default())),
         _ => None,
     };
     said(seen).into_iter().filter_map(text).collect()
 }
 
 fn replies(seen: &[LogEntry]) -> usize {
-    count(seen, |body| matches!(body, Body::Did { outcome: Outcome::Reply(_), .. }))
+    count(seen, |body| matches!(body, RecordBody::Did { outcome: EffectOutcome::Reply(_), .. }))
 }
 
-async fn answered(house: &System, run: RunId, follower: &mut Follower, prompt: &'static str, answer: &str) {
+async fn answered(deployment: &System, run: RunId, follower: &mut Follower, prompt: &'static str, answer: &str) {
     let question = follower.question(prompt).await;
-    assert_eq!(house.answer(run, question, Answer::Text(answer.to_owned())).await, Accepted::Yes);
+    assert_eq!(deployment.answer(run, question, AnswerPayload::Text(answer.to_owned())).await, AnswerAcceptance::Yes);
 }
 
 const EXAM: &str = r#"
@@ -63,23 +63,23 @@ async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
     let source = include_str!("../../workflows/exam_practice.yaml").replace("reflection_with_llm", "last_msg");
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(&source).models(scripted(folder.path(), EXAM)).start().await;
-    house.start(run).await;
-    let mut before = house.follow(run).await;
-    answered(&house, run, &mut before, "What do you want to learn today?", "art").await;
-    answered(&house, run, &mut before, "Which questions?", "1) Mona Lisa").await;
+    let deployment = System::at(folder.path()).worker(&source).models(scripted(folder.path(), EXAM)).start().await;
+    deployment.start(run).await;
+    let mut before = deployment.follow(run).await;
+    answered(&deployment, run, &mut before, "What do you want to learn today?", "art").await;
+    answered(&deployment, run, &mut before, "Which questions?", "1) Mona Lisa").await;
     let grade = before.question("Which grade?").await;
     drop(before);
     // The run is in the middle of a tool that is called in the middle of a chat.
-    house.close().await;
+    deployment.close().await;
 
-    let house = System::at(folder.path()).worker(&source).models(scripted(folder.path(), EXAM)).start().await;
-    let mut after = house.follow(run).await;
-    house.answer(run, grade, Answer::Text("B".to_owned())).await;
+    let deployment = System::at(folder.path()).worker(&source).models(scripted(folder.path(), EXAM)).start().await;
+    let mut after = deployment.follow(run).await;
+    deployment.answer(run, grade, AnswerPayload::Text("B".to_owned())).await;
     let (ending, result) = after.ended().await;
-    assert_eq!((ending, result), (Ending::Completed, json!({"grade": "B", "summary": "Thank you. "})));
+    assert_eq!((ending, result), (RunOutcome::Completed, json!({"grade": "B", "summary": "Thank you. "})));
     assert_eq!(replies(&after.seen), 5, "no reply is paid for twice");
-    assert_eq!(count(&after.seen, |body| matches!(body, Body::Calling { .. })), 2, "each call is noted once");
+    assert_eq!(count(&after.seen, |body| matches!(body, RecordBody::Calling { .. })), 2, "each call is noted once");
     assert_eq!(
         texts(&after.seen),
         [
@@ -93,10 +93,10 @@ async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
     let calls: Vec<Value> = said(&after.seen)
         .into_iter()
         .filter_map(|(sender, says)| match says {
-            Content::SuggestedFunctionCall { function_name, arguments, .. } => {
+            MessageContent::SuggestedFunctionCall { function_name, arguments, .. } => {
                 Some(json!([sender, function_name, arguments["message"]]))
             }
-            Content::FunctionCallExecution { function_name, retval, .. } => {
+            MessageContent::FunctionCallExecution { function_name, retval, .. } => {
                 Some(json!([sender, function_name, retval]))
             }
             _ => None,
@@ -111,7 +111,7 @@ async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
             ["teacher", "get_final_grade", "B"],
         ])
     );
-    house.close().await;
+    deployment.close().await;
 }
 
 const SUPPORT: &str = r#"
@@ -166,20 +166,20 @@ async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
     let models = scripted(folder.path(), SUPPORT_SCRIPT);
-    let house = System::at(folder.path()).worker(SUPPORT).models(models.clone()).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(SUPPORT).models(models.clone()).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let prompt = "Replying as customer. Provide feedback to chat_manager. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
-    answered(&house, run, &mut follower, prompt, "The blue one.").await;
+    answered(&deployment, run, &mut follower, prompt, "The blue one.").await;
     let number = follower.question("Number for phone?").await;
     drop(follower);
-    house.close().await;
+    deployment.close().await;
 
-    let house = System::at(folder.path()).worker(SUPPORT).models(models).start().await;
-    house.answer(run, number, Answer::Text("7".to_owned())).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(SUPPORT).models(models).start().await;
+    deployment.answer(run, number, AnswerPayload::Text("7".to_owned())).await;
+    let mut follower = deployment.follow(run).await;
     let (ending, result) = follower.ended().await;
-    assert_eq!(ending, Ending::Completed, "{:#?}", follower.seen.last());
+    assert_eq!(ending, RunOutcome::Completed, "{:#?}", follower.seen.last());
     assert_eq!(
         result,
         json!({"context": {"ticket": 7}, "last": "Restart it.", "by": "tech", "why": "no_next_speaker"})
@@ -189,14 +189,14 @@ async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
         ["customer: My phone is broken.", "triage: Which phone?", "customer: The blue one.", "tech: Restart it."]
     );
     assert_eq!(replies(&follower.seen), 4);
-    house.close().await;
+    deployment.close().await;
 }
 
 /// The text inputs of a run as a page with buttons shows them.
 fn in_short(seen: &[LogEntry]) -> Vec<String> {
     let asked = seen.iter().filter_map(|placed| match &placed.record.body {
-        Body::Said { message, .. } => match &message.says {
-            Content::TextInput(asked) => asked.in_short.as_ref(),
+        RecordBody::Said { message, .. } => match &message.says {
+            MessageContent::TextInput(asked) => asked.in_short.as_ref(),
             _ => None,
         },
         _ => None,
@@ -227,28 +227,28 @@ steps:
 async fn what_chance_has_chosen_is_not_chosen_again() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(LOTTERY).start().await;
-    house.start(run).await;
-    let mut before = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(LOTTERY).start().await;
+    deployment.start(run).await;
+    let mut before = deployment.follow(run).await;
     let enough = before.question("Enough?").await;
     let spoken = texts(&before.seen);
     assert_eq!(spoken.len(), 12);
     drop(before);
-    house.close().await;
+    deployment.close().await;
 
-    let house = System::at(folder.path()).worker(LOTTERY).start().await;
-    house.answer(run, enough, Answer::Text("yes".to_owned())).await;
-    let mut after = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(LOTTERY).start().await;
+    deployment.answer(run, enough, AnswerPayload::Text("yes".to_owned())).await;
+    let mut after = deployment.follow(run).await;
     // A choice by number; one that is none is asked again, and is refused for good after that.
     let who = "Enter the number of the next speaker (enter nothing or `q` to use auto selection): ";
-    answered(&house, run, &mut after, who, "3").await;
-    answered(&house, run, &mut after, who, "9").await;
-    answered(&house, run, &mut after, who, "2").await;
-    assert_eq!(after.ended().await, (Ending::Completed, json!("12 from b")));
+    answered(&deployment, run, &mut after, who, "3").await;
+    answered(&deployment, run, &mut after, who, "9").await;
+    answered(&deployment, run, &mut after, who, "2").await;
+    assert_eq!(after.ended().await, (RunOutcome::Completed, json!("12 from b")));
     assert_eq!(texts(&after.seen)[..12], spoken);
     assert!(texts(&after.seen).contains(&"chat_manager: Who speaks next?\n\n1. a\n2. b\n3. c".to_owned()));
     assert_eq!(in_short(&after.seen)[0], "Who speaks next? [a=1] [b=2] [c=3] [The next in line=]");
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -256,17 +256,17 @@ async fn a_run_calls_no_more_tools_than_it_may_and_none_for_ever() {
     let run_of = async |source: &str, script: &str| {
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::random();
-        let models = if script.is_empty() { Models::default() } else { scripted(folder.path(), script) };
-        let house = System::at(folder.path()).worker(source).models(models).start().await;
-        house.start(run).await;
-        let mut follower = house.follow(run).await;
+        let models = if script.is_empty() { ModelRegistry::default() } else { scripted(folder.path(), script) };
+        let deployment = System::at(folder.path()).worker(source).models(models).start().await;
+        deployment.start(run).await;
+        let mut follower = deployment.follow(run).await;
         let reason = follower
             .until("its end", |body| match body {
-                Body::Ended(ended) => Some((ended.outcome, ended.reason.clone().unwrap_or_default())),
+                RecordBody::Ended(ended) => Some((ended.outcome, ended.reason.clone().unwrap_or_default())),
                 _ => None,
             })
             .await;
-        house.close().await;
+        deployment.close().await;
         reason
     };
     let limited = r#"
@@ -280,7 +280,10 @@ steps:
 "#;
     let calls = "- tool_calls: [{ id: call_1, name: ping, arguments: {} }]\n".repeat(3);
     let (ending, reason) = run_of(limited, &calls).await;
-    assert_eq!((ending, reason.as_str()), (Ending::Failed, "the run has called 2 tools, its limit (limited.yaml:8)"));
+    assert_eq!(
+        (ending, reason.as_str()),
+        (RunOutcome::Failed, "the run has called 2 tools, its limit (limited.yaml:8)")
+    );
 
     let endless = r#"
 version: 1
@@ -290,7 +293,7 @@ steps:
   - call: { tool: again }
 "#;
     let (ending, reason) = run_of(endless, "").await;
-    assert_eq!(ending, Ending::Failed);
+    assert_eq!(ending, RunOutcome::Failed);
     assert!(reason.starts_with("the tool \"again\" is called 8 tools deep: it never ends"), "{reason}");
 }
 
@@ -325,15 +328,15 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).models(scripted(folder.path(), script)).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).models(scripted(folder.path(), script)).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let (ending, result) = follower.ended().await;
-    assert_eq!((ending, result), (Ending::Completed, json!([21, {"city": "Oslo", "days": 3, "degrees": 21}])));
+    assert_eq!((ending, result), (RunOutcome::Completed, json!([21, {"city": "Oslo", "days": 3, "degrees": 21}])));
     let results: Vec<Value> = said(&follower.seen)
         .into_iter()
         .filter_map(|(_, says)| match says {
-            Content::FunctionCallExecution { retval, .. } => Some(retval),
+            MessageContent::FunctionCallExecution { retval, .. } => Some(retval),
             _ => None,
         })
         .collect();
@@ -341,7 +344,7 @@ steps:
         results,
         [json!("Error: there is no such city"), json!("{\"city\":\"Rome\",\"days\":2,\"degrees\":21}")]
     );
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -365,18 +368,18 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    let deployment = System::at(folder.path()).worker(source).start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let prompt = "Replying as critic. Provide feedback to writer. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
-    answered(&house, run, &mut follower, prompt, "Too long.").await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!("Too long.")));
+    answered(&deployment, run, &mut follower, prompt, "Too long.").await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("Too long.")));
     assert_eq!(in_short(&follower.seen), ["Your reply to writer [Skip=] [End the conversation=exit]"]);
     let places: Vec<(String, Vec<String>)> = follower
         .seen
         .iter()
         .filter_map(|placed| match &placed.record.body {
-            Body::Said { message, .. } => Some((
+            RecordBody::Said { message, .. } => Some((
                 message.says.kind().to_owned(),
                 message.within.iter().map(|within| within.title.clone()).collect(),
             )),
@@ -393,7 +396,7 @@ steps:
         ("text_message", Vec::new()),
     ];
     assert_eq!(places, expected.map(|(kind, within)| (kind.to_owned(), within)));
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -421,20 +424,20 @@ steps:
     );
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = System::at(folder.path()).worker(source).models(scripted(folder.path(), &script)).start().await;
-    house.start(run).await;
-    house.follow(run).await.question(prompt).await;
-    house.close().await;
+    let deployment = System::at(folder.path()).worker(source).models(scripted(folder.path(), &script)).start().await;
+    deployment.start(run).await;
+    deployment.follow(run).await.question(prompt).await;
+    deployment.close().await;
 
     // Another life: what was decided is in the log.
-    let house = System::at(folder.path()).worker(source).models(scripted(folder.path(), &script)).start().await;
-    let mut follower = house.follow(run).await;
-    answered(&house, run, &mut follower, prompt, "I see.").await;
-    assert_eq!(follower.ended().await, (Ending::Completed, json!("over")));
+    let deployment = System::at(folder.path()).worker(source).models(scripted(folder.path(), &script)).start().await;
+    let mut follower = deployment.follow(run).await;
+    answered(&deployment, run, &mut follower, prompt, "I see.").await;
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("over")));
     assert_eq!(replies(&follower.seen), 4, "one look elsewhere, and three at the same");
-    let refused = |body: &Body| matches!(body, Body::Did { outcome: Outcome::Failed { kind, .. }, .. } if kind.as_str() == "limit");
+    let refused = |body: &RecordBody| matches!(body, RecordBody::Did { outcome: EffectOutcome::Failed { kind, .. }, .. } if kind.as_str() == "limit");
     assert_eq!(count(&follower.seen, refused), 1);
-    house.close().await;
+    deployment.close().await;
 }
 
 #[tokio::test]
@@ -455,12 +458,12 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house =
+    let deployment =
         System::at(folder.path()).worker(source).models(scripted(folder.path(), &"- Yes.\n".repeat(50))).start().await;
-    house.start(run).await;
-    let mut follower = house.follow(run).await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
     let reason = follower.until("its end", |body| match body {
-        Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+        RecordBody::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
         _ => None,
     });
     assert_eq!(
@@ -469,5 +472,5 @@ steps:
          (limits: repeated_calls) (nodding.yaml:13)"
     );
     assert_eq!(replies(&follower.seen), 4, "its first answer was new");
-    house.close().await;
+    deployment.close().await;
 }

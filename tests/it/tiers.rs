@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use fastagency::client::event::{Body, Event};
-use fastagency::client::{Client, patiently};
+use fastagency::client::event::{Body, ClientEvent};
+use fastagency::client::{GatewayClient, patiently};
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
@@ -59,7 +59,7 @@ async fn a_server_that_comes_later_is_waited_for_by_every_tier() {
     server.start_again();
     let url = gateway.url("gateway");
     worker.says("worker ready");
-    let client = Client::new(&url).unwrap();
+    let client = GatewayClient::new(&url).unwrap();
     let run = client.start("echo", &Map::new(), "one").await.unwrap();
     assert_eq!(run.workflow.as_deref(), Some("echo"));
     assert!(worker.terminate().success() && gateway.terminate().success());
@@ -85,7 +85,7 @@ async fn a_server_that_goes_and_comes_back_costs_no_run_and_no_answer() {
     };
     let folder = project(&server.url(), "");
     let (mut worker, mut gateway, url) = pair(&folder);
-    let api = Client::new(&url).unwrap();
+    let api = GatewayClient::new(&url).unwrap();
     // One run over REST and SSE, and one over FastAgency's socket; both wait for an answer.
     let run = api.start("echo", &Map::new(), "rest").await.unwrap().id;
     let mut follower = api.follow(run, 0);
@@ -128,10 +128,11 @@ async fn a_server_that_goes_and_comes_back_costs_no_run_and_no_answer() {
 }
 
 /// The next record that a follower sees.
-async fn next(follower: &mut fastagency::client::follow::Follower) -> Body {
+async fn next(follower: &mut fastagency::client::follow::RunFollower) -> Body {
     let waiting = async {
         loop {
-            if let Event::Record(record) = follower.next().await.expect("the run can be followed").expect("it goes on")
+            if let ClientEvent::Record(record) =
+                follower.next().await.expect("the run can be followed").expect("it goes on")
             {
                 break record.body;
             }

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use fastagency::ids::RunId;
-use fastagency::message::Content;
+use fastagency::message::MessageContent;
 use fastagency::run;
-use fastagency::run::record::{Body, Ended, Ending, LogEntry};
+use fastagency::run::record::{LogEntry, RecordBody, RunEnd, RunOutcome};
 use serde_json::{Value, json};
 
 use crate::support::deployment::Deployment;
@@ -63,8 +63,10 @@ const ASKED: [(&str, &str); 8] = [
 /// The questions of a run: their ids and what they ask.
 fn questions(log: &[LogEntry]) -> Vec<(String, String)> {
     let asked = |placed: &LogEntry| match &placed.record.body {
-        Body::Said { message, .. } => match &message.says {
-            Content::TextInput(asked) => Some((message.uuid.to_string(), asked.prompt.clone().unwrap_or_default())),
+        RecordBody::Said { message, .. } => match &message.says {
+            MessageContent::TextInput(asked) => {
+                Some((message.uuid.to_string(), asked.prompt.clone().unwrap_or_default()))
+            }
             _ => None,
         },
         _ => None,
@@ -85,7 +87,7 @@ async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() 
     for (number, (prompt, answer)) in ASKED.into_iter().enumerate() {
         let (question, asked) = eventually("the run is parked with its question", async || {
             let log = log().await;
-            let is_parked = matches!(log.last().map(|last| &last.record.body), Some(Body::Parked { .. }));
+            let is_parked = matches!(log.last().map(|last| &last.record.body), Some(RecordBody::Parked { .. }));
             questions(&log).get(number).filter(|_| is_parked).cloned().ok_or(log)
         })
         .await;
@@ -95,11 +97,11 @@ async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() 
         worker = deployment.project.start(&format!("worker {}", number + 1), &["worker"]);
     }
     let ended = eventually("the run ends", async || match log().await.pop().map(|last| last.record.body) {
-        Some(Body::Ended(ended)) => Ok(ended),
+        Some(RecordBody::Ended(ended)) => Ok(ended),
         last => Err(last),
     });
-    let Ended { outcome, reason, result, .. } = ended.await;
-    assert_eq!(outcome, Ending::Completed, "{reason:?}");
+    let RunEnd { outcome, reason, result, .. } = ended.await;
+    assert_eq!(outcome, RunOutcome::Completed, "{reason:?}");
     let expected = [
         "you said one",
         "you said two",

@@ -171,8 +171,8 @@ fn what_the_audit_shows_and_exports() {
 
 #[tokio::test]
 async fn the_errors_of_the_gateway() {
-    let house = System::played().await;
-    let run = house.started("echo").await;
+    let deployment = System::played().await;
+    let run = deployment.started("echo").await;
     let none = "0123456789abcdef0123456789abcdef";
     let mut shown = String::new();
     for (method, path, body) in [
@@ -197,12 +197,12 @@ async fn the_errors_of_the_gateway() {
         ("POST", "/api/audit/erase".to_owned(), Some(json!({}))),
         ("POST", "/fastagency/initiate_workflow".to_owned(), Some(json!({"name": "ecko"}))),
     ] {
-        let (status, answer) = house.call(method, &path, body.clone()).await;
+        let (status, answer) = deployment.call(method, &path, body.clone()).await;
         assert!(status >= 400, "{method} {path}: {answer}");
         let sent = body.map(|body| format!(" {body}")).unwrap_or_default();
         let path = path.replace(&run.to_string(), "[run]");
         shown += &format!("{method} {path}{sent}\n{status} {answer:#}\n\n");
     }
     assert_snapshot!(without_chance(&shown, Path::new("[no folder]")));
-    house.end().await;
+    deployment.end().await;
 }

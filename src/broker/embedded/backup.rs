@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::slack::Slack;
-use super::{OpenError, folder, schema};
+use super::slack::SlackPages;
+use super::{StoreOpenError, folder, schema};
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
-pub enum CopyError {
+pub enum BackupError {
     /// One of the folders cannot be used.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] StoreOpenError),
     /// There is nothing to copy.
     #[error("there is no store in {}", dir.display())]
     Nothing {
@@ -56,7 +56,7 @@ pub enum CopyError {
 }
 
 /// What a copy is called until it is whole, and its write-ahead log, as SQLite forms it.
-const PART: &str = "store.sqlite.part";
+const PARTIAL_FILE: &str = "store.sqlite.part";
 const PART_WRITE_AHEAD: &str = "store.sqlite.part-wal";
 
 /// A new file for its owner alone. What has its name is removed first: somebody else may have put a file of their own there, or a
@@ -83,7 +83,7 @@ const WRITE_AHEAD_HEADER: usize = 32;
 
 /// A copy that was begun. What belongs to the store and is not in it (keys, anchors) is copied between the beginning and the
 /// end: then it is never newer than the store, as after a crash.
-pub struct Copying {
+pub struct BackupInProgress {
     from: PathBuf,
     to: PathBuf,
     replaces: bool,
@@ -91,18 +91,18 @@ pub struct Copying {
     _to: File,
 }
 
-impl Copying {
+impl BackupInProgress {
     /// Begins to copy the store in `from` to the folder `to`, which is made if it is not there. From now on the store's main
     /// file is held still.
-    pub fn begin(from: &Path, to: &Path) -> Result<Self, CopyError> {
+    pub fn begin(from: &Path, to: &Path) -> Result<Self, BackupError> {
         if !from.join(schema::FILE).is_file() {
-            return Err(CopyError::Nothing { dir: from.to_owned() });
+            return Err(BackupError::Nothing { dir: from.to_owned() });
         }
         let lock = folder::lock(to)?;
         if to.join(schema::FILE).exists() {
-            return Err(CopyError::Occupied { dir: to.to_owned() });
+            return Err(BackupError::Occupied { dir: to.to_owned() });
         }
-        let part = to.join(PART);
+        let part = to.join(PARTIAL_FILE);
         let mut copying =
             Self { from: from.to_owned(), to: to.to_owned(), replaces: part.exists(), still: None, _to: lock };
         make_anew(&part).map_err(|error| copying.failed(error))?;
@@ -116,8 +116,8 @@ impl Copying {
     }
 
     /// Copies the store, checks the copy, and gives it its name. Blocks for as long as reading and writing the file takes.
-    pub fn finish(mut self) -> Result<(), CopyError> {
-        let part = self.to.join(PART);
+    pub fn finish(mut self) -> Result<(), BackupError> {
+        let part = self.to.join(PARTIAL_FILE);
         self.copy_files().map_err(|error| self.failed(error))?;
         self.still = None;
         self.check(&part)?;
@@ -131,7 +131,7 @@ impl Copying {
 
     /// The main file, and then the write-ahead log: the later it is read, the more is in the copy.
     fn copy_files(&self) -> io::Result<()> {
-        copy_anew(&self.from.join(schema::FILE), &self.to.join(PART))?;
+        copy_anew(&self.from.join(schema::FILE), &self.to.join(PARTIAL_FILE))?;
         let (source, copy) = (self.from.join(schema::WRITE_AHEAD), self.to.join(PART_WRITE_AHEAD));
         loop {
             let begun = header(&source)?;
@@ -153,15 +153,15 @@ impl Copying {
     }
 
     /// Reads the copy as SQLite does after a crash, and whether it is whole.
-    fn check(&self, part: &Path) -> Result<(), CopyError> {
-        let damaged = |what: String| CopyError::Damaged { dir: self.from.clone(), what };
+    fn check(&self, part: &Path) -> Result<(), BackupError> {
+        let damaged = |what: String| BackupError::Damaged { dir: self.from.clone(), what };
         let trouble = |source: rusqlite::Error| damaged(source.to_string());
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(part, flags).map_err(trouble)?;
         // Nobody else opens it: no file for what is shared.
         connection.pragma_update(None, "locking_mode", "exclusive").map_err(trouble)?;
         schema::check_ours(&connection, &self.from).map_err(|problem| match problem {
-            Ok(open) => CopyError::Open(open),
+            Ok(open) => BackupError::Open(open),
             Err(what) => damaged(what),
         })?;
         let found: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).map_err(trouble)?;
@@ -171,15 +171,15 @@ impl Copying {
         // Closing it writes its write-ahead log into it, and removes that.
         connection.close().map_err(|(_, source)| trouble(source))?;
         // What was removed a moment before may not be overwritten in the store yet.
-        Slack::open(part).and_then(|mut slack| slack.overwrite()).map_err(|error| self.failed(error))?;
+        SlackPages::open(part).and_then(|mut slack| slack.overwrite()).map_err(|error| self.failed(error))?;
         match self.to.join(PART_WRITE_AHEAD).exists() {
             true => Err(damaged("what was written last could not be brought into the copy".to_owned())),
             false => Ok(()),
         }
     }
 
-    fn failed(&self, source: io::Error) -> CopyError {
-        CopyError::Files { from: self.from.clone(), to: self.to.clone(), source }
+    fn failed(&self, source: io::Error) -> BackupError {
+        BackupError::Files { from: self.from.clone(), to: self.to.clone(), source }
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
         let (other, source) = (folder.path().join("other"), folder.path().join("source"));
         std::fs::write(&other, "somebody else's").unwrap();
         std::fs::write(&source, "the store").unwrap();
-        let copy = folder.path().join(PART);
+        let copy = folder.path().join(PARTIAL_FILE);
         // A link to a file elsewhere, then a file that others may read.
         std::os::unix::fs::symlink(&other, &copy).unwrap();
         for _ in 0..2 {

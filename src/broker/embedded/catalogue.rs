@@ -9,13 +9,13 @@ use futures_util::stream::{self, BoxStream};
 use rusqlite::{OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
-use super::Embedded;
+use super::EmbeddedBroker;
 use super::store_change::StoreChange;
-use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
+use crate::broker::{Bucket, Catalogue, CatalogueEntry, Error, Result, check_key};
 
 #[async_trait]
-impl Catalogue for Embedded {
-    async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+impl Catalogue for EmbeddedBroker {
+    async fn put(&self, bucket: Bucket, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
         check_key(key)?;
         Self::fits(&value)?;
         let key = key.to_owned();
@@ -31,14 +31,14 @@ impl Catalogue for Embedded {
                     .prepare_cached(
                         "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, ?5)",
                     )?
-                    .execute(params![shelf.name(), key, &value[..], put, expires])?;
-                session.told.push(StoreChange::Changed(shelf));
+                    .execute(params![bucket.name(), key, &value[..], put, expires])?;
+                session.changes.push(StoreChange::BucketChanged(bucket));
                 Ok(())
             })
             .await
     }
 
-    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes> {
+    async fn put_first(&self, bucket: Bucket, key: &str, value: Bytes) -> Result<Bytes> {
         check_key(key)?;
         Self::fits(&value)?;
         let key = key.to_owned();
@@ -51,20 +51,20 @@ impl Catalogue for Embedded {
                         "insert into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, null)
                          on conflict do nothing",
                     )?
-                    .execute(params![shelf.name(), key, &value[..], put])?;
+                    .execute(params![bucket.name(), key, &value[..], put])?;
                 if stored > 0 {
-                    session.told.push(StoreChange::Changed(shelf));
+                    session.changes.push(StoreChange::BucketChanged(bucket));
                     return Ok(value);
                 }
                 let mut statement =
                     session.sql.prepare_cached("select value from catalogue where shelf = ?1 and key = ?2")?;
-                let value: Vec<u8> = statement.query_row(params![shelf.name(), key], |row| row.get(0))?;
+                let value: Vec<u8> = statement.query_row(params![bucket.name(), key], |row| row.get(0))?;
                 Ok(Bytes::from(value))
             })
             .await
     }
 
-    async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Bytes>> {
         check_key(key)?;
         let key = key.to_owned();
         self.store
@@ -74,14 +74,14 @@ impl Catalogue for Embedded {
                      where shelf = ?1 and key = ?2 and (expires is null or expires > ?3)",
                 )?;
                 let value: Option<Vec<u8>> = statement
-                    .query_row(params![shelf.name(), key, session.now_millis()], |row| row.get(0))
+                    .query_row(params![bucket.name(), key, session.now_millis()], |row| row.get(0))
                     .optional()?;
                 Ok(value.map(Bytes::from))
             })
             .await
     }
 
-    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)> {
+    async fn get_to_change(&self, bucket: Bucket, key: &str) -> Result<(Option<Bytes>, u64)> {
         check_key(key)?;
         let key = key.to_owned();
         self.store
@@ -91,7 +91,7 @@ impl Catalogue for Embedded {
                      where shelf = ?1 and key = ?2",
                 )?;
                 let found = statement
-                    .query_row(params![shelf.name(), key, session.now_millis()], |row| {
+                    .query_row(params![bucket.name(), key, session.now_millis()], |row| {
                         Ok((row.get::<_, Option<Vec<u8>>>(1)?.map(Bytes::from), row.get(0)?))
                     })
                     .optional()?;
@@ -100,7 +100,7 @@ impl Catalogue for Embedded {
             .await
     }
 
-    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()> {
+    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()> {
         check_key(key)?;
         Self::fits(&value)?;
         let key = key.to_owned();
@@ -109,7 +109,7 @@ impl Catalogue for Embedded {
                 let found: Option<u64> = session
                     .sql
                     .prepare_cached("select put from catalogue where shelf = ?1 and key = ?2")?
-                    .query_row(params![shelf.name(), key], |row| row.get(0))
+                    .query_row(params![bucket.name(), key], |row| row.get(0))
                     .optional()?;
                 if found.unwrap_or(0) != revision {
                     return Err(Error::Conflict { expected: revision }.into());
@@ -120,14 +120,14 @@ impl Catalogue for Embedded {
                     .prepare_cached(
                         "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, null)",
                     )?
-                    .execute(params![shelf.name(), key, &value[..], put])?;
-                session.told.push(StoreChange::Changed(shelf));
+                    .execute(params![bucket.name(), key, &value[..], put])?;
+                session.changes.push(StoreChange::BucketChanged(bucket));
                 Ok(())
             })
             .await
     }
 
-    async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+    async fn list(&self, bucket: Bucket, first: Option<&str>) -> Result<Vec<CatalogueEntry>> {
         first.map_or(Ok(()), check_key)?;
         let first = first.map(str::to_owned);
         self.store
@@ -140,7 +140,7 @@ impl Catalogue for Embedded {
                             "select key, value from catalogue
                              where shelf = ?1 and (expires is null or expires > ?2) order by put",
                         )?
-                        .query_map(params![shelf.name(), now], entry)?
+                        .query_map(params![bucket.name(), now], entry)?
                         .collect::<rusqlite::Result<_>>()?,
                     // '/' is the character after '.', so that this is every key that begins with "first.".
                     Some(first) => session
@@ -150,7 +150,7 @@ impl Catalogue for Embedded {
                              where shelf = ?1 and (key = ?3 or (key > ?3 || '.' and key < ?3 || '/'))
                                 and (expires is null or expires > ?2) order by put",
                         )?
-                        .query_map(params![shelf.name(), now, first], entry)?
+                        .query_map(params![bucket.name(), now, first], entry)?
                         .collect::<rusqlite::Result<_>>()?,
                 };
                 Ok(entries)
@@ -158,7 +158,7 @@ impl Catalogue for Embedded {
             .await
     }
 
-    async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+    async fn delete(&self, bucket: Bucket, key: &str) -> Result<()> {
         check_key(key)?;
         let key = key.to_owned();
         self.store
@@ -166,21 +166,21 @@ impl Catalogue for Embedded {
                 let gone = session
                     .sql
                     .prepare_cached("delete from catalogue where shelf = ?1 and key = ?2")?
-                    .execute(params![shelf.name(), key])?;
+                    .execute(params![bucket.name(), key])?;
                 if gone > 0 {
                     session.forgets = true;
-                    session.told.push(StoreChange::Changed(shelf));
+                    session.changes.push(StoreChange::BucketChanged(bucket));
                 }
                 Ok(())
             })
             .await
     }
 
-    async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>> {
+    async fn watch(&self, bucket: Bucket) -> Result<BoxStream<'static, ()>> {
         let (reply, receiver) = oneshot::channel();
         self.store
             .call("watch the catalogue", move |session| {
-                session.told.push(StoreChange::Watch(shelf, reply));
+                session.changes.push(StoreChange::WatchBucket(bucket, reply));
                 Ok(())
             })
             .await?;
@@ -195,6 +195,6 @@ impl Catalogue for Embedded {
     }
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry { key: row.get(0)?, value: Bytes::from(row.get::<_, Vec<u8>>(1)?) })
+fn entry(row: &Row<'_>) -> rusqlite::Result<CatalogueEntry> {
+    Ok(CatalogueEntry { key: row.get(0)?, value: Bytes::from(row.get::<_, Vec<u8>>(1)?) })
 }

@@ -1,4 +1,4 @@
-//! The keeper of the file: does calls in transactions, tells the house (followers, queues, watchers) what came of them once they
+//! The SQLite file: does calls in transactions, tells the dispatcher (followers, queues, watchers) what came of them once they
 //! are committed, and looks after the disk and what is due by the clock.
 
 use std::collections::HashMap;
@@ -12,11 +12,11 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::dispatcher::Dispatcher;
-use super::room::Room;
-use super::session::{Fault, Head, Session};
-use super::slack::Slack;
+use super::file_size::FileSizeLimit;
+use super::session::{CallFault, RunHead, StoreTransaction};
+use super::slack::SlackPages;
 use super::store_change::StoreChange;
-use super::{OpenError, due, folder, schema};
+use super::{StoreOpenError, due, folder, schema};
 use crate::broker::{Error, Result};
 use crate::clock;
 use crate::ids::RunId;
@@ -35,17 +35,17 @@ const HELD_LONG: Duration = Duration::from_secs(60);
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// A call: what to do inside the transaction, and how to answer once that is committed or has failed.
-pub(super) type Act = Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>;
+pub(super) type DatabaseCall = Box<dyn FnOnce(&mut StoreTransaction<'_>) -> (rusqlite::Result<()>, CallAnswer) + Send>;
 /// How a call is answered.
-pub(super) type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
+pub(super) type CallAnswer = Box<dyn FnOnce(std::result::Result<(), &TransactionFailure>) + Send>;
 
-/// The answers to the calls of one transaction, to be sent when the keeper is free again: whoever gets one may call anew at once.
-pub(super) struct Answers {
-    committed: std::result::Result<(), Failure>,
-    answers: Vec<Answer>,
+/// The answers to the calls of one transaction, to be sent when the database is free again: whoever gets one may call anew at once.
+pub(super) struct CallAnswers {
+    committed: std::result::Result<(), TransactionFailure>,
+    answers: Vec<CallAnswer>,
 }
 
-impl Answers {
+impl CallAnswers {
     /// Answers all calls.
     pub(super) fn send(self) {
         for answer in self.answers {
@@ -55,18 +55,18 @@ impl Answers {
 }
 
 /// A failed transaction, in words that can be given to everyone who was in it.
-pub(super) struct Failure {
+pub(super) struct TransactionFailure {
     full: bool,
     text: String,
 }
 
-impl From<&rusqlite::Error> for Failure {
+impl From<&rusqlite::Error> for TransactionFailure {
     fn from(source: &rusqlite::Error) -> Self {
         Self { full: source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull), text: source.to_string() }
     }
 }
 
-impl Failure {
+impl TransactionFailure {
     /// What is said to whoever was `doing` something.
     pub(super) fn error(&self, doing: &str) -> Error {
         if self.full {
@@ -77,10 +77,10 @@ impl Failure {
 }
 
 /// All that works with the file; whoever has it is alone with it.
-pub(super) struct Database {
+pub(super) struct EmbeddedDatabase {
     connection: Connection,
-    house: Dispatcher,
-    heads: HashMap<RunId, Head>,
+    dispatcher: Dispatcher,
+    heads: HashMap<RunId, RunHead>,
     sequence: u64,
     /// Sequences up to this one are given out, or never will be after a restart: the file says so.
     reserved: u64,
@@ -102,17 +102,17 @@ pub(super) struct Database {
     pages: Arc<AtomicI32>,
     many_pages: i32,
     /// What may be left in pages of what was moved to others.
-    slack: Slack,
+    slack: SlackPages,
     /// How large the file may become.
-    room: Room,
+    room: FileSizeLimit,
     _lock: File,
 }
 
-impl Database {
+impl EmbeddedDatabase {
     /// Opens the file in `dir`, and keeps `lock` for as long as it works with it.
-    pub(super) fn open(dir: &Path, lock: File, mut room: Room) -> std::result::Result<Self, OpenError> {
-        let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
-        let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
+    pub(super) fn open(dir: &Path, lock: File, mut room: FileSizeLimit) -> std::result::Result<Self, StoreOpenError> {
+        let trouble = |source| StoreOpenError::Store { file: dir.join(schema::FILE), source };
+        let unusable = |source| StoreOpenError::Folder { dir: dir.to_owned(), source };
         // Before there is anything to copy: whoever copies and finds no such file believes that nobody works here.
         let still = folder::stillness(dir).map_err(unusable)?;
         let write_ahead = dir.join(schema::WRITE_AHEAD);
@@ -122,17 +122,17 @@ impl Database {
         let pages = schema::count_pages(&mut connection).map_err(trouble)?;
         let many_pages = schema::pages_of_a_large_write_ahead(&connection).map_err(trouble)?;
         room.look(&connection).map_err(trouble)?;
-        let slack = Slack::open(&dir.join(schema::FILE)).map_err(unusable)?;
+        let slack = SlackPages::open(&dir.join(schema::FILE)).map_err(unusable)?;
         let sequence = connection
             .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
             .map_err(trouble)?;
-        let mut house = Dispatcher::new();
+        let mut dispatcher = Dispatcher::new();
         for job in due::queued(&connection).map_err(trouble)? {
-            house.tell(job, Instant::now());
+            dispatcher.tell(job, Instant::now());
         }
         Ok(Self {
             connection,
-            house,
+            dispatcher,
             heads: HashMap::new(),
             reserved: sequence,
             sequence,
@@ -172,9 +172,9 @@ impl Database {
         self.dirty_since.is_some()
     }
 
-    /// Does the calls in one transaction, commits it, tells the house, and returns the answers. A call that the file fails undoes
+    /// Does the calls in one transaction, commits it, tells the dispatcher, and returns the answers. A call that the file fails undoes
     /// the transaction and ends it; the calls after it are left for the next one.
-    pub(super) fn transact(&mut self, calls: impl Iterator<Item = Act>) -> Answers {
+    pub(super) fn transact(&mut self, calls: impl Iterator<Item = DatabaseCall>) -> CallAnswers {
         let mut answers = Vec::new();
         let outcome = self.commit(|session| {
             for act in calls {
@@ -184,21 +184,21 @@ impl Database {
             }
             Ok(())
         });
-        Answers { committed: self.tell(outcome), answers }
+        CallAnswers { committed: self.tell(outcome), answers }
     }
 
     /// Does one call in a transaction of its own.
     pub(super) fn transact_one<T>(
         &mut self,
         doing: &'static str,
-        act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault>,
+        act: impl FnOnce(&mut StoreTransaction<'_>) -> Result<T, CallFault>,
     ) -> Result<T> {
         let mut answer = None;
         let outcome = self.commit(|session| {
             answer = Some(match act(session) {
                 Ok(value) => Ok(value),
-                Err(Fault::Ours(error)) => Err(error),
-                Err(Fault::Sql(source)) => return Err(source),
+                Err(CallFault::Ours(error)) => Err(error),
+                Err(CallFault::Sql(source)) => return Err(source),
             });
             Ok(())
         });
@@ -206,17 +206,17 @@ impl Database {
         answer.expect("a transaction that is committed has done its work")
     }
 
-    /// Tells the house what a transaction brought, or the log why it failed.
-    fn tell(&mut self, outcome: rusqlite::Result<Vec<StoreChange>>) -> std::result::Result<(), Failure> {
-        let told = outcome.map_err(|source| {
+    /// Tells the dispatcher what a transaction brought, or the log why it failed.
+    fn tell(&mut self, outcome: rusqlite::Result<Vec<StoreChange>>) -> std::result::Result<(), TransactionFailure> {
+        let changes = outcome.map_err(|source| {
             // What was undone in the file was written into the heads.
             self.heads.clear();
             tracing::error!(error = %source, "the embedded broker could not write its file");
-            Failure::from(&source)
+            TransactionFailure::from(&source)
         })?;
         let now = Instant::now();
-        for one in told {
-            self.house.tell(one, now);
+        for one in changes {
+            self.dispatcher.tell(one, now);
         }
         // While a backup holds the main file, it is asked for by the clock only.
         if self.pages.load(Ordering::Relaxed) >= self.many_pages && self.held_since.is_none() {
@@ -228,7 +228,7 @@ impl Database {
     /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
     fn commit(
         &mut self,
-        act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>,
+        act: impl FnOnce(&mut StoreTransaction<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<Vec<StoreChange>> {
         self.room.look(&self.connection)?;
         // Prepared once: to read these few words would take as long as to do what they say.
@@ -243,13 +243,13 @@ impl Database {
 
     fn act_and_commit(
         &mut self,
-        act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>,
+        act: impl FnOnce(&mut StoreTransaction<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<Vec<StoreChange>> {
         let before = self.connection.total_changes();
-        let mut session = Session {
+        let mut session = StoreTransaction {
             sql: &self.connection,
             now: clock::Clock::now(&clock::SystemClock),
-            told: Vec::new(),
+            changes: Vec::new(),
             heads: &mut self.heads,
             sequence: &mut self.sequence,
             appended: 0,
@@ -257,7 +257,7 @@ impl Database {
             room: &mut self.room,
         };
         act(&mut session)?;
-        let Session { told, appended, forgets, .. } = session;
+        let StoreTransaction { changes, appended, forgets, .. } = session;
         if self.heads.len() > HEADS {
             self.heads.clear();
         }
@@ -278,16 +278,16 @@ impl Database {
             // A timer or an expiry may be among what was written; whether it is the first is cheap to ask.
             self.next_due = due::next(&self.connection)?;
         }
-        Ok(told)
+        Ok(changes)
     }
 
     /// Does what is due by the clock: deliveries that nobody settled, timers, expired entries, the disk.
     pub(super) fn turn(&mut self) {
-        self.house.turn(Instant::now());
+        self.dispatcher.turn(Instant::now());
         let now = clock::Clock::now(&clock::SystemClock).as_millisecond();
         if self.next_due.is_some_and(|due| due <= now) {
             match self.commit(due::ripen) {
-                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one, Instant::now())),
+                Ok(changes) => changes.into_iter().for_each(|one| self.dispatcher.tell(one, Instant::now())),
                 Err(source) => {
                     tracing::error!(error = %source, "the embedded broker could not fire its timers");
                     // Not at once again: a full disk would keep this thread busy for nothing.
@@ -311,7 +311,7 @@ impl Database {
         let sync = self.dirty_since.map(|since| (since + SYNC_EVERY).saturating_duration_since(now));
         let leftover = self.leftover_since.filter(|_| self.dirty_since.is_none());
         let emptying = leftover.map(|since| (since + QUIET).saturating_duration_since(now));
-        let unsettled = self.house.next_deadline().map(|at| at.saturating_duration_since(now));
+        let unsettled = self.dispatcher.next_deadline().map(|at| at.saturating_duration_since(now));
         let due = self.next_due.map(|due| {
             let millis = due - clock::Clock::now(&clock::SystemClock).as_millisecond();
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(LONGEST_SLEEP)

@@ -1,4 +1,4 @@
-//! What the keeper has in memory: who listens to what, and which jobs are ready, held or put off. Nobody else
+//! What the database has in memory: who listens to what, and which jobs are ready, held or put off. Nobody else
 //! touches it, and it only after a commit, so that nobody ever hears what was not stored.
 
 use std::cmp::Reverse;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::store_change::{Handed, StoreChange, UNREAD, Voice, Wanting};
-use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
+use super::store_change::{AssignedJob, MOST_UNREAD, Publisher, StoreChange, WaitingWorker};
+use crate::broker::{Bucket, InboxUpdate, Job, LogUpdate, QueueDepth, RunUpdate};
 use crate::ids::RunId;
 use crate::protocol::queue_name::QueueName;
 
@@ -17,12 +17,12 @@ const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
 
 /// Everything in memory.
 pub(super) struct Dispatcher {
-    followers: Listeners<Live>,
-    everywhere: Vec<Voice<Overheard>>,
-    bells: Listeners<Bell>,
-    shelves: HashMap<Shelf, watch::Sender<()>>,
+    followers: RunSubscribers<RunUpdate>,
+    everywhere: Vec<Publisher<LogUpdate>>,
+    inbox_subscribers: RunSubscribers<InboxUpdate>,
+    buckets: HashMap<Bucket, watch::Sender<()>>,
     jobs: HashMap<u64, KnownJob>,
-    lines: HashMap<QueueName, Line>,
+    lines: HashMap<QueueName, JobLine>,
     /// When something must be done about a job, and the stamp it must still bear then.
     deadlines: BinaryHeap<Reverse<(Instant, u64, u64)>>,
     stamps: u64,
@@ -42,19 +42,19 @@ struct KnownJob {
 
 /// The jobs of a queue that are ready, and the workers that want one. Never both.
 #[derive(Default)]
-struct Line {
+struct JobLine {
     ready: VecDeque<u64>,
-    wanting: VecDeque<Wanting>,
+    wanting: VecDeque<WaitingWorker>,
 }
 
 impl Dispatcher {
     /// An empty one.
     pub(super) fn new() -> Self {
         Self {
-            followers: Listeners::default(),
+            followers: RunSubscribers::default(),
             everywhere: Vec::new(),
-            bells: Listeners::default(),
-            shelves: Shelf::ALL.into_iter().map(|shelf| (shelf, watch::Sender::new(()))).collect(),
+            inbox_subscribers: RunSubscribers::default(),
+            buckets: Bucket::ALL.into_iter().map(|bucket| (bucket, watch::Sender::new(()))).collect(),
             jobs: HashMap::new(),
             lines: HashMap::new(),
             deadlines: BinaryHeap::new(),
@@ -63,31 +63,31 @@ impl Dispatcher {
     }
 
     /// Takes note of what happened.
-    pub(super) fn tell(&mut self, told: StoreChange, now: Instant) {
-        match told {
+    pub(super) fn tell(&mut self, change: StoreChange, now: Instant) {
+        match change {
             StoreChange::Live(run, live) => {
-                if let Live::Record { stored, .. } = &live
+                if let RunUpdate::Record { stored, .. } = &live
                     && !self.everywhere.is_empty()
                 {
-                    let overheard = Overheard::Record { run, stored: stored.clone() };
-                    self.everywhere.retain(|voice| voice.say(&overheard));
+                    let update = LogUpdate::Record { run, stored: stored.clone() };
+                    self.everywhere.retain(|publisher| publisher.publish(&update));
                 }
                 self.followers.tell(run, live);
             }
-            StoreChange::Rang(run, bell) => self.bells.tell(run, bell),
-            StoreChange::Follow(run, voice) => self.followers.add(run, voice),
-            StoreChange::Overhear(voice) => self.everywhere.push(voice),
-            StoreChange::Listen(run, voice) => self.bells.add(run, voice),
-            StoreChange::Changed(shelf) => self.shelves[&shelf].send_replace(()),
-            StoreChange::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
-            StoreChange::Queued(id, queue, job) => {
+            StoreChange::InboxChanged(run, inbox_updates) => self.inbox_subscribers.tell(run, inbox_updates),
+            StoreChange::Follow(run, publisher) => self.followers.add(run, publisher),
+            StoreChange::FollowAll(publisher) => self.everywhere.push(publisher),
+            StoreChange::FollowInbox(run, publisher) => self.inbox_subscribers.add(run, publisher),
+            StoreChange::BucketChanged(bucket) => self.buckets[&bucket].send_replace(()),
+            StoreChange::WatchBucket(bucket, reply) => drop(reply.send(self.buckets[&bucket].subscribe())),
+            StoreChange::JobQueued(id, queue, job) => {
                 self.jobs
                     .insert(id, KnownJob { queue, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 });
                 self.ready(id, now);
             }
-            StoreChange::Done(id) => drop(self.jobs.remove(&id)),
-            StoreChange::Count(queue, reply) => drop(reply.send(self.depth(&queue))),
-            StoreChange::Wanted(queue, wanting) => self.wanted(queue, wanting, now),
+            StoreChange::JobDone(id) => drop(self.jobs.remove(&id)),
+            StoreChange::CountJobs(queue, reply) => drop(reply.send(self.depth(&queue))),
+            StoreChange::WantJob(queue, wanting) => self.wanted(queue, wanting, now),
             StoreChange::Working(id, attempt) => self.renew(id, attempt, now, None),
             StoreChange::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
         }
@@ -123,15 +123,15 @@ impl Dispatcher {
         self.hand_out(&queue, now);
     }
 
-    fn depth(&self, queue: &QueueName) -> Depth {
+    fn depth(&self, queue: &QueueName) -> QueueDepth {
         let all = self.jobs.values().filter(|known| known.queue == *queue);
-        all.fold(Depth::default(), |depth, known| match known.held {
-            true => Depth { taken: depth.taken + 1, ..depth },
-            false => Depth { waiting: depth.waiting + 1, ..depth },
+        all.fold(QueueDepth::default(), |depth, known| match known.held {
+            true => QueueDepth { taken: depth.taken + 1, ..depth },
+            false => QueueDepth { waiting: depth.waiting + 1, ..depth },
         })
     }
 
-    fn wanted(&mut self, queue: QueueName, wanting: Wanting, now: Instant) {
+    fn wanted(&mut self, queue: QueueName, wanting: WaitingWorker, now: Instant) {
         let line = self.lines.entry(queue.clone()).or_default();
         line.wanting.retain(|waiting| !waiting.reply.is_closed());
         line.wanting.push_back(wanting);
@@ -145,8 +145,8 @@ impl Dispatcher {
                 line.ready.pop_front();
                 continue;
             };
-            let Some(Wanting { reply, patience }) = line.wanting.pop_front() else { return };
-            if reply.send(Handed { id, attempt: known.attempt + 1, job: known.job.clone() }).is_err() {
+            let Some(WaitingWorker { reply, patience }) = line.wanting.pop_front() else { return };
+            if reply.send(AssignedJob { id, attempt: known.attempt + 1, job: known.job.clone() }).is_err() {
                 continue;
             }
             line.ready.pop_front();
@@ -174,38 +174,38 @@ impl Dispatcher {
 }
 
 /// Those who listen, by run.
-struct Listeners<T> {
-    by_run: HashMap<RunId, Vec<Voice<T>>>,
+struct RunSubscribers<T> {
+    by_run: HashMap<RunId, Vec<Publisher<T>>>,
     /// How many may come until those who left are looked for.
     until_sweep: usize,
 }
 
-impl<T> Default for Listeners<T> {
+impl<T> Default for RunSubscribers<T> {
     fn default() -> Self {
-        Self { by_run: HashMap::new(), until_sweep: UNREAD }
+        Self { by_run: HashMap::new(), until_sweep: MOST_UNREAD }
     }
 }
 
-impl<T: Clone> Listeners<T> {
+impl<T: Clone> RunSubscribers<T> {
     fn tell(&mut self, run: RunId, item: T) {
-        let Some(voices) = self.by_run.get_mut(&run) else { return };
-        voices.retain(|voice| voice.say(&item));
-        if voices.is_empty() {
+        let Some(publishers) = self.by_run.get_mut(&run) else { return };
+        publishers.retain(|publisher| publisher.publish(&item));
+        if publishers.is_empty() {
             self.by_run.remove(&run);
         }
     }
 
-    fn add(&mut self, run: RunId, voice: Voice<T>) {
-        self.by_run.entry(run).or_default().push(voice);
+    fn add(&mut self, run: RunId, publisher: Publisher<T>) {
+        self.by_run.entry(run).or_default().push(publisher);
         // Those who left a run that says nothing more are noticed here: once for as many as there were, so that it costs
         // each newcomer the same.
         self.until_sweep -= 1;
         if self.until_sweep == 0 {
-            self.by_run.retain(|_, voices| {
-                voices.retain(|voice| !voice.is_alone());
-                !voices.is_empty()
+            self.by_run.retain(|_, publishers| {
+                publishers.retain(|publisher| !publisher.has_no_subscriber());
+                !publishers.is_empty()
             });
-            self.until_sweep = self.by_run.len().max(UNREAD);
+            self.until_sweep = self.by_run.len().max(MOST_UNREAD);
         }
     }
 }
@@ -214,77 +214,77 @@ impl<T: Clone> Listeners<T> {
 mod tests {
     use tokio::sync::oneshot;
 
-    use super::super::store_change::listener;
+    use super::super::store_change::subscription;
     use super::*;
-    use crate::broker::Reason;
+    use crate::broker::JobReason;
     use crate::ids::Name;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn house() -> (Dispatcher, QueueName, Instant) {
-        let mut house = Dispatcher::new();
+    fn dispatcher() -> (Dispatcher, QueueName, Instant) {
+        let mut dispatcher = Dispatcher::new();
         let workflow = QueueName::Workflow(Name::parse("w").unwrap());
-        let job = Job { run: RunId::random(), reason: Reason::Start };
+        let job = Job { run: RunId::random(), reason: JobReason::Start };
         let now = Instant::now();
-        house.tell(StoreChange::Queued(1, workflow.clone(), job), now);
-        (house, workflow, now)
+        dispatcher.tell(StoreChange::JobQueued(1, workflow.clone(), job), now);
+        (dispatcher, workflow, now)
     }
 
-    fn want(house: &mut Dispatcher, workflow: &QueueName, now: Instant) -> oneshot::Receiver<Handed> {
+    fn want(dispatcher: &mut Dispatcher, workflow: &QueueName, now: Instant) -> oneshot::Receiver<AssignedJob> {
         let (reply, delivery) = oneshot::channel();
-        house.tell(StoreChange::Wanted(workflow.clone(), Wanting { reply, patience: PATIENCE }), now);
+        dispatcher.tell(StoreChange::WantJob(workflow.clone(), WaitingWorker { reply, patience: PATIENCE }), now);
         delivery
     }
 
     #[test]
     fn a_job_that_nobody_settles_goes_to_the_next_worker() {
-        let (mut house, workflow, now) = house();
-        assert_eq!(want(&mut house, &workflow, now).try_recv().unwrap().attempt, 1);
-        let mut second = want(&mut house, &workflow, now);
-        house.turn(now + PATIENCE / 2);
+        let (mut dispatcher, workflow, now) = dispatcher();
+        assert_eq!(want(&mut dispatcher, &workflow, now).try_recv().unwrap().attempt, 1);
+        let mut second = want(&mut dispatcher, &workflow, now);
+        dispatcher.turn(now + PATIENCE / 2);
         assert!(second.try_recv().is_err(), "it was delivered while the first worker had time");
         let later = now + PATIENCE;
-        house.turn(later);
+        dispatcher.turn(later);
         assert_eq!(second.try_recv().unwrap().attempt, 2);
         // What the first one says now is of no importance.
-        house.tell(StoreChange::PutOff(1, 1, Duration::ZERO), later);
-        house.turn(later);
-        assert!(want(&mut house, &workflow, later).try_recv().is_err());
-        house.tell(StoreChange::Done(1), later);
-        house.turn(later + PATIENCE);
-        assert_eq!(house.next_deadline(), None);
+        dispatcher.tell(StoreChange::PutOff(1, 1, Duration::ZERO), later);
+        dispatcher.turn(later);
+        assert!(want(&mut dispatcher, &workflow, later).try_recv().is_err());
+        dispatcher.tell(StoreChange::JobDone(1), later);
+        dispatcher.turn(later + PATIENCE);
+        assert_eq!(dispatcher.next_deadline(), None);
     }
 
     #[test]
     fn a_worker_that_is_still_at_it_keeps_its_job() {
-        let (mut house, workflow, now) = house();
-        want(&mut house, &workflow, now).try_recv().unwrap();
-        house.tell(StoreChange::Working(1, 1), now + PATIENCE / 2);
-        house.turn(now + PATIENCE);
-        assert!(want(&mut house, &workflow, now).try_recv().is_err());
-        assert_eq!(house.next_deadline(), Some(now + PATIENCE / 2 + PATIENCE));
+        let (mut dispatcher, workflow, now) = dispatcher();
+        want(&mut dispatcher, &workflow, now).try_recv().unwrap();
+        dispatcher.tell(StoreChange::Working(1, 1), now + PATIENCE / 2);
+        dispatcher.turn(now + PATIENCE);
+        assert!(want(&mut dispatcher, &workflow, now).try_recv().is_err());
+        assert_eq!(dispatcher.next_deadline(), Some(now + PATIENCE / 2 + PATIENCE));
     }
 
     #[test]
     fn a_worker_that_went_away_loses_nothing() {
-        let (mut house, workflow, now) = house();
-        house.tell(StoreChange::Done(1), now);
-        drop(want(&mut house, &workflow, now));
-        let mut second = want(&mut house, &workflow, now);
-        let job = Job { run: RunId::random(), reason: Reason::Wake };
-        house.tell(StoreChange::Queued(2, workflow.clone(), job.clone()), now);
+        let (mut dispatcher, workflow, now) = dispatcher();
+        dispatcher.tell(StoreChange::JobDone(1), now);
+        drop(want(&mut dispatcher, &workflow, now));
+        let mut second = want(&mut dispatcher, &workflow, now);
+        let job = Job { run: RunId::random(), reason: JobReason::Wake };
+        dispatcher.tell(StoreChange::JobQueued(2, workflow.clone(), job.clone()), now);
         let delivery = second.try_recv().unwrap();
         assert_eq!((delivery.job, delivery.attempt), (job, 1));
     }
 
     #[test]
     fn those_who_left_are_forgotten() {
-        let mut listeners = Listeners::default();
-        for _ in 0..10 * UNREAD {
-            let (voice, ear) = listener(Live::Gap);
-            listeners.add(RunId::random(), voice);
-            drop(ear);
+        let mut listeners = RunSubscribers::default();
+        for _ in 0..10 * MOST_UNREAD {
+            let (publisher, subscription) = subscription(RunUpdate::Gap);
+            listeners.add(RunId::random(), publisher);
+            drop(subscription);
         }
-        assert!(listeners.by_run.len() <= 2 * UNREAD);
+        assert!(listeners.by_run.len() <= 2 * MOST_UNREAD);
     }
 }

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::session::Session;
+use super::session::StoreTransaction;
 use super::store_change::StoreChange;
-use crate::broker::{Job, Shelf};
+use crate::broker::{Bucket, Job};
 use crate::ids::RunId;
 use crate::protocol::queue_name::QueueName;
 
@@ -13,14 +13,14 @@ const RIPE_AT_ONCE: i64 = 512;
 /// Removed runs that are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 512;
 
-/// The jobs in the file, as the house is told of them.
+/// The jobs in the file, as the dispatcher is told of them.
 pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<StoreChange>> {
     let mut queued = Vec::new();
     let mut statement = sql.prepare("select id, workflow, job from jobs order by id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some((queue, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
-            queued.push(StoreChange::Queued(row.get(0)?, queue, job));
+            queued.push(StoreChange::JobQueued(row.get(0)?, queue, job));
         }
     }
     Ok(queued)
@@ -38,7 +38,7 @@ pub(super) fn next(sql: &Connection) -> rusqlite::Result<Option<i64>> {
 }
 
 /// Turns due timers into jobs, and removes what has expired: entries of the catalogue, tombstones.
-pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
+pub(super) fn ripen(session: &mut StoreTransaction<'_>) -> rusqlite::Result<()> {
     let now = session.now_millis();
     let mut due = Vec::new();
     {
@@ -57,26 +57,26 @@ pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
         }
     }
     forget_removed(session, now)?;
-    for shelf in Shelf::ALL {
+    for bucket in Bucket::ALL {
         let gone = session
             .sql
             .prepare_cached("delete from catalogue where shelf = ?1 and expires is not null and expires <= ?2")?
-            .execute(params![shelf.name(), now])?;
+            .execute(params![bucket.name(), now])?;
         if gone > 0 {
-            session.told.push(StoreChange::Changed(shelf));
+            session.changes.push(StoreChange::BucketChanged(bucket));
         }
     }
     Ok(())
 }
 
 /// Queues a job.
-pub(super) fn insert(session: &mut Session<'_>, queue: QueueName, job: Job) -> rusqlite::Result<()> {
+pub(super) fn insert(session: &mut StoreTransaction<'_>, queue: QueueName, job: Job) -> rusqlite::Result<()> {
     session
         .sql
         .prepare_cached("insert into jobs (workflow, job) values (?1, ?2)")?
         .execute(params![queue.to_string(), written(&job)])?;
     let id = u64::try_from(session.sql.last_insert_rowid()).expect("row ids of an own table are positive");
-    session.told.push(StoreChange::Queued(id, queue, job));
+    session.changes.push(StoreChange::JobQueued(id, queue, job));
     Ok(())
 }
 
@@ -95,7 +95,7 @@ fn read(queue: &str, job: &str) -> Option<(QueueName, Job)> {
 }
 
 /// Forgets the runs whose tombstones have been kept for long enough.
-fn forget_removed(session: &mut Session<'_>, now: i64) -> rusqlite::Result<()> {
+fn forget_removed(session: &mut StoreTransaction<'_>, now: i64) -> rusqlite::Result<()> {
     let due: Vec<String> = session
         .sql
         .prepare_cached("select run from tombstones where until <= ?1 limit ?2")?

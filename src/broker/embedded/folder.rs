@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::OpenError;
+use super::StoreOpenError;
 
 const LOCK_FILE: &str = "lock";
 const ADDRESS_FILE: &str = "gateway-address";
@@ -20,8 +20,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes the folder if need be and takes its lock, which lasts as long as the file returned is open. The system gives it
 /// up when the process ends, however it ends, so that no lock is ever left behind.
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
-    let trouble = |source| OpenError::Folder { dir: dir.to_owned(), source };
+pub(super) fn lock(dir: &Path) -> Result<File, StoreOpenError> {
+    let trouble = |source| StoreOpenError::Folder { dir: dir.to_owned(), source };
     make(dir).map_err(trouble)?;
     let file = lock_file(dir).map_err(trouble)?;
     for attempt in 1.. {
@@ -29,7 +29,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { dir: dir.to_owned(), address: read_address(dir) });
+                return Err(StoreOpenError::InUse { dir: dir.to_owned(), address: read_address(dir) });
             }
             Err(TryLockError::Error(source)) => return Err(trouble(source)),
         }

@@ -6,48 +6,48 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Embedded;
+use super::EmbeddedBroker;
 use super::log::stored;
-use super::store_change::{StoreChange, listener};
-use crate::broker::{Bell, Inbox, Put, Result, Slot, Stored};
+use super::store_change::{StoreChange, subscription};
+use crate::broker::{Inbox, InboxSlot, InboxUpdate, PutOutcome, Result, StoredRecord};
 use crate::ids::RunId;
 
 #[async_trait]
-impl Inbox for Embedded {
-    async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put> {
+impl Inbox for EmbeddedBroker {
+    async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<PutOutcome> {
         Self::fits(&payload)?;
         self.store
             .call("put into a run's inbox", move |session| {
                 if let Some(first) = find(session.sql, run, slot)? {
-                    return Ok(Put::Taken(first));
+                    return Ok(PutOutcome::Taken(first));
                 }
                 let seq = session.next_sequence();
                 session
                     .sql
                     .prepare_cached("insert into inbox (run, slot, seq, at, payload) values (?1, ?2, ?3, ?4, ?5)")?
                     .execute(params![run.to_string(), name(slot), seq, session.now_millis(), &payload[..]])?;
-                let stored = Stored { seq, at: session.now, payload };
-                session.told.push(StoreChange::Rang(run, Bell::Rang { slot, stored }));
-                Ok(Put::First)
+                let stored = StoredRecord { seq, at: session.now, payload };
+                session.changes.push(StoreChange::InboxChanged(run, InboxUpdate::Stored { slot, stored }));
+                Ok(PutOutcome::First)
             })
             .await
     }
 
-    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()> {
+    async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<()> {
         self.store
             .call("tell a run something", move |session| {
-                let stored = Stored { seq: 0, at: session.now, payload };
-                session.told.push(StoreChange::Rang(run, Bell::Rang { slot, stored }));
+                let stored = StoredRecord { seq: 0, at: session.now, payload };
+                session.changes.push(StoreChange::InboxChanged(run, InboxUpdate::Stored { slot, stored }));
                 Ok(())
             })
             .await
     }
 
-    async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
+    async fn get(&self, run: RunId, slot: InboxSlot) -> Result<Option<StoredRecord>> {
         self.store.call("read a run's inbox", move |session| Ok(find(session.sql, run, slot)?)).await
     }
 
-    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn reopen(&self, run: RunId, slot: InboxSlot) -> Result<()> {
         self.store
             .call("empty a slot of a run's inbox", move |session| {
                 let gone = session
@@ -60,29 +60,29 @@ impl Inbox for Embedded {
             .await
     }
 
-    async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
-        let (voice, ear) = listener(Bell::Gap);
+    async fn subscribe(&self, run: RunId) -> Result<BoxStream<'static, InboxUpdate>> {
+        let (publisher, subscription) = subscription(InboxUpdate::Gap);
         self.store
             .call("listen to a run's inbox", move |session| {
-                session.told.push(StoreChange::Listen(run, voice));
+                session.changes.push(StoreChange::FollowInbox(run, publisher));
                 Ok(())
             })
             .await?;
-        Ok(ear.boxed())
+        Ok(subscription.boxed())
     }
 }
 
-fn find(sql: &Connection, run: RunId, slot: Slot) -> rusqlite::Result<Option<Stored>> {
+fn find(sql: &Connection, run: RunId, slot: InboxSlot) -> rusqlite::Result<Option<StoredRecord>> {
     sql.prepare_cached("select seq, at, payload from inbox where run = ?1 and slot = ?2")?
         .query_row(params![run.to_string(), name(slot)], stored)
         .optional()
 }
 
-fn name(slot: Slot) -> String {
+fn name(slot: InboxSlot) -> String {
     match slot {
-        Slot::Answer(question) => question.to_string(),
-        Slot::Cancel => "cancel".to_owned(),
-        Slot::Peek => "peek".to_owned(),
-        Slot::Key => "key".to_owned(),
+        InboxSlot::Answer(question) => question.to_string(),
+        InboxSlot::Cancel => "cancel".to_owned(),
+        InboxSlot::Peek => "peek".to_owned(),
+        InboxSlot::Key => "key".to_owned(),
     }
 }

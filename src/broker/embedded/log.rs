@@ -8,12 +8,13 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::Embedded;
-use super::session::{Fault, Head, Session};
-use super::store_change::{StoreChange, listener};
-use super::survey;
+use super::EmbeddedBroker;
+use super::scan;
+use super::session::{CallFault, RunHead, StoreTransaction};
+use super::store_change::{StoreChange, subscription};
 use crate::broker::{
-    Cleaner, Error, Inbox, Lane, Live, Log, Overheard, RemovalMethod, Result, ScannedItem, Slot, Stored, count_append,
+    Cleaner, Error, Inbox, InboxSlot, Log, LogUpdate, RecordLane, RemovalMethod, Result, RunUpdate, ScannedItem,
+    StoredRecord, count_append,
 };
 use crate::clock::Timestamp;
 use crate::ids::RunId;
@@ -21,15 +22,15 @@ use crate::ids::RunId;
 /// How many records are read back at most.
 const LAST_RECORDS: u32 = 48;
 /// A record that is larger takes too long to be written where it is made.
-const SHORT: usize = 64 * 1024;
+const SHORT_RECORD: usize = 64 * 1024;
 
 #[async_trait]
-impl Log for Embedded {
-    async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+impl Log for EmbeddedBroker {
+    async fn append(&self, run: RunId, _lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         Self::fits(&payload)?;
         let begun = Instant::now();
-        let is_short = payload.len() <= SHORT;
-        let append = move |session: &mut Session<'_>| append(session, run, payload, expected);
+        let is_short = payload.len() <= SHORT_RECORD;
+        let append = move |session: &mut StoreTransaction<'_>| append(session, run, payload, expected);
         let outcome = match is_short {
             true => self.store.short_call("append a record", append).await,
             false => self.store.call("append a record", append).await,
@@ -38,7 +39,7 @@ impl Log for Embedded {
         outcome
     }
 
-    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
         self.store
             .call("read a run's log", move |session| {
                 let Some(head) = find_head(session, run)? else { return Ok(Vec::new()) };
@@ -51,7 +52,7 @@ impl Log for Embedded {
             .await
     }
 
-    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
+    fn read_backwards(&self, run: RunId) -> BoxStream<'_, Result<StoredRecord>> {
         let read = self.store.call("read a run's last records", move |session| {
             let Some(head) = find_head(session, run)? else { return Ok(Vec::new()) };
             let mut statement = session
@@ -63,7 +64,7 @@ impl Log for Embedded {
         stream::once(read).map_ok(|records| stream::iter(records.into_iter().map(Ok))).try_flatten().boxed()
     }
 
-    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.store
             .call("read a run's last record", move |session| {
                 let Some(head) = find_head(session, run)? else { return Ok(None) };
@@ -74,11 +75,11 @@ impl Log for Embedded {
             .await
     }
 
-    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.last(run).await
     }
 
-    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.store
             .call("read a run's first record", move |session| {
                 let Some(head) = find_head(session, run)? else { return Ok(None) };
@@ -90,43 +91,43 @@ impl Log for Embedded {
             .await
     }
 
-    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
-        let (voice, ear) = listener(Live::Gap);
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
+        let (publisher, subscription) = subscription(RunUpdate::Gap);
         self.store
             .call("follow a run", move |session| {
-                session.told.push(StoreChange::Follow(run, voice));
+                session.changes.push(StoreChange::Follow(run, publisher));
                 Ok(())
             })
             .await?;
-        Ok(ear.boxed())
+        Ok(subscription.boxed())
     }
 
-    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
-        let (voice, ear) = listener(Overheard::Gap);
+    async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {
+        let (publisher, subscription) = subscription(LogUpdate::Gap);
         self.store
             .call("listen to all runs", move |session| {
-                session.told.push(StoreChange::Overhear(voice));
+                session.changes.push(StoreChange::FollowAll(publisher));
                 Ok(())
             })
             .await?;
-        Ok(ear.boxed())
+        Ok(subscription.boxed())
     }
 
-    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
+    async fn publish_delta(&self, run: RunId, delta: Bytes) -> Result<()> {
         Self::fits(&delta)?;
         self.store
             .short_call("send a delta", move |session| {
-                session.told.push(StoreChange::Live(run, Live::Delta(delta)));
+                session.changes.push(StoreChange::Live(run, RunUpdate::Delta(delta)));
                 Ok(())
             })
             .await
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
-        Ok(survey::tour(self.store.weak()))
+    async fn scan(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
+        Ok(scan::scan(self.store.weak()))
     }
 
-    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+    async fn append_tombstone(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
         Self::fits(&tombstone)?;
         self.store
             .call("remove a run", move |session| {
@@ -145,7 +146,7 @@ impl Log for Embedded {
     }
 
     /// No call is needed: the process that buries here cleans, too.
-    async fn call_cleaner(&self, _run: RunId) -> Result<()> {
+    async fn notify_cleaner(&self, _run: RunId) -> Result<()> {
         Ok(())
     }
 
@@ -159,7 +160,7 @@ impl Log for Embedded {
 }
 
 #[async_trait]
-impl Cleaner for Embedded {
+impl Cleaner for EmbeddedBroker {
     /// The store overwrites whatever it removes.
     async fn forget(&self, run: RunId, before: u64, _how: RemovalMethod) -> Result<()> {
         self.store
@@ -170,16 +171,16 @@ impl Cleaner for Embedded {
             .await
     }
 
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn erase(&self, run: RunId, slot: InboxSlot) -> Result<()> {
         self.reopen(run, slot).await
     }
 
-    async fn called(&self) -> Result<BoxStream<'static, RunId>> {
+    async fn notifications(&self) -> Result<BoxStream<'static, RunId>> {
         Ok(stream::pending().boxed())
     }
 }
 
-fn append(session: &mut Session<'_>, run: RunId, payload: Bytes, expected: u64) -> Result<u64, Fault> {
+fn append(session: &mut StoreTransaction<'_>, run: RunId, payload: Bytes, expected: u64) -> Result<u64, CallFault> {
     // A run that is not there is not made by a writer who is refused.
     if find_head(session, run)?.map_or(0, |head| head.last) != expected {
         return Err(Error::Conflict { expected }.into());
@@ -188,21 +189,21 @@ fn append(session: &mut Session<'_>, run: RunId, payload: Bytes, expected: u64) 
     insert(session, run, payload, head)
 }
 
-fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, head: Head) -> Result<u64, Fault> {
+fn insert(session: &mut StoreTransaction<'_>, run: RunId, payload: Bytes, head: RunHead) -> Result<u64, CallFault> {
     let seq = session.next_sequence();
     session
         .sql
         .prepare_cached("insert into records (seq, run, at, payload) values (?1, ?2, ?3, ?4)")?
         .execute(params![seq, head.no, session.now_millis(), &payload[..]])?;
     session.appended += 1;
-    session.heads.insert(run, Head { last: seq, ..head });
-    let stored = Stored { seq, at: session.now, payload };
-    session.told.push(StoreChange::Live(run, Live::Record { stored, previous: head.last }));
+    session.heads.insert(run, RunHead { last: seq, ..head });
+    let stored = StoredRecord { seq, at: session.now, payload };
+    session.changes.push(StoreChange::Live(run, RunUpdate::Record { stored, previous: head.last }));
     Ok(seq)
 }
 
 /// Removes a run's records before a sequence, its inbox and its timer.
-fn remove(session: &mut Session<'_>, run: RunId, head: Head, before: u64) -> rusqlite::Result<()> {
+fn remove(session: &mut StoreTransaction<'_>, run: RunId, head: RunHead, before: u64) -> rusqlite::Result<()> {
     let id = run.to_string();
     session.forgets = true;
     let records = "delete from records where run = ?1 and seq < ?2";
@@ -213,15 +214,15 @@ fn remove(session: &mut Session<'_>, run: RunId, head: Head, before: u64) -> rus
 }
 
 /// The run's head, made if the file does not know the run.
-fn head(session: &mut Session<'_>, run: RunId) -> rusqlite::Result<Head> {
+fn head(session: &mut StoreTransaction<'_>, run: RunId) -> rusqlite::Result<RunHead> {
     if let Some(head) = find_head(session, run)? {
         return Ok(head);
     }
     session.sql.prepare_cached("insert into runs (run) values (?1)")?.execute([run.to_string()])?;
-    Ok(Head { no: session.sql.last_insert_rowid(), last: 0 })
+    Ok(RunHead { no: session.sql.last_insert_rowid(), last: 0 })
 }
 
-fn find_head(session: &mut Session<'_>, run: RunId) -> rusqlite::Result<Option<Head>> {
+fn find_head(session: &mut StoreTransaction<'_>, run: RunId) -> rusqlite::Result<Option<RunHead>> {
     if let Some(head) = session.heads.get(&run) {
         return Ok(Some(*head));
     }
@@ -229,7 +230,7 @@ fn find_head(session: &mut Session<'_>, run: RunId) -> rusqlite::Result<Option<H
         "select no, coalesce((select max(seq) from records where records.run = runs.no), 0) from runs where run = ?1",
     )?;
     let found =
-        statement.query_row([run.to_string()], |row| Ok(Head { no: row.get(0)?, last: row.get(1)? })).optional()?;
+        statement.query_row([run.to_string()], |row| Ok(RunHead { no: row.get(0)?, last: row.get(1)? })).optional()?;
     if let Some(head) = found {
         session.heads.insert(run, head);
     }
@@ -237,7 +238,7 @@ fn find_head(session: &mut Session<'_>, run: RunId) -> rusqlite::Result<Option<H
 }
 
 /// A record or an answer, from the columns `seq, at, payload`.
-pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
     let at = Timestamp::from_millisecond(row.get(1)?).unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(Stored { seq: row.get(0)?, at, payload: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
+    Ok(StoredRecord { seq: row.get(0)?, at, payload: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
 }

@@ -1,6 +1,6 @@
 //! The broker inside this process, kept in a file: for one machine.
 //!
-//! One keeper works with a SQLite file (`database.rs`), most often on a thread of its own (`store.rs`); every call is a piece of
+//! One database works with a SQLite file (`database.rs`), most often on a thread of its own (`store.rs`); every call is a piece of
 //! work for it. It does what waits in one transaction, and only after the commit does it answer and tell followers. Everything that was acknowledged therefore survives
 //! `kill -9`; the disk itself is synchronised about once a second (`docs/explanation/broker.md` says what survives what).
 //!
@@ -17,19 +17,19 @@ mod catalogue;
 mod database;
 mod dispatcher;
 mod due;
+mod file_size;
 mod folder;
 mod inbox;
 mod log;
 mod queue;
-mod room;
+mod scan;
 mod schema;
 mod session;
 mod slack;
 mod store;
 mod store_change;
-mod survey;
 
-pub use backup::{CopyError, Copying};
+pub use backup::{BackupError, BackupInProgress};
 pub use folder::{admin_token, running_address, write_address, write_admin_token};
 
 /// The largest record, answer or entry in bytes: what a NATS server carries by default, so that moving to one is no surprise.
@@ -37,7 +37,7 @@ pub const MAX_PAYLOAD: usize = 1024 * 1024;
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum StoreOpenError {
     /// Another process works in it.
     #[error(
         "the data folder {} is in use by another process{}",
@@ -84,19 +84,19 @@ pub enum OpenError {
 }
 
 /// Opens the broker kept in `dir`, which is made if it is not there. Blocks for as long as opening a file takes.
-pub fn open(dir: &Path) -> Result<Broker, OpenError> {
+pub fn open(dir: &Path) -> Result<Broker, StoreOpenError> {
     open_within(dir, None)
 }
 
 /// [`open`], with the most bytes that the store's file may have: a full one takes no more records, as with a disk that is
 /// nearly full.
-pub fn open_within(dir: &Path, max_bytes: Option<u64>) -> Result<Broker, OpenError> {
-    open_with(dir, room::Room::on_disk_of(dir, max_bytes))
+pub fn open_within(dir: &Path, max_bytes: Option<u64>) -> Result<Broker, StoreOpenError> {
+    open_with(dir, file_size::FileSizeLimit::on_disk_of(dir, max_bytes))
 }
 
-fn open_with(dir: &Path, room: room::Room) -> Result<Broker, OpenError> {
+fn open_with(dir: &Path, room: file_size::FileSizeLimit) -> Result<Broker, StoreOpenError> {
     let lock = folder::lock(dir)?;
-    let embedded = Arc::new(Embedded { store: store::Store::open(dir, lock, room)? });
+    let embedded = Arc::new(EmbeddedBroker { store: store::EmbeddedStore::open(dir, lock, room)? });
     Ok(Broker {
         log: embedded.clone(),
         inbox: embedded.clone(),
@@ -108,11 +108,11 @@ fn open_with(dir: &Path, room: room::Room) -> Result<Broker, OpenError> {
 }
 
 /// The four traits, over one store.
-struct Embedded {
-    store: store::Store,
+struct EmbeddedBroker {
+    store: store::EmbeddedStore,
 }
 
-impl Embedded {
+impl EmbeddedBroker {
     /// Refuses what is larger than [`MAX_PAYLOAD`].
     fn fits(payload: &[u8]) -> crate::broker::Result<()> {
         if payload.len() > MAX_PAYLOAD {
@@ -129,7 +129,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::broker::{Error, Lane, RemovalMethod, TOMBSTONE_KEPT};
+    use crate::broker::{Error, RecordLane, RemovalMethod, TOMBSTONE_KEPT};
     use crate::ids::RunId;
 
     #[tokio::test]
@@ -142,7 +142,7 @@ mod tests {
         let mut refused = None;
         while refused.is_none() && runs.len() < 30 {
             let run = RunId::random();
-            match broker.log.append(run, Lane::Did, payload(), 0).await {
+            match broker.log.append(run, RecordLane::Did, payload(), 0).await {
                 Ok(_) => runs.push(run),
                 Err(error) => refused = Some(error),
             }
@@ -151,9 +151,9 @@ mod tests {
         assert!((10..=20).contains(&runs.len()), "{}", runs.len());
         let ready = broker.log.ready().await;
         assert!(matches!(ready, Err(Error::Full { .. })), "{ready:?}");
-        let left = broker.log.bury(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
+        let left = broker.log.append_tombstone(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
         broker.cleaner.as_ref().unwrap().forget(runs[0], left, RemovalMethod::Remove).await.unwrap();
-        broker.log.append(RunId::random(), Lane::Did, payload(), 0).await.unwrap();
+        broker.log.append(RunId::random(), RecordLane::Did, payload(), 0).await.unwrap();
         drop(broker);
         assert!(std::fs::metadata(dir.path().join(schema::FILE)).unwrap().len() <= most);
     }
@@ -164,12 +164,12 @@ mod tests {
         let free = Arc::new(AtomicU64::new(1 << 30));
         let disk = {
             let free = free.clone();
-            move || Some(room::Disk { size: 100 << 30, free: free.load(Ordering::SeqCst) })
+            move || Some(file_size::DiskSpace { size: 100 << 30, free: free.load(Ordering::SeqCst) })
         };
-        let broker = open_with(dir.path(), room::Room::of(None, Box::new(disk))).unwrap();
+        let broker = open_with(dir.path(), file_size::FileSizeLimit::of(None, Box::new(disk))).unwrap();
         let append = async |size: usize| {
             let run = RunId::random();
-            broker.log.append(run, Lane::Did, vec![b'x'; size].into(), 0).await.map(|_| run)
+            broker.log.append(run, RecordLane::Did, vec![b'x'; size].into(), 0).await.map(|_| run)
         };
         // The disk is looked at now and then only.
         let until = async |size: usize, is_full: bool| {
@@ -192,8 +192,8 @@ mod tests {
         // To the last page.
         until(500, true).await;
         let tombstone = || Bytes::from(vec![b'x'; 3_000]);
-        let first = broker.log.bury(runs[0], tombstone(), TOMBSTONE_KEPT).await.unwrap();
-        broker.log.bury(runs[1], tombstone(), TOMBSTONE_KEPT).await.unwrap();
+        let first = broker.log.append_tombstone(runs[0], tombstone(), TOMBSTONE_KEPT).await.unwrap();
+        broker.log.append_tombstone(runs[1], tombstone(), TOMBSTONE_KEPT).await.unwrap();
         until(200_000, true).await;
         broker.cleaner.as_ref().unwrap().forget(runs[0], first, RemovalMethod::Remove).await.unwrap();
         append(150_000).await.unwrap();
@@ -210,7 +210,7 @@ mod tests {
         let mut largest = 0;
         for _ in 0..400 {
             let payload = Bytes::from(vec![b'x'; 900_000]);
-            broker.log.append(RunId::random(), Lane::Did, payload, 0).await.unwrap();
+            broker.log.append(RunId::random(), RecordLane::Did, payload, 0).await.unwrap();
             largest = largest.max(std::fs::metadata(&write_ahead).unwrap().len());
         }
         assert!(largest < schema::LARGE_WRITE_AHEAD + (16 << 20), "{} MB", largest >> 20);

@@ -9,11 +9,11 @@ use futures_util::stream::{self, BoxStream};
 use rusqlite::params;
 use tokio::sync::oneshot;
 
-use super::Embedded;
+use super::EmbeddedBroker;
 use super::due::{insert, written};
 use super::store::{self, WeakSender};
-use super::store_change::{Handed, StoreChange, Wanting};
-use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
+use super::store_change::{AssignedJob, StoreChange, WaitingWorker};
+use crate::broker::{AnyDelivery, Delivery, Job, Queue, QueueDepth, Result};
 use crate::clock::Timestamp;
 use crate::protocol::queue_name::QueueName;
 
@@ -21,7 +21,7 @@ use crate::protocol::queue_name::QueueName;
 const DEDUP_MILLIS: i64 = 120_000;
 
 #[async_trait]
-impl Queue for Embedded {
+impl Queue for EmbeddedBroker {
     async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()> {
         let (queue, job, dedup) = (queue.clone(), job.clone(), dedup.to_owned());
         self.store
@@ -53,16 +53,16 @@ impl Queue for Embedded {
             .await
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &QueueName) -> Result<QueueDepth> {
         let queue = queue.clone();
         let (reply, depth) = oneshot::channel();
         self.store
             .call("count the jobs of a queue", move |session| {
-                session.told.push(StoreChange::Count(queue, reply));
+                session.changes.push(StoreChange::CountJobs(queue, reply));
                 Ok(())
             })
             .await?;
-        // The house has answered before it is gone, or there is nothing left to count.
+        // The dispatcher has answered before it is gone, or there is nothing left to count.
         Ok(depth.await.unwrap_or_default())
     }
 
@@ -81,29 +81,29 @@ async fn next(store: &WeakSender, queue: QueueName, patience: Duration) -> Optio
     let (reply, delivery) = oneshot::channel();
     let sender = store.upgrade();
     store::call(sender.as_ref(), "take a job", move |session| {
-        session.told.push(StoreChange::Wanted(queue, Wanting { reply, patience }));
+        session.changes.push(StoreChange::WantJob(queue, WaitingWorker { reply, patience }));
         Ok(())
     })
     .await
     .ok()?;
     // Held while waiting, the sender would keep the broker alive.
     drop(sender);
-    let Handed { id, attempt, job } = delivery.await.ok()?;
-    Some(Box::new(Taken { id, attempt, job, store: store.clone() }))
+    let AssignedJob { id, attempt, job } = delivery.await.ok()?;
+    Some(Box::new(EmbeddedDelivery { id, attempt, job, store: store.clone() }))
 }
 
 /// A job that was handed out.
-struct Taken {
+struct EmbeddedDelivery {
     id: u64,
     attempt: u64,
     job: Job,
     store: WeakSender,
 }
 
-impl Taken {
-    async fn tell(&self, doing: &'static str, told: StoreChange) -> Result<()> {
+impl EmbeddedDelivery {
+    async fn tell(&self, doing: &'static str, change: StoreChange) -> Result<()> {
         store::call(self.store.upgrade().as_ref(), doing, move |session| {
-            session.told.push(told);
+            session.changes.push(change);
             Ok(())
         })
         .await
@@ -111,7 +111,7 @@ impl Taken {
 }
 
 #[async_trait]
-impl Delivery for Taken {
+impl Delivery for EmbeddedDelivery {
     fn job(&self) -> &Job {
         &self.job
     }
@@ -128,7 +128,7 @@ impl Delivery for Taken {
         let id = self.id;
         store::call(self.store.upgrade().as_ref(), "acknowledge a job", move |session| {
             session.sql.prepare_cached("delete from jobs where id = ?1")?.execute([id])?;
-            session.told.push(StoreChange::Done(id));
+            session.changes.push(StoreChange::JobDone(id));
             Ok(())
         })
         .await

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::{OpenError, folder};
-use crate::broker::Shelf;
+use super::{StoreOpenError, folder};
+use crate::broker::Bucket;
 
 /// The name of the file in a data folder.
 pub(super) const FILE: &str = "store.sqlite";
@@ -57,29 +57,29 @@ const LATER_TABLES: &str = "
 ";
 
 /// Refuses a store that is not ours (`Err`: in words), or that a newer version wrote.
-pub(super) fn check_ours(connection: &Connection, dir: &Path) -> Result<(), Result<OpenError, String>> {
-    let pragma = |name: &str| -> Result<i64, Result<OpenError, String>> {
+pub(super) fn check_ours(connection: &Connection, dir: &Path) -> Result<(), Result<StoreOpenError, String>> {
+    let pragma = |name: &str| -> Result<i64, Result<StoreOpenError, String>> {
         connection.query_row(&format!("pragma {name}"), [], |row| row.get(0)).map_err(|source| Err(source.to_string()))
     };
     if pragma("application_id")? != APPLICATION_ID {
         return Err(Err("it is no store of this program".to_owned()));
     }
     match pragma("user_version")? {
-        found if found > FORMAT => Err(Ok(OpenError::Newer { dir: dir.to_owned(), found, known: FORMAT })),
+        found if found > FORMAT => Err(Ok(StoreOpenError::Newer { dir: dir.to_owned(), found, known: FORMAT })),
         _ => Ok(()),
     }
 }
 
 /// Opens the file in `dir`, making its tables if it is new.
-pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open(dir: &Path) -> Result<Connection, StoreOpenError> {
     let file = dir.join(FILE);
-    let trouble = |source| OpenError::Store { file: file.clone(), source };
+    let trouble = |source| StoreOpenError::Store { file: file.clone(), source };
     let connection = Connection::open(&file).map_err(trouble)?;
-    folder::keep_to_owner(&file).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
+    folder::keep_to_owner(&file).map_err(|source| StoreOpenError::Folder { dir: dir.to_owned(), source })?;
     settings(&connection).map_err(trouble)?;
     let found: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(trouble)?;
     if found > FORMAT {
-        return Err(OpenError::Newer { dir: dir.to_owned(), found, known: FORMAT });
+        return Err(StoreOpenError::Newer { dir: dir.to_owned(), found, known: FORMAT });
     }
     if found == 0 {
         let script = format!(
@@ -89,7 +89,7 @@ pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
     }
     connection.execute_batch(LATER_TABLES).map_err(trouble)?;
     // Whoever worked here is gone with the process that held the folder.
-    connection.execute("delete from catalogue where shelf = ?1", [Shelf::Workers.name()]).map_err(trouble)?;
+    connection.execute("delete from catalogue where shelf = ?1", [Bucket::Workers.name()]).map_err(trouble)?;
     Ok(connection)
 }
 

@@ -1,25 +1,25 @@
-//! What a call to the keeper works with.
+//! What a call to the database works with.
 
 use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::room::Room;
+use super::file_size::FileSizeLimit;
 use super::store_change::StoreChange;
 use crate::broker::Error;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
 /// What a call may touch: the open transaction, and what is to be told once it is committed.
-pub(super) struct Session<'a> {
+pub(super) struct StoreTransaction<'a> {
     /// The open transaction.
     pub(super) sql: &'a Connection,
     /// The time of this transaction.
     pub(super) now: Timestamp,
-    /// What the house is told after the commit, in order.
-    pub(super) told: Vec<StoreChange>,
+    /// What the dispatcher hears after the commit, in order.
+    pub(super) changes: Vec<StoreChange>,
     /// The heads of runs that were written lately.
-    pub(super) heads: &'a mut HashMap<RunId, Head>,
+    pub(super) heads: &'a mut HashMap<RunId, RunHead>,
     /// The last sequence that was given out.
     pub(super) sequence: &'a mut u64,
     /// How many records were appended.
@@ -27,12 +27,12 @@ pub(super) struct Session<'a> {
     /// Something was removed that must not be found in the files any more.
     pub(super) forgets: bool,
     /// How large the file may become.
-    pub(super) room: &'a mut Room,
+    pub(super) room: &'a mut FileSizeLimit,
 }
 
 /// What an append must know of its run.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct RunHead {
     /// Its number in the file.
     pub(super) no: i64,
     /// The sequence of its last record; 0 if it has none.
@@ -40,25 +40,25 @@ pub(super) struct Head {
 }
 
 /// Why a call came to nothing: its own answer, or the file's, which undoes the whole transaction.
-pub(super) enum Fault {
+pub(super) enum CallFault {
     /// The call's own answer.
     Ours(Error),
     /// The file's.
     Sql(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for CallFault {
     fn from(source: rusqlite::Error) -> Self {
-        Fault::Sql(source)
+        CallFault::Sql(source)
     }
 }
-impl From<Error> for Fault {
+impl From<Error> for CallFault {
     fn from(error: Error) -> Self {
-        Fault::Ours(error)
+        CallFault::Ours(error)
     }
 }
 
-impl Session<'_> {
+impl StoreTransaction<'_> {
     /// The next sequence, never used before.
     pub(super) fn next_sequence(&mut self) -> u64 {
         *self.sequence += 1;

@@ -20,7 +20,7 @@ const LAST_TOLD: u32 = 0x01FF_FFFF;
 const NOTED: usize = 1 << 20;
 
 /// The pages in which something may have been left.
-pub(super) struct Slack {
+pub(super) struct SlackPages {
     /// Held open as long as the store is: to close a file takes away the locks that a process has on it.
     main: File,
     pages: BTreeSet<u32>,
@@ -28,7 +28,7 @@ pub(super) struct Slack {
     all: bool,
 }
 
-impl Slack {
+impl SlackPages {
     /// Opens the main file. What an earlier process has left is not known.
     pub(super) fn open(main: &Path) -> io::Result<Self> {
         let main = OpenOptions::new().read(true).write(true).open(main)?;

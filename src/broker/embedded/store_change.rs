@@ -1,4 +1,4 @@
-//! What the keeper tells its memory after a commit, and the two ends through which it is heard.
+//! What the database tells its memory after a commit, and the two ends through which it is heard.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,37 +9,37 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
+use crate::broker::{Bucket, InboxUpdate, Job, LogUpdate, QueueDepth, RunUpdate};
 use crate::ids::RunId;
 use crate::protocol::queue_name::QueueName;
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
-pub(super) const UNREAD: usize = 1024;
+pub(super) const MOST_UNREAD: usize = 1024;
 
-/// What happened, told to the house after the commit.
+/// What happened, told to the dispatcher after the commit.
 pub(super) enum StoreChange {
-    /// A record was stored, or a delta whispered.
-    Live(RunId, Live),
+    /// A record was stored, or a delta published.
+    Live(RunId, RunUpdate),
     /// Something was put into a run's inbox.
-    Rang(RunId, Bell),
+    InboxChanged(RunId, InboxUpdate),
     /// Somebody wants to hear a run.
-    Follow(RunId, Voice<Live>),
+    Follow(RunId, Publisher<RunUpdate>),
     /// Somebody wants to hear all runs.
-    Overhear(Voice<Overheard>),
+    FollowAll(Publisher<LogUpdate>),
     /// Somebody wants to hear a run's inbox.
-    Listen(RunId, Voice<Bell>),
-    /// A shelf has changed.
-    Changed(Shelf),
-    /// Somebody wants to watch a shelf.
-    Watch(Shelf, oneshot::Sender<watch::Receiver<()>>),
+    FollowInbox(RunId, Publisher<InboxUpdate>),
+    /// A bucket has changed.
+    BucketChanged(Bucket),
+    /// Somebody wants to watch a bucket.
+    WatchBucket(Bucket, oneshot::Sender<watch::Receiver<()>>),
     /// A job was queued.
-    Queued(u64, QueueName, Job),
+    JobQueued(u64, QueueName, Job),
     /// A job is done.
-    Done(u64),
+    JobDone(u64),
     /// Somebody asks how many jobs a queue has.
-    Count(QueueName, oneshot::Sender<Depth>),
+    CountJobs(QueueName, oneshot::Sender<QueueDepth>),
     /// A worker wants a job.
-    Wanted(QueueName, Wanting),
+    WantJob(QueueName, WaitingWorker),
     /// A held job is still worked on.
     Working(u64, u64),
     /// A held job is given back for some time.
@@ -47,16 +47,16 @@ pub(super) enum StoreChange {
 }
 
 /// A worker that wants a job.
-pub(super) struct Wanting {
+pub(super) struct WaitingWorker {
     /// Where it is handed over.
-    pub(super) reply: oneshot::Sender<Handed>,
+    pub(super) reply: oneshot::Sender<AssignedJob>,
     /// How long it may say nothing then.
     pub(super) patience: Duration,
 }
 
 /// A job that is handed over.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct AssignedJob {
     /// Its number in the file.
     pub(super) id: u64,
     /// Which delivery of it this is, from 1.
@@ -66,35 +66,35 @@ pub(super) struct Handed {
 }
 
 /// The speaking end of a listener.
-pub(super) struct Voice<T> {
+pub(super) struct Publisher<T> {
     sender: mpsc::Sender<T>,
     missed: Arc<AtomicBool>,
 }
 
 /// The hearing end: a stream that says `gap` when it could not take everything.
-pub(super) struct Ear<T> {
+pub(super) struct Subscription<T> {
     receiver: mpsc::Receiver<T>,
     missed: Arc<AtomicBool>,
     gap: T,
 }
 
 /// Both ends of a listener.
-pub(super) fn listener<T>(gap: T) -> (Voice<T>, Ear<T>) {
-    let (sender, receiver) = mpsc::channel(UNREAD);
+pub(super) fn subscription<T>(gap: T) -> (Publisher<T>, Subscription<T>) {
+    let (sender, receiver) = mpsc::channel(MOST_UNREAD);
     let missed = Arc::new(AtomicBool::new(false));
-    (Voice { sender, missed: missed.clone() }, Ear { receiver, missed, gap })
+    (Publisher { sender, missed: missed.clone() }, Subscription { receiver, missed, gap })
 }
 
-impl<T> Voice<T> {
+impl<T> Publisher<T> {
     /// Whether nobody listens any more.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(super) fn has_no_subscriber(&self) -> bool {
         self.sender.is_closed()
     }
 }
 
-impl<T: Clone> Voice<T> {
+impl<T: Clone> Publisher<T> {
     /// Says something; false if nobody is there any more.
-    pub(super) fn say(&self, item: &T) -> bool {
+    pub(super) fn publish(&self, item: &T) -> bool {
         match self.sender.try_send(item.clone()) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -106,7 +106,7 @@ impl<T: Clone> Voice<T> {
     }
 }
 
-impl<T: Clone + Unpin> Stream for Ear<T> {
+impl<T: Clone + Unpin> Stream for Subscription<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {

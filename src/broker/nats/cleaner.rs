@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::follow;
 use super::headers::TTL;
 use super::reads;
-use super::server::Server;
+use super::server::NatsConnection;
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Cleaner, RemovalMethod, Result, Slot, TOMBSTONE_KEPT};
+use crate::broker::{Cleaner, InboxSlot, RemovalMethod, Result, TOMBSTONE_KEPT};
 use crate::ids::RunId;
 
 const DOING: &str = "remove a run's records";
@@ -24,14 +24,14 @@ pub(super) const OVERWRITTEN_AT_ONCE: usize = 16;
 /// Removes over one connection what is read and heard over another, or over the same.
 pub(super) struct NatsCleaner {
     /// Whose login may purge.
-    hand: Arc<Server>,
+    hand: Arc<NatsConnection>,
     /// Whose login may read.
-    eyes: Arc<Server>,
+    eyes: Arc<NatsConnection>,
 }
 
 impl NatsCleaner {
     /// One that removes with `hand` and reads with `eyes`.
-    pub(super) fn new(hand: Arc<Server>, eyes: Arc<Server>) -> Self {
+    pub(super) fn new(hand: Arc<NatsConnection>, eyes: Arc<NatsConnection>) -> Self {
         Self { hand, eyes }
     }
 
@@ -58,7 +58,7 @@ fn stays(ttl: &str) -> Option<u64> {
 }
 
 /// Whether this login may purge: asked for a run that never was.
-pub(super) async fn may_clean(server: &Server) -> Result<bool> {
+pub(super) async fn may_clean(server: &NatsConnection) -> Result<bool> {
     const DOING: &str = "find out whether this login may clean";
     let body = json!({ "filter": subjects::records(RunId::random()) });
     match server.api_if_allowed(DOING, &format!("STREAM.PURGE.{RUNS_STREAM}"), &body).await? {
@@ -91,7 +91,7 @@ impl Cleaner for NatsCleaner {
         Ok(())
     }
 
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn erase(&self, run: RunId, slot: InboxSlot) -> Result<()> {
         const DOING: &str = "erase an entry of a run's inbox";
         let Some(read) = reads::last_message(&self.eyes, DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
             return Ok(());
@@ -99,7 +99,7 @@ impl Cleaner for NatsCleaner {
         self.hand.overwrite(DOING, RUNS_STREAM, read.stored.seq).await
     }
 
-    async fn called(&self) -> Result<BoxStream<'static, RunId>> {
+    async fn notifications(&self) -> Result<BoxStream<'static, RunId>> {
         let read = |message: async_nats::Message| Some(subjects::cleaned_run_of(&message.subject));
         let heard = follow::hear(
             &self.eyes,

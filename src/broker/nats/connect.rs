@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use super::cleaner::{self, NatsCleaner};
 use super::contract::{self, NatsContract};
 use super::log::NatsLog;
-use super::monitor::Monitor;
+use super::monitor::ConnectionMonitor;
 use super::queue::NatsQueue;
-use super::server::{NO_JETSTREAM, Server};
-use super::streams::StreamSetUp;
+use super::server::{NO_JETSTREAM, NatsConnection};
+use super::streams::StreamSetup;
 use super::{follow, streams};
-use crate::broker::contract::Contract;
+use crate::broker::contract::FastAgencyContract;
 use crate::broker::{self, Broker, Cleaner};
-use crate::config::Nats;
+use crate::config::NatsConfig;
 
 /// The oldest server that has what we use: scheduled messages came with it.
 const OLDEST: (u64, u64) = (2, 12);
@@ -110,10 +110,10 @@ pub enum ConnectError {
     },
 }
 
-/// Connects, waiting for the server for [`Nats::connect_wait`], and makes the streams that are missing, or says that they are,
+/// Connects, waiting for the server for [`NatsConfig::connect_wait`], and makes the streams that are missing, or says that they are,
 /// if this login may not. From then on a lost connection is made again for ever. `name`: how this process calls itself in the
 /// server's lists.
-pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError> {
+pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, ConnectError> {
     let setup = |source| ConnectError::Setup { url: shown(&settings.url), source };
     let mut server = usable(settings, name).await?;
     let streams = streams::ensure_all(&server, settings.replicas.max(1)).await.map_err(setup)?;
@@ -152,13 +152,13 @@ pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError
         queue: Arc::new(NatsQueue(server.clone())),
         catalogue: server,
         cleaner,
-        contract: beside_python.map(|server| -> Arc<dyn Contract> { Arc::new(NatsContract::new(server)) }),
+        contract: beside_python.map(|server| -> Arc<dyn FastAgencyContract> { Arc::new(NatsContract::new(server)) }),
     })
 }
 
 /// Makes every stream that is missing and updates every one that is not as it should be: ours, and those of FastAgency as its
 /// Python worker makes them.
-pub async fn set_up(settings: &Nats, name: &str) -> Result<Vec<StreamSetUp>, ConnectError> {
+pub async fn set_up(settings: &NatsConfig, name: &str) -> Result<Vec<StreamSetup>, ConnectError> {
     let setup = |source| ConnectError::Setup { url: shown(&settings.url), source };
     let server = usable(settings, name).await?;
     let mut done = streams::ensure_all(&server, settings.replicas.max(1)).await.map_err(setup)?;
@@ -171,17 +171,17 @@ pub async fn set_up(settings: &Nats, name: &str) -> Result<Vec<StreamSetUp>, Con
 }
 
 /// A connection to a server that has what we need.
-async fn usable(settings: &Nats, name: &str) -> Result<Server, ConnectError> {
+async fn usable(settings: &NatsConfig, name: &str) -> Result<NatsConnection, ConnectError> {
     let (client, monitor) = open(settings, name).await?;
     let url = shown(&settings.url);
     check_version(&client, &url)?;
-    let server = Server::new(client, &monitor);
+    let server = NatsConnection::new(client, &monitor);
     check_jetstream(&server, &url).await?;
     Ok(server)
 }
 
 /// Opens the connection, trying again while nobody answers.
-pub(super) async fn open(settings: &Nats, name: &str) -> Result<(Client, Arc<Monitor>), ConnectError> {
+pub(super) async fn open(settings: &NatsConfig, name: &str) -> Result<(Client, Arc<ConnectionMonitor>), ConnectError> {
     // Another part of the program may have chosen it already; it chooses the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = shown(&settings.url);
@@ -189,7 +189,7 @@ pub(super) async fn open(settings: &Nats, name: &str) -> Result<(Client, Arc<Mon
     let start = Instant::now();
     let mut said: Option<Instant> = None;
     loop {
-        let monitor = Monitor::new();
+        let monitor = ConnectionMonitor::new();
         let source = match options(settings, name, &monitor).await?.connect(addresses.clone()).await {
             Ok(client) => {
                 monitor.watch(&client);
@@ -216,12 +216,16 @@ pub(super) async fn open(settings: &Nats, name: &str) -> Result<(Client, Arc<Mon
     }
 }
 
-async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<ConnectOptions, ConnectError> {
+async fn options(
+    settings: &NatsConfig,
+    name: &str,
+    monitor: &Arc<ConnectionMonitor>,
+) -> Result<ConnectOptions, ConnectError> {
     let events = monitor.clone();
     let mut options = ConnectOptions::new()
         .name(name)
         .ping_interval(PING_EVERY)
-        .subscription_capacity(follow::UNREAD)
+        .subscription_capacity(follow::MOST_UNREAD)
         .max_reconnects(None)
         .require_tls(settings.tls.required)
         .event_callback(move |event| {
@@ -236,8 +240,8 @@ async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<
         options = options.user_and_password(user.clone(), password.to_owned());
     } else if let Some(login) = login_in(&addresses(&settings.url)?) {
         options = match login {
-            Login::User(user, password) => options.user_and_password(user, password),
-            Login::Token(token) => options.token(token),
+            UrlLogin::User(user, password) => options.user_and_password(user, password),
+            UrlLogin::Token(token) => options.token(token),
         };
     }
     if let Some(token) = &settings.token {
@@ -266,27 +270,27 @@ async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<
 
 /// Where the answers to a user come: a place of its own within `_INBOX.>`, so that each tier's login can be kept from hearing
 /// the answers to others.
-fn inbox_prefix(settings: &Nats) -> Option<String> {
+fn inbox_prefix(settings: &NatsConfig) -> Option<String> {
     let user = settings.user.as_ref()?;
     let fits = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     fits.then(|| format!("_INBOX.{user}"))
 }
 
 /// What a URL says about who connects.
-enum Login {
+enum UrlLogin {
     User(String, String),
     Token(String),
 }
 
 /// The login in the first address that has one, as NATS's own tools read it: a name alone is a token. async-nats takes an
 /// address's host and port only.
-fn login_in(addresses: &[ServerAddr]) -> Option<Login> {
+fn login_in(addresses: &[ServerAddr]) -> Option<UrlLogin> {
     let plain = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
     addresses.iter().find_map(|address| {
         let user = address.username().filter(|user| !user.is_empty())?;
         Some(match address.password() {
-            Some(password) => Login::User(plain(user), plain(password)),
-            None => Login::Token(plain(user)),
+            Some(password) => UrlLogin::User(plain(user), plain(password)),
+            None => UrlLogin::Token(plain(user)),
         })
     })
 }
@@ -320,7 +324,7 @@ pub(super) fn shown(urls: &str) -> String {
     urls.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-fn who(settings: &Nats) -> String {
+fn who(settings: &NatsConfig) -> String {
     match &settings.user {
         Some(user) => format!("the user {user:?}"),
         None if settings.token.is_some() => "this token".to_owned(),
@@ -360,7 +364,7 @@ fn version(text: &str) -> Option<(u64, u64)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-pub(super) async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
+pub(super) async fn check_jetstream(server: &NatsConnection, url: &str) -> Result<(), ConnectError> {
     let doing = "ask for JetStream";
     // Asked by hand: here "nobody answers" means something else than later.
     const INFO: &str = "$JS.API.INFO";

@@ -17,12 +17,12 @@ use uuid::Uuid;
 
 use super::consumers::{self, nanos};
 use super::headers::{self, COPY_OF, MESSAGE_ID};
-use super::pull::{Appetite, Consumer, LONG_EXPIRY, Pull, Pulled, Receipt, expiry_within};
+use super::pull::{ConsumerPull, ConsumerSetup, LONG_EXPIRY, MessageReceipt, PullBatch, PulledMessage, expiry_within};
 use super::reads;
-use super::reads::Read;
-use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
-use super::streams::{SetUp, StreamSetUp, not_allowed};
-use crate::broker::contract::{Carried, Contract, Discovered, Settle};
+use super::reads::StreamMessage;
+use super::server::{NatsConnection, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, unavailable};
+use super::streams::{SetupOutcome, StreamSetup, not_allowed};
+use crate::broker::contract::{ConversationMessage, DiscoveredWorkflow, FastAgencyContract, SettleableMessage};
 use crate::broker::subjects::{
     self, ALL_CLIENT_MESSAGES, ALL_SERVER_MESSAGES, ANSWER_WORKERS, DISCOVERY_BUCKET, FASTAGENCY_STREAM, INITIATE_CHAT,
     INITIATE_WORKERS, bucket_entry,
@@ -35,35 +35,35 @@ const DISCOVERY_STREAM: &str = "KV_discovery";
 /// How long a consumer of ours that nobody pulls from stays.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// Messages asked for at once where all are wanted. They must fit into the subscription's buffer.
-const MANY: usize = 256;
-const _: () = assert!(MANY < super::follow::UNREAD);
+const LARGE_BATCH: usize = 256;
+const _: () = assert!(LARGE_BATCH < super::follow::MOST_UNREAD);
 /// How often the workers' shared consumer is looked at: another worker may have made it anew.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The contract over a connection.
 pub(super) struct NatsContract {
-    server: Arc<Server>,
+    server: Arc<NatsConnection>,
 }
 
 impl NatsContract {
     /// One over `server`.
-    pub(super) fn new(server: Arc<Server>) -> Self {
+    pub(super) fn new(server: Arc<NatsConnection>) -> Self {
         Self { server }
     }
 
     /// The last message on one of the conversations' subjects.
-    async fn last(&self, doing: &str, subject: String) -> Result<Option<Carried>> {
+    async fn last(&self, doing: &str, subject: String) -> Result<Option<ConversationMessage>> {
         let found =
             reads::leaders_message(&self.server, doing, FASTAGENCY_STREAM, json!({ "last_by_subj": subject })).await?;
-        Ok(found.and_then(|read: Read| {
-            let Read { subject, stored, headers } = read;
+        Ok(found.and_then(|read: StreamMessage| {
+            let StreamMessage { subject, stored, headers } = read;
             carried(&subject, stored.seq, stored.payload, headers.as_ref())
         }))
     }
 
     /// Everything in `stream` on `filter` from sequence `from` on.
-    fn ordered(&self, stream: &'static str, filter: String, headers_only: bool, from: u64) -> Pull {
+    fn ordered(&self, stream: &'static str, filter: String, headers_only: bool, from: u64) -> ConsumerPull {
         let make = move |from: u64| {
             let name = format!("fa_{}", Uuid::new_v4().as_simple());
             let config = json!({
@@ -81,39 +81,39 @@ impl NatsContract {
             });
             (name, config)
         };
-        let consumer = Consumer { stream, make: Box::new(make), expiry: LONG_EXPIRY };
-        Pull::new(self.server.clone(), consumer, Appetite::Fixed(MANY), from)
+        let consumer = ConsumerSetup { stream, make: Box::new(make), expiry: LONG_EXPIRY };
+        ConsumerPull::new(self.server.clone(), consumer, PullBatch::Fixed(LARGE_BATCH), from)
     }
 }
 
 /// Makes FastAgency's stream and bucket if they are not there.
-pub(super) async fn ensure_all(server: &Server) -> Result<Vec<StreamSetUp>> {
+pub(super) async fn ensure_all(server: &NatsConnection) -> Result<Vec<StreamSetup>> {
     Ok(vec![ensure(server, stream_config()).await?, ensure(server, bucket_config()).await?])
 }
 
 /// Whether this login may use FastAgency's stream, which need not be there.
-pub(super) async fn may_use(server: &Server) -> Result<bool> {
+pub(super) async fn may_use(server: &NatsConnection) -> Result<bool> {
     const DOING: &str = "find out whether this login may use FastAgency's stream";
     let asked = server.api_if_allowed(DOING, &format!("STREAM.INFO.{FASTAGENCY_STREAM}"), &Value::Null).await?;
     Ok(asked.is_some())
 }
 
 /// Makes a stream if there is none of its name.
-async fn ensure(server: &Server, config: Value) -> Result<StreamSetUp> {
+async fn ensure(server: &NatsConnection, config: Value) -> Result<StreamSetup> {
     let name = config["name"].as_str().unwrap_or_default().to_owned();
     let doing = format!("make FastAgency's stream {name}");
     let set_up = |info: &Value, outcome| {
         let replicas = info["config"]["num_replicas"].as_u64().unwrap_or(1);
-        StreamSetUp { name: name.clone(), outcome, replicas }
+        StreamSetup { name: name.clone(), outcome, replicas }
     };
     match server.api::<Value>(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
-        Ok(info) => return Ok(set_up(&info, SetUp::Unchanged)),
+        Ok(info) => return Ok(set_up(&info, SetupOutcome::Unchanged)),
         Err(error) if error.err_code == STREAM_NOT_FOUND => {}
         Err(error) => return Err(error.into_broker(&doing)),
     }
     match server.api::<Value>(&doing, format!("STREAM.CREATE.{name}"), &config).await {
-        Ok(Ok(info)) => Ok(set_up(&info, SetUp::Created)),
-        Ok(Err(error)) if error.err_code == STREAM_NAME_IN_USE => Ok(set_up(&Value::Null, SetUp::Unchanged)),
+        Ok(Ok(info)) => Ok(set_up(&info, SetupOutcome::Created)),
+        Ok(Err(error)) if error.err_code == STREAM_NAME_IN_USE => Ok(set_up(&Value::Null, SetupOutcome::Unchanged)),
         Ok(Err(error)) => Err(error.into_broker(&doing)),
         Err(Error::Denied { .. }) => Err(not_allowed(&doing, &name, false)),
         Err(error) => Err(error),
@@ -121,7 +121,7 @@ async fn ensure(server: &Server, config: Value) -> Result<StreamSetUp> {
 }
 
 #[async_trait]
-impl Contract for NatsContract {
+impl FastAgencyContract for NatsContract {
     async fn prepare(&self) -> Result<()> {
         ensure_all(&self.server).await.map(drop)
     }
@@ -142,7 +142,7 @@ impl Contract for NatsContract {
         self.server.store(DOING, subject, HeaderMap::new(), description, None).await.map(drop)
     }
 
-    async fn discovered(&self) -> Result<Vec<Discovered>> {
+    async fn discovered(&self) -> Result<Vec<DiscoveredWorkflow>> {
         const DOING: &str = "read FastAgency's workflows";
         let prefix = bucket_entry(DISCOVERY_BUCKET, "");
         let filter = bucket_entry(DISCOVERY_BUCKET, ">");
@@ -160,9 +160,9 @@ impl Contract for NatsContract {
             }
             let Some(name) = read.subject.strip_prefix(&prefix) else { continue };
             // A name that was put again while we read comes twice: the later one holds.
-            found.retain(|known: &Discovered| known.name != name);
+            found.retain(|known: &DiscoveredWorkflow| known.name != name);
             let description = String::from_utf8_lossy(&read.stored.payload).into_owned();
-            found.push(Discovered { name: name.to_owned(), description });
+            found.push(DiscoveredWorkflow { name: name.to_owned(), description });
         }
     }
 
@@ -187,32 +187,33 @@ impl Contract for NatsContract {
         Ok(stream::once(async {}).chain(changes).boxed())
     }
 
-    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
-        let mut initiations = Initiations::new(self.server.clone());
+    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>> {
+        let mut initiations = InitiationPulls::new(self.server.clone());
         initiations.join().await?;
         Ok(stream::unfold(initiations, |mut shared| async move { Some((shared.next().await?, shared)) }).boxed())
     }
 
-    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
+    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>> {
         let make = |_: u64| (ANSWER_WORKERS.to_owned(), answers_config());
         let consumer =
-            Consumer { stream: FASTAGENCY_STREAM, make: Box::new(make), expiry: expiry_within(BRING_IN_WAIT) };
-        let mut pull = Pull::new(self.server.clone(), consumer, Appetite::Caller(1), 1);
+            ConsumerSetup { stream: FASTAGENCY_STREAM, make: Box::new(make), expiry: expiry_within(BRING_IN_WAIT) };
+        let mut pull = ConsumerPull::new(self.server.clone(), consumer, PullBatch::Caller(1), 1);
         pull.prepare().await?;
         Ok(stream::unfold(pull, |mut pull| async move {
-            let item = pull.next().await?.map(|pulled| -> Box<dyn Settle> { Box::new(Settled::from(pulled)) });
+            let item =
+                pull.next().await?.map(|pulled| -> Box<dyn SettleableMessage> { Box::new(NatsMessage::from(pulled)) });
             Some((item, pull))
         })
         .boxed())
     }
 
-    async fn worker_messages(&self) -> Result<BoxStream<'static, Carried>> {
+    async fn worker_messages(&self) -> Result<BoxStream<'static, ConversationMessage>> {
         let pull = self.ordered(FASTAGENCY_STREAM, ALL_CLIENT_MESSAGES.to_owned(), false, 1);
-        let state = Ordered { pull, last: 0, consumer_seq: 0 };
+        let state = OrderedMessages { pull, last: 0, consumer_seq: 0 };
         Ok(stream::unfold(state, |mut ordered| async move { Some((ordered.next().await?, ordered)) }).boxed())
     }
 
-    async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<Carried>> {
+    async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<ConversationMessage>> {
         self.last("read the last copy", subjects::client_messages(user, run)).await
     }
 
@@ -246,7 +247,7 @@ impl Contract for NatsContract {
         self.server.store("answer a question of FastAgency", subject, headers, body, None).await.map(drop)
     }
 
-    async fn last_answer(&self, user: &str, run: RunId) -> Result<Option<Carried>> {
+    async fn last_answer(&self, user: &str, run: RunId) -> Result<Option<ConversationMessage>> {
         self.last("read the last answer", subjects::server_messages(user, run)).await
     }
 
@@ -331,16 +332,16 @@ fn json_headers() -> HeaderMap {
 }
 
 /// The messages of Python workers, each once and in order.
-struct Ordered {
-    pull: Pull,
+struct OrderedMessages {
+    pull: ConsumerPull,
     last: u64,
     consumer_seq: u64,
 }
 
-impl Ordered {
-    async fn next(&mut self) -> Option<Carried> {
+impl OrderedMessages {
+    async fn next(&mut self) -> Option<ConversationMessage> {
         loop {
-            let Pulled { message, receipt } = match self.pull.next().await? {
+            let PulledMessage { message, receipt } = match self.pull.next().await? {
                 Ok(pulled) => pulled,
                 Err(error) => {
                     tracing::warn!(%error, "messages of FastAgency's workers cannot be read for now");
@@ -368,10 +369,10 @@ impl Ordered {
 }
 
 /// A message on a conversation's subject; `None` if the subject is none.
-fn carried(subject: &str, seq: u64, body: Bytes, headers: Option<&HeaderMap>) -> Option<Carried> {
+fn carried(subject: &str, seq: u64, body: Bytes, headers: Option<&HeaderMap>) -> Option<ConversationMessage> {
     let (user, run) = conversation(subject)?;
     let copy_of = headers.and_then(|headers| headers::number(headers, COPY_OF));
-    Some(Carried { seq, user, run, body, copy_of })
+    Some(ConversationMessage { seq, user, run, body, copy_of })
 }
 
 /// The user's token and the run in `chat.client.messages.<user>.<run>` or `chat.server.messages.<user>.<run>`.
@@ -383,19 +384,19 @@ fn conversation(subject: &str) -> Option<(String, RunId)> {
 }
 
 /// A message that can be settled.
-struct Settled {
+struct NatsMessage {
     message: Message,
-    receipt: Receipt,
+    receipt: MessageReceipt,
 }
 
-impl From<Pulled> for Settled {
-    fn from(pulled: Pulled) -> Self {
+impl From<PulledMessage> for NatsMessage {
+    fn from(pulled: PulledMessage) -> Self {
         Self { message: pulled.message, receipt: pulled.receipt }
     }
 }
 
 #[async_trait]
-impl Settle for Settled {
+impl SettleableMessage for NatsMessage {
     fn body(&self) -> &Bytes {
         &self.message.payload
     }
@@ -422,30 +423,30 @@ impl Settle for Settled {
 }
 
 /// A place among the workers that share `initiate_workers`.
-struct Initiations {
-    server: Arc<Server>,
+struct InitiationPulls {
+    server: Arc<NatsConnection>,
     connections: watch::Receiver<u64>,
-    joined: Option<Joined>,
+    joined: Option<InitiationConsumer>,
 }
 
-struct Joined {
+struct InitiationConsumer {
     subscriber: Subscriber,
     deliver_subject: String,
     look_at: Instant,
 }
 
-impl Initiations {
-    fn new(server: Arc<Server>) -> Self {
+impl InitiationPulls {
+    fn new(server: Arc<NatsConnection>) -> Self {
         let connections = server.connections.clone();
         Self { server, connections, joined: None }
     }
 
-    async fn next(&mut self) -> Option<Result<Box<dyn Settle>>> {
+    async fn next(&mut self) -> Option<Result<Box<dyn SettleableMessage>>> {
         loop {
             if self.joined.is_none()
                 && let Err(error) = self.join().await
             {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
                 match error {
                     Error::Refused { .. } | Error::Denied { .. } => return Some(Err(error)),
                     error => tracing::warn!(%error, "no starts from FastAgency's gateways for now"),
@@ -457,8 +458,8 @@ impl Initiations {
                 biased;
                 message = joined.subscriber.next() => {
                     let message = message?;
-                    let Some(receipt) = Receipt::of(self.server.clone(), &message) else { continue };
-                    return Some(Ok(Box::new(Settled { message, receipt })));
+                    let Some(receipt) = MessageReceipt::of(self.server.clone(), &message) else { continue };
+                    return Some(Ok(Box::new(NatsMessage { message, receipt })));
                 }
                 changed = self.connections.changed() => changed.ok(),
                 () = tokio::time::sleep_until(joined.look_at) => Some(()),
@@ -494,7 +495,7 @@ impl Initiations {
         let subscribed = self.server.client.queue_subscribe(deliver_subject.to_owned(), group.to_owned());
         let subscriber =
             self.server.answered(DOING, "", subscribed).await?.map_err(|source| unavailable(DOING, source))?;
-        self.joined = Some(Joined {
+        self.joined = Some(InitiationConsumer {
             subscriber,
             deliver_subject: deliver_subject.to_owned(),
             look_at: Instant::now() + LOOK_EVERY,

@@ -12,20 +12,20 @@ use serde_json::Value;
 use super::connect::{self, ConnectError};
 use super::contract::NatsContract;
 use super::headers::EXPECTED_SUBJECT;
-use super::server::{STREAM_NOT_FOUND, Server};
+use super::server::{NatsConnection, STREAM_NOT_FOUND};
 use super::streams;
-use crate::broker::contract::Contract;
+use crate::broker::contract::FastAgencyContract;
 use crate::broker::subjects::{self, FASTAGENCY_STREAM, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Catalogue, Error, Lane, Result, Shelf};
+use crate::broker::{Bucket, Catalogue, Error, RecordLane, Result};
 use crate::clock::Timestamp;
-use crate::config::Nats;
+use crate::config::NatsConfig;
 use crate::ids::RunId;
 
 /// How long one question may take: a server that says nothing does not answer later either.
-const WITHIN: Duration = Duration::from_secs(3);
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What was found on a server.
-pub struct Examined {
+pub struct ServerExamination {
     /// Its version.
     pub version: String,
     /// How long it took to answer.
@@ -37,7 +37,7 @@ pub struct Examined {
     /// What the account may store and has stored, in bytes; a limit below 0: none.
     pub storage: Option<(i64, u64)>,
     /// The streams by name; an error where one may not be looked at.
-    pub streams: BTreeMap<String, Result<Option<Stream>>>,
+    pub streams: BTreeMap<String, Result<Option<StreamExamination>>>,
     /// The streams of ours that are there and have other settings than this version wants.
     pub differing: Vec<String>,
     /// Whether records may be appended, jobs queued and the catalogue written; an error says what is not so.
@@ -45,12 +45,12 @@ pub struct Examined {
     /// What exists.
     pub catalogue: Arc<dyn Catalogue>,
     /// FastAgency's side of it, with the login for that; none where the login may not look at its stream and no other is named.
-    pub contract: Option<Arc<dyn Contract>>,
+    pub contract: Option<Arc<dyn FastAgencyContract>>,
 }
 
 /// A stream.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stream {
+pub struct StreamExamination {
     /// How many copies it has.
     pub replicas: u64,
     /// How many of its copies are not up to date or away.
@@ -66,12 +66,12 @@ pub struct Stream {
 }
 
 /// Looks at the server. The error is for the connection itself.
-pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examined, ConnectError> {
+pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<ServerExamination, ConnectError> {
     let (client, monitor) = connect::open(settings, name).await?;
     let url = connect::shown(&settings.url);
     connect::check_version(&client, &url)?;
     let info = client.server_info();
-    let server = Server::new(client, &monitor);
+    let server = NatsConnection::new(client, &monitor);
     connect::check_jetstream(&server, &url).await?;
     let begun = std::time::Instant::now();
     let account: Result<Value> =
@@ -82,7 +82,7 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
         .and_then(|account| Some((account["limits"]["max_storage"].as_i64()?, account["storage"].as_u64()?)));
     let mut found_streams = BTreeMap::new();
     let mut ahead_millis = None;
-    let buckets = Shelf::ALL.map(|shelf| subjects::bucket_stream(&subjects::bucket(shelf)));
+    let buckets = Bucket::ALL.map(|bucket| subjects::bucket_stream(&subjects::bucket_name(bucket)));
     let names = [RUNS_STREAM, QUEUE_STREAM].map(str::to_owned);
     for name in names.into_iter().chain(buckets) {
         let asked = Timestamp::now();
@@ -99,7 +99,7 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
         None => server.clone(),
         Some(login) => {
             let (client, monitor) = connect::open(&settings.with(login), name).await?;
-            Arc::new(Server::new(client, &monitor))
+            Arc::new(NatsConnection::new(client, &monitor))
         }
     };
     let found = within(look_at(&beside_python, FASTAGENCY_STREAM)).await;
@@ -114,7 +114,7 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
     if matches!(found_streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
         may_write.push(("append records", within(try_append(&server)).await));
     }
-    Ok(Examined {
+    Ok(ServerExamination {
         version: info.version,
         round_trip,
         ahead_millis,
@@ -124,26 +124,26 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
         differing,
         may_write,
         catalogue: server,
-        contract: contract.map(|server| -> Arc<dyn Contract> { Arc::new(NatsContract::new(server)) }),
+        contract: contract.map(|server| -> Arc<dyn FastAgencyContract> { Arc::new(NatsContract::new(server)) }),
     })
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
     let silent = || Error::Unavailable { doing: "ask the server".to_owned(), source: None };
-    tokio::time::timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(silent()))
+    tokio::time::timeout(QUESTION_TIMEOUT, asked).await.unwrap_or_else(|_| Err(silent()))
 }
 
-async fn look_at(server: &Server, name: &str) -> Result<Option<(Stream, Option<Timestamp>)>> {
+async fn look_at(server: &NatsConnection, name: &str) -> Result<Option<(StreamExamination, Option<Timestamp>)>> {
     #[derive(Deserialize)]
-    struct Info {
-        config: Config,
-        state: State,
-        cluster: Option<Cluster>,
+    struct StreamInfo {
+        config: StreamConfig,
+        state: StreamState,
+        cluster: Option<StreamCluster>,
         /// When the server said it.
         ts: Option<String>,
     }
     #[derive(Deserialize)]
-    struct Config {
+    struct StreamConfig {
         num_replicas: u64,
         max_bytes: i64,
         storage: String,
@@ -151,29 +151,29 @@ async fn look_at(server: &Server, name: &str) -> Result<Option<(Stream, Option<T
         max_age: u64,
     }
     #[derive(Deserialize)]
-    struct State {
+    struct StreamState {
         bytes: u64,
     }
     #[derive(Deserialize)]
-    struct Cluster {
+    struct StreamCluster {
         #[serde(default)]
-        replicas: Vec<Peer>,
+        replicas: Vec<ClusterPeer>,
     }
     #[derive(Deserialize)]
-    struct Peer {
+    struct ClusterPeer {
         #[serde(default)]
         current: bool,
         #[serde(default)]
         offline: bool,
     }
     let doing = format!("look at the stream {name}");
-    let info: Info = match server.api(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
+    let info: StreamInfo = match server.api(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
         Ok(info) => info,
         Err(error) if error.err_code == STREAM_NOT_FOUND => return Ok(None),
         Err(error) => return Err(error.into_broker(&doing)),
     };
     let peers = info.cluster.map(|cluster| cluster.replicas).unwrap_or_default();
-    let stream = Stream {
+    let stream = StreamExamination {
         replicas: info.config.num_replicas,
         behind: peers.iter().filter(|peer| !peer.current || peer.offline).count() as u64,
         max_bytes: info.config.max_bytes,
@@ -185,12 +185,12 @@ async fn look_at(server: &Server, name: &str) -> Result<Option<(Stream, Option<T
 }
 
 /// Tries to append where nothing can be appended: a server that refuses it for its sequence would have let us.
-async fn try_append(server: &Server) -> Result<()> {
+async fn try_append(server: &NatsConnection) -> Result<()> {
     const NEVER: u64 = u64::MAX >> 2;
     let run = RunId::random();
     let mut headers = HeaderMap::new();
     headers.insert(EXPECTED_SUBJECT, subjects::records(run));
-    let subject = subjects::record(run, Lane::Did);
+    let subject = subjects::record(run, RecordLane::Did);
     match server.store("append a record", subject, headers, Bytes::from_static(b"{}"), Some(NEVER)).await {
         Err(Error::Conflict { .. }) | Ok(_) => Ok(()),
         Err(error) => Err(error),

@@ -5,15 +5,15 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use super::server::Server;
+use super::server::NatsConnection;
 use crate::broker::Result;
 
 /// What one subscription may leave unread; async-nats drops what comes then. Ten seconds of a fast model's tokens. The
 /// buffer grows in blocks of 32 messages (6 kB), which is what an open run costs here.
-pub(super) const UNREAD: usize = 1024;
+pub(super) const MOST_UNREAD: usize = 1024;
 
 /// A subscription and what is known of its gaps.
-struct Hearing<T> {
+struct NatsSubscription<T> {
     subscriber: Subscriber,
     connections: watch::Receiver<u64>,
     read: fn(Message) -> Option<T>,
@@ -26,7 +26,7 @@ struct Hearing<T> {
 /// Hears `subject` from now on. `read` makes an item of a message (one it cannot read counts as a gap), `gap` says
 /// that something may have been missed: the connection was lost, or the buffer was full.
 pub(super) async fn hear<T: Send + 'static>(
-    server: &Server,
+    server: &NatsConnection,
     doing: &str,
     subject: String,
     read: fn(Message) -> Option<T>,
@@ -35,11 +35,11 @@ pub(super) async fn hear<T: Send + 'static>(
     // Taken before the subscription, so that a connection lost in between is noticed.
     let connections = server.connections.clone();
     let subscriber = server.subscribe(doing, subject).await?;
-    let hearing = Hearing { subscriber, connections, read, gap, streak: 0, gap_due: false };
+    let hearing = NatsSubscription { subscriber, connections, read, gap, streak: 0, gap_due: false };
     Ok(stream::unfold(hearing, |mut hearing| async move { Some((hearing.next().await?, hearing)) }).boxed())
 }
 
-impl<T> Hearing<T> {
+impl<T> NatsSubscription<T> {
     async fn next(&mut self) -> Option<T> {
         if std::mem::take(&mut self.gap_due) {
             return Some((self.gap)());
@@ -64,7 +64,7 @@ impl<T> Hearing<T> {
         // async-nats does not tell a subscription that messages were dropped. But if its buffer was full at some moment,
         // then from that moment on it gives UNREAD messages in a row; so after each such row there is a gap, perhaps.
         self.streak += 1;
-        if self.streak == UNREAD {
+        if self.streak == MOST_UNREAD {
             self.streak = 0;
             self.gap_due = true;
         }

@@ -29,7 +29,7 @@ pub(super) const PREVIOUS: HeaderName = HeaderName::from_static("Fa-Previous");
 pub(super) const COPY_OF: HeaderName = HeaderName::from_static("Fa-Seq");
 
 /// Ours: the slot of an inbox that this message is in is open again; it holds nothing.
-pub(super) const OPEN: HeaderName = HeaderName::from_static("Fa-Open");
+pub(super) const SLOT_OPEN: HeaderName = HeaderName::from_static("Fa-Open");
 
 /// Where in a trace the message belongs.
 pub(super) const TRACE: HeaderName = HeaderName::from_static(crate::traces::HEADER);
@@ -41,7 +41,7 @@ const SUBJECT: HeaderName = async_nats::header::NATS_SUBJECT;
 
 /// Where a republished or directly read message is stored.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct MessagePlace {
     /// Its sequence in the stream.
     pub(super) seq: u64,
     /// When it was stored.
@@ -49,11 +49,11 @@ pub(super) struct Place {
 }
 
 /// The place of a message, if it has one.
-pub(super) fn place(message: &Message) -> Option<Place> {
+pub(super) fn place(message: &Message) -> Option<MessagePlace> {
     let headers = message.headers.as_ref()?;
     let seq = number(headers, SEQUENCE)?;
     let at = headers.get_last(TIME_STAMP)?.as_str().parse().ok()?;
-    Some(Place { seq, at })
+    Some(MessagePlace { seq, at })
 }
 
 /// How many messages are left after a batch.
@@ -93,7 +93,7 @@ pub(super) fn parse_block(block: &str) -> HeaderMap {
 
 /// What the reply subject of a consumer's message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Delivered {
+pub(super) struct DeliveryMetadata {
     /// How often it was delivered, this time included.
     pub(super) attempt: u64,
     /// Its sequence in the stream.
@@ -108,14 +108,14 @@ pub(super) struct Delivered {
 
 /// Reads `$JS.ACK.<stream>.<consumer>.<attempt>.<stream seq>.<consumer seq>.<time>.<pending>`, or the longer form that has a
 /// domain and an account before the stream and may have a token more at its end.
-pub(super) fn delivered(reply: &str) -> Option<Delivered> {
+pub(super) fn delivered(reply: &str) -> Option<DeliveryMetadata> {
     let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let numbers = match tokens.len() {
         7 => &tokens[2..],
         9.. => &tokens[4..],
         _ => return None,
     };
-    Some(Delivered {
+    Some(DeliveryMetadata {
         attempt: numbers[0].parse().ok()?,
         stream_seq: numbers[1].parse().ok()?,
         consumer_seq: numbers[2].parse().ok()?,
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn both_forms_of_an_acknowledgement_are_read() {
         let at = Timestamp::from_nanosecond(1_795_334_391_817_584_680).unwrap();
-        let expected = Some(Delivered { attempt: 2, stream_seq: 50, consumer_seq: 7, at, pending: 0 });
+        let expected = Some(DeliveryMetadata { attempt: 2, stream_seq: 50, consumer_seq: 7, at, pending: 0 });
         assert_eq!(delivered("$JS.ACK.FA_QUEUE.work_w.2.50.7.1795334391817584680.0"), expected);
         assert_eq!(delivered("$JS.ACK.hub.ACC.FA_QUEUE.work_w.2.50.7.1795334391817584680.0.x"), expected);
         assert_eq!(delivered("$JS.ACK.hub.ACC.FA_QUEUE.work_w.2.50.7.1795334391817584680.0"), expected);

@@ -8,10 +8,10 @@ use futures_util::stream::BoxStream;
 use super::follow;
 use super::headers;
 use super::reads;
-use super::reads::Read;
-use super::server::{Server, unavailable};
+use super::reads::StreamMessage;
+use super::server::{NatsConnection, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
-use crate::broker::{Bell, Error, Inbox, Put, Result, Slot, Stored};
+use crate::broker::{Error, Inbox, InboxSlot, InboxUpdate, PutOutcome, Result, StoredRecord};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -19,21 +19,21 @@ use crate::ids::RunId;
 const PUT_TRIES: u32 = 4;
 
 #[async_trait]
-impl Inbox for Server {
-    async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put> {
+impl Inbox for NatsConnection {
+    async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<PutOutcome> {
         const DOING: &str = "put into a run's inbox";
         // The sequence of what says that the slot is open again; 0: nothing was ever in it.
         let mut open = 0;
         for _ in 0..PUT_TRIES {
             let subject = subjects::inbox(run, slot);
             match self.store(DOING, subject, HeaderMap::new(), payload.clone(), Some(open)).await {
-                Ok(_) => return Ok(Put::First),
+                Ok(_) => return Ok(PutOutcome::First),
                 Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
             match reads::last_message(self, DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? {
                 Some(read) if is_open(&read) => open = read.stored.seq,
-                Some(read) => return Ok(Put::Taken(read.stored)),
+                Some(read) => return Ok(PutOutcome::Taken(read.stored)),
                 // Between the refusal and this read the run may have been removed: then nobody is first any more.
                 None => return Err(unavailable(DOING, "the run was removed meanwhile")),
             }
@@ -41,16 +41,16 @@ impl Inbox for Server {
         Err(unavailable(DOING, "it is opened again and again"))
     }
 
-    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()> {
-        Server::tell(self, "tell a run something", subjects::told(run, slot), payload).await
+    async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<()> {
+        NatsConnection::tell(self, "tell a run something", subjects::transient_inbox(run, slot), payload).await
     }
 
-    async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
+    async fn get(&self, run: RunId, slot: InboxSlot) -> Result<Option<StoredRecord>> {
         let found = reads::last_message(self, "read a run's inbox", RUNS_STREAM, &subjects::inbox(run, slot)).await?;
         Ok(found.filter(|read| !is_open(read)).map(|read| read.stored))
     }
 
-    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn reopen(&self, run: RunId, slot: InboxSlot) -> Result<()> {
         const DOING: &str = "empty a slot of a run's inbox";
         let subject = subjects::inbox(run, slot);
         let Some(read) = reads::last_message(self, DOING, RUNS_STREAM, &subject).await? else { return Ok(()) };
@@ -58,7 +58,7 @@ impl Inbox for Server {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
-        headers.insert(headers::OPEN, "1");
+        headers.insert(headers::SLOT_OPEN, "1");
         match self.store(DOING, subject, headers, Bytes::new(), Some(read.stored.seq)).await {
             // Another process has opened it, or the run is gone.
             Ok(_) | Err(Error::Conflict { .. }) => Ok(()),
@@ -66,23 +66,23 @@ impl Inbox for Server {
         }
     }
 
-    async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
-        follow::hear(self, "listen to a run's inbox", subjects::bell(run), rang, || Bell::Gap).await
+    async fn subscribe(&self, run: RunId) -> Result<BoxStream<'static, InboxUpdate>> {
+        follow::hear(self, "listen to a run's inbox", subjects::inbox_updates(run), rang, || InboxUpdate::Gap).await
     }
 }
 
 /// Whether a message in a slot says that there is nothing in it.
-fn is_open(read: &Read) -> bool {
-    read.headers.as_ref().is_some_and(|headers| headers.get(headers::OPEN).is_some())
+fn is_open(read: &StreamMessage) -> bool {
+    read.headers.as_ref().is_some_and(|headers| headers.get(headers::SLOT_OPEN).is_some())
 }
 
-/// What a message on [`subjects::bell`] says.
-fn rang(message: Message) -> Option<Bell> {
+/// What a message on [`subjects::inbox_updates`] says.
+fn rang(message: Message) -> Option<InboxUpdate> {
     let slot = subjects::slot_of(&message.subject)?;
-    if message.headers.as_ref().is_some_and(|headers| headers.get(headers::OPEN).is_some()) {
+    if message.headers.as_ref().is_some_and(|headers| headers.get(headers::SLOT_OPEN).is_some()) {
         return None;
     }
     // What was told and not stored has no place.
     let (seq, at) = headers::place(&message).map_or((0, Timestamp::UNIX_EPOCH), |place| (place.seq, place.at));
-    Some(Bell::Rang { slot, stored: Stored { seq, at, payload: message.payload } })
+    Some(InboxUpdate::Stored { slot, stored: StoredRecord { seq, at, payload: message.payload } })
 }

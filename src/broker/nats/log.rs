@@ -15,11 +15,11 @@ use serde_json::Value;
 use super::follow;
 use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads;
-use super::reads::Read;
-use super::server::{Server, unavailable};
-use super::survey;
+use super::reads::StreamMessage;
+use super::scan;
+use super::server::{NatsConnection, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, ScannedItem, Stored, count_append};
+use crate::broker::{Error, Log, LogUpdate, RecordLane, Result, RunUpdate, ScannedItem, StoredRecord, count_append};
 use crate::ids::RunId;
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
@@ -33,18 +33,18 @@ const STEPS_BACK: usize = 48;
 const TOMBSTONE_TRIES: u32 = 10;
 
 /// The logs hand the connection on to those who go round them.
-pub(super) struct NatsLog(pub(super) Arc<Server>);
+pub(super) struct NatsLog(pub(super) Arc<NatsConnection>);
 
 #[async_trait]
 impl Log for NatsLog {
-    async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+    async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         let begun = Instant::now();
         let outcome = append(&self.0, run, lane, payload, expected, HeaderMap::new()).await;
         count_append(&outcome, begun);
         outcome
     }
 
-    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
         const DOING: &str = "read a run's log";
         if let Some(found) = read_back(&self.0, DOING, run, after).await? {
             return Ok(found);
@@ -66,8 +66,8 @@ impl Log for NatsLog {
         Err(unavailable(DOING, "a replica of the stream is far behind its leader"))
     }
 
-    async fn read_new(&self, run: RunId) -> Result<Vec<Stored>> {
-        let subject = subjects::record(run, Lane::Did);
+    async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
+        let subject = subjects::record(run, RecordLane::Did);
         match reads::last_message(&self.0, "read a new run's log", RUNS_STREAM, &subject).await? {
             Some(read) if before(&read) == Some(0) => Ok(vec![read.stored]),
             Some(_) => self.read(run, 0).await,
@@ -75,69 +75,69 @@ impl Log for NatsLog {
         }
     }
 
-    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
+    fn read_backwards(&self, run: RunId) -> BoxStream<'_, Result<StoredRecord>> {
         back(&self.0, "read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
     }
 
-    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last(&self, run: RunId) -> Result<Option<StoredRecord>> {
         Ok(newest(&self.0, "read a run's last record", run).await?.map(|read| read.stored))
     }
 
-    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
-        let subject = subjects::record(run, Lane::Did);
+    async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>> {
+        let subject = subjects::record(run, RecordLane::Did);
         let last = reads::last_message(&self.0, "read what a run did last", RUNS_STREAM, &subject).await?;
         Ok(last.map(|read| read.stored))
     }
 
-    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
-        let subject = subjects::record(run, Lane::Did);
+    async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
+        let subject = subjects::record(run, RecordLane::Did);
         let first = reads::first_message(&self.0, "read a run's first record", RUNS_STREAM, &subject).await?;
         Ok(first.map(|read| read.stored))
     }
 
-    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
-        follow::hear(&self.0, "follow a run", subjects::live(run), live, || Live::Gap).await
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
+        follow::hear(&self.0, "follow a run", subjects::live(run), live, || RunUpdate::Gap).await
     }
 
-    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
-        let heard = follow::hear(&self.0, "listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), overheard, || {
-            Some(Overheard::Gap)
+    async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {
+        let heard = follow::hear(&self.0, "listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), update, || {
+            Some(LogUpdate::Gap)
         });
         Ok(heard.await?.filter_map(std::future::ready).boxed())
     }
 
-    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
+    async fn publish_delta(&self, run: RunId, delta: Bytes) -> Result<()> {
         self.0.tell("send a delta", subjects::delta(run), delta).await
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
-        survey::tour(&self.0).await
+    async fn scan(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
+        scan::scan(&self.0).await
     }
 
-    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+    async fn append_tombstone(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
         bury(&self.0, run, tombstone, kept).await
     }
 
-    async fn call_cleaner(&self, run: RunId) -> Result<()> {
+    async fn notify_cleaner(&self, run: RunId) -> Result<()> {
         self.0.tell("call for the cleaner", subjects::cleaner(run), Bytes::new()).await
     }
 
     async fn ready(&self) -> Result<()> {
         const DOING: &str = "reach the broker";
         #[derive(Deserialize)]
-        struct Info {
-            config: Limits,
-            state: Size,
+        struct LogStreamInfo {
+            config: LogStreamConfig,
+            state: LogStreamState,
         }
         #[derive(Deserialize)]
-        struct Limits {
+        struct LogStreamConfig {
             max_bytes: i64,
         }
         #[derive(Deserialize)]
-        struct Size {
+        struct LogStreamState {
             bytes: u64,
         }
-        let info: Info = self.0.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
+        let info: LogStreamInfo = self.0.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
         let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0);
         if limit.is_some_and(|limit| info.state.bytes >= limit) || self.0.full_lately() {
             return Err(Error::Full { what: format!("the stream {RUNS_STREAM}") });
@@ -147,9 +147,9 @@ impl Log for NatsLog {
 }
 
 async fn append(
-    server: &Server,
+    server: &NatsConnection,
     run: RunId,
-    lane: Lane,
+    lane: RecordLane,
     payload: Bytes,
     expected: u64,
     mut headers: HeaderMap,
@@ -161,8 +161,8 @@ async fn append(
 }
 
 /// The run's last record: of the last under each of its two subjects, the later.
-async fn newest(server: &Server, doing: &str, run: RunId) -> Result<Option<Read>> {
-    let (said, did) = (subjects::record(run, Lane::Said), subjects::record(run, Lane::Did));
+async fn newest(server: &NatsConnection, doing: &str, run: RunId) -> Result<Option<StreamMessage>> {
+    let (said, did) = (subjects::record(run, RecordLane::Said), subjects::record(run, RecordLane::Did));
     let (said, did) = tokio::join!(
         reads::last_message(server, doing, RUNS_STREAM, &said),
         reads::last_message(server, doing, RUNS_STREAM, &did)
@@ -172,7 +172,12 @@ async fn newest(server: &Server, doing: &str, run: RunId) -> Result<Option<Read>
 
 /// The records after sequence `after`, from the last one back, each naming the one before it; `None` if that is too far,
 /// or if the chain is broken (a replica that is behind, a log that is being removed).
-async fn read_back(server: &Server, doing: &'static str, run: RunId, after: u64) -> Result<Option<Vec<Stored>>> {
+async fn read_back(
+    server: &NatsConnection,
+    doing: &'static str,
+    run: RunId,
+    after: u64,
+) -> Result<Option<Vec<StoredRecord>>> {
     let mut found = Vec::new();
     let mut back = pin!(back(server, doing, run).take(STEPS_BACK));
     let mut previous = None;
@@ -194,15 +199,15 @@ async fn read_back(server: &Server, doing: &'static str, run: RunId, after: u64)
 
 /// The records from the last one back, each naming the one before it. It ends where that is not there (a replica that is
 /// behind, a log that is being removed).
-fn back(server: &Server, doing: &'static str, run: RunId) -> impl Stream<Item = Result<Read>> + Send {
-    try_unfold(Step::Newest, move |from| async move {
+fn back(server: &NatsConnection, doing: &'static str, run: RunId) -> impl Stream<Item = Result<StreamMessage>> + Send {
+    try_unfold(BackwardStep::Newest, move |from| async move {
         let read = match from {
-            Step::Newest => newest(server, doing, run).await?,
-            Step::At(0) => None,
-            Step::At(seq) => reads::message_at(server, doing, RUNS_STREAM, seq).await?,
+            BackwardStep::Newest => newest(server, doing, run).await?,
+            BackwardStep::At(0) => None,
+            BackwardStep::At(seq) => reads::message_at(server, doing, RUNS_STREAM, seq).await?,
         };
         Ok(read.map(|read| {
-            let next = Step::At(before(&read).unwrap_or(0));
+            let next = BackwardStep::At(before(&read).unwrap_or(0));
             (read, next)
         }))
     })
@@ -210,7 +215,7 @@ fn back(server: &Server, doing: &'static str, run: RunId) -> impl Stream<Item = 
 
 /// Appends the tombstone as the last record, whoever else writes. It may vanish by itself only where what came before it
 /// is removed at once.
-async fn bury(server: &Server, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+async fn bury(server: &NatsConnection, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
     const DOING: &str = "remove a run";
     let mut outcome = Err(unavailable(DOING, "somebody keeps writing to it"));
     for _ in 0..TOMBSTONE_TRIES {
@@ -219,7 +224,7 @@ async fn bury(server: &Server, run: RunId, tombstone: Bytes, kept: Duration) -> 
         if server.may_clean {
             headers.insert(TTL, seconds(kept));
         }
-        outcome = append(server, run, Lane::Did, tombstone.clone(), expected, headers).await;
+        outcome = append(server, run, RecordLane::Did, tombstone.clone(), expected, headers).await;
         if !matches!(outcome, Err(Error::Conflict { .. })) {
             break;
         }
@@ -228,33 +233,36 @@ async fn bury(server: &Server, run: RunId, tombstone: Bytes, kept: Duration) -> 
 }
 
 /// Where a step back begins.
-enum Step {
+enum BackwardStep {
     Newest,
     At(u64),
 }
 
 /// The sequence of the run's record before this one; 0: it is the first.
-fn before(read: &Read) -> Option<u64> {
+fn before(read: &StreamMessage) -> Option<u64> {
     headers::number(read.headers.as_ref()?, PREVIOUS)
 }
 
 /// What a message on [`subjects::ALL_LIVE_RUNS`] says; a delta says nothing here.
-fn overheard(message: Message) -> Option<Option<Overheard>> {
+fn update(message: Message) -> Option<Option<LogUpdate>> {
     if message.subject.ends_with(subjects::DELTA) {
         return Some(None);
     }
     let run = subjects::live_run_of(&message.subject)?;
     let place = headers::place(&message)?;
-    let stored = Stored { seq: place.seq, at: place.at, payload: message.payload };
-    Some(Some(Overheard::Record { run, stored }))
+    let stored = StoredRecord { seq: place.seq, at: place.at, payload: message.payload };
+    Some(Some(LogUpdate::Record { run, stored }))
 }
 
 /// What a message on [`subjects::live`] says.
-fn live(message: Message) -> Option<Live> {
+fn live(message: Message) -> Option<RunUpdate> {
     if message.subject.ends_with(subjects::DELTA) {
-        return Some(Live::Delta(message.payload));
+        return Some(RunUpdate::Delta(message.payload));
     }
     let place = headers::place(&message)?;
     let previous = headers::number(message.headers.as_ref()?, PREVIOUS)?;
-    Some(Live::Record { stored: Stored { seq: place.seq, at: place.at, payload: message.payload }, previous })
+    Some(RunUpdate::Record {
+        stored: StoredRecord { seq: place.seq, at: place.at, payload: message.payload },
+        previous,
+    })
 }

@@ -9,13 +9,13 @@
 //! Connections, subscriptions and messages are async-nats'; the calls to JetStream are our own, for what its `jetstream` module
 //! does not do (docs/explanation/broker.md, "Calls to JetStream").
 
+pub mod baseline;
 mod catalogue;
 mod cleaner;
 mod connect;
 mod consumers;
 mod contract;
 pub mod examine;
-pub mod floor;
 mod follow;
 mod headers;
 mod inbox;
@@ -24,10 +24,10 @@ mod monitor;
 mod pull;
 mod queue;
 mod reads;
+mod scan;
 mod server;
 mod streams;
-mod survey;
 mod walk;
 
 pub use connect::{ConnectError, connect, set_up};
-pub use streams::{SetUp, StreamSetUp};
+pub use streams::{SetupOutcome, StreamSetup};

@@ -18,20 +18,20 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 const REMEMBERED_REFUSALS: usize = 64;
 
 /// Watches the connection: says what happens to it, and tells every follower when it was made again.
-pub(super) struct Monitor {
+pub(super) struct ConnectionMonitor {
     pub(super) connections: watch::Sender<u64>,
-    pub(super) troubles: watch::Sender<Troubles>,
+    pub(super) troubles: watch::Sender<ConnectionTroubles>,
     statistics: OnceLock<Arc<async_nats::Statistics>>,
     start: Instant,
     /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
     slow_said: AtomicU64,
 }
 
-impl Monitor {
+impl ConnectionMonitor {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             connections: watch::Sender::new(1),
-            troubles: watch::Sender::new(Troubles::default()),
+            troubles: watch::Sender::new(ConnectionTroubles::default()),
             statistics: OnceLock::new(),
             start: Instant::now(),
             slow_said: AtomicU64::new(0),
@@ -51,7 +51,7 @@ impl Monitor {
             }
             Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),
             Event::SlowConsumer(_) => self.say_slow(),
-            Event::ServerError(error) => match Refusal::read(&error.to_string()) {
+            Event::ServerError(error) => match PermissionRefusal::read(&error.to_string()) {
                 // The call that waits for it fails, and its caller says what that means.
                 Some(refusal) if refusal.is_publish && refusal.subject.starts_with("$JS.API.") => {
                     tracing::debug!(%error, "the NATS server reports an error");
@@ -92,11 +92,11 @@ impl Monitor {
 
 /// Why what was asked is never answered.
 #[derive(Debug, Default)]
-pub(super) struct Troubles {
+pub(super) struct ConnectionTroubles {
     /// How often the connection was lost.
     pub(super) losses: u64,
     /// The last things that the server would not let us do, each with a number that grows.
-    refused: VecDeque<(u64, Refusal)>,
+    refused: VecDeque<(u64, PermissionRefusal)>,
     refusals: u64,
 }
 
@@ -112,20 +112,20 @@ impl SubjectHash {
 
 /// Something that this login may not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct PermissionRefusal {
     /// Whether it is publishing, else it is subscribing.
     pub(super) is_publish: bool,
     /// Where.
     pub(super) subject: String,
 }
 
-impl Troubles {
+impl ConnectionTroubles {
     /// How many losses and refusals there have been.
     pub(super) fn known(&self) -> (u64, u64) {
         (self.losses, self.refusals)
     }
 
-    pub(super) fn add(&mut self, refusal: Refusal) {
+    pub(super) fn add(&mut self, refusal: PermissionRefusal) {
         self.refusals += 1;
         self.refused.push_back((self.refusals, refusal));
         if self.refused.len() > REMEMBERED_REFUSALS {
@@ -134,15 +134,15 @@ impl Troubles {
     }
 
     /// Whether since refusal number `known` something was refused without which nothing at `place` is answered.
-    pub(super) fn since(&self, known: u64, place: SubjectHash, inbox: &str) -> Option<&Refusal> {
-        let concerns = |refusal: &Refusal| {
+    pub(super) fn since(&self, known: u64, place: SubjectHash, inbox: &str) -> Option<&PermissionRefusal> {
+        let concerns = |refusal: &PermissionRefusal| {
             SubjectHash::of(&refusal.subject) == place || !refusal.is_publish && refusal.subject.starts_with(inbox)
         };
         self.refused.iter().find(|(number, refusal)| *number > known && concerns(refusal)).map(|(_, refusal)| refusal)
     }
 }
 
-impl Refusal {
+impl PermissionRefusal {
     /// Reads what the server says of it.
     pub(super) fn read(error: &str) -> Option<Self> {
         let rest = &error[error.to_ascii_lowercase().find("permissions violation for ")? + 26..];
@@ -163,13 +163,14 @@ mod tests {
 
     #[test]
     fn a_refusal_is_read_from_the_servers_words_and_concerns_what_waits_for_it() {
-        let publish = Refusal::read("Permissions Violation for Publish to \"$JS.API.STREAM.PURGE.FA_RUNS\"").unwrap();
+        let publish =
+            PermissionRefusal::read("Permissions Violation for Publish to \"$JS.API.STREAM.PURGE.FA_RUNS\"").unwrap();
         assert_eq!((publish.is_publish, publish.subject.as_str()), (true, "$JS.API.STREAM.PURGE.FA_RUNS"));
         let subscribe = "'Permissions Violation for Subscription to \"_INBOX.worker.x.*\" using queue \"q\"'";
-        let subscribe = Refusal::read(subscribe).unwrap();
+        let subscribe = PermissionRefusal::read(subscribe).unwrap();
         assert_eq!((subscribe.is_publish, subscribe.subject.as_str()), (false, "_INBOX.worker.x.*"));
-        assert_eq!(Refusal::read("Authorization Violation"), None);
-        let mut troubles = Troubles::default();
+        assert_eq!(PermissionRefusal::read("Authorization Violation"), None);
+        let mut troubles = ConnectionTroubles::default();
         troubles.add(publish);
         assert!(troubles.since(0, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_some());
         assert!(troubles.since(1, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_none());

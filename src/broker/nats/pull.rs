@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::consumers::{make_consumer, nanos};
-use super::headers::{self, Delivered};
-use super::server::Server;
+use super::headers::{self, DeliveryMetadata};
+use super::server::NatsConnection;
 use crate::broker::{Error, Result};
 
 /// How long the server may keep a request that it has nothing for.
@@ -23,20 +23,20 @@ const SHORTEST_EXPIRY: Duration = Duration::from_millis(500);
 /// How often the server says meanwhile that it is still there, if the request does not end sooner.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How much longer than the server should it may be silent.
-const LATE: Duration = Duration::from_secs(3);
+const SILENCE_MARGIN: Duration = Duration::from_secs(3);
 /// How long to wait before a consumer is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is said that this does not succeed.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 /// A caller who comes back within this time takes messages faster than single requests bring them.
-const HUNGRY: Duration = Duration::from_millis(20);
+const EAGER_WITHIN: Duration = Duration::from_millis(20);
 /// The most that is asked for at once then.
-const MOST: usize = 32;
+const LARGEST_BATCH: usize = 32;
 /// Messages that lay here for so long go back, before the server gives them to somebody else anyway.
-const STALE: Duration = Duration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// What the server must be asked for to have the consumer.
-pub(super) struct Consumer {
+pub(super) struct ConsumerSetup {
     /// The stream.
     pub(super) stream: &'static str,
     /// The consumer's name for one that starts at a stream sequence, and its settings.
@@ -53,7 +53,7 @@ pub(super) fn expiry_within(patience: Duration) -> Duration {
 }
 
 /// How much to ask for at once.
-pub(super) enum Appetite {
+pub(super) enum PullBatch {
     /// As many as the caller shows to take at once.
     Caller(usize),
     /// Always so many: the caller keeps everything anyway.
@@ -61,28 +61,28 @@ pub(super) enum Appetite {
 }
 
 /// A message and how to settle it.
-pub(super) struct Pulled {
+pub(super) struct PulledMessage {
     /// The message.
     pub(super) message: Message,
     /// How to settle it.
-    pub(super) receipt: Receipt,
+    pub(super) receipt: MessageReceipt,
 }
 
 /// How a delivered message is settled.
-pub(super) struct Receipt {
-    server: Arc<Server>,
+pub(super) struct MessageReceipt {
+    server: Arc<NatsConnection>,
     reply: Subject,
     /// What its subject says.
-    pub(super) delivered: Delivered,
+    pub(super) delivered: DeliveryMetadata,
 }
 
 /// A consumer being pulled from.
-pub(super) struct Pull {
-    server: Arc<Server>,
-    consumer: Consumer,
-    appetite: Appetite,
+pub(super) struct ConsumerPull {
+    server: Arc<NatsConnection>,
+    consumer: ConsumerSetup,
+    appetite: PullBatch,
     connections: watch::Receiver<u64>,
-    link: Option<Link>,
+    link: Option<ConsumerLink>,
     /// The stream sequence after the last message that came.
     next_seq: u64,
     last_came: Instant,
@@ -91,7 +91,7 @@ pub(super) struct Pull {
 }
 
 /// A consumer that is known to be there, and the subscription that its messages come to.
-struct Link {
+struct ConsumerLink {
     name: String,
     inbox: String,
     subscriber: Subscriber,
@@ -100,7 +100,7 @@ struct Link {
 }
 
 /// What a status message of the server means.
-enum Status {
+enum PullStatus {
     /// It is there.
     Alive,
     /// The request is over; ask again.
@@ -109,9 +109,14 @@ enum Status {
     Broken,
 }
 
-impl Pull {
+impl ConsumerPull {
     /// Starts before the message `next_seq` of the stream, where the consumer can do so.
-    pub(super) fn new(server: Arc<Server>, consumer: Consumer, appetite: Appetite, next_seq: u64) -> Self {
+    pub(super) fn new(
+        server: Arc<NatsConnection>,
+        consumer: ConsumerSetup,
+        appetite: PullBatch,
+        next_seq: u64,
+    ) -> Self {
         let connections = server.connections.clone();
         Self {
             server,
@@ -139,13 +144,13 @@ impl Pull {
     }
 
     /// The next message. An error is the server's refusal; the call after it tries again. `None`: the client has ended.
-    pub(super) async fn next(&mut self) -> Option<Result<Pulled>> {
+    pub(super) async fn next(&mut self) -> Option<Result<PulledMessage>> {
         self.give_back_what_is_stale().await;
         loop {
             if self.link.is_none()
                 && let Err(error) = self.prepare().await
             {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
                 match error {
                     Error::Refused { .. } | Error::Denied { .. } => return Some(Err(error)),
                     error => self.say_now_and_then(&error),
@@ -155,7 +160,7 @@ impl Pull {
             let asked = self.ask().await;
             let link = self.link.as_mut()?;
             if asked.is_err() {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
             let message = tokio::select! {
@@ -167,7 +172,7 @@ impl Pull {
                     link.owed = 0;
                     continue;
                 }
-                () = tokio::time::sleep(self.consumer.expiry.min(HEARTBEAT * 2) + LATE) => {
+                () = tokio::time::sleep(self.consumer.expiry.min(HEARTBEAT * 2) + SILENCE_MARGIN) => {
                     tracing::warn!(stream = self.consumer.stream, consumer = link.name, "a consumer fell silent");
                     self.link = None;
                     continue;
@@ -175,13 +180,13 @@ impl Pull {
             };
             match status(&message) {
                 None => {}
-                Some(Status::Alive) => continue,
-                Some(Status::Over) => {
+                Some(PullStatus::Alive) => continue,
+                Some(PullStatus::Over) => {
                     link.owed = 0;
                     self.less();
                     continue;
                 }
-                Some(Status::Broken) => {
+                Some(PullStatus::Broken) => {
                     tracing::warn!(
                         stream = self.consumer.stream,
                         consumer = link.name,
@@ -190,8 +195,8 @@ impl Pull {
                     );
                     self.link = None;
                     // At once the first time; a stream that has no leader just now would keep us busy.
-                    if self.last_broken.replace(Instant::now()).is_some_and(|last| last.elapsed() < PAUSE * 2) {
-                        tokio::time::sleep(PAUSE).await;
+                    if self.last_broken.replace(Instant::now()).is_some_and(|last| last.elapsed() < RETRY_PAUSE * 2) {
+                        tokio::time::sleep(RETRY_PAUSE).await;
                     }
                     continue;
                 }
@@ -202,16 +207,16 @@ impl Pull {
             let Some(reply) = reply else { continue };
             self.next_seq = delivered.stream_seq + 1;
             self.last_came = Instant::now();
-            let receipt = Receipt { server: self.server.clone(), reply, delivered };
-            return Some(Ok(Pulled { message, receipt }));
+            let receipt = MessageReceipt { server: self.server.clone(), reply, delivered };
+            return Some(Ok(PulledMessage { message, receipt }));
         }
     }
 
     /// Asks for more if nothing is owed.
     async fn ask(&mut self) -> Result<()> {
         let size = match &mut self.appetite {
-            Appetite::Fixed(size) => *size,
-            Appetite::Caller(size) => *size,
+            PullBatch::Fixed(size) => *size,
+            PullBatch::Caller(size) => *size,
         };
         let Some(link) = self.link.as_mut().filter(|link| link.owed == 0) else { return Ok(()) };
         let expiry = self.consumer.expiry;
@@ -223,8 +228,8 @@ impl Pull {
         let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.consumer.stream, link.name);
         self.server.ask("take messages", call, link.inbox.clone(), &body).await?;
         link.owed = size;
-        if let Appetite::Caller(size) = &mut self.appetite {
-            *size = (*size * 2).min(MOST);
+        if let PullBatch::Caller(size) = &mut self.appetite {
+            *size = (*size * 2).min(LARGEST_BATCH);
         }
         Ok(())
     }
@@ -237,7 +242,7 @@ impl Pull {
     }
 
     fn less(&mut self) {
-        if let Appetite::Caller(size) = &mut self.appetite {
+        if let PullBatch::Caller(size) = &mut self.appetite {
             *size = 1;
         }
     }
@@ -245,35 +250,35 @@ impl Pull {
     /// A caller who was away for long holds the messages that came meanwhile; others may have time for them.
     async fn give_back_what_is_stale(&mut self) {
         let away = self.last_came.elapsed();
-        if !matches!(self.appetite, Appetite::Caller(_)) || away < HUNGRY {
+        if !matches!(self.appetite, PullBatch::Caller(_)) || away < EAGER_WITHIN {
             return;
         }
         self.less();
-        let (Some(link), true) = (&mut self.link, away > STALE) else { return };
+        let (Some(link), true) = (&mut self.link, away > STALE_AFTER) else { return };
         while let Some(Some(message)) = link.subscriber.next().now_or_never() {
             match (status(&message), message.reply) {
                 (None, Some(reply)) => {
                     link.owed = link.owed.saturating_sub(1);
                     let _ = self.server.tell("give a message back", reply, "-NAK".into()).await;
                 }
-                (None, None) | (Some(Status::Alive), _) => {}
-                (Some(Status::Over | Status::Broken), _) => link.owed = 0,
+                (None, None) | (Some(PullStatus::Alive), _) => {}
+                (Some(PullStatus::Over | PullStatus::Broken), _) => link.owed = 0,
             }
         }
     }
 
-    async fn make_link(&self) -> Result<Link> {
+    async fn make_link(&self) -> Result<ConsumerLink> {
         let (name, config) = (self.consumer.make)(self.next_seq);
         make_consumer(&self.server, self.consumer.stream, &name, config).await?;
         let inbox = self.server.client.new_inbox();
         let subscriber = self.server.subscribe("take messages", inbox.clone()).await?;
-        Ok(Link { name, inbox, subscriber, owed: 0 })
+        Ok(ConsumerLink { name, inbox, subscriber, owed: 0 })
     }
 }
 
-impl Receipt {
+impl MessageReceipt {
     /// One for a message of a push consumer.
-    pub(super) fn of(server: Arc<Server>, message: &Message) -> Option<Self> {
+    pub(super) fn of(server: Arc<NatsConnection>, message: &Message) -> Option<Self> {
         let reply = message.reply.clone()?;
         let delivered = headers::delivered(&reply)?;
         Some(Self { server, reply, delivered })
@@ -301,14 +306,14 @@ impl Receipt {
     }
 }
 
-fn status(message: &Message) -> Option<Status> {
+fn status(message: &Message) -> Option<PullStatus> {
     let code = message.status?.as_u16();
     let text = message.description.as_deref().unwrap_or_default().to_ascii_lowercase();
     Some(match code {
-        100 => Status::Alive,
-        404 | 408 => Status::Over,
+        100 => PullStatus::Alive,
+        404 | 408 => PullStatus::Over,
         // A full batch, a limit of the request; everything else said by 409 is about the consumer or the server.
-        409 if text.contains("batch completed") || text.contains("max") => Status::Over,
-        _ => Status::Broken,
+        409 if text.contains("batch completed") || text.contains("max") => PullStatus::Over,
+        _ => PullStatus::Broken,
     })
 }

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use super::consumers::nanos;
 use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, TRACE};
-use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, expiry_within};
-use super::server::{CONSUMER_NOT_FOUND, Server};
+use super::pull::{ConsumerPull, ConsumerSetup, MessageReceipt, PullBatch, PulledMessage, expiry_within};
+use super::server::{CONSUMER_NOT_FOUND, NatsConnection};
 use crate::broker::subjects::{self, QUEUE_STREAM};
-use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
+use crate::broker::{AnyDelivery, Delivery, Job, Queue, QueueDepth, Result};
 use crate::clock::Timestamp;
 use crate::protocol::queue_name::QueueName;
 
 /// The queue hands the connection on to its deliveries.
-pub(super) struct NatsQueue(pub(super) Arc<Server>);
+pub(super) struct NatsQueue(pub(super) Arc<NatsConnection>);
 
 #[async_trait]
 impl Queue for NatsQueue {
@@ -40,32 +40,32 @@ impl Queue for NatsQueue {
         self.0.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &QueueName) -> Result<QueueDepth> {
         const DOING: &str = "count the jobs of a queue";
         #[derive(Default, Deserialize)]
-        struct Info {
+        struct ConsumerInfo {
             num_pending: u64,
             num_ack_pending: u64,
         }
         let call = format!("CONSUMER.INFO.{QUEUE_STREAM}.{}", subjects::work(queue));
-        let info: Info = match self.0.api(DOING, call, &Value::Null).await? {
+        let info: ConsumerInfo = match self.0.api(DOING, call, &Value::Null).await? {
             Ok(info) => info,
             // No worker has ever asked for its jobs.
-            Err(error) if error.err_code == CONSUMER_NOT_FOUND => Info::default(),
+            Err(error) if error.err_code == CONSUMER_NOT_FOUND => ConsumerInfo::default(),
             Err(error) => return Err(error.into_broker(DOING)),
         };
-        Ok(Depth { waiting: info.num_pending, taken: info.num_ack_pending })
+        Ok(QueueDepth { waiting: info.num_pending, taken: info.num_ack_pending })
     }
 
     async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let mut pull = Pull::new(self.0.clone(), consumer(queue, patience), Appetite::Caller(1), 0);
+        let mut pull = ConsumerPull::new(self.0.clone(), consumer(queue, patience), PullBatch::Caller(1), 0);
         pull.prepare().await?;
         Ok(stream::unfold(pull, |mut pull| async move { Some((next(&mut pull).await?, pull)) }).boxed())
     }
 }
 
 /// The workers' shared consumer of a queue's jobs.
-fn consumer(queue: &QueueName, patience: Duration) -> Consumer {
+fn consumer(queue: &QueueName, patience: Duration) -> ConsumerSetup {
     let (name, filter) = (subjects::work(queue), subjects::queue(queue));
     let make = move |_: u64| -> (String, Value) {
         let config = json!({
@@ -81,12 +81,12 @@ fn consumer(queue: &QueueName, patience: Duration) -> Consumer {
         });
         (name.clone(), config)
     };
-    Consumer { stream: QUEUE_STREAM, make: Box::new(make), expiry: expiry_within(patience) }
+    ConsumerSetup { stream: QUEUE_STREAM, make: Box::new(make), expiry: expiry_within(patience) }
 }
 
-async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
+async fn next(pull: &mut ConsumerPull) -> Option<Result<AnyDelivery>> {
     loop {
-        let Pulled { message, receipt } = match pull.next().await? {
+        let PulledMessage { message, receipt } = match pull.next().await? {
             Ok(pulled) => pulled,
             Err(error) => return Some(Err(error)),
         };
@@ -94,7 +94,7 @@ async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
             Ok(job) => {
                 let trace = message.headers.as_ref().and_then(|headers| headers.get(TRACE));
                 let trace = trace.map(|trace| trace.as_str().into());
-                return Some(Ok(Box::new(Taken { job, trace, receipt })));
+                return Some(Ok(Box::new(NatsDelivery { job, trace, receipt })));
             }
             Err(error) => {
                 tracing::error!(%error, subject = %message.subject, "a queued job cannot be read; it is discarded");
@@ -105,14 +105,14 @@ async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
 }
 
 /// A job that was delivered.
-struct Taken {
+struct NatsDelivery {
     job: Job,
     trace: Option<Box<str>>,
-    receipt: Receipt,
+    receipt: MessageReceipt,
 }
 
 #[async_trait]
-impl Delivery for Taken {
+impl Delivery for NatsDelivery {
     fn job(&self) -> &Job {
         &self.job
     }

@@ -8,27 +8,27 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::headers;
-use super::server::{Server, unavailable};
-use super::walk::{Over, Walk};
-use crate::broker::{Error, Result, Stored};
+use super::server::{NatsConnection, unavailable};
+use super::walk::{StreamWalk, WalkRange};
+use crate::broker::{Error, Result, StoredRecord};
 use crate::clock::Timestamp;
 
 /// Messages asked for at once. They must fit into the subscription's buffer.
-const PAGE: u64 = 256;
+const PAGE_SIZE: u64 = 256;
 /// Bytes asked for at once, so that pages of large records stay small too.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
-const _: () = assert!((PAGE as usize) < super::follow::UNREAD);
+const _: () = assert!((PAGE_SIZE as usize) < super::follow::MOST_UNREAD);
 
 const END_OF_BATCH: u16 = 204;
 const NOT_FOUND: u16 = 404;
 
 /// A message as a stream holds it.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct StreamMessage {
     /// Where it was published.
     pub(super) subject: String,
     /// Its sequence, time and payload.
-    pub(super) stored: Stored,
+    pub(super) stored: StoredRecord,
     /// Its headers.
     pub(super) headers: Option<HeaderMap>,
 }
@@ -36,14 +36,14 @@ pub(super) struct Read {
 /// Everything that matches `filter` after sequence `after`, in order. From a replicated stream it may lack the newest.
 /// For few subjects; [`read_many`] is for many.
 pub(super) async fn read_all(
-    server: &Server,
+    server: &NatsConnection,
     doing: &str,
     stream: &str,
     filter: &str,
     after: u64,
-) -> Result<Vec<Read>> {
+) -> Result<Vec<StreamMessage>> {
     let mut pages = pages(server, doing, stream, filter).await?;
-    let mut found: Vec<Read> = Vec::new();
+    let mut found: Vec<StreamMessage> = Vec::new();
     while pages.read(server, doing, found.last().map_or(after, |read| read.stored.seq) + 1, &mut found).await? > 0 {}
     Ok(found)
 }
@@ -51,39 +51,44 @@ pub(super) async fn read_all(
 /// Everything that matches `filter`, in order, where that may be under any number of subjects. `has_older`: there may be
 /// several messages under each, and not all of the older ones are wanted.
 pub(super) async fn read_many(
-    server: &Server,
+    server: &NatsConnection,
     doing: &'static str,
     stream: &str,
     filter: &str,
     has_older: bool,
-) -> Result<Vec<Read>> {
+) -> Result<Vec<StreamMessage>> {
     let mut found = Vec::new();
     let left = pages(server, doing, stream, filter).await?.read(server, doing, 1, &mut found).await?;
     if left == 0 {
         return Ok(found);
     }
     let first = found.last().map_or(0, |read| read.stored.seq) + 1;
-    let over = if has_older { Over::LastAndLater(filter) } else { Over::From(filter, first) };
+    let over = if has_older { WalkRange::LastAndLater(filter) } else { WalkRange::From(filter, first) };
     if has_older {
         found.clear();
     }
-    let mut walk = Walk::start(server, doing, stream, over).await?;
+    let mut walk = StreamWalk::start(server, doing, stream, over).await?;
     while let Some(next) = walk.next(server).await {
         let (Message { subject, payload, headers, .. }, place) = next?;
-        let stored = Stored { seq: place.stream_seq, at: place.at, payload };
-        found.push(Read { subject: subject.to_string(), stored, headers });
+        let stored = StoredRecord { seq: place.stream_seq, at: place.at, payload };
+        found.push(StreamMessage { subject: subject.to_string(), stored, headers });
     }
     Ok(found)
 }
 
-async fn pages(server: &Server, doing: &str, stream: &str, filter: &str) -> Result<Pages> {
+async fn pages(server: &NatsConnection, doing: &str, stream: &str, filter: &str) -> Result<PagedRead> {
     let inbox = server.client.new_inbox();
     let replies = server.subscribe(doing, inbox.clone()).await?;
-    Ok(Pages { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
+    Ok(PagedRead { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
 }
 
 /// The last message under `subject`, which has no wildcards; never an older one.
-pub(super) async fn last_message(server: &Server, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
+pub(super) async fn last_message(
+    server: &NatsConnection,
+    doing: &str,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StreamMessage>> {
     if server.replicated {
         return leaders_message(server, doing, stream, json!({ "last_by_subj": subject })).await;
     }
@@ -94,21 +99,36 @@ pub(super) async fn last_message(server: &Server, doing: &str, stream: &str, sub
 
 /// The first message under `subject`, from whichever replica answers. Not for a subject with wildcards: the server would
 /// look at every message for it.
-pub(super) async fn first_message(server: &Server, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
+pub(super) async fn first_message(
+    server: &NatsConnection,
+    doing: &str,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StreamMessage>> {
     direct_by(server, doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
 }
 
 /// The message at a sequence, from whichever replica answers.
-pub(super) async fn message_at(server: &Server, doing: &str, stream: &str, seq: u64) -> Result<Option<Read>> {
+pub(super) async fn message_at(
+    server: &NatsConnection,
+    doing: &str,
+    stream: &str,
+    seq: u64,
+) -> Result<Option<StreamMessage>> {
     direct_by(server, doing, stream, json!({ "seq": seq })).await
 }
 
-async fn direct_by(server: &Server, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
+async fn direct_by(
+    server: &NatsConnection,
+    doing: &str,
+    stream: &str,
+    body: serde_json::Value,
+) -> Result<Option<StreamMessage>> {
     direct(server, doing, format!("$JS.API.DIRECT.GET.{stream}"), body.to_string().into()).await
 }
 
 /// One message, from whichever replica answers.
-async fn direct(server: &Server, doing: &str, call: String, body: Bytes) -> Result<Option<Read>> {
+async fn direct(server: &NatsConnection, doing: &str, call: String, body: Bytes) -> Result<Option<StreamMessage>> {
     let reply = server.request(doing, call, None, body).await?;
     match reply.status.map(|status| status.as_u16()) {
         None => read(doing, reply).map(Some),
@@ -119,13 +139,13 @@ async fn direct(server: &Server, doing: &str, call: String, body: Bytes) -> Resu
 
 /// One message, from the stream's leader.
 pub(super) async fn leaders_message(
-    server: &Server,
+    server: &NatsConnection,
     doing: &str,
     stream: &str,
     body: serde_json::Value,
-) -> Result<Option<Read>> {
+) -> Result<Option<StreamMessage>> {
     let call = format!("STREAM.MSG.GET.{stream}");
-    match server.api::<Got>(doing, call, &body).await? {
+    match server.api::<MessageResponse>(doing, call, &body).await? {
         Ok(got) => decode(doing, got.message).map(Some),
         Err(error) if error.code == NOT_FOUND => Ok(None),
         Err(error) => Err(error.into_broker(doing)),
@@ -133,17 +153,23 @@ pub(super) async fn leaders_message(
 }
 
 /// Direct reads of a page each.
-struct Pages {
+struct PagedRead {
     call: String,
     filter: String,
     inbox: String,
     replies: Subscriber,
 }
 
-impl Pages {
+impl PagedRead {
     /// Reads the page that begins at `from`, and returns how many messages are left after it.
-    async fn read(&mut self, server: &Server, doing: &str, from: u64, found: &mut Vec<Read>) -> Result<u64> {
-        let page = json!({ "seq": from, "next_by_subj": self.filter, "batch": PAGE, "max_bytes": PAGE_BYTES });
+    async fn read(
+        &mut self,
+        server: &NatsConnection,
+        doing: &str,
+        from: u64,
+        found: &mut Vec<StreamMessage>,
+    ) -> Result<u64> {
+        let page = json!({ "seq": from, "next_by_subj": self.filter, "batch": PAGE_SIZE, "max_bytes": PAGE_BYTES });
         server.ask(doing, self.call.clone(), self.inbox.clone(), &page).await?;
         loop {
             let reply = match self.replies.next().now_or_never() {
@@ -162,12 +188,12 @@ impl Pages {
 }
 
 #[derive(Deserialize)]
-struct Got {
-    message: Held,
+struct MessageResponse {
+    message: MessageFields,
 }
 
 #[derive(Deserialize)]
-struct Held {
+struct MessageFields {
     subject: String,
     seq: u64,
     #[serde(default)]
@@ -177,23 +203,23 @@ struct Held {
     time: Timestamp,
 }
 
-fn decode(doing: &str, held: Held) -> Result<Read> {
+fn decode(doing: &str, held: MessageFields) -> Result<StreamMessage> {
     let bytes = |text: &str| base64::engine::general_purpose::STANDARD.decode(text);
     let (Ok(data), Ok(block)) = (bytes(&held.data), bytes(&held.hdrs)) else {
         return Err(odd(doing));
     };
     let headers = (!block.is_empty()).then(|| headers::parse_block(&String::from_utf8_lossy(&block)));
-    let stored = Stored { seq: held.seq, at: held.time, payload: Bytes::from(data) };
-    Ok(Read { subject: held.subject, stored, headers })
+    let stored = StoredRecord { seq: held.seq, at: held.time, payload: Bytes::from(data) };
+    Ok(StreamMessage { subject: held.subject, stored, headers })
 }
 
-fn read(doing: &str, message: Message) -> Result<Read> {
+fn read(doing: &str, message: Message) -> Result<StreamMessage> {
     let (Some(place), Some(subject)) = (headers::place(&message), headers::stored_subject(&message)) else {
         return Err(odd(doing));
     };
     let subject = subject.to_owned();
-    let stored = Stored { seq: place.seq, at: place.at, payload: message.payload };
-    Ok(Read { subject, stored, headers: message.headers })
+    let stored = StoredRecord { seq: place.seq, at: place.at, payload: message.payload };
+    Ok(StreamMessage { subject, stored, headers: message.headers })
 }
 
 fn odd(doing: &str) -> Error {

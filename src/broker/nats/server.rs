@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
-use super::monitor::{Monitor, SubjectHash, Troubles};
+use super::monitor::{ConnectionMonitor, ConnectionTroubles, SubjectHash};
 use crate::broker::{Error, Result};
 use crate::traces;
 
@@ -40,17 +40,17 @@ const MESSAGE_TOO_LARGE: u64 = 10054;
 /// Of the one error for all limits of a stream, only the words tell which it is.
 const PER_SUBJECT: &str = "maximum messages per subject";
 /// The limit of the stream, of the account, of the server, the disk.
-const FULL: [u64; 6] = [10077, 10047, 10028, 10023, 10122, 10002];
+const FULL_CODES: [u64; 6] = [10077, 10047, 10028, 10023, 10122, 10002];
 
 /// The connection.
-pub(super) struct Server {
+pub(super) struct NatsConnection {
     /// async-nats' handle.
     pub(super) client: Client,
     /// Counts the connections made; it changes when one was lost and another made.
     pub(super) connections: watch::Receiver<u64>,
     /// Changes when the connection is lost, or something is refused: what is asked then is never answered. And from time to
     /// time, so that what waits looks at the clock.
-    troubles: watch::Receiver<Troubles>,
+    troubles: watch::Receiver<ConnectionTroubles>,
     /// Whether this login may purge.
     pub(super) may_clean: bool,
     /// Whether a direct get may be answered by a replica that is behind.
@@ -62,7 +62,7 @@ pub(super) struct Server {
 
 /// What the server says instead of an answer.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct ApiError {
+pub(super) struct JetStreamError {
     /// Like a status of HTTP.
     #[serde(default)]
     pub(super) code: u16,
@@ -76,15 +76,15 @@ pub(super) struct ApiError {
 
 /// What a stream says when it has stored a message.
 #[derive(Deserialize)]
-struct Acknowledged {
+struct PublishAck {
     #[serde(default)]
     seq: u64,
-    error: Option<ApiError>,
+    error: Option<JetStreamError>,
 }
 
-impl Server {
+impl NatsConnection {
     /// One over a connection that is there.
-    pub(super) fn new(client: Client, monitor: &Monitor) -> Self {
+    pub(super) fn new(client: Client, monitor: &ConnectionMonitor) -> Self {
         let (connections, troubles) = (monitor.connections.subscribe(), monitor.troubles.subscribe());
         let clock = monitor.troubles.clone();
         #[expect(clippy::disallowed_methods, reason = "it holds nothing, and ends when nobody can wait any more")]
@@ -219,7 +219,7 @@ impl Server {
             headers.insert(EXPECTED_SEQUENCE, expected.to_string());
         }
         let answer = self.request(doing, subject, Some(headers), payload).await?;
-        let answer: Acknowledged = parse(doing, &answer.payload)?;
+        let answer: PublishAck = parse(doing, &answer.payload)?;
         match answer.error {
             None => Ok(answer.seq),
             Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
@@ -252,7 +252,7 @@ impl Server {
         doing: &str,
         call: String,
         body: &Value,
-    ) -> Result<Result<T, ApiError>> {
+    ) -> Result<Result<T, JetStreamError>> {
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let answer = self.request(doing, format!("$JS.API.{call}"), None, body).await?;
         let mut answer: Value = parse(doing, &answer.payload)?;
@@ -262,19 +262,19 @@ impl Server {
         }
     }
 
-    /// [`Server::api`] for a call that has no error of its own meaning.
+    /// [`NatsConnection::api`] for a call that has no error of its own meaning.
     pub(super) async fn api_plainly<T: DeserializeOwned>(&self, doing: &str, call: String, body: &Value) -> Result<T> {
         self.api(doing, call, body).await?.map_err(|error| error.into_broker(doing))
     }
 
-    /// [`Server::api`] for a call that this login may not be allowed to make: then `None`. A stream whose leader has just been
+    /// [`NatsConnection::api`] for a call that this login may not be allowed to make: then `None`. A stream whose leader has just been
     /// chosen may answer late; it is asked again.
     pub(super) async fn api_if_allowed(
         &self,
         doing: &str,
         call: &str,
         body: &Value,
-    ) -> Result<Option<Result<Value, ApiError>>> {
+    ) -> Result<Option<Result<Value, JetStreamError>>> {
         const ASKED: u32 = 3;
         let mut tries = 0;
         loop {
@@ -315,10 +315,10 @@ impl Server {
     }
 }
 
-impl ApiError {
+impl JetStreamError {
     /// The error for the broker's callers.
     pub(super) fn into_broker(self, doing: &str) -> Error {
-        if FULL.contains(&self.err_code) {
+        if FULL_CODES.contains(&self.err_code) {
             return Error::Full { what: self.description };
         }
         if self.code == 503 {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::consumers::nanos;
-use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server};
-use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket, bucket_entry, bucket_stream};
-use crate::broker::{Error, FORGET_EVERY, Result, Shelf};
+use super::server::{NatsConnection, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
+use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket_entry, bucket_name, bucket_stream};
+use crate::broker::{Bucket, Error, FORGET_EVERY, Result};
 
 /// The version of these settings. A stream that a newer version has set up is left as it is.
 const FORMAT: u64 = 3;
@@ -23,7 +23,7 @@ pub(super) const MARKER_TTL: Duration = Duration::from_secs(60);
 
 /// What became of a stream that was set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetUp {
+pub enum SetupOutcome {
     /// It was not there.
     Created,
     /// It had other settings.
@@ -36,28 +36,28 @@ pub enum SetUp {
 
 /// A stream that was set up.
 #[derive(Debug, Clone)]
-pub struct StreamSetUp {
+pub struct StreamSetup {
     /// Its name.
     pub name: String,
     /// What became of it.
-    pub outcome: SetUp,
+    pub outcome: SetupOutcome,
     /// How many copies it has.
     pub replicas: u64,
 }
 
 /// Makes or updates every stream of ours. A login that may not is told so where something is missing; the runs' stream comes
 /// first.
-pub(super) async fn ensure_all(server: &Server, replicas: usize) -> Result<Vec<StreamSetUp>> {
+pub(super) async fn ensure_all(server: &NatsConnection, replicas: usize) -> Result<Vec<StreamSetup>> {
     let mut found = vec![ensure(server, runs(), replicas).await?, ensure(server, queue(), replicas).await?];
-    for shelf in Shelf::ALL {
-        found.push(ensure(server, self::shelf(shelf), replicas).await?);
+    for bucket in Bucket::ALL {
+        found.push(ensure(server, self::bucket(bucket), replicas).await?);
     }
     Ok(found)
 }
 
 /// The streams of ours that are there and have other settings than these.
-pub(super) async fn differing(server: &Server) -> Result<Vec<String>> {
-    let wanted = [runs(), queue()].into_iter().chain(Shelf::ALL.map(shelf));
+pub(super) async fn differing(server: &NatsConnection) -> Result<Vec<String>> {
+    let wanted = [runs(), queue()].into_iter().chain(Bucket::ALL.map(bucket));
     let mut found = Vec::new();
     for wanted in wanted {
         let name = wanted["name"].as_str().unwrap_or_default();
@@ -109,20 +109,20 @@ fn queue() -> Value {
     })
 }
 
-/// A shelf of the catalogue: a key-value bucket that remembers the last value, and forgets what is not renewed.
+/// A bucket of the catalogue: a key-value bucket of NATS that remembers the last value, and forgets what is not renewed.
 /// Definitions are written once: runs are pinned to them, so that nobody who may add one may change or remove another.
 /// Of leases the server says when they have run out. For that it wants roll-ups, and with those one message empties a bucket: the
-/// other shelves do without both. Lines of the lists have words of people in them: their older values are kept until we overwrite
+/// other buckets do without both. Lines of the lists have words of people in them: their older values are kept until we overwrite
 /// them.
-fn shelf(shelf: Shelf) -> Value {
-    let bucket = bucket(shelf);
-    let once = shelf == Shelf::Definitions;
-    let says_what_ran_out = shelf == Shelf::Workers;
-    let is_overwritten = shelf == Shelf::Runs;
+fn bucket(bucket: Bucket) -> Value {
+    let bucket_name = bucket_name(bucket);
+    let once = bucket == Bucket::Definitions;
+    let says_what_ran_out = bucket == Bucket::Workers;
+    let is_overwritten = bucket == Bucket::Runs;
     json!({
-        "name": bucket_stream(&bucket),
-        "description": format!("FastAgency: the catalogue's {}", shelf.name()),
-        "subjects": [bucket_entry(&bucket, ">")],
+        "name": bucket_stream(&bucket_name),
+        "description": format!("FastAgency: the catalogue's {}", bucket.name()),
+        "subjects": [bucket_entry(&bucket_name, ">")],
         "retention": "limits",
         "discard": "new",
         "discard_new_per_subject": once,
@@ -133,13 +133,13 @@ fn shelf(shelf: Shelf) -> Value {
         "deny_delete": !is_overwritten,
         "allow_msg_ttl": true,
         "subject_delete_marker_ttl": if says_what_ran_out { nanos(MARKER_TTL) } else { 0 },
-        "republish": { "src": bucket_entry(&bucket, ">"), "dest": subjects::shelf_changes(shelf), "headers_only": true },
+        "republish": { "src": bucket_entry(&bucket_name, ">"), "dest": subjects::bucket_changes(bucket), "headers_only": true },
     })
 }
 
 /// Makes the stream, or brings the settings that matter to us up to ours; others (limits, for instance) are the
 /// operator's.
-async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<StreamSetUp> {
+async fn ensure(server: &NatsConnection, mut wanted: Value, replicas: usize) -> Result<StreamSetup> {
     let name = wanted["name"].as_str().unwrap_or_default().to_owned();
     let doing = format!("set up the stream {name}");
     wanted["num_replicas"] = json!(replicas);
@@ -152,7 +152,7 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<S
                 Err(error) => return Err(error),
                 Ok(Ok(mut made)) => {
                     let replicas = made["config"].take()["num_replicas"].as_u64().unwrap_or(1);
-                    return Ok(StreamSetUp { name, outcome: SetUp::Created, replicas });
+                    return Ok(StreamSetup { name, outcome: SetupOutcome::Created, replicas });
                 }
                 // Another process has just made it.
                 Ok(Err(error)) if error.err_code == STREAM_NAME_IN_USE => {
@@ -175,11 +175,11 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<S
             format = format_found,
             "the stream was set up by a newer version; it is left as it is"
         );
-        return Ok(StreamSetUp { name, outcome: SetUp::Newer, replicas: replicas_found });
+        return Ok(StreamSetup { name, outcome: SetupOutcome::Newer, replicas: replicas_found });
     }
     let wanted = within_reach(&found, wanted);
     if holds(&found, &wanted) {
-        return Ok(StreamSetUp { name, outcome: SetUp::Unchanged, replicas: replicas_found });
+        return Ok(StreamSetup { name, outcome: SetupOutcome::Unchanged, replicas: replicas_found });
     }
     let mut updated = found;
     lay_over(&mut updated, &wanted);
@@ -187,7 +187,7 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<S
         Ok(Ok(updated)) => {
             tracing::info!(stream = name, "the stream's settings were brought up to date");
             let replicas = updated["config"]["num_replicas"].as_u64().unwrap_or(1);
-            Ok(StreamSetUp { name, outcome: SetUp::Updated, replicas })
+            Ok(StreamSetup { name, outcome: SetupOutcome::Updated, replicas })
         }
         Ok(Err(error)) => Err(Error::Refused {
             doing,

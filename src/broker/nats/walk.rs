@@ -8,18 +8,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::consumers::nanos;
-use super::headers::{self, Delivered};
-use super::server::{Server, unavailable};
+use super::headers::{self, DeliveryMetadata};
+use super::server::{NatsConnection, unavailable};
 use crate::broker::{Error, Result};
 
 /// Messages asked for at once.
-const PAGE: usize = 256;
-const _: () = assert!(PAGE < super::follow::UNREAD);
+const PAGE_SIZE: usize = 256;
+const _: () = assert!(PAGE_SIZE < super::follow::MOST_UNREAD);
 /// A consumer that nobody asks for so long, its walk was given up, is removed by the server.
 const FORGOTTEN_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a walk goes over.
-pub(super) enum Over<'a> {
+pub(super) enum WalkRange<'a> {
     /// The last message under each subject that matches one of the filters.
     LastOf(&'a [&'a str]),
     /// The last message under each subject that matches the filter, and what comes meanwhile.
@@ -29,7 +29,7 @@ pub(super) enum Over<'a> {
 }
 
 /// A walk under way.
-pub(super) struct Walk {
+pub(super) struct StreamWalk {
     doing: &'static str,
     stream: String,
     consumer: String,
@@ -43,9 +43,14 @@ pub(super) struct Walk {
     is_cleared: bool,
 }
 
-impl Walk {
+impl StreamWalk {
     /// Makes the consumer. `doing` names the walk in an error.
-    pub(super) async fn start(server: &Server, doing: &'static str, stream: &str, over: Over<'_>) -> Result<Self> {
+    pub(super) async fn start(
+        server: &NatsConnection,
+        doing: &'static str,
+        stream: &str,
+        over: WalkRange<'_>,
+    ) -> Result<Self> {
         let consumer = format!("fa_walk_{}", crate::ids::hex(&rand::random::<[u8; 8]>()));
         let mut config = json!({
             "name": consumer,
@@ -56,17 +61,17 @@ impl Walk {
             "inactive_threshold": nanos(FORGOTTEN_AFTER),
         });
         let upto = match over {
-            Over::LastOf(filters) => {
+            WalkRange::LastOf(filters) => {
                 config["filter_subjects"] = json!(filters);
                 config["deliver_policy"] = json!("last_per_subject");
                 last_sequence(server, doing, stream).await?
             }
-            Over::LastAndLater(filter) => {
+            WalkRange::LastAndLater(filter) => {
                 config["filter_subject"] = json!(filter);
                 config["deliver_policy"] = json!("last_per_subject");
                 u64::MAX
             }
-            Over::From(filter, first) => {
+            WalkRange::From(filter, first) => {
                 config["filter_subject"] = json!(filter);
                 config["deliver_policy"] = json!("by_start_sequence");
                 config["opt_start_seq"] = json!(first);
@@ -92,7 +97,7 @@ impl Walk {
     }
 
     /// The next message and its place; nothing comes after an error. Once there is nothing more, the consumer is gone.
-    pub(super) async fn next(&mut self, server: &Server) -> Option<Result<(Message, Delivered)>> {
+    pub(super) async fn next(&mut self, server: &NatsConnection) -> Option<Result<(Message, DeliveryMetadata)>> {
         while !self.is_over {
             match self.step(server).await {
                 Ok(Some(found)) => return Some(Ok(found)),
@@ -110,19 +115,19 @@ impl Walk {
     }
 
     /// Deletes the consumer. If that fails, it vanishes a little later by itself.
-    async fn clear(&self, server: &Server) {
+    async fn clear(&self, server: &NatsConnection) {
         let call = format!("CONSUMER.DELETE.{}.{}", self.stream, self.consumer);
         if let Err(error) = server.api_plainly::<Value>(self.doing, call, &Value::Null).await {
             tracing::debug!("the consumer of a walk is still there: {error}");
         }
     }
 
-    async fn step(&mut self, server: &Server) -> Result<Option<(Message, Delivered)>> {
+    async fn step(&mut self, server: &NatsConnection) -> Result<Option<(Message, DeliveryMetadata)>> {
         let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
         if self.owed == 0 {
-            let body = json!({ "batch": PAGE, "no_wait": true });
+            let body = json!({ "batch": PAGE_SIZE, "no_wait": true });
             server.ask(self.doing, call.clone(), self.inbox.clone(), &body).await?;
-            self.owed = PAGE;
+            self.owed = PAGE_SIZE;
         }
         let reply = server.answered(self.doing, &call, self.replies.next()).await?;
         let reply = reply.ok_or_else(|| unavailable(self.doing, "the connection is closed"))?;
@@ -145,15 +150,15 @@ impl Walk {
     }
 }
 
-async fn last_sequence(server: &Server, doing: &str, stream: &str) -> Result<u64> {
+async fn last_sequence(server: &NatsConnection, doing: &str, stream: &str) -> Result<u64> {
     #[derive(Deserialize)]
-    struct Info {
-        state: State,
+    struct WalkStreamInfo {
+        state: WalkStreamState,
     }
     #[derive(Deserialize)]
-    struct State {
+    struct WalkStreamState {
         last_seq: u64,
     }
-    let info: Info = server.api_plainly(doing, format!("STREAM.INFO.{stream}"), &Value::Null).await?;
+    let info: WalkStreamInfo = server.api_plainly(doing, format!("STREAM.INFO.{stream}"), &Value::Null).await?;
     Ok(info.state.last_seq)
 }

@@ -4,22 +4,22 @@
 
 use serde_json::{Map, Value};
 
-mod hearing;
+mod handoff_state;
 mod next;
-mod playing;
 mod transfer_names;
 mod transfers;
+mod visibility;
 
-pub(super) use hearing::{heard, system_message};
-pub(super) use next::{Next, next_in_pattern};
-pub(super) use playing::{Playing, USER};
+pub(super) use handoff_state::{HandoffState, USER};
+pub(super) use next::{NextSpeaker, next_in_pattern};
 pub(super) use transfers::{display, handed_over, hands_over, transfer, transfer_tools};
+pub(super) use visibility::{heard, system_message};
 
 /// A group as it is held, with what a workflow computed for it.
 #[derive(Debug, Clone)]
-pub struct Grouped<'a> {
+pub struct HandoffGroupRequest<'a> {
     /// The group as checked.
-    pub group: &'a crate::workflow::Group,
+    pub group: &'a crate::workflow::HandoffGroup,
     /// The first message, or a list of messages to go on from.
     pub messages: Value,
     /// What the agents share, at first.

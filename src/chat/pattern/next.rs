@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::transfers::display;
-use crate::chat::parties::Group;
-use crate::chat::{Event, HandsOver, Result, Stage, Stop};
+use crate::chat::parties::SpeakerGroup;
+use crate::chat::{ChatEvent, ConversationContext, HandoffCause, Result, WorkflowStop};
 use crate::ids::Name;
-use crate::protocol::dialogue::Role;
+use crate::protocol::dialogue::ChatRole;
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, SelectionMethod, Target};
+use crate::workflow::{Agent, HandoffTarget, SelectionMethod};
 
 /// Who speaks next.
-pub(in crate::chat) enum Next {
+pub(in crate::chat) enum NextSpeaker {
     Speaker(Arc<Agent>),
     Nobody,
     /// Whom this method chooses.
@@ -19,99 +19,113 @@ pub(in crate::chat) enum Next {
 }
 
 /// Who speaks after `last`.
-pub(in crate::chat) async fn next_in_pattern(stage: &mut Stage<'_>, group: &Group, last: &Agent) -> Result<Next> {
-    let Some(playing) = stage.playing.as_mut() else {
-        return Err(Stop::failed(FailureKind::Workflow, "no group is playing"));
+pub(in crate::chat) async fn next_in_pattern(
+    ctx: &mut ConversationContext<'_>,
+    group: &SpeakerGroup,
+    last: &Agent,
+) -> Result<NextSpeaker> {
+    let Some(handoff_state) = ctx.handoff_state.as_mut() else {
+        return Err(WorkflowStop::failed(FailureKind::Workflow, "no group is playing"));
     };
-    if !std::mem::replace(&mut playing.begun, true) {
-        let initial = playing.initial.clone();
+    if !std::mem::replace(&mut handoff_state.begun, true) {
+        let initial = handoff_state.initial.clone();
         return speaker(group, &initial);
     }
-    let Some(said) = stage.memory.group(&group.manager.name).last().cloned() else { return Ok(Next::Nobody) };
+    let Some(said) = ctx.memory.group(&group.manager.name).last().cloned() else { return Ok(NextSpeaker::Nobody) };
     if !said.tool_calls.is_empty() {
-        return speaker(group, &playing.executor);
+        return speaker(group, &handoff_state.executor);
     }
-    if let Some(target) = playing.next.take() {
-        return resolve(stage, group, &target, &last.name).await.map(|(next, _)| next);
+    if let Some(target) = handoff_state.next.take() {
+        return resolve(ctx, group, &target, &last.name).await.map(|(next, _)| next);
     }
-    let mut worked = last_agent(stage, group)?;
-    let playing = stage.playing.as_ref().expect("it was there");
-    if said.role == Role::Tool {
+    let mut worked = last_agent(ctx, group)?;
+    let handoff_state = ctx.handoff_state.as_ref().expect("it was there");
+    if said.role == ChatRole::Tool {
         return speaker(group, &worked);
     }
-    if playing.user.as_ref() == Some(&last.name) {
-        if playing.handoffs(&last.name).is_none_or(|handoffs| handoffs.after_work.is_empty()) {
+    if handoff_state.user.as_ref() == Some(&last.name) {
+        if handoff_state.handoffs(&last.name).is_none_or(|handoffs| handoffs.after_work.is_empty()) {
             return speaker(group, &worked);
         }
         worked = last.name.clone();
     }
-    for handoff in playing.handoffs(&worked).into_iter().flat_map(|handoffs| &handoffs.after_work) {
-        if playing.applies(handoff)? {
-            let (next, target) = resolve(stage, group, &handoff.target, &worked).await?;
+    for handoff in handoff_state.handoffs(&worked).into_iter().flat_map(|handoffs| &handoffs.after_work) {
+        if handoff_state.applies(handoff)? {
+            let (next, target) = resolve(ctx, group, &handoff.target, &worked).await?;
             let source = worked.clone();
-            stage.tell(Event::HandsOver { because: HandsOver::AfterWork, source, target }).await?;
+            ctx.tell(ChatEvent::HandsOver { because: HandoffCause::AfterWork, source, target }).await?;
             match next {
                 // Who has nobody to hand over to leaves it to the group, as in AG2.
-                Next::Nobody => break,
+                NextSpeaker::Nobody => break,
                 next => return Ok(next),
             }
         }
     }
-    resolve(stage, group, &playing.after_work, &worked).await.map(|(next, _)| next)
+    resolve(ctx, group, &handoff_state.after_work, &worked).await.map(|(next, _)| next)
 }
 
-fn speaker(group: &Group, name: &Name) -> Result<Next> {
+fn speaker(group: &SpeakerGroup, name: &Name) -> Result<NextSpeaker> {
     match group.member(name.as_str()) {
-        Some(member) => Ok(Next::Speaker(member.clone())),
-        None => Err(Stop::failed(FailureKind::Workflow, format!("{name} is to speak next, who is not in the group"))),
+        Some(member) => Ok(NextSpeaker::Speaker(member.clone())),
+        None => Err(WorkflowStop::failed(
+            FailureKind::Workflow,
+            format!("{name} is to speak next, who is not in the group"),
+        )),
     }
 }
 
 /// The agent that spoke last: neither the user, nor who executes tools.
-fn last_agent(stage: &Stage<'_>, group: &Group) -> Result<Name> {
-    let playing = stage.playing.as_ref();
+fn last_agent(ctx: &ConversationContext<'_>, group: &SpeakerGroup) -> Result<Name> {
+    let handoff_state = ctx.handoff_state.as_ref();
     let is_agent = |name: &Name| {
-        playing.is_some_and(|playing| {
-            playing.plays(name) || playing.wrapped.iter().any(|wrapped| &wrapped.agent.name == name)
+        handoff_state.is_some_and(|handoff_state| {
+            handoff_state.plays(name) || handoff_state.wrapped.iter().any(|wrapped| &wrapped.agent.name == name)
         })
     };
-    let names = stage.memory.group(&group.manager.name).iter().rev().filter_map(|line| line.name.as_deref());
+    let names = ctx.memory.group(&group.manager.name).iter().rev().filter_map(|line| line.name.as_deref());
     let mut agents = names.filter_map(|name| Name::parse(name).ok()).filter(is_agent);
-    agents.next().ok_or_else(|| Stop::failed(FailureKind::Workflow, "no agent of the group has spoken yet"))
+    agents.next().ok_or_else(|| WorkflowStop::failed(FailureKind::Workflow, "no agent of the group has spoken yet"))
 }
 
 /// Who a target is, and its name for people.
-async fn resolve(stage: &Stage<'_>, group: &Group, target: &Target, current: &Name) -> Result<(Next, String)> {
+async fn resolve(
+    ctx: &ConversationContext<'_>,
+    group: &SpeakerGroup,
+    target: &HandoffTarget,
+    current: &Name,
+) -> Result<(NextSpeaker, String)> {
     let next = match target {
-        Target::Agent(name) => speaker(group, name)?,
-        Target::Random(names) => {
+        HandoffTarget::Agent(name) => speaker(group, name)?,
+        HandoffTarget::Random(names) => {
             let others: Vec<Name> = names.iter().filter(|name| *name != current).cloned().collect();
             if others.is_empty() {
-                return Err(Stop::failed(
+                return Err(WorkflowStop::failed(
                     FailureKind::Workflow,
                     format!("{current} hands over by chance, and there is nobody else"),
                 ));
             }
-            let chosen = stage.fx.choose(&others).await?;
+            let chosen = ctx.effects.choose(&others).await?;
             let name = others.get(chosen).unwrap_or(&others[0]);
             return Ok((speaker(group, name)?, name.to_string()));
         }
-        Target::NestedChats(_) => {
-            return Err(Stop::failed(FailureKind::Workflow, "nested chats need a member that holds them"));
+        HandoffTarget::NestedChats(_) => {
+            return Err(WorkflowStop::failed(FailureKind::Workflow, "nested chats need a member that holds them"));
         }
-        Target::Terminate => Next::Nobody,
-        Target::Stay => speaker(group, current)?,
-        Target::RevertToUser => match stage.playing.as_ref().and_then(|playing| playing.user.clone()) {
-            Some(user) => speaker(group, &user)?,
-            None => {
-                return Err(Stop::failed(
-                    FailureKind::Workflow,
-                    "the group reverts to the user, and has no user_agent",
-                ));
+        HandoffTarget::Terminate => NextSpeaker::Nobody,
+        HandoffTarget::Stay => speaker(group, current)?,
+        HandoffTarget::RevertToUser => {
+            match ctx.handoff_state.as_ref().and_then(|handoff_state| handoff_state.user.clone()) {
+                Some(user) => speaker(group, &user)?,
+                None => {
+                    return Err(WorkflowStop::failed(
+                        FailureKind::Workflow,
+                        "the group reverts to the user, and has no user_agent",
+                    ));
+                }
             }
-        },
-        Target::AskUser => Next::Chosen(SelectionMethod::Manual),
-        Target::GroupManager => Next::Chosen(SelectionMethod::Auto),
+        }
+        HandoffTarget::AskUser => NextSpeaker::Chosen(SelectionMethod::Manual),
+        HandoffTarget::GroupManager => NextSpeaker::Chosen(SelectionMethod::Auto),
     };
     Ok((next, display(target)))
 }

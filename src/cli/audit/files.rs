@@ -11,36 +11,36 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
-use super::which::Which;
-use super::{Source, find, unknown, unreachable};
-use crate::audit::verify::{self, Report, Verdict, Verifier};
-use crate::audit::{self, Columns};
+use super::run_filter::RunFilterArguments;
+use super::{AuditSource, find, unknown, unreachable};
+use crate::audit::verify::{self, LogVerifier, Report, Verdict};
+use crate::audit::{self, CsvColumns};
 use crate::broker::Broker;
 use crate::cli::outcome::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::console::plain;
 use crate::ids::{RunId, UserId};
 use crate::protocol::api::{AuditEventView, LONGEST_REASON, RunVerification, Verification};
-use crate::protocol::log::Erasure;
+use crate::protocol::log::RunErasure;
 use crate::redact::Redactor;
 use crate::run::redaction;
 use crate::visible::checked_line;
 
 /// Which events, and how they are written.
 #[derive(Args)]
-pub(super) struct Export {
+pub(super) struct AuditExportCommand {
     /// The format of the file.
     #[arg(long, value_enum, default_value = "jsonl")]
-    format: Format,
+    format: FileFormatArgument,
     /// The file to write (default: standard output).
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    which: RunFilterArguments,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum FileFormatArgument {
     /// One JSON object a line, with everything.
     Jsonl,
     /// For spreadsheets.
@@ -49,14 +49,14 @@ enum Format {
 
 /// Which logs.
 #[derive(Args)]
-pub(super) struct Verify {
+pub(super) struct AuditVerifyCommand {
     /// The run's id, or the beginning of it (default: all runs).
     run: Option<String>,
 }
 
 /// Whose runs, and why.
 #[derive(Args)]
-pub(super) struct Erase {
+pub(super) struct AuditEraseCommand {
     /// The user whose data is erased.
     #[arg(long, value_name = "USER")]
     user: String,
@@ -94,8 +94,8 @@ fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-impl Export {
-    pub(super) async fn run(&self, source: &Source) -> Result<ExitCode, CliError> {
+impl AuditExportCommand {
+    pub(super) async fn run(&self, source: &AuditSource) -> Result<ExitCode, CliError> {
         let file = |path: &PathBuf| {
             create_private(path).with_context(|| format!("could not write {}", path.display())).map(BufWriter::new)
         };
@@ -104,8 +104,8 @@ impl Export {
             None => Box::new(BufWriter::new(io::stdout())),
         };
         let written = match source {
-            Source::Broker { broker, redactor, .. } => self.of_broker(broker, redactor, &mut out).await?,
-            Source::Gateway(client) => {
+            AuditSource::Broker { broker, redactor, .. } => self.of_broker(broker, redactor, &mut out).await?,
+            AuditSource::Gateway(client) => {
                 let mut export = client.export(&self.query()).await.map_err(unreachable)?;
                 let received = received();
                 let mut written = Ok(());
@@ -133,11 +133,11 @@ impl Export {
         out: &mut (dyn Write + Send),
     ) -> Result<io::Result<()>, CliError> {
         let format = match self.format {
-            Format::Jsonl => audit::Format::Jsonl,
-            Format::Csv => audit::Format::Csv,
+            FileFormatArgument::Jsonl => audit::ExportFormat::Jsonl,
+            FileFormatArgument::Csv => audit::ExportFormat::Csv,
         };
         let found = self.which.selection().of(audit::every_run(broker).await?, None);
-        let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
+        let todo: Vec<(RunId, CsvColumns)> = found.iter().map(|run| (run.id, CsvColumns::of(run))).collect();
         drop(found);
         let bar = bar(todo.len() as u64, "runs");
         let mut lines = format.head();
@@ -159,7 +159,7 @@ impl Export {
     }
 
     fn query(&self) -> Vec<(String, String)> {
-        let format = if self.format == Format::Csv { "csv" } else { "jsonl" };
+        let format = if self.format == FileFormatArgument::Csv { "csv" } else { "jsonl" };
         [("format".to_owned(), format.to_owned())].into_iter().chain(self.which.selection().query()).collect()
     }
 }
@@ -167,28 +167,30 @@ impl Export {
 /// The exit code if logs cannot be verified.
 const CANNOT_TELL: u8 = 2;
 
-impl Verify {
-    pub(super) async fn run(&self, source: &Source, as_json: bool) -> Result<ExitCode, CliError> {
+impl AuditVerifyCommand {
+    pub(super) async fn run(&self, source: &AuditSource, as_json: bool) -> Result<ExitCode, CliError> {
         let run = match &self.run {
             Some(text) => Some(find(source, text).await?),
             None => None,
         };
         match source {
-            Source::Broker { verifier: None, .. } => {
+            AuditSource::Broker { verifier: None, .. } => {
                 eprintln!("cannot verify: the logs are not chained, because no `audit.key` is configured");
                 Ok(ExitCode::from(CANNOT_TELL))
             }
-            Source::Broker { broker, verifier: Some(verifier), .. } => match of_broker(broker, verifier, run).await {
-                Ok(found) => Ok(found.say(as_json)),
-                Err(error) => {
-                    eprintln!("cannot verify: {}", crate::problem::chain(&error));
-                    Ok(ExitCode::from(CANNOT_TELL))
+            AuditSource::Broker { broker, verifier: Some(verifier), .. } => {
+                match of_broker(broker, verifier, run).await {
+                    Ok(found) => Ok(found.say(as_json)),
+                    Err(error) => {
+                        eprintln!("cannot verify: {}", crate::problem::chain(&error));
+                        Ok(ExitCode::from(CANNOT_TELL))
+                    }
                 }
-            },
-            Source::Gateway(client) => {
+            }
+            AuditSource::Gateway(client) => {
                 let found = match run {
-                    Some(run) => client.verify(run).await.map(|found| Found::One(run, found.verdict)),
-                    None => client.verify_all().await.map(|found| Found::All(found.report)),
+                    Some(run) => client.verify(run).await.map(|found| VerifiedLogs::One(run, found.verdict)),
+                    None => client.verify_all().await.map(|found| VerifiedLogs::All(found.report)),
                 };
                 match found {
                     Ok(found) => Ok(found.say(as_json)),
@@ -202,23 +204,23 @@ impl Verify {
     }
 }
 
-enum Found {
+enum VerifiedLogs {
     One(RunId, Verdict),
     All(Report),
 }
 
-impl Found {
+impl VerifiedLogs {
     fn say(self, as_json: bool) -> ExitCode {
         match self {
-            Found::One(run, verdict) => say_one(run, verdict, as_json),
-            Found::All(report) => say_all(report, as_json),
+            VerifiedLogs::One(run, verdict) => say_one(run, verdict, as_json),
+            VerifiedLogs::All(report) => say_all(report, as_json),
         }
     }
 }
 
-async fn of_broker(broker: &Broker, verifier: &Verifier, run: Option<RunId>) -> Result<Found, verify::Error> {
+async fn of_broker(broker: &Broker, verifier: &LogVerifier, run: Option<RunId>) -> Result<VerifiedLogs, verify::Error> {
     if let Some(run) = run {
-        return Ok(Found::One(run, verifier.one(broker, run).await?));
+        return Ok(VerifiedLogs::One(run, verifier.one(broker, run).await?));
     }
     let bar = bar(0, "runs");
     let report = verifier
@@ -228,7 +230,7 @@ async fn of_broker(broker: &Broker, verifier: &Verifier, run: Option<RunId>) -> 
         })
         .await?;
     bar.finish_and_clear();
-    Ok(Found::All(report))
+    Ok(VerifiedLogs::All(report))
 }
 
 fn print_json(value: &impl Serialize) {
@@ -322,8 +324,8 @@ fn say_all(report: Report, as_json: bool) -> ExitCode {
     code(report.is_as_written(), report.unreadable.is_empty())
 }
 
-impl Erase {
-    pub(super) async fn run(&self, source: &Source, as_json: bool) -> Result<ExitCode, CliError> {
+impl AuditEraseCommand {
+    pub(super) async fn run(&self, source: &AuditSource, as_json: bool) -> Result<ExitCode, CliError> {
         let user = UserId::new(self.user.as_str())
             .ok_or_else(|| CliError::Usage(format!("{:?} is no name of a user", self.user)))?;
         let reason = checked_line(&self.reason, LONGEST_REASON)
@@ -337,12 +339,12 @@ impl Erase {
             return Err(CliError::Usage(message.to_owned()));
         }
         let erased = match source {
-            Source::Broker { broker, keep_evidence, .. } => {
+            AuditSource::Broker { broker, keep_evidence, .. } => {
                 let by = std::env::var("USER").ok().filter(|name| !name.is_empty());
-                let erasure = Erasure { by, reason, at: SystemClock.now() };
+                let erasure = RunErasure { by, reason, at: SystemClock.now() };
                 audit::erase::erase(broker, &user, &erasure, *keep_evidence).await?
             }
-            Source::Gateway(client) => client.erase(user.as_str(), &reason).await.map_err(unreachable)?,
+            AuditSource::Gateway(client) => client.erase(user.as_str(), &reason).await.map_err(unreachable)?,
         };
         let left = erased.not_ended.len();
         if as_json {
@@ -378,7 +380,7 @@ impl Erase {
 }
 
 /// Prints every request to a model in a run, each as one JSON object.
-pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
+pub(super) async fn prompts(run: RunId, source: &AuditSource) -> Result<io::Result<()>, CliError> {
     let mut out = io::stdout().lock();
     let mut print = |event: AuditEventView| {
         let (seq, asked) = (event.seq, event.body.key().cloned());
@@ -388,8 +390,8 @@ pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()
         writeln!(out, "{prompt}")
     };
     match source {
-        Source::Broker { broker, redactor, .. } => {
-            let mut prompts = audit::Prompts::default();
+        AuditSource::Broker { broker, redactor, .. } => {
+            let mut prompts = audit::PromptHistory::default();
             let looked = crate::run::look(broker, run, 0).await.map_err(crate::run::Error::from)?;
             if looked.is_empty() {
                 return Err(unknown(run));
@@ -403,7 +405,7 @@ pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()
                 }
             }
         }
-        Source::Gateway(client) => {
+        AuditSource::Gateway(client) => {
             for event in client.history(run, true).await.map_err(unreachable)?.events {
                 if let Err(error) = print(event) {
                     return Ok(Err(error));

@@ -16,34 +16,34 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::audit::verify::Verifier;
-use crate::broker::{Broker, Shelf, embedded};
+use crate::audit::verify::LogVerifier;
+use crate::broker::{Broker, Bucket, embedded};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, project};
-use crate::client::event::Event;
-use crate::client::{self, Client};
+use crate::cli::{CommonArguments, project};
+use crate::client::event::ClientEvent;
+use crate::client::{self, GatewayClient};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::console::plain;
-use crate::console::timeline::{self, Entry};
+use crate::console::timeline::{self, TimelineEntry};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::protocol::api::{AuditRunView, ListRunsQuery, MOST_LISTED, RunQuestionView, RunView};
-use crate::protocol::log::Ending;
+use crate::protocol::log::RunOutcome;
 use crate::redact::Redactor;
-use crate::run::attach::{Seen, attach, plain as read_log};
+use crate::run::attach::{FollowedEvent, attach, plain as read_log};
 use crate::run::redaction;
-use crate::run::summary::{State, Summary, list_all};
+use crate::run::summary::{RunState, RunSummary, list_all};
 
 mod files;
-mod which;
+mod run_filter;
 
-use which::Which;
+use run_filter::RunFilterArguments;
 
 /// Shows runs and what happened in them.
 #[derive(Args)]
-pub(super) struct Audit {
+pub(super) struct AuditCommand {
     #[command(subcommand)]
-    what: What,
+    what: AuditSubcommand,
     /// Read through the gateway at this address, which shows the runs that the caller may see.
     #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data_dir", "nats"])]
     gateway_url: Option<String>,
@@ -59,9 +59,9 @@ pub(super) struct Audit {
 }
 
 #[derive(Subcommand)]
-enum What {
+enum AuditSubcommand {
     /// List runs, the newest first.
-    List(List),
+    List(AuditListCommand),
     /// Show everything that happened in a run.
     Show {
         /// The run's id, or the beginning of it.
@@ -76,17 +76,17 @@ enum What {
         run: Option<String>,
     },
     /// Export the events of the selected runs to a file.
-    Export(files::Export),
+    Export(files::AuditExportCommand),
     /// Verify log integrity. Exit code 0: intact, 1: tampered or damaged, 2: cannot verify.
-    Verify(files::Verify),
+    Verify(files::AuditVerifyCommand),
     /// Erase everything that was said in a person's runs, permanently. What is left proves that the records existed.
-    Erase(files::Erase),
+    Erase(files::AuditEraseCommand),
 }
 
 #[derive(Args)]
-struct List {
+struct AuditListCommand {
     #[command(flatten)]
-    which: Which,
+    which: RunFilterArguments,
     /// The maximum number of runs to list.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
@@ -95,40 +95,40 @@ struct List {
 /// Where it is read.
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
-enum Source {
+enum AuditSource {
     Broker {
         broker: Broker,
         /// Nobody works there while it is read.
         idle: bool,
         /// What tells whether logs are what was written, if they are chained.
-        verifier: Option<Verifier>,
+        verifier: Option<LogVerifier>,
         /// What is not to be seen.
         redactor: Redactor,
         /// How long it is kept what a removed run was.
         keep_evidence: Duration,
     },
-    Gateway(Client),
+    Gateway(GatewayClient),
 }
 
 /// The most entries that wait to be printed: printing is what is slow.
-const UNPRINTED: usize = 256;
+const MOST_UNPRINTED: usize = 256;
 /// How often new runs are looked for at most.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-impl Audit {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+impl AuditCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let source = self.source(&common).await?;
         let printed = match &self.what {
-            What::List(list) => self.list(list, &source).await?,
-            What::Show { run, prompts } => {
+            AuditSubcommand::List(list) => self.list(list, &source).await?,
+            AuditSubcommand::Show { run, prompts } => {
                 let run = find(&source, run).await?;
                 if *prompts { files::prompts(run, &source).await? } else { self.show(run, &source).await? }
             }
-            What::Tail { run: Some(run) } => self.tail_one(find(&source, run).await?, &source).await?,
-            What::Tail { run: None } => self.tail_all(&source).await?,
-            What::Export(export) => return export.run(&source).await,
-            What::Verify(verify) => return verify.run(&source, self.json).await,
-            What::Erase(erase) => return erase.run(&source, self.json).await,
+            AuditSubcommand::Tail { run: Some(run) } => self.tail_one(find(&source, run).await?, &source).await?,
+            AuditSubcommand::Tail { run: None } => self.tail_all(&source).await?,
+            AuditSubcommand::Export(export) => return export.run(&source).await,
+            AuditSubcommand::Verify(verify) => return verify.run(&source, self.json).await,
+            AuditSubcommand::Erase(erase) => return erase.run(&source, self.json).await,
         };
         match printed {
             Ok(()) => Ok(ExitCode::SUCCESS),
@@ -138,9 +138,9 @@ impl Audit {
         }
     }
 
-    async fn source(&self, common: &Common) -> Result<Source, CliError> {
+    async fn source(&self, common: &CommonArguments) -> Result<AuditSource, CliError> {
         if let Some(url) = &self.gateway_url {
-            return Ok(Source::Gateway(project::client_at(url, common, self.data_dir.as_ref())?));
+            return Ok(AuditSource::Gateway(project::client_at(url, common, self.data_dir.as_ref())?));
         }
         let config = project::load(common)?;
         if self.nats || common.nats_url.is_some() {
@@ -155,24 +155,24 @@ impl Audit {
         }
         match embedded::open(&data_dir) {
             Ok(broker) => self.of_broker(&config, broker, Some(&data_dir)),
-            Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
+            Err(embedded::StoreOpenError::InUse { address: Some(url), .. }) => {
                 eprintln!("{} is in use; reading through the gateway there, {url}", data_dir.display());
-                Ok(Source::Gateway(project::client_beside(&url, &data_dir)?))
+                Ok(AuditSource::Gateway(project::client_beside(&url, &data_dir)?))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn of_broker(&self, config: &Config, broker: Broker, data_dir: Option<&Path>) -> Result<Source, CliError> {
+    fn of_broker(&self, config: &Config, broker: Broker, data_dir: Option<&Path>) -> Result<AuditSource, CliError> {
         // Only who writes needs anchors of his own.
-        let writes = matches!(self.what, What::Erase(_));
+        let writes = matches!(self.what, AuditSubcommand::Erase(_));
         let broker = if writes { project::chained(config, broker, data_dir)? } else { broker };
         let verifier = project::verifier(config, data_dir)?;
         let (idle, redactor) = (data_dir.is_some(), config.audit.redactor.clone());
-        Ok(Source::Broker { broker, idle, verifier, redactor, keep_evidence: config.audit.keep_evidence })
+        Ok(AuditSource::Broker { broker, idle, verifier, redactor, keep_evidence: config.audit.keep_evidence })
     }
 
-    async fn list(&self, list: &List, source: &Source) -> Result<io::Result<()>, CliError> {
+    async fn list(&self, list: &AuditListCommand, source: &AuditSource) -> Result<io::Result<()>, CliError> {
         let mut rows = selected(&list.which, source).await?;
         rows.sort_by_key(|row| std::cmp::Reverse(row.created_at));
         rows.truncate(list.limit);
@@ -183,7 +183,7 @@ impl Audit {
         Ok(write!(out, "{}", table(&rows, clock::Clock::now(&clock::SystemClock))))
     }
 
-    async fn show(&self, run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
+    async fn show(&self, run: RunId, source: &AuditSource) -> Result<io::Result<()>, CliError> {
         let entries = timeline(source, run).await?;
         if entries.is_empty() {
             return Err(unknown(run));
@@ -196,10 +196,10 @@ impl Audit {
         Ok(entries.iter().try_for_each(|entry| self.print(entry, "")))
     }
 
-    async fn tail_one(&self, run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
-        let (told, mut heard) = mpsc::channel(UNPRINTED);
+    async fn tail_one(&self, run: RunId, source: &AuditSource) -> Result<io::Result<()>, CliError> {
+        let (told, mut heard) = mpsc::channel(MOST_UNPRINTED);
         let following = follow(source.clone(), run, 0, String::new(), told);
-        let idle = matches!(source, Source::Broker { idle: true, .. });
+        let idle = matches!(source, AuditSource::Broker { idle: true, .. });
         // The receiver goes with it: when nobody reads what is printed, the follower ends too.
         let printing = async move {
             while let Some((before, entry)) = heard.recv().await {
@@ -216,27 +216,27 @@ impl Audit {
         }
     }
 
-    async fn tail_all(&self, source: &Source) -> Result<io::Result<()>, CliError> {
-        if matches!(source, Source::Broker { idle: true, .. }) {
+    async fn tail_all(&self, source: &AuditSource) -> Result<io::Result<()>, CliError> {
+        if matches!(source, AuditSource::Broker { idle: true, .. }) {
             nothing_happens();
             return Ok(Ok(()));
         }
-        let (told, mut heard) = mpsc::channel(UNPRINTED);
+        let (told, mut heard) = mpsc::channel(MOST_UNPRINTED);
         let mut followers = JoinSet::new();
         let mut known = HashSet::new();
         let mut first = true;
         let mut news = match source {
-            Source::Broker { broker, .. } => {
-                broker.catalogue.watch(Shelf::Runs).await.map_err(crate::run::Error::from)?
+            AuditSource::Broker { broker, .. } => {
+                broker.catalogue.watch(Bucket::Runs).await.map_err(crate::run::Error::from)?
             }
-            Source::Gateway(_) => futures_util::stream::pending().boxed(),
+            AuditSource::Gateway(_) => futures_util::stream::pending().boxed(),
         };
         // One for the whole loop: a signal between two turns of it is not lost.
         let interrupted = tokio::signal::ctrl_c();
         tokio::pin!(interrupted);
         loop {
             for (row, seq) in heads(source).await? {
-                if !known.insert(row.id) || (first && row.state == State::Ended) {
+                if !known.insert(row.id) || (first && row.state == RunState::Ended) {
                     continue;
                 }
                 // Of runs that were there, only what is new; of new ones all.
@@ -248,9 +248,9 @@ impl Audit {
             first = false;
             let pause = tokio::time::sleep(LOOK_EVERY);
             tokio::pin!(pause);
-            let mut something = matches!(source, Source::Gateway(_));
+            let mut something = matches!(source, AuditSource::Gateway(_));
             let mut may_look = false;
-            // A busy broker changes the shelf all the time; looking at all of it is not for free.
+            // A busy broker changes the bucket all the time; looking at all of it is not for free.
             while !(something && may_look) {
                 tokio::select! {
                     () = &mut pause, if !may_look => may_look = true,
@@ -270,7 +270,7 @@ impl Audit {
         }
     }
 
-    fn print(&self, entry: &Entry, before: &str) -> io::Result<()> {
+    fn print(&self, entry: &TimelineEntry, before: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.json { writeln!(out, "{}", entry.json) } else { writeln!(out, "{}", entry.lines(before)) }
     }
@@ -285,7 +285,7 @@ fn unknown(run: RunId) -> CliError {
 }
 
 /// The run that an id or the beginning of one names.
-async fn find(source: &Source, text: &str) -> Result<RunId, CliError> {
+async fn find(source: &AuditSource, text: &str) -> Result<RunId, CliError> {
     if let Ok(run) = RunId::parse(text) {
         return Ok(run);
     }
@@ -299,21 +299,21 @@ async fn find(source: &Source, text: &str) -> Result<RunId, CliError> {
     }
 }
 
-async fn rows(source: &Source) -> Result<Vec<Row>, CliError> {
+async fn rows(source: &AuditSource) -> Result<Vec<RunRow>, CliError> {
     Ok(heads(source).await?.into_iter().map(|(row, _)| row).collect())
 }
 
 /// The runs that are meant. A gateway shows everybody's to auditors, and others their own.
-async fn selected(which: &Which, source: &Source) -> Result<Vec<Row>, CliError> {
+async fn selected(which: &RunFilterArguments, source: &AuditSource) -> Result<Vec<RunRow>, CliError> {
     let selection = which.selection();
     let rows = match source {
-        Source::Broker { broker, redactor, .. } => {
+        AuditSource::Broker { broker, redactor, .. } => {
             let mut all = audit::listed(broker, &selection).await?;
             all.iter_mut().for_each(|run| redaction::summary(redactor, run));
             all.iter().map(row).collect()
         }
-        Source::Gateway(client) => match client.audited(&selection.query(), MOST_LISTED).await {
-            Ok(runs) => return Ok(runs.into_iter().map(Row::from).collect()),
+        AuditSource::Gateway(client) => match client.audited(&selection.query(), MOST_LISTED).await {
+            Ok(runs) => return Ok(runs.into_iter().map(RunRow::from).collect()),
             // Only auditors are told which worker had a run.
             Err(error) if error.code() == Some("forbidden") && selection.worker.is_none() => rows(source).await?,
             Err(error) => return Err(unreachable(error)),
@@ -323,30 +323,30 @@ async fn selected(which: &Which, source: &Source) -> Result<Vec<Row>, CliError> 
 }
 
 /// Every run in a few words, with the sequence of its last record as far as it is known.
-async fn heads(source: &Source) -> Result<Vec<(Row, u64)>, CliError> {
+async fn heads(source: &AuditSource) -> Result<Vec<(RunRow, u64)>, CliError> {
     match source {
-        Source::Broker { broker, redactor, .. } => {
-            let shown = |mut run: Summary| {
+        AuditSource::Broker { broker, redactor, .. } => {
+            let shown = |mut run: RunSummary| {
                 redaction::summary(redactor, &mut run);
                 (row(&run), run.seq)
             };
             Ok(list_all(broker).await?.into_iter().map(shown).collect())
         }
-        Source::Gateway(client) => {
+        AuditSource::Gateway(client) => {
             let filter = ListRunsQuery { limit: Some(MOST_LISTED), ..ListRunsQuery::default() };
-            Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (Row::from(run), 0)).collect())
+            Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (RunRow::from(run), 0)).collect())
         }
     }
 }
 
 /// A run in a few words, as it is listed for people and as JSON.
 #[derive(Debug, Clone, Serialize)]
-struct Row {
+struct RunRow {
     id: RunId,
     workflow: Option<String>,
     title: Option<String>,
-    state: State,
-    outcome: Option<Ending>,
+    state: RunState,
+    outcome: Option<RunOutcome>,
     reason: Option<String>,
     question: Option<RunQuestionView>,
     user: Option<String>,
@@ -359,12 +359,12 @@ struct Row {
 }
 
 /// A run as the broker has it: of a removed one it tells more than a gateway does.
-fn row(summary: &Summary) -> Row {
+fn row(summary: &RunSummary) -> RunRow {
     let removed = summary.removed.as_ref().map(|removal| serde_json::json!(removal));
-    Row { removed, ..Row::from(AuditRunView::from(summary)) }
+    RunRow { removed, ..RunRow::from(AuditRunView::from(summary)) }
 }
 
-impl From<RunView> for Row {
+impl From<RunView> for RunRow {
     fn from(run: RunView) -> Self {
         Self {
             id: run.id,
@@ -383,7 +383,7 @@ impl From<RunView> for Row {
     }
 }
 
-impl From<AuditRunView> for Row {
+impl From<AuditRunView> for RunRow {
     fn from(audited: AuditRunView) -> Self {
         let removed = audited.removed.map(|removal| serde_json::json!(removal));
         Self { worker: audited.worker, removed, ..Self::from(audited.run) }
@@ -391,8 +391,8 @@ impl From<AuditRunView> for Row {
 }
 
 /// What a selection looks at in a run.
-fn summary(row: &Row) -> Summary {
-    Summary {
+fn summary(row: &RunRow) -> RunSummary {
+    RunSummary {
         workflow: row.workflow.as_deref().and_then(|name| Name::foreign(name).ok()),
         title: row.title.clone(),
         state: row.state,
@@ -402,26 +402,26 @@ fn summary(row: &Row) -> Summary {
         worker: row.worker.as_deref().and_then(|worker| WorkerId::parse(worker).ok()),
         created_at: row.created_at,
         removed: row.removed.as_ref().map(|_| Box::default()),
-        ..Summary::new(row.id)
+        ..RunSummary::new(row.id)
     }
 }
 
-async fn timeline(source: &Source, run: RunId) -> Result<Vec<Entry>, CliError> {
+async fn timeline(source: &AuditSource, run: RunId) -> Result<Vec<TimelineEntry>, CliError> {
     match source {
-        Source::Broker { broker, redactor, .. } => {
+        AuditSource::Broker { broker, redactor, .. } => {
             let looked = read_log(broker, run, 0).await?;
             looked.unreadable.iter().for_each(|unread| eprintln!("{}", unread.why));
             let records = looked.records.iter();
             Ok(records.map(|placed| timeline::of_log(&redaction::placed(redactor, placed))).collect())
         }
-        Source::Gateway(client) => {
+        AuditSource::Gateway(client) => {
             let mut follower = client.follow(run, 0);
             let mut entries = Vec::new();
             while let Some(event) = follower.next().await.map_err(unreachable)? {
                 match event {
-                    Event::Record(record) => entries.extend(timeline::of_gateway(&record)),
-                    Event::CaughtUp { .. } => break,
-                    Event::Delta(_) | Event::Lost { .. } => {}
+                    ClientEvent::Record(record) => entries.extend(timeline::of_gateway(&record)),
+                    ClientEvent::CaughtUp { .. } => break,
+                    ClientEvent::Delta(_) | ClientEvent::Lost { .. } => {}
                 }
             }
             Ok(entries)
@@ -431,17 +431,17 @@ async fn timeline(source: &Source, run: RunId) -> Result<Vec<Entry>, CliError> {
 
 /// Tells what happens in a run until it ends.
 async fn follow(
-    source: Source,
+    source: AuditSource,
     run: RunId,
     after: u64,
     before: String,
-    told: mpsc::Sender<(String, Entry)>,
+    told: mpsc::Sender<(String, TimelineEntry)>,
 ) -> Result<(), CliError> {
     match source {
-        Source::Broker { broker, redactor, .. } => {
+        AuditSource::Broker { broker, redactor, .. } => {
             let mut attached = attach(&broker, run, after).await?;
             while let Some(seen) = attached.next().await? {
-                if let Seen::Record(placed) = seen
+                if let FollowedEvent::Record(placed) = seen
                     && told
                         .send((before.clone(), timeline::of_log(&redaction::placed(&redactor, &placed))))
                         .await
@@ -451,10 +451,10 @@ async fn follow(
                 }
             }
         }
-        Source::Gateway(client) => {
+        AuditSource::Gateway(client) => {
             let mut follower = client.follow(run, after);
             while let Some(event) = follower.next().await.map_err(unreachable)? {
-                if let Event::Record(record) = event
+                if let ClientEvent::Record(record) = event
                     && let Some(entry) = timeline::of_gateway(&record)
                     && told.send((before.clone(), entry)).await.is_err()
                 {
@@ -467,7 +467,7 @@ async fn follow(
 }
 
 /// The runs as a table.
-fn table(rows: &[Row], now: Timestamp) -> String {
+fn table(rows: &[RunRow], now: Timestamp) -> String {
     if rows.is_empty() {
         return "no runs\n".to_owned();
     }
@@ -481,7 +481,7 @@ fn table(rows: &[Row], now: Timestamp) -> String {
         let state =
             row.outcome.map_or_else(|| word(serde_json::json!(row.state)), |over| word(serde_json::json!(over)));
         let state = if row.removed.is_some() { "removed".to_owned() } else { state };
-        let until = if row.state == State::Ended { row.updated_at } else { now };
+        let until = if row.state == RunState::Ended { row.updated_at } else { now };
         [
             row.id.to_string(),
             one_line(&row.workflow),
@@ -524,8 +524,8 @@ fn unreachable(error: client::Error) -> CliError {
 mod tests {
     use super::*;
 
-    fn run(digit: char, state: State, outcome: Option<Ending>, title: Option<&str>) -> Row {
-        Row {
+    fn run(digit: char, state: RunState, outcome: Option<RunOutcome>, title: Option<&str>) -> RunRow {
+        RunRow {
             id: RunId::parse(&digit.to_string().repeat(32)).unwrap(),
             workflow: Some("echo".into()),
             title: title.map(str::to_owned),
@@ -544,8 +544,8 @@ mod tests {
     #[test]
     fn the_table_is_for_people() {
         let rows = [
-            run('a', State::Waiting, None, Some("tri\x1b[2J\nangles")),
-            run('b', State::Ended, Some(Ending::Cancelled), None),
+            run('a', RunState::Waiting, None, Some("tri\x1b[2J\nangles")),
+            run('b', RunState::Ended, Some(RunOutcome::Cancelled), None),
         ];
         insta::assert_snapshot!(table(&rows, "2026-11-22T13:04:00Z".parse().unwrap()), @r"
         RUN                               WORKFLOW  STATE      USER  STARTED              FOR     TITLE

@@ -4,16 +4,16 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::auth::RequestFilter;
 use crate::config::Config;
 
 /// Less room than this is soon used up.
 const LITTLE_ROOM: u64 = 1 << 30;
 /// How long a port of this machine may take to answer.
-const WITHIN: Duration = Duration::from_millis(500);
+const PORT_TIMEOUT: Duration = Duration::from_millis(500);
 
-pub(super) fn look(config: &Config, findings: &mut Findings) {
+pub(super) fn look(config: &Config, findings: &mut DoctorFindings) {
     data_folder(&config.data_dir, findings);
     for (tier, host, port) in
         [("gateway", config.gateway.host, config.gateway.port), ("ui", config.ui.host, config.ui.port)]
@@ -27,7 +27,7 @@ pub(super) fn look(config: &Config, findings: &mut Findings) {
 }
 
 /// Whether other machines reach a tier that asks no one who calls.
-fn reach(config: &Config, tier: &str, address: SocketAddr, findings: &mut Findings) {
+fn reach(config: &Config, tier: &str, address: SocketAddr, findings: &mut DoctorFindings) {
     const TOPIC: &str = "auth";
     let filter = RequestFilter::new(&config.auth, config.ui.public_url.as_deref());
     let todo = "set another auth.mode (basic, oidc, …), or listen on 127.0.0.1";
@@ -40,7 +40,7 @@ fn reach(config: &Config, tier: &str, address: SocketAddr, findings: &mut Findin
     }
 }
 
-fn data_folder(folder: &Path, findings: &mut Findings) {
+fn data_folder(folder: &Path, findings: &mut DoctorFindings) {
     const TOPIC: &str = "data";
     let shown = folder.display();
     // Only `all` keeps anything here: one that is not there is none that is missing.
@@ -81,7 +81,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(unix)]
-fn open_to_others(folder: &Path, findings: &mut Findings) {
+fn open_to_others(folder: &Path, findings: &mut DoctorFindings) {
     use std::os::unix::fs::PermissionsExt;
     let key = crate::cli::project::seal_key_file(folder);
     if let Ok(about) = std::fs::metadata(&key)
@@ -93,15 +93,15 @@ fn open_to_others(folder: &Path, findings: &mut Findings) {
 }
 
 #[cfg(not(unix))]
-fn open_to_others(_: &Path, _: &mut Findings) {}
+fn open_to_others(_: &Path, _: &mut DoctorFindings) {}
 
 /// Whether a tier can listen, or does so already.
-fn port_of(tier: &str, host: IpAddr, port: u16, findings: &mut Findings) {
+fn port_of(tier: &str, host: IpAddr, port: u16, findings: &mut DoctorFindings) {
     const TOPIC: &str = "ports";
     let address = SocketAddr::new(host, port);
     let near =
         if host.is_unspecified() { SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port) } else { address };
-    if TcpStream::connect_timeout(&near, WITHIN).is_ok() {
+    if TcpStream::connect_timeout(&near, PORT_TIMEOUT).is_ok() {
         // Who it is that answers is found out by `tiers`.
         return findings.ok(TOPIC, format!("{tier}: somebody answers at {address}"));
     }

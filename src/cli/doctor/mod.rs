@@ -8,8 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::outcome::{self, CliError};
-use crate::cli::{Common, VERSION};
-use crate::config::{Config, Section};
+use crate::cli::{CommonArguments, VERSION};
+use crate::config::{Config, ConfigSection};
 use crate::project::check_project;
 use crate::yaml::secrets;
 
@@ -22,7 +22,7 @@ mod tiers;
 ///
 /// Exits with 0 if all is well, also with warnings, and with 1 if something does not work.
 #[derive(Args)]
-pub(super) struct Doctor {
+pub(super) struct DoctorCommand {
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -34,7 +34,7 @@ pub(super) struct Doctor {
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Level {
+enum FindingLevel {
     Ok,
     /// Neither well nor wrong: something is not there that need not be.
     Note,
@@ -44,8 +44,8 @@ enum Level {
 
 /// Something that was found.
 #[derive(Debug, Clone, Serialize)]
-struct Finding {
-    level: Level,
+struct DoctorFinding {
+    level: FindingLevel,
     /// What it is about: `config`, `nats`, ….
     topic: &'static str,
     /// What is so.
@@ -57,44 +57,44 @@ struct Finding {
 
 /// All that was found.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+struct DoctorFindings(Vec<DoctorFinding>);
 
-impl Findings {
+impl DoctorFindings {
     /// Adds one; an address in it is shown without the login that it may have.
-    fn add(&mut self, level: Level, topic: &'static str, found: String, todo: Option<String>) {
+    fn add(&mut self, level: FindingLevel, topic: &'static str, found: String, todo: Option<String>) {
         let shown = |text: String| secrets::without_logins(&text);
-        self.0.push(Finding { level, topic, found: shown(found), todo: todo.map(shown) });
+        self.0.push(DoctorFinding { level, topic, found: shown(found), todo: todo.map(shown) });
     }
 
     fn ok(&mut self, topic: &'static str, found: impl Into<String>) {
-        self.add(Level::Ok, topic, found.into(), None);
+        self.add(FindingLevel::Ok, topic, found.into(), None);
     }
 
     fn note(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.add(Level::Note, topic, found.into(), Some(todo.into()));
+        self.add(FindingLevel::Note, topic, found.into(), Some(todo.into()));
     }
 
     fn warn(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.add(Level::Warning, topic, found.into(), Some(todo.into()));
+        self.add(FindingLevel::Warning, topic, found.into(), Some(todo.into()));
     }
 
     fn fail(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.add(Level::Error, topic, found.into(), Some(todo.into()));
+        self.add(FindingLevel::Error, topic, found.into(), Some(todo.into()));
     }
 
-    fn worst(&self) -> Level {
-        self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+    fn worst(&self) -> FindingLevel {
+        self.0.iter().map(|finding| finding.level).max().unwrap_or(FindingLevel::Ok)
     }
 }
 
-impl fmt::Display for Findings {
+impl fmt::Display for DoctorFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { level, topic, found, todo } in &self.0 {
+        for DoctorFinding { level, topic, found, todo } in &self.0 {
             let mark = match level {
-                Level::Ok => "ok      ",
-                Level::Note => "note    ",
-                Level::Warning => "warning ",
-                Level::Error => "ERROR   ",
+                FindingLevel::Ok => "ok      ",
+                FindingLevel::Note => "note    ",
+                FindingLevel::Warning => "warning ",
+                FindingLevel::Error => "ERROR   ",
             };
             writeln!(f, "{mark} {topic:<7} {found}")?;
             if let Some(todo) = todo {
@@ -102,7 +102,7 @@ impl fmt::Display for Findings {
             }
         }
         let count = |level| self.0.iter().filter(|finding| finding.level == level).count();
-        match (count(Level::Error), count(Level::Warning)) {
+        match (count(FindingLevel::Error), count(FindingLevel::Warning)) {
             (0, 0) => write!(f, "no errors, no warnings"),
             (errors, warnings) => write!(f, "{}, {}", counted(errors, "error"), counted(warnings, "warning")),
         }
@@ -114,9 +114,9 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-impl Doctor {
-    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
-        let mut findings = Findings::default();
+impl DoctorCommand {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
+        let mut findings = DoctorFindings::default();
         if let Some(config) = configuration(&common, &mut findings) {
             machine::look(&config, &mut findings);
             let known = nats::look(&config, &self.nats_monitor, &mut findings).await;
@@ -129,12 +129,12 @@ impl Doctor {
         } else {
             println!("{}", outcome::shown(&findings.to_string()));
         }
-        Ok(if findings.worst() == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(if findings.worst() == FindingLevel::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
 /// The configuration, if it can be used, with all that is wrong in it and in the workflows.
-fn configuration(common: &Common, findings: &mut Findings) -> Option<Config> {
+fn configuration(common: &CommonArguments, findings: &mut DoctorFindings) -> Option<Config> {
     const TOPIC: &str = "config";
     let report = check_project(common.config.as_deref(), &|name| std::env::var(name).ok());
     for problem in report.problems.iter().flat_map(|problems| problems.iter()) {
@@ -152,7 +152,14 @@ fn configuration(common: &Common, findings: &mut Findings) -> Option<Config> {
         let workflows = if count == 1 { "1 workflow" } else { &format!("{count} workflows") };
         findings.ok(TOPIC, format!("{} is right, with {workflows}", config.path.display()));
     }
-    for section in [Section::Nats, Section::Gateway, Section::Ui, Section::Worker, Section::Operation, Section::Audit] {
+    for section in [
+        ConfigSection::Nats,
+        ConfigSection::Gateway,
+        ConfigSection::Ui,
+        ConfigSection::Worker,
+        ConfigSection::Operation,
+        ConfigSection::Audit,
+    ] {
         for problem in config.usable(section).err().into_iter().flatten() {
             let todo = "set it where that tier runs, or give it a default: ${VAR:-default}";
             findings.warn(TOPIC, format!("{}: {}", problem.path, problem.message), todo);

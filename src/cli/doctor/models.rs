@@ -2,11 +2,11 @@
 
 use futures_util::future::join_all;
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::config::Config;
-use crate::model::probe::{Probe, probe};
+use crate::model::probe::{ProbeResult, probe};
 
-pub(super) async fn look(config: &Config, findings: &mut Findings) {
+pub(super) async fn look(config: &Config, findings: &mut DoctorFindings) {
     const TOPIC: &str = "models";
     let probes = config.llms.iter().map(async |(name, llm)| {
         if !llm.unset.is_empty() {
@@ -25,30 +25,30 @@ pub(super) async fn look(config: &Config, findings: &mut Findings) {
             continue;
         };
         match probed {
-            Probe::NoServer => findings.ok(TOPIC, format!("{name}: replies are made up, no server is asked")),
-            Probe::Good => findings.ok(TOPIC, format!("{name}: the server is there and lets us in")),
-            Probe::NotListed => findings.warn(
+            ProbeResult::NoServer => findings.ok(TOPIC, format!("{name}: replies are made up, no server is asked")),
+            ProbeResult::Good => findings.ok(TOPIC, format!("{name}: the server is there and lets us in")),
+            ProbeResult::NotListed => findings.warn(
                 TOPIC,
                 format!("{name}: the server is there, and does not list {:?}", llm.model),
                 format!("check llms.{name}.model; a name that only this key may use can be missing in the list"),
             ),
-            Probe::NotKnown { status } => findings.warn(
+            ProbeResult::NotKnown { status } => findings.warn(
                 TOPIC,
                 format!("{name}: the server is there; it does not list its models (status {status}), so the key was not tried"),
                 format!("if runs fail, check llms.{name}.base_url and the key"),
             ),
-            Probe::KeyRefused { status } if has_key => {
+            ProbeResult::KeyRefused { status } if has_key => {
                 findings.fail(TOPIC, format!("{name}: the server refuses the key (status {status})"), set_key());
             }
-            Probe::KeyRefused { status } => {
+            ProbeResult::KeyRefused { status } => {
                 findings.fail(TOPIC, format!("{name}: the server wants a key (status {status}), and none is set"), set_key());
             }
-            Probe::Unreachable { why } => findings.fail(
+            ProbeResult::Unreachable { why } => findings.fail(
                 TOPIC,
                 format!("{name}: the server cannot be reached: {why}"),
                 format!("check llms.{name}.base_url, the network and the proxy (HTTPS_PROXY)"),
             ),
-            Probe::Address { why } => findings.fail(TOPIC, format!("{name}: {why}"), format!("check llms.{name}.base_url")),
+            ProbeResult::Address { why } => findings.fail(TOPIC, format!("{name}: {why}"), format!("check llms.{name}.base_url")),
         }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Findings;
-use crate::broker::nats::examine::{Examined, Stream};
+use super::DoctorFindings;
+use crate::broker::nats::examine::{ServerExamination, StreamExamination};
 use crate::broker::nats::{ConnectError, examine};
 use crate::broker::subjects::{FASTAGENCY_STREAM, RUNS_STREAM};
-use crate::broker::{Error, Shelf};
+use crate::broker::{Bucket, Error};
 use crate::config::Config;
 use crate::problem::chain;
 use crate::run::directory::{WorkerCard, WorkflowCard};
@@ -23,7 +23,7 @@ const NEARLY_FULL: u64 = 80;
 
 /// Who is there, as the server's catalogue tells it.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownTiers {
     pub workers: Vec<WorkerCard>,
     /// Workflows that somebody announced whom we do not know: Python workers.
     pub foreign: Vec<String>,
@@ -31,15 +31,15 @@ pub(super) struct Known {
     pub asked: bool,
 }
 
-pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings) -> Known {
+pub(super) async fn look(config: &Config, monitor: &str, findings: &mut DoctorFindings) -> KnownTiers {
     // What is not set was said already.
-    let Ok(settings) = config.nats() else { return Known::default() };
-    let settings = crate::config::Nats { connect_wait: CONNECT_WAIT, ..settings.clone() };
+    let Ok(settings) = config.nats() else { return KnownTiers::default() };
+    let settings = crate::config::NatsConfig { connect_wait: CONNECT_WAIT, ..settings.clone() };
     let examined = match examine::examine(&settings, &crate::cli::project::nats_name(config, "doctor")).await {
         Ok(examined) => examined,
         Err(error) => {
             findings.fail(TOPIC, chain(&error), todo(&error));
-            return Known::default();
+            return KnownTiers::default();
         }
     };
     findings.ok(
@@ -101,7 +101,7 @@ fn todo(error: &ConnectError) -> &'static str {
     }
 }
 
-fn clocks(examined: &Examined, findings: &mut Findings) {
+fn clocks(examined: &ServerExamination, findings: &mut DoctorFindings) {
     match examined.ahead_millis {
         None => {}
         Some(ahead) if ahead.abs() <= CLOCKS_DIFFER => {
@@ -118,7 +118,7 @@ fn clocks(examined: &Examined, findings: &mut Findings) {
     }
 }
 
-fn storage(examined: &Examined, findings: &mut Findings) {
+fn storage(examined: &ServerExamination, findings: &mut DoctorFindings) {
     if let Some((limit, used)) = examined.storage
         && let Ok(limit) = u64::try_from(limit)
         && limit > 0
@@ -139,7 +139,7 @@ fn storage(examined: &Examined, findings: &mut Findings) {
     }
 }
 
-fn stream(name: &str, found: &Result<Option<Stream>, Error>, replicas: u64, findings: &mut Findings) {
+fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas: u64, findings: &mut DoctorFindings) {
     let is_foreign = name == FASTAGENCY_STREAM;
     let stream = match found {
         Ok(Some(stream)) => stream,
@@ -207,7 +207,7 @@ fn stream(name: &str, found: &Result<Option<Stream>, Error>, replicas: u64, find
 }
 
 /// When the server writes to the disk what it has acknowledged, which only its monitoring tells.
-async fn sync_interval(monitor: &str, findings: &mut Findings) {
+async fn sync_interval(monitor: &str, findings: &mut DoctorFindings) {
     let asked = async {
         let client = crate::model::http_client().ok()?;
         let url = format!("{}/jsz", monitor.trim_end_matches('/'));
@@ -235,16 +235,16 @@ async fn sync_interval(monitor: &str, findings: &mut Findings) {
 }
 
 /// Who is there.
-async fn known(examined: &Examined, findings: &mut Findings) -> Known {
-    let mut known = Known { asked: true, ..Known::default() };
-    let bucket_is_there = |shelf: Shelf| {
-        let name = crate::broker::subjects::bucket_stream(&crate::broker::subjects::bucket(shelf));
+async fn known(examined: &ServerExamination, findings: &mut DoctorFindings) -> KnownTiers {
+    let mut known = KnownTiers { asked: true, ..KnownTiers::default() };
+    let bucket_is_there = |bucket: Bucket| {
+        let name = crate::broker::subjects::bucket_stream(&crate::broker::subjects::bucket_name(bucket));
         matches!(examined.streams.get(&name), Some(Ok(Some(_))))
     };
     let mut ours = Vec::new();
-    if bucket_is_there(Shelf::Workers) && bucket_is_there(Shelf::Workflows) {
-        let workers = examined.catalogue.list(Shelf::Workers, None).await;
-        let workflows = examined.catalogue.list(Shelf::Workflows, None).await;
+    if bucket_is_there(Bucket::Workers) && bucket_is_there(Bucket::Workflows) {
+        let workers = examined.catalogue.list(Bucket::Workers, None).await;
+        let workflows = examined.catalogue.list(Bucket::Workflows, None).await;
         match (workers, workflows) {
             (Ok(workers), Ok(workflows)) => {
                 known.workers = workers.iter().filter_map(|entry| crate::bounds::parse(&entry.value).ok()).collect();

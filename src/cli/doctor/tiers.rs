@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Findings;
-use super::nats::Known;
+use super::DoctorFindings;
+use super::nats::KnownTiers;
 use crate::cli::VERSION;
 use crate::config::Config;
 
 const TOPIC: &str = "tiers";
 /// How long a tier may take to say what it is.
-const WITHIN: Duration = Duration::from_secs(3);
+const TIER_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn look(config: &Config, known: &Known, findings: &mut Findings) {
+pub(super) async fn look(config: &Config, known: &KnownTiers, findings: &mut DoctorFindings) {
     workers(config, known, findings);
     let near = |host: std::net::IpAddr, port: u16| match host.is_unspecified() {
         true => format!("http://127.0.0.1:{port}"),
@@ -30,7 +30,7 @@ pub(super) async fn look(config: &Config, known: &Known, findings: &mut Findings
     page(&near(config.ui.host, config.ui.port), findings).await;
 }
 
-fn workers(config: &Config, known: &Known, findings: &mut Findings) {
+fn workers(config: &Config, known: &KnownTiers, findings: &mut DoctorFindings) {
     if !known.asked {
         return;
     }
@@ -71,7 +71,7 @@ fn workers(config: &Config, known: &Known, findings: &mut Findings) {
 }
 
 /// Says which version somebody is.
-fn version(who: &str, found: &str, more: &str, findings: &mut Findings) {
+fn version(who: &str, found: &str, more: &str, findings: &mut DoctorFindings) {
     if found == VERSION {
         findings.ok(TOPIC, format!("{who} has this version ({found}){more}"));
     } else {
@@ -86,12 +86,12 @@ fn version(who: &str, found: &str, more: &str, findings: &mut Findings) {
 /// Asks a tier; null if what it answers is no JSON. The error says why nobody answers.
 async fn ask(url: String) -> Result<Value, String> {
     let client = crate::model::http_client()?;
-    let answer = client.get(url).timeout(WITHIN).send().await.map_err(|error| error.without_url().to_string())?;
+    let answer = client.get(url).timeout(TIER_TIMEOUT).send().await.map_err(|error| error.without_url().to_string())?;
     let body = answer.bytes().await.unwrap_or_default();
     Ok(crate::bounds::parse(&body).unwrap_or_default())
 }
 
-async fn gateway(url: &str, key: &str, is_own: bool, findings: &mut Findings) {
+async fn gateway(url: &str, key: &str, is_own: bool, findings: &mut DoctorFindings) {
     let described = ask(format!("{url}/openapi.json")).await;
     let info = described.as_ref().map(|document| document["info"].clone()).unwrap_or_default();
     match &described {
@@ -130,7 +130,7 @@ async fn ready(url: &str) -> Result<(), String> {
     }
 }
 
-async fn page(url: &str, findings: &mut Findings) {
+async fn page(url: &str, findings: &mut DoctorFindings) {
     match ask(format!("{url}/ui/config.json")).await {
         Ok(config) if config["version"].is_string() => {
             version(&format!("the page at {url}"), config["version"].as_str().unwrap_or("unknown"), "", findings);

@@ -12,7 +12,7 @@ pub(super) use reading::{read, this_machine};
 
 /// `auth:`.
 #[derive(Debug, Clone, Default)]
-pub struct Auth {
+pub struct AuthConfig {
     /// How callers prove who they are.
     pub mode: AuthMode,
     /// With mode none: other machines may call, too.
@@ -20,11 +20,11 @@ pub struct Auth {
     /// The file of users and keys. Keys in it count in every mode but `none`.
     pub file: Option<PathBuf>,
     /// Who may see, stop and remove everybody's runs.
-    pub admins: Members,
+    pub admins: UsersAndGroups,
     /// Who may read everybody's runs in the audit; admins may, too.
-    pub auditors: Members,
+    pub auditors: UsersAndGroups,
     /// Who may start what; empty: everybody everything.
-    pub access: Vec<Access>,
+    pub access: Vec<AccessRule>,
     /// Origins beside the gateway's own whose pages may call it.
     pub origins: Vec<String>,
     /// Proxies that are believed about where a request comes from (`X-Forwarded-For`, `X-Forwarded-Host`).
@@ -40,21 +40,21 @@ pub enum AuthMode {
     /// A user and a password, or a token that was given for them.
     Basic {
         /// How tokens are given out, if they are.
-        token: Option<TokenIssue>,
+        token: Option<TokenIssueConfig>,
     },
     /// A key from the file.
     ApiKey,
     /// A token that another server has signed.
-    Jwt(Box<Jwt>),
+    Jwt(Box<JwtConfig>),
     /// An OpenID provider says it: people log in there from the page, programs bring its ID tokens.
-    Oidc(Box<Oidc>),
+    Oidc(Box<OidcConfig>),
     /// A proxy says it.
-    TrustedHeader(TrustedHeader),
+    TrustedHeader(TrustedHeaderConfig),
 }
 
 /// `auth.token:`.
 #[derive(Debug, Clone)]
-pub struct TokenIssue {
+pub struct TokenIssueConfig {
     /// What tokens are signed with.
     pub secret: SecretString,
     /// What they were signed with before: those tokens count until they end.
@@ -65,7 +65,7 @@ pub struct TokenIssue {
 
 /// `auth.jwt:`.
 #[derive(Debug, Clone)]
-pub struct Jwt {
+pub struct JwtConfig {
     /// The algorithms that are accepted: never empty, and all for the same kind of key.
     pub algorithms: Vec<JwtAlgorithm>,
     /// What signatures are checked with.
@@ -140,7 +140,7 @@ impl JwtAlgorithm {
 
 /// `auth.oidc:`.
 #[derive(Debug, Clone)]
-pub struct Oidc {
+pub struct OidcConfig {
     /// The provider, as its tokens name it.
     pub issuer: String,
     /// What the provider knows this program as.
@@ -157,11 +157,11 @@ pub struct Oidc {
     pub accept_unverified_email: bool,
 }
 
-impl Oidc {
+impl OidcConfig {
     /// How its ID tokens are checked: signed by the provider with one of its public keys, and made for this program.
-    pub fn tokens(&self) -> Jwt {
+    pub fn tokens(&self) -> JwtConfig {
         use JwtAlgorithm::{EdDsa, Es256, Es384, Ps256, Rs256, Rs384, Rs512};
-        Jwt {
+        JwtConfig {
             algorithms: vec![Rs256, Rs384, Rs512, Ps256, Es256, Es384, EdDsa],
             key: JwtKey::Issuer(self.issuer.clone()),
             issuer: Some(self.issuer.clone()),
@@ -176,7 +176,7 @@ impl Oidc {
 
 /// `auth.trusted_header:`.
 #[derive(Debug, Clone)]
-pub struct TrustedHeader {
+pub struct TrustedHeaderConfig {
     /// The header with the user.
     pub user: String,
     /// The header with his groups, separated by commas.
@@ -187,14 +187,14 @@ pub struct TrustedHeader {
 
 /// Some users and groups.
 #[derive(Debug, Clone, Default)]
-pub struct Members {
+pub struct UsersAndGroups {
     /// Users.
     pub users: Vec<String>,
     /// Groups.
     pub groups: Vec<String>,
 }
 
-impl Members {
+impl UsersAndGroups {
     /// Whether nobody in particular is named.
     pub fn is_everybody(&self) -> bool {
         self.users.is_empty() && self.groups.is_empty()
@@ -203,18 +203,18 @@ impl Members {
 
 /// A rule of `auth.access:`.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub struct AccessRule {
     /// Names of workflows; `*` stands for anything.
     pub workflows: Vec<String>,
     /// Who; nobody in particular: everybody.
-    pub members: Members,
+    pub members: UsersAndGroups,
     /// What they may do (default: start).
-    pub may: Vec<Act>,
+    pub may: Vec<AccessRight>,
 }
 
 /// What a rule of `auth.access:` lets somebody do. What he started himself he may always see, answer and stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
+pub enum AccessRight {
     /// Start runs.
     Start,
     /// See the runs of others.
@@ -225,7 +225,7 @@ pub enum Act {
     Cancel,
 }
 
-impl Act {
+impl AccessRight {
     /// All of them by their names.
     pub const ALL: [(&'static str, Self); 4] =
         [("start", Self::Start), ("see", Self::See), ("answer", Self::Answer), ("cancel", Self::Cancel)];

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+use super::{
+    AccessRight, AccessRule, AuthConfig, AuthMode, JwtAlgorithm, JwtConfig, JwtKey, OidcConfig, TokenIssueConfig,
+    TrustedHeaderConfig, UsersAndGroups,
+};
 use crate::config::fields::{long_secret, secret, secrets};
 use crate::config::shapes::{ACCESS, AUTH, JWT, MEMBERS, OIDC, TOKEN, TRUSTED_HEADER};
-use crate::yaml::{Field, Fields};
+use crate::yaml::{FieldReader, MapReader};
 
 /// How long tokens count that are given for a password.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -16,10 +19,10 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 const LEEWAY: Duration = Duration::from_secs(60);
 
 /// Makes a path of a field.
-type Path<'p> = &'p dyn Fn(&Fields<'_>, &'static str) -> Option<PathBuf>;
+type PathReader<'p> = &'p dyn Fn(&MapReader<'_>, &'static str) -> Option<PathBuf>;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Mode {
+enum WrittenAuthMode {
     None,
     Basic,
     ApiKey,
@@ -29,24 +32,24 @@ enum Mode {
 }
 
 /// Reads the section.
-pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth> {
+pub(in crate::config) fn read(field: &FieldReader<'_>, path: PathReader<'_>) -> Option<AuthConfig> {
     let fields = field.fields(&AUTH)?;
     let mode = fields.read("mode", |field| {
         field.one_of(&[
-            ("none", Mode::None),
-            ("basic", Mode::Basic),
-            ("api_key", Mode::ApiKey),
-            ("jwt", Mode::Jwt),
-            ("oidc", Mode::Oidc),
-            ("trusted_header", Mode::TrustedHeader),
+            ("none", WrittenAuthMode::None),
+            ("basic", WrittenAuthMode::Basic),
+            ("api_key", WrittenAuthMode::ApiKey),
+            ("jwt", WrittenAuthMode::Jwt),
+            ("oidc", WrittenAuthMode::Oidc),
+            ("trusted_header", WrittenAuthMode::TrustedHeader),
         ])
     });
-    let open = fields.read("open", Field::bool).unwrap_or_default();
+    let open = fields.read("open", FieldReader::bool).unwrap_or_default();
     let token = fields.read("token", token);
     let jwt = fields.read("jwt", |field| jwt(field, path));
     let oidc = fields.read("oidc", oidc);
     let trusted_header = fields.read("trusted_header", trusted_header);
-    let auth = Auth {
+    let auth = AuthConfig {
         mode: AuthMode::None,
         open,
         file: path(&fields, "file"),
@@ -58,11 +61,11 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
     };
     let mode = mode?;
     let own = [
-        ("open", Mode::None),
-        ("token", Mode::Basic),
-        ("jwt", Mode::Jwt),
-        ("oidc", Mode::Oidc),
-        ("trusted_header", Mode::TrustedHeader),
+        ("open", WrittenAuthMode::None),
+        ("token", WrittenAuthMode::Basic),
+        ("jwt", WrittenAuthMode::Jwt),
+        ("oidc", WrittenAuthMode::Oidc),
+        ("trusted_header", WrittenAuthMode::TrustedHeader),
     ];
     for (key, wanted) in own {
         if mode != wanted && fields.get(key).is_some() {
@@ -76,28 +79,28 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
         }
     };
     let mode = match mode {
-        Mode::None => AuthMode::None,
-        Mode::Basic | Mode::ApiKey if auth.file.is_none() => {
+        WrittenAuthMode::None => AuthMode::None,
+        WrittenAuthMode::Basic | WrittenAuthMode::ApiKey if auth.file.is_none() => {
             needs("file");
             return None;
         }
-        Mode::Basic => AuthMode::Basic { token },
-        Mode::ApiKey => AuthMode::ApiKey,
-        Mode::Jwt => match jwt {
+        WrittenAuthMode::Basic => AuthMode::Basic { token },
+        WrittenAuthMode::ApiKey => AuthMode::ApiKey,
+        WrittenAuthMode::Jwt => match jwt {
             Some(jwt) => AuthMode::Jwt(Box::new(jwt)),
             None => {
                 needs("jwt");
                 return None;
             }
         },
-        Mode::Oidc => match oidc {
+        WrittenAuthMode::Oidc => match oidc {
             Some(oidc) => AuthMode::Oidc(Box::new(oidc)),
             None => {
                 needs("oidc");
                 return None;
             }
         },
-        Mode::TrustedHeader => match trusted_header {
+        WrittenAuthMode::TrustedHeader => match trusted_header {
             Some(header) => AuthMode::TrustedHeader(header),
             None => {
                 needs("trusted_header");
@@ -105,7 +108,7 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
             }
         },
     };
-    let mut auth = Auth { mode, ..auth };
+    let mut auth = AuthConfig { mode, ..auth };
     if matches!(auth.mode, AuthMode::TrustedHeader(_)) && fields.get("proxies").is_none() {
         // Here much hangs on an address: who may forward for others is said, not assumed.
         auth.proxies = Vec::new();
@@ -119,14 +122,14 @@ pub(in crate::config) fn this_machine() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network")).to_vec()
 }
 
-fn token(field: &Field<'_>) -> Option<TokenIssue> {
+fn token(field: &FieldReader<'_>) -> Option<TokenIssueConfig> {
     let fields = field.fields(&TOKEN)?;
-    let lifetime = fields.read("lifetime", Field::duration).unwrap_or(LIFETIME);
+    let lifetime = fields.read("lifetime", FieldReader::duration).unwrap_or(LIFETIME);
     let previous_secrets = secrets(&fields, "previous_secrets");
-    Some(TokenIssue { secret: long_secret(&fields, "secret")?, previous_secrets, lifetime })
+    Some(TokenIssueConfig { secret: long_secret(&fields, "secret")?, previous_secrets, lifetime })
 }
 
-fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
+fn jwt(field: &FieldReader<'_>, path: PathReader<'_>) -> Option<JwtConfig> {
     let fields = field.fields(&JWT)?;
     let algorithms = fields.read("algorithms", |field| {
         let algorithms = list(field, |field| field.one_of(&JwtAlgorithm::ALL))?;
@@ -159,26 +162,26 @@ fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
         fields.get("algorithms")?.note(format!("{name} {needs}"));
         return None;
     }
-    let text = |key| fields.read(key, Field::text).filter(|text| !text.is_empty()).map(str::to_owned);
-    Some(Jwt {
+    let text = |key| fields.read(key, FieldReader::text).filter(|text| !text.is_empty()).map(str::to_owned);
+    Some(JwtConfig {
         algorithms,
         key,
         issuer: text("issuer"),
         audience: text("audience"),
-        leeway: fields.read("leeway", Field::duration).unwrap_or(LEEWAY),
+        leeway: fields.read("leeway", FieldReader::duration).unwrap_or(LEEWAY),
         user_claim: text("user_claim").unwrap_or_else(|| "sub".to_owned()),
         groups_claim: text("groups_claim").unwrap_or_else(|| "groups".to_owned()),
-        accept_unverified_email: fields.read("accept_unverified_email", Field::bool).unwrap_or(false),
+        accept_unverified_email: fields.read("accept_unverified_email", FieldReader::bool).unwrap_or(false),
     })
 }
 
-fn oidc(field: &Field<'_>) -> Option<Oidc> {
+fn oidc(field: &FieldReader<'_>) -> Option<OidcConfig> {
     let fields = field.fields(&OIDC)?;
-    let text = |key| fields.read(key, Field::text).filter(|text| !text.is_empty()).map(str::to_owned);
+    let text = |key| fields.read(key, FieldReader::text).filter(|text| !text.is_empty()).map(str::to_owned);
     // As it is written: a slash at its end is part of an issuer's name.
     let issuer = fields.read("issuer", address);
     let client_id = text("client_id");
-    let scope = |field: &Field<'_>| {
+    let scope = |field: &FieldReader<'_>| {
         let scope = field.text()?;
         let fits = !scope.is_empty() && !scope.contains([' ', '"', '\\']);
         if fits { Some(scope.to_owned()) } else { field.is_not("a scope like email") }
@@ -192,7 +195,7 @@ fn oidc(field: &Field<'_>) -> Option<Oidc> {
     if fields.get("client_id").is_some_and(|field| field.text() == Some("")) {
         fields.get("client_id")?.note("the program's name at the provider is missing");
     }
-    Some(Oidc {
+    Some(OidcConfig {
         // What lacks a variable is said by the section that uses it.
         issuer: issuer.unwrap_or_default(),
         client_id: client_id.unwrap_or_default(),
@@ -200,62 +203,66 @@ fn oidc(field: &Field<'_>) -> Option<Oidc> {
         scopes: scopes.unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec()),
         user_claim: text("user_claim").unwrap_or_else(|| "sub".to_owned()),
         groups_claim: text("groups_claim").unwrap_or_else(|| "groups".to_owned()),
-        accept_unverified_email: fields.read("accept_unverified_email", Field::bool).unwrap_or(false),
+        accept_unverified_email: fields.read("accept_unverified_email", FieldReader::bool).unwrap_or(false),
     })
 }
 
-fn address(field: &Field<'_>) -> Option<String> {
+fn address(field: &FieldReader<'_>) -> Option<String> {
     let url = field.text()?;
     let fits = url.starts_with("https://") || url.starts_with("http://");
     if fits { Some(url.to_owned()) } else { field.is_not("an address like https://…") }
 }
 
-fn trusted_header(field: &Field<'_>) -> Option<TrustedHeader> {
+fn trusted_header(field: &FieldReader<'_>) -> Option<TrustedHeaderConfig> {
     let fields = field.fields(&TRUSTED_HEADER)?;
-    let header = |field: &Field<'_>| {
+    let header = |field: &FieldReader<'_>| {
         let name = field.text()?;
         let fits = axum::http::HeaderName::from_bytes(name.as_bytes()).is_ok();
         if fits { Some(name.to_ascii_lowercase()) } else { field.is_not("the name of a header") }
     };
     let (user, groups) = (fields.read("user", header), fields.read("groups", header));
-    let some = |field: &Field<'_>| match network(field)? {
+    let some = |field: &FieldReader<'_>| match network(field)? {
         everybody if everybody.prefix_len() == 0 => field.is_not("some proxies: this is the whole world"),
         network => Some(network),
     };
     let from = fields.read("from", |field| list(field, some));
-    Some(TrustedHeader { user: user?, groups, from: from.filter(|from| !from.is_empty())? })
+    Some(TrustedHeaderConfig { user: user?, groups, from: from.filter(|from| !from.is_empty())? })
 }
 
-fn members(fields: &Fields<'_>) -> Members {
+fn members(fields: &MapReader<'_>) -> UsersAndGroups {
     let texts =
         |key| fields.read(key, |field| list(field, |field| field.text().map(str::to_owned))).unwrap_or_default();
-    Members { users: texts("users"), groups: texts("groups") }
+    UsersAndGroups { users: texts("users"), groups: texts("groups") }
 }
 
-fn access(field: &Field<'_>) -> Option<Access> {
+fn access(field: &FieldReader<'_>) -> Option<AccessRule> {
     let fields = field.fields(&ACCESS)?;
     let workflows = fields.read("workflows", |field| list(field, |field| field.text().map(str::to_owned)));
     let may = fields.read("may", |field| {
-        let may = list(field, |field| field.one_of(&Act::ALL))?;
+        let may = list(field, |field| field.one_of(&AccessRight::ALL))?;
         if may.is_empty() { field.is_not("a list with something in it") } else { Some(may) }
     });
-    Some(Access { workflows: workflows?, members: members(&fields), may: may.unwrap_or_else(|| vec![Act::Start]) })
+    Some(AccessRule {
+        workflows: workflows?,
+        members: members(&fields),
+        may: may.unwrap_or_else(|| vec![AccessRight::Start]),
+    })
 }
 
-fn origin(field: &Field<'_>) -> Option<String> {
+fn origin(field: &FieldReader<'_>) -> Option<String> {
     let text = field.text()?;
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let fits = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']));
     if fits { Some(text.to_ascii_lowercase()) } else { field.is_not("an origin like https://chat.example.com") }
 }
 
-fn network(field: &Field<'_>) -> Option<IpNet> {
+fn network(field: &FieldReader<'_>) -> Option<IpNet> {
     let text = field.text()?;
     let read = text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
     read.or_else(|| field.is_not("an address like 10.0.0.1, or a network like 10.0.0.0/8"))
 }
 
-fn list<T>(field: &Field<'_>, one: impl Fn(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+fn list<T>(field: &FieldReader<'_>, one: impl Fn(&FieldReader<'_>) -> Option<T>) -> Option<Vec<T>> {
     // Each is read, so that every mistake is noted.
     let read: Vec<Option<T>> = field.items()?.iter().map(one).collect();
     read.into_iter().collect()

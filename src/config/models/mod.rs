@@ -25,9 +25,9 @@ pub enum TokenSource {
 
 /// A model as `llms:` describes it, checked.
 #[derive(Debug, Clone)]
-pub struct Llm {
+pub struct LlmConfig {
     /// Who serves it.
-    pub provider: Provider,
+    pub provider: ModelProvider,
     /// The model's name, as the provider knows it.
     pub model: String,
     /// The key; none: not set.
@@ -49,15 +49,15 @@ pub struct Llm {
     /// Whether the answer is streamed (default true).
     pub stream: bool,
     /// How long to wait for what.
-    pub timeout: Timeouts,
+    pub timeout: ModelTimeouts,
     /// How often a failed request is tried again (AG2's client: 2).
     pub max_retries: u32,
     /// Models to ask, in this order, when this one fails.
     pub fallback: Vec<Name>,
     /// How often it may be asked.
-    pub rate: Rate,
+    pub rate: ModelRateLimit,
     /// What it costs, by the price table; none: not known.
-    pub price: Option<Price>,
+    pub price: Option<ModelPrice>,
     /// Whether each next request of an agent begins with the next of them, instead of always with this one.
     pub round_robin: bool,
     /// The replies of a scripted model; empty: it makes them up from the request.
@@ -69,12 +69,12 @@ pub struct Llm {
 
 /// The models of which it is not known what a reply costs, because they have no price, or a model that stands in for them
 /// has none. A scripted model without a price costs nothing.
-pub fn unpriced(llms: &BTreeMap<Name, Llm>) -> BTreeSet<Name> {
-    let has_none = |llm: &Llm| llm.price.is_none() && llm.provider != Provider::Scripted;
+pub fn unpriced(llms: &BTreeMap<Name, LlmConfig>) -> BTreeSet<Name> {
+    let has_none = |llm: &LlmConfig| llm.price.is_none() && llm.provider != ModelProvider::Scripted;
     let mut found: BTreeSet<Name> =
         llms.iter().filter(|(_, llm)| has_none(llm)).map(|(name, _)| name.clone()).collect();
     loop {
-        let leads_to = |llm: &Llm| llm.fallback.iter().any(|name| found.contains(name));
+        let leads_to = |llm: &LlmConfig| llm.fallback.iter().any(|name| found.contains(name));
         let more: Vec<Name> = llms
             .iter()
             .filter(|(name, llm)| !found.contains(*name) && leads_to(llm))
@@ -89,7 +89,7 @@ pub fn unpriced(llms: &BTreeMap<Name, Llm>) -> BTreeSet<Name> {
 
 /// Who serves a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provider {
+pub enum ModelProvider {
     /// OpenAI.
     OpenAi,
     /// OpenAI's models at Microsoft Azure.
@@ -104,15 +104,15 @@ pub enum Provider {
     Scripted,
 }
 
-impl Provider {
+impl ModelProvider {
     /// What its interface is called in errors.
     pub fn api(self) -> &'static str {
         match self {
             // AG2's word, whoever is compatible (`docs/reference/ag2-semantics.md`, section 9).
-            Provider::OpenAi | Provider::Compatible | Provider::Scripted => "OpenAI",
-            Provider::Azure => "Azure OpenAI",
-            Provider::Anthropic => "Anthropic",
-            Provider::Gemini => "Gemini",
+            ModelProvider::OpenAi | ModelProvider::Compatible | ModelProvider::Scripted => "OpenAI",
+            ModelProvider::Azure => "Azure OpenAI",
+            ModelProvider::Anthropic => "Anthropic",
+            ModelProvider::Gemini => "Gemini",
         }
     }
 
@@ -120,8 +120,8 @@ impl Provider {
     /// are refused when the configuration is checked.
     pub fn lacks(self) -> &'static [&'static str] {
         match self {
-            Provider::OpenAi | Provider::Azure | Provider::Compatible | Provider::Scripted => &[],
-            Provider::Anthropic => &[
+            ModelProvider::OpenAi | ModelProvider::Azure | ModelProvider::Compatible | ModelProvider::Scripted => &[],
+            ModelProvider::Anthropic => &[
                 "seed",
                 "presence_penalty",
                 "frequency_penalty",
@@ -134,7 +134,7 @@ impl Provider {
                 "metadata",
                 "prompt_cache_key",
             ],
-            Provider::Gemini => &[
+            ModelProvider::Gemini => &[
                 "logit_bias",
                 "verbosity",
                 "parallel_tool_calls",
@@ -151,21 +151,21 @@ impl Provider {
 
 /// How often a model may be asked, by all workers together. `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rate {
+pub struct ModelRateLimit {
     /// Requests, retries included.
     pub requests_per_minute: Option<u64>,
     /// Tokens, read and written.
     pub tokens_per_minute: Option<u64>,
 }
 
-impl Rate {
+impl ModelRateLimit {
     /// Whether it limits nothing.
     pub fn is_unlimited(&self) -> bool {
         *self == Self::default()
     }
 }
 
-impl std::fmt::Display for Rate {
+impl std::fmt::Display for ModelRateLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.requests_per_minute, self.tokens_per_minute) {
             (None, None) => f.write_str("no limit"),
@@ -178,7 +178,7 @@ impl std::fmt::Display for Rate {
 
 /// What a model costs: each the price of a million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Price {
+pub struct ModelPrice {
     /// Tokens read.
     pub input: Usd,
     /// Tokens written.
@@ -191,7 +191,7 @@ pub struct Price {
 
 /// How long a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct ModelTimeouts {
     /// Until the first byte of the answer.
     pub first_token: Duration,
     /// Between two pieces of it.

@@ -6,69 +6,70 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Llm, Price, Provider, Rate, Timeouts, TokenSource};
+use super::{LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource};
 use crate::config::fields::{base_url, path, secret, unset_in};
 use crate::config::shapes::{LLM, PRICE, RATE, TIMEOUT};
 use crate::config::variables::Environment;
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::did_you_mean;
-use crate::yaml::{Entry, Field, Fields};
+use crate::yaml::{FieldReader, MapEntry, MapReader};
 
 /// The version of Azure's interface that is asked for where the address does not say another: the last with a date.
 const AZURE_VERSION: &str = "2024-10-21";
 
 /// Where a provider is, if it is at one place only.
-fn default_url(provider: Provider) -> Option<&'static str> {
+fn default_url(provider: ModelProvider) -> Option<&'static str> {
     match provider {
-        Provider::OpenAi => Some("https://api.openai.com/v1"),
-        Provider::Anthropic => Some("https://api.anthropic.com"),
-        Provider::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
-        Provider::Azure | Provider::Compatible | Provider::Scripted => None,
+        ModelProvider::OpenAi => Some("https://api.openai.com/v1"),
+        ModelProvider::Anthropic => Some("https://api.anthropic.com"),
+        ModelProvider::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
+        ModelProvider::Azure | ModelProvider::Compatible | ModelProvider::Scripted => None,
     }
 }
 
 /// The variable that a provider's own clients take the key from.
-fn key_variable(provider: Provider) -> Option<&'static str> {
+fn key_variable(provider: ModelProvider) -> Option<&'static str> {
     match provider {
-        Provider::OpenAi => Some("OPENAI_API_KEY"),
-        Provider::Azure => Some("AZURE_OPENAI_API_KEY"),
-        Provider::Anthropic => Some("ANTHROPIC_API_KEY"),
-        Provider::Gemini => Some("GEMINI_API_KEY"),
-        Provider::Compatible | Provider::Scripted => None,
+        ModelProvider::OpenAi => Some("OPENAI_API_KEY"),
+        ModelProvider::Azure => Some("AZURE_OPENAI_API_KEY"),
+        ModelProvider::Anthropic => Some("ANTHROPIC_API_KEY"),
+        ModelProvider::Gemini => Some("GEMINI_API_KEY"),
+        ModelProvider::Compatible | ModelProvider::Scripted => None,
     }
 }
 
 pub(in crate::config) fn llms(
-    field: &Field<'_>,
+    field: &FieldReader<'_>,
     folder: &Path,
     environment: Environment<'_>,
-) -> Option<BTreeMap<Name, Llm>> {
+) -> Option<BTreeMap<Name, LlmConfig>> {
     if field.is_null() {
         return None;
     }
     let entries = field.named_entries()?;
     let names: BTreeSet<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
-    let read =
-        |(name, _, field): &(Name, _, Field<'_>)| Some((name.clone(), llm(field, name, &names, folder, environment)?));
+    let read = |(name, _, field): &(Name, _, FieldReader<'_>)| {
+        Some((name.clone(), llm(field, name, &names, folder, environment)?))
+    };
     Some(entries.iter().filter_map(read).collect())
 }
 
 fn llm(
-    field: &Field<'_>,
+    field: &FieldReader<'_>,
     name: &Name,
     names: &BTreeSet<&str>,
     folder: &Path,
     environment: Environment<'_>,
-) -> Option<Llm> {
+) -> Option<LlmConfig> {
     let fields = field.fields(&LLM)?;
     let provider = fields.read("provider", provider);
-    let model = fields.read("model", Field::text).map(str::to_owned);
-    if fields.get("model").is_none() && provider.is_some_and(|provider| provider != Provider::Scripted) {
+    let model = fields.read("model", FieldReader::text).map(str::to_owned);
+    if fields.get("model").is_none() && provider.is_some_and(|provider| provider != ModelProvider::Scripted) {
         field.note("\"model\" is missing");
     }
     let base_url = fields.read("base_url", base_url);
-    if fields.get("base_url").is_none() && matches!(provider, Some(Provider::Azure | Provider::Compatible)) {
+    if fields.get("base_url").is_none() && matches!(provider, Some(ModelProvider::Azure | ModelProvider::Compatible)) {
         field.note("\"base_url\" is missing");
     }
     let (api_key, api_key_variable) = api_key(&fields, provider, environment);
@@ -78,32 +79,32 @@ fn llm(
     let orders = [("fixed_order", false), ("round_robin", true)];
     let round_robin = fields.read("routing_method", |field| field.one_of(&orders)).unwrap_or(false);
     let script =
-        fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
-    let only_for = |key: &'static str, providers: &[Provider], words: &str| {
+        fields.read("script", |field| Some(field.items()?.iter().map(FieldReader::json).collect())).unwrap_or_default();
+    let only_for = |key: &'static str, providers: &[ModelProvider], words: &str| {
         if fields.get(key).is_some() && provider.is_some_and(|provider| !providers.contains(&provider)) {
             field.review.add(fields.problem_at_key(key, format!("this is for `provider: {words}`")));
         }
     };
-    only_for("script", &[Provider::Scripted], "scripted");
-    only_for("deployment", &[Provider::Azure], "azure");
-    only_for("api_version", &[Provider::Azure, Provider::Anthropic], "azure` and `anthropic");
-    let with_tokens = [Provider::Azure, Provider::Anthropic, Provider::Gemini];
+    only_for("script", &[ModelProvider::Scripted], "scripted");
+    only_for("deployment", &[ModelProvider::Azure], "azure");
+    only_for("api_version", &[ModelProvider::Azure, ModelProvider::Anthropic], "azure` and `anthropic");
+    let with_tokens = [ModelProvider::Azure, ModelProvider::Anthropic, ModelProvider::Gemini];
     only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
     let token_source = token_source(&fields, folder);
-    for key in provider.map_or(&[][..], Provider::lacks).iter().filter(|key| fields.get(key).is_some()) {
+    for key in provider.map_or(&[][..], ModelProvider::lacks).iter().filter(|key| fields.get(key).is_some()) {
         let message = "the provider has no such setting (an agent's is left out for it)";
         field.review.add(fields.problem_at_key(key, message));
     }
     let parameters = fields.request_parameters();
-    let stream = fields.read("stream", Field::bool).unwrap_or(true);
+    let stream = fields.read("stream", FieldReader::bool).unwrap_or(true);
     let provider = provider?;
     let default_url = default_url(provider).unwrap_or_default();
     let base_url = base_url
         // An address that is not set is no address; the default would send the request to somebody else.
         .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned());
-    let api_version = fields.read("api_version", Field::text).map(str::to_owned);
-    let needs_version = provider == Provider::Azure && !base_url.ends_with("/openai/v1");
-    Some(Llm {
+    let api_version = fields.read("api_version", FieldReader::text).map(str::to_owned);
+    let needs_version = provider == ModelProvider::Azure && !base_url.ends_with("/openai/v1");
+    Some(LlmConfig {
         provider,
         model: model.unwrap_or_else(|| "scripted".to_owned()),
         api_key,
@@ -111,7 +112,7 @@ fn llm(
         token: secret(&fields, "token"),
         token_source,
         base_url,
-        deployment: fields.read("deployment", Field::text).map(str::to_owned),
+        deployment: fields.read("deployment", FieldReader::text).map(str::to_owned),
         api_version: api_version.or_else(|| needs_version.then(|| AZURE_VERSION.to_owned())),
         parameters,
         stream,
@@ -128,13 +129,13 @@ fn llm(
 }
 
 /// Where a token that expires comes from: one place only, and none beside a token that does not.
-fn token_source(fields: &Fields<'_>, folder: &Path) -> Option<TokenSource> {
+fn token_source(fields: &MapReader<'_>, folder: &Path) -> Option<TokenSource> {
     let ways = ["token", "token_file", "token_command"];
     let mut given = ways.into_iter().filter(|way| fields.get(way).is_some());
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         fields.field.review.add(fields.problem_at_key(second, format!("there is a `{first}` already")));
     }
-    let texts = |field: &Field<'_>| -> Option<Vec<String>> {
+    let texts = |field: &FieldReader<'_>| -> Option<Vec<String>> {
         let texts: Option<Vec<String>> = field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
         if texts.as_ref().is_some_and(|texts| texts.first().is_none_or(String::is_empty)) {
             field.note("there is no program here");
@@ -147,8 +148,8 @@ fn token_source(fields: &Fields<'_>, folder: &Path) -> Option<TokenSource> {
 
 /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
 fn api_key(
-    fields: &Fields<'_>,
-    provider: Option<Provider>,
+    fields: &MapReader<'_>,
+    provider: Option<ModelProvider>,
     environment: Environment<'_>,
 ) -> (Option<SecretString>, Option<String>) {
     let Some(field) = fields.get("api_key") else {
@@ -163,39 +164,39 @@ fn api_key(
     (field.text().filter(|key| !key.is_empty()).map(|key| key.to_owned().into()), variable)
 }
 
-fn provider(field: &Field<'_>) -> Option<Provider> {
+fn provider(field: &FieldReader<'_>) -> Option<ModelProvider> {
     field.one_of(&[
-        ("openai", Provider::OpenAi),
-        ("azure", Provider::Azure),
-        ("anthropic", Provider::Anthropic),
-        ("gemini", Provider::Gemini),
-        ("compatible", Provider::Compatible),
-        ("scripted", Provider::Scripted),
+        ("openai", ModelProvider::OpenAi),
+        ("azure", ModelProvider::Azure),
+        ("anthropic", ModelProvider::Anthropic),
+        ("gemini", ModelProvider::Gemini),
+        ("compatible", ModelProvider::Compatible),
+        ("scripted", ModelProvider::Scripted),
     ])
 }
 
-fn rate(field: &Field<'_>) -> Option<Rate> {
+fn rate(field: &FieldReader<'_>) -> Option<ModelRateLimit> {
     let fields = field.fields(&RATE)?;
-    Some(Rate {
+    Some(ModelRateLimit {
         requests_per_minute: fields.read("requests_per_minute", |field| field.whole(1)),
         tokens_per_minute: fields.read("tokens_per_minute", |field| field.whole(1)),
     })
 }
 
 /// The price table: models by the name that the provider knows them by.
-pub(in crate::config) fn prices(field: &Field<'_>) -> Option<BTreeMap<String, Price>> {
-    let read = |(entry, field): (&Entry, Field<'_>)| Some((entry.key.clone(), price(&field)?));
+pub(in crate::config) fn prices(field: &FieldReader<'_>) -> Option<BTreeMap<String, ModelPrice>> {
+    let read = |(entry, field): (&MapEntry, FieldReader<'_>)| Some((entry.key.clone(), price(&field)?));
     Some(field.entries()?.into_iter().filter_map(read).collect())
 }
 
-fn price(field: &Field<'_>) -> Option<Price> {
+fn price(field: &FieldReader<'_>) -> Option<ModelPrice> {
     let fields = field.fields(&PRICE)?;
-    let dollars = |field: &Field<'_>| {
+    let dollars = |field: &FieldReader<'_>| {
         let dollars = field.number()?;
         if dollars < 0.0 { field.is_not("a price") } else { Some(Usd::from_dollars(dollars)) }
     };
     let (input, output) = (fields.read("input", dollars), fields.read("output", dollars));
-    Some(Price {
+    Some(ModelPrice {
         input: input?,
         output: output?,
         cached_input: fields.read("cached_input", dollars),
@@ -203,23 +204,30 @@ fn price(field: &Field<'_>) -> Option<Price> {
     })
 }
 
-const TIMEOUTS: Timeouts =
-    Timeouts { first_token: Duration::from_secs(300), idle: Duration::from_secs(120), total: Duration::from_secs(600) };
+const TIMEOUTS: ModelTimeouts = ModelTimeouts {
+    first_token: Duration::from_secs(300),
+    idle: Duration::from_secs(120),
+    total: Duration::from_secs(600),
+};
 
-fn timeouts(field: &Field<'_>) -> Option<Timeouts> {
+fn timeouts(field: &FieldReader<'_>) -> Option<ModelTimeouts> {
     if !field.is_map() {
         let total = field.duration()?;
-        return Some(Timeouts { first_token: TIMEOUTS.first_token.min(total), idle: TIMEOUTS.idle.min(total), total });
+        return Some(ModelTimeouts {
+            first_token: TIMEOUTS.first_token.min(total),
+            idle: TIMEOUTS.idle.min(total),
+            total,
+        });
     }
     let fields = field.fields(&TIMEOUT)?;
-    Some(Timeouts {
-        first_token: fields.read("first_token", Field::duration).unwrap_or(TIMEOUTS.first_token),
-        idle: fields.read("idle", Field::duration).unwrap_or(TIMEOUTS.idle),
-        total: fields.read("total", Field::duration).unwrap_or(TIMEOUTS.total),
+    Some(ModelTimeouts {
+        first_token: fields.read("first_token", FieldReader::duration).unwrap_or(TIMEOUTS.first_token),
+        idle: fields.read("idle", FieldReader::duration).unwrap_or(TIMEOUTS.idle),
+        total: fields.read("total", FieldReader::duration).unwrap_or(TIMEOUTS.total),
     })
 }
 
-fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> {
+fn fallback(field: &FieldReader<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> {
     let mut fallback = Vec::new();
     for item in field.items().unwrap_or_default() {
         let Some(name) = item.name() else { continue };

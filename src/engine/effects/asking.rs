@@ -3,48 +3,52 @@
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Scoped, diverged, sleep_until};
-use crate::broker::{Put, Slot, Stored};
-use crate::chat::{Answer, Question, Result, Stop};
+use super::{ScopedEffects, diverged, sleep_until};
+use crate::broker::{InboxSlot, PutOutcome, StoredRecord};
+use crate::chat::{HumanQuestion, HumanReply, Result, WorkflowStop};
 use crate::clock::{self, Timestamp};
-use crate::engine::journal::Remembered;
+use crate::engine::journal::RememberedEffect;
 use crate::ids::MessageId;
-use crate::message::{self, Content, Message};
+use crate::message::{self, Message, MessageContent};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord, AnswerValue};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{Body, Outcome};
-use crate::run::answer::{self, Given};
+use crate::protocol::log::{EffectOutcome, RecordBody};
+use crate::run::answer::{self, SubmittedAnswer};
 
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;
 /// How many letters of a refusal's reason are stored, and repeated above the question.
 const LONGEST_REASON: usize = 1000;
 /// Why a question is asked again whose answer is a password that nobody knows any more.
-const LOST: &str = "the answer was lost in a restart";
+const LOST_ANSWER: &str = "the answer was lost in a restart";
 
 /// Asks a person, and waits: for seconds or for weeks.
-pub(in crate::engine) async fn ask(fx: &Scoped, question: Question) -> Result<Answer> {
-    ask_and_show(fx, question).await.map(|(answer, _)| answer)
+pub(in crate::engine) async fn ask(effects: &ScopedEffects, question: HumanQuestion) -> Result<HumanReply> {
+    ask_and_show(effects, question).await.map(|(answer, _)| answer)
 }
 
 /// Asks a person, and returns with the answer what the log says was shown: after a restart that is not what would be asked
 /// now, if something has changed meanwhile.
-pub(in crate::engine) async fn ask_and_show(fx: &Scoped, mut question: Question) -> Result<(Answer, Content)> {
-    let base = fx.key();
+pub(in crate::engine) async fn ask_and_show(
+    effects: &ScopedEffects,
+    mut question: HumanQuestion,
+) -> Result<(HumanReply, MessageContent)> {
+    let base = effects.key();
     let mut key = base.clone();
     let prompt = question.says.prompt().unwrap_or_default().to_owned();
     for attempt in 1..=MOST_REFUSALS {
-        let (answered, shown) = ask_once(fx, &key, &question).await?;
+        let (answered, shown) = ask_once(effects, &key, &question).await?;
         let value = match answered.outcome {
-            AnswerOutcome::TimedOut { default: None } => return Ok((Answer::TimedOut, shown)),
-            AnswerOutcome::TimedOut { default: Some(taken) } => return Ok((Answer::Given(taken.value), shown)),
+            AnswerOutcome::TimedOut { default: None } => return Ok((HumanReply::TimedOut, shown)),
+            AnswerOutcome::TimedOut { default: Some(taken) } => return Ok((HumanReply::Given(taken.value), shown)),
             AnswerOutcome::Given(taken) => Ok(taken.value),
             AnswerOutcome::Sealed(sealed) => {
-                let opened = Box::pin(fx.journal.secrets.open(&fx.journal.inbox, answered.question, &sealed)).await?;
-                opened.map(Value::String).ok_or_else(|| LOST.to_owned())
+                let opened =
+                    Box::pin(effects.journal.secrets.open(&effects.journal.inbox, answered.question, &sealed)).await?;
+                opened.map(Value::String).ok_or_else(|| LOST_ANSWER.to_owned())
             }
-            AnswerOutcome::NeverStored => Err(LOST.to_owned()),
+            AnswerOutcome::NeverStored => Err(LOST_ANSWER.to_owned()),
             AnswerOutcome::Refused { reason } => Err(shortened(&reason)),
         };
         let reason = match value {
@@ -52,9 +56,9 @@ pub(in crate::engine) async fn ask_and_show(fx: &Scoped, mut question: Question)
                 if shown.is_secret()
                     && let Value::String(password) = &value
                 {
-                    fx.journal.secrets.know_password(&prompt, password);
+                    effects.journal.secrets.know_password(&prompt, password);
                 }
-                return Ok((Answer::Given(value), shown));
+                return Ok((HumanReply::Given(value), shown));
             }
             // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
             Err(reason) => reason,
@@ -62,35 +66,39 @@ pub(in crate::engine) async fn ask_and_show(fx: &Scoped, mut question: Question)
         question.says.set_prompt(format!("{reason}\n\n{prompt}"));
         key = base.again(attempt);
     }
-    Err(Stop::failed(FailureKind::Answer, format!("no answer of {MOST_REFUSALS} fitted the question")))
+    Err(WorkflowStop::failed(FailureKind::Answer, format!("no answer of {MOST_REFUSALS} fitted the question")))
 }
 
 /// Says the question if it is not said yet, and waits for its answer. Returns what was shown, too: what is remembered of it
 /// is given out once.
-async fn ask_once(fx: &Scoped, key: &EffectKey, question: &Question) -> Result<(AnswerRecord, Content)> {
-    let journal = &fx.journal;
+async fn ask_once(
+    effects: &ScopedEffects,
+    key: &EffectKey,
+    question: &HumanQuestion,
+) -> Result<(AnswerRecord, MessageContent)> {
+    let journal = &effects.journal;
     let answer_key = key.answer();
     let known = match journal.log.remembered(key) {
-        Some(Remembered::Said(message)) => Some(*message),
+        Some(RememberedEffect::Said(message)) => Some(*message),
         Some(other) => return Err(diverged(key, "a question", &other)),
         None => None,
     };
     match journal.log.remembered(&answer_key) {
-        Some(Remembered::Did(Outcome::Answer(answered))) if let Some(known) = known => {
+        Some(RememberedEffect::Did(EffectOutcome::Answer(answered))) if let Some(known) = known => {
             return Ok((answered, known.says));
         }
         Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
         None => {}
     }
     // Boxed, as it passes: what waits for the answer holds only what it needs then.
-    let asked = Box::pin(put_question(fx, key, question, known)).await?;
-    let stored = wait_for_answer(fx, &asked.says, asked.uuid, asked.listener, asked.was_said).await?;
+    let asked = Box::pin(put_question(effects, key, question, known)).await?;
+    let stored = wait_for_answer(effects, &asked.says, asked.uuid, asked.listener, asked.was_said).await?;
     let _busy = journal.idle.busy();
-    let answered = Box::pin(read_answer(fx, asked.uuid, &asked.says, stored.as_ref(), question)).await?;
-    journal.log.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
+    let answered = Box::pin(read_answer(effects, asked.uuid, &asked.says, stored.as_ref(), question)).await?;
+    journal.log.append(RecordBody::Did { key: answer_key, outcome: EffectOutcome::Answer(answered.clone()) }).await?;
     // A password that was only told goes on in memory, never in the log.
     let told = match answered.outcome {
-        AnswerOutcome::NeverStored => Box::pin(journal.secrets.take_told(asked.uuid)).await,
+        AnswerOutcome::NeverStored => Box::pin(journal.secrets.take_unstored_secret(asked.uuid)).await,
         _ => None,
     };
     let answered = match told {
@@ -101,47 +109,56 @@ async fn ask_once(fx: &Scoped, key: &EffectKey, question: &Question) -> Result<(
 }
 
 /// Says a question that is not `known` yet, and listens for its answer.
-async fn put_question(fx: &Scoped, key: &EffectKey, question: &Question, known: Option<Message>) -> Result<Asked> {
+async fn put_question(
+    effects: &ScopedEffects,
+    key: &EffectKey,
+    question: &HumanQuestion,
+    known: Option<Message>,
+) -> Result<PendingQuestion> {
     let was_said = known.is_some();
-    let message = known.unwrap_or_else(|| question_message(fx, key, question));
+    let message = known.unwrap_or_else(|| question_message(effects, key, question));
     let (uuid, says) = (message.uuid, message.says.clone());
     // Listening begins before the question exists, so that no answer can come too early.
-    let listener = fx.journal.inbox.listen(uuid);
+    let listener = effects.journal.inbox.listen(uuid);
     if !was_said {
-        fx.check_new(key)?;
-        let _busy = fx.journal.idle.busy();
-        fx.journal.log.append(Body::Said { key: key.clone(), message }).await?;
+        effects.check_new(key)?;
+        let _busy = effects.journal.idle.busy();
+        effects.journal.log.append(RecordBody::Said { key: key.clone(), message }).await?;
     }
-    Ok(Asked { uuid, says, listener, was_said })
+    Ok(PendingQuestion { uuid, says, listener, was_said })
 }
 
-fn question_message(fx: &Scoped, key: &EffectKey, question: &Question) -> Message {
+fn question_message(effects: &ScopedEffects, key: &EffectKey, question: &HumanQuestion) -> Message {
     let mut says = question.says.clone();
     if let Some(timeout) = question.timeout {
-        set_deadline(&mut says, clock::after(fx.journal.context.clock().now(), timeout), question.default.as_ref());
+        set_deadline(
+            &mut says,
+            clock::after(effects.journal.context.clock().now(), timeout),
+            question.default.as_ref(),
+        );
     }
     Message {
-        uuid: fx.message_id(key),
+        uuid: effects.message_id(key),
         sender: Some(question.sender.clone()),
         recipient: Some(question.recipient.clone()),
         auto_reply: false,
         alias: None,
-        within: fx.within(),
+        within: effects.within(),
         says,
     }
 }
 
 /// Waits for the stored answer; `None` if the deadline closed the question.
 async fn wait_for_answer(
-    fx: &Scoped,
-    says: &Content,
+    effects: &ScopedEffects,
+    says: &MessageContent,
     question: MessageId,
-    listener: oneshot::Receiver<Stored>,
+    listener: oneshot::Receiver<StoredRecord>,
     look_first: bool,
-) -> Result<Option<Stored>> {
-    let journal = &fx.journal;
+) -> Result<Option<StoredRecord>> {
+    let journal = &effects.journal;
     let deadline = says.deadline();
-    let slot = Slot::Answer(question);
+    let slot = InboxSlot::Answer(question);
     if look_first {
         // Not yet a wait: a run is not parked while it looks for its answer.
         let _busy = journal.idle.busy();
@@ -155,12 +172,12 @@ async fn wait_for_answer(
         () = sleep_until(journal, deadline) => {}
     }
     // Closing the question is an answer like any other: whoever is first counts.
-    let closed = Given::new(answer::Answer::TimedOut, None);
+    let closed = SubmittedAnswer::new(answer::AnswerPayload::TimedOut, None);
     let payload = serde_json::to_vec(&closed).expect("an answer is JSON");
     loop {
         match journal.context.broker.inbox.put(journal.run, slot, payload.clone().into()).await {
-            Ok(Put::First) => return Ok(None),
-            Ok(Put::Taken(stored)) => return Ok(Some(stored)),
+            Ok(PutOutcome::First) => return Ok(None),
+            Ok(PutOutcome::Taken(stored)) => return Ok(Some(stored)),
             Err(crate::broker::Error::Unavailable { .. }) => {
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
@@ -171,52 +188,52 @@ async fn wait_for_answer(
 
 /// Turns what the inbox holds into what the log will say.
 async fn read_answer(
-    fx: &Scoped,
+    effects: &ScopedEffects,
     question: MessageId,
-    says: &Content,
-    stored: Option<&Stored>,
-    asked: &Question,
+    says: &MessageContent,
+    stored: Option<&StoredRecord>,
+    asked: &HumanQuestion,
 ) -> Result<AnswerRecord> {
-    let given = stored.and_then(|stored| crate::bounds::parse::<Given>(&stored.payload).ok());
+    let given = stored.and_then(|stored| crate::bounds::parse::<SubmittedAnswer>(&stored.payload).ok());
     let refused = |reason: &str| AnswerOutcome::Refused { reason: reason.to_owned() };
-    if let Some(doubt) = given.as_ref().and_then(|given| fx.journal.inbox.doubt(question, given, says)) {
+    if let Some(doubt) = given.as_ref().and_then(|given| effects.journal.inbox.doubt(question, given, says)) {
         return Ok(AnswerRecord { question, by: None, outcome: refused(doubt) });
     }
     let by = given.as_ref().and_then(|given| given.by.clone());
     let outcome = match given.map(|given| given.answer) {
         None if stored.is_some() => refused("the answer cannot be read"),
-        None | Some(answer::Answer::TimedOut) => {
+        None | Some(answer::AnswerPayload::TimedOut) => {
             AnswerOutcome::TimedOut { default: asked.default.clone().map(AnswerValue::from) }
         }
-        Some(answer::Answer::Value(value)) => checked(message::check_answer(says, &value), says),
-        Some(answer::Answer::Text(text)) => checked(message::check_text_answer(says, &text), says),
-        Some(answer::Answer::Sealed(sealed)) => {
-            match fx.journal.secrets.open(&fx.journal.inbox, question, &sealed).await? {
+        Some(answer::AnswerPayload::Value(value)) => checked(message::check_answer(says, &value), says),
+        Some(answer::AnswerPayload::Text(text)) => checked(message::check_text_answer(says, &text), says),
+        Some(answer::AnswerPayload::Sealed(sealed)) => {
+            match effects.journal.secrets.open(&effects.journal.inbox, question, &sealed).await? {
                 Some(_) => AnswerOutcome::Sealed(sealed),
                 None => refused("the password was sealed with another key"),
             }
         }
         // Known only to the worker that was told; another asks again.
-        Some(answer::Answer::Told) => AnswerOutcome::NeverStored,
-        Some(answer::Answer::Cancel) => refused("this is no answer"),
+        Some(answer::AnswerPayload::NotStored) => AnswerOutcome::NeverStored,
+        Some(answer::AnswerPayload::Cancel) => refused("this is no answer"),
     };
     Ok(AnswerRecord { question, by, outcome })
 }
 
 /// A question that is in the log and waits for its answer.
-struct Asked {
+struct PendingQuestion {
     uuid: MessageId,
-    says: Content,
-    listener: oneshot::Receiver<Stored>,
+    says: MessageContent,
+    listener: oneshot::Receiver<StoredRecord>,
     /// It was asked in an earlier life of the run: its answer may be there already.
     was_said: bool,
 }
 
-fn checked(fits: std::result::Result<message::Fits, String>, says: &Content) -> AnswerOutcome {
+fn checked(fits: std::result::Result<message::ValidAnswer, String>, says: &MessageContent) -> AnswerOutcome {
     match fits {
         // Only a foreign client can have sent a password in clear; it must not be logged.
         Ok(_) if says.is_secret() => AnswerOutcome::Refused { reason: "a password came in clear".to_owned() },
-        Ok(message::Fits { value, text }) => AnswerOutcome::Given(AnswerValue { value, text }),
+        Ok(message::ValidAnswer { value, text }) => AnswerOutcome::Given(AnswerValue { value, text }),
         Err(reason) => AnswerOutcome::Refused { reason: shortened(&reason) },
     }
 }
@@ -229,10 +246,10 @@ fn shortened(reason: &str) -> String {
     }
 }
 
-fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
+fn set_deadline(says: &mut MessageContent, at: Timestamp, default: Option<&Value>) {
     let in_words = match default {
         Some(default) => format!("the answer will be {}", AnswerValue::from(default.clone()).text),
         None => "the step fails".to_owned(),
     };
-    says.set_deadline(message::Deadline { deadline: Some(at), on_timeout: Some(in_words) });
+    says.set_deadline(message::AnswerDeadline { deadline: Some(at), on_timeout: Some(in_words) });
 }

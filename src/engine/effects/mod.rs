@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::chat::{Result, Stop};
+use crate::chat::{Result, WorkflowStop};
 use crate::clock::{self, Timestamp};
 use crate::engine::Error;
-use crate::engine::journal::{Journal, Remembered};
+use crate::engine::journal::{Journal, RememberedEffect};
 use crate::ids::MessageId;
-use crate::message::{Content, Message, Within};
+use crate::message::{InnerConversation, Message, MessageContent};
 use crate::protocol::effect_key::{EffectKey, EffectPart, EffectScope};
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{Body, Outcome};
+use crate::protocol::log::{EffectOutcome, RecordBody};
 
 mod asking;
 mod models;
@@ -32,18 +32,18 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10 * 366 * 24 * 36
 const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 
 /// The effects of one scope.
-pub(super) struct Scoped {
+pub(super) struct ScopedEffects {
     pub journal: Arc<Journal>,
     scope: EffectScope,
-    within: Mutex<Vec<Within>>,
+    within: Mutex<Vec<InnerConversation>>,
     next: AtomicU32,
     /// What the engine itself says of the run's end, which no bound keeps out of the log.
     is_last: bool,
 }
 
-impl Scoped {
+impl ScopedEffects {
     /// The effects of the scope with that name, in the conversations that it is inside of.
-    pub(super) fn new(journal: Arc<Journal>, scope: EffectScope, within: Vec<Within>) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, scope: EffectScope, within: Vec<InnerConversation>) -> Self {
         Self { journal, scope, within: Mutex::new(within), next: AtomicU32::new(0), is_last: false }
     }
 
@@ -53,12 +53,12 @@ impl Scoped {
     }
 
     /// The conversations that it is inside of now.
-    pub(super) fn within(&self) -> Vec<Within> {
+    pub(super) fn within(&self) -> Vec<InnerConversation> {
         self.inside().clone()
     }
 
     /// Begins a conversation inside of the present one.
-    pub(super) fn enter(&self, conversation: Within) {
+    pub(super) fn enter(&self, conversation: InnerConversation) {
         self.inside().push(conversation);
     }
 
@@ -67,7 +67,7 @@ impl Scoped {
         self.inside().pop();
     }
 
-    fn inside(&self) -> std::sync::MutexGuard<'_, Vec<Within>> {
+    fn inside(&self) -> std::sync::MutexGuard<'_, Vec<InnerConversation>> {
         self.within.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl Scoped {
         match self.journal.log.remembered_after(&self.scope, number) {
             None if self.is_last => Ok(()),
             None => self.journal.budget.check_records(),
-            Some(later) => Err(Stop::failed(
+            Some(later) => Err(WorkflowStop::failed(
                 FailureKind::Replay,
                 format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
             )),
@@ -97,20 +97,20 @@ impl Scoped {
     pub(super) async fn once(&self, make: impl FnOnce() -> Value) -> Result<Value> {
         let key = self.key();
         match self.journal.log.remembered(&key) {
-            Some(Remembered::Did(Outcome::Value(value))) => return Ok(value),
+            Some(RememberedEffect::Did(EffectOutcome::Value(value))) => return Ok(value),
             Some(other) => return Err(diverged(&key, "a value", &other)),
             None => self.check_new(&key)?,
         }
         let _busy = self.journal.idle.busy();
         let value = make();
-        self.journal.log.append(Body::Did { key, outcome: Outcome::Value(value.clone()) }).await?;
+        self.journal.log.append(RecordBody::Did { key, outcome: EffectOutcome::Value(value.clone()) }).await?;
         Ok(value)
     }
 
     /// The moment `span` from now, the same after a restart.
     pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
         if span > LONGEST_WAIT {
-            return Err(Stop::failed(
+            return Err(WorkflowStop::failed(
                 FailureKind::Wait,
                 format!("{} s is too long to wait: ten years at most", span.as_secs()),
             ));
@@ -136,7 +136,7 @@ impl Scoped {
             return Ok(());
         }
         if clock::until(now, moment) > LONGEST_WAIT {
-            return Err(Stop::failed(
+            return Err(WorkflowStop::failed(
                 FailureKind::Wait,
                 format!("{moment} is too far away to wait for: ten years at most"),
             ));
@@ -147,13 +147,13 @@ impl Scoped {
     /// Remembers that the timer of this scope ran out before its step ended.
     pub(super) async fn remember_timed_out(&self) -> Result<()> {
         let _busy = self.journal.idle.busy();
-        let outcome = Outcome::Failed { kind: FailureKind::Timeout, message: String::new() };
-        self.journal.log.append(Body::Did { key: EffectKey::TimedOut(self.scope.clone()), outcome }).await
+        let outcome = EffectOutcome::Failed { kind: FailureKind::Timeout, message: String::new() };
+        self.journal.log.append(RecordBody::Did { key: EffectKey::TimedOut(self.scope.clone()), outcome }).await
     }
 
     /// Whether the timer of this scope ran out before its step ended.
     pub(super) fn has_timed_out(&self) -> bool {
-        matches!(self.journal.log.remembered(&EffectKey::TimedOut(self.scope.clone())), Some(Remembered::Did(_)))
+        matches!(self.journal.log.remembered(&EffectKey::TimedOut(self.scope.clone())), Some(RememberedEffect::Did(_)))
     }
 
     /// Says something to people. `message` is the id of a text that was shown while it was written.
@@ -161,12 +161,12 @@ impl Scoped {
         &self,
         sender: &str,
         recipient: &str,
-        says: Content,
+        says: MessageContent,
         message: Option<MessageId>,
     ) -> Result<()> {
         let key = self.key();
         match self.journal.log.remembered(&key) {
-            Some(Remembered::Said(_)) => return Ok(()),
+            Some(RememberedEffect::Said(_)) => return Ok(()),
             Some(other) => return Err(diverged(&key, "a message", &other)),
             None => self.check_new(&key)?,
         }
@@ -183,7 +183,7 @@ impl Scoped {
             says,
         };
         let _busy = self.journal.idle.busy();
-        let said = Body::Said { key, message };
+        let said = RecordBody::Said { key, message };
         if is_remembered { self.journal.log.append_behind(said).await } else { self.journal.log.append(said).await }
     }
 
@@ -195,7 +195,7 @@ impl Scoped {
         loop {
             let left = limit.saturating_sub(self.journal.budget.spent());
             if left.is_zero() {
-                return Err(Stop::failed(
+                return Err(WorkflowStop::failed(
                     FailureKind::Limit,
                     format!("the run has been at work for {limit:?}, its limit"),
                 ));
@@ -223,16 +223,16 @@ async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
 }
 
 /// The log holds something else under this key: the workflow, or the program, is not what it was when that was written.
-fn diverged(key: &EffectKey, expected: &str, found: &Remembered) -> Stop {
+fn diverged(key: &EffectKey, expected: &str, found: &RememberedEffect) -> WorkflowStop {
     let found = match found {
-        Remembered::Said(message) => format!("a {}", message.says.kind()),
-        Remembered::Calling => "a call of a tool".to_owned(),
-        Remembered::Did(Outcome::Answer(_)) => "an answer".to_owned(),
-        Remembered::Did(Outcome::Reply(_)) => "a model's reply".to_owned(),
-        Remembered::Did(Outcome::Failed { .. }) => "a failure".to_owned(),
-        Remembered::Did(Outcome::Value(_)) => "a value".to_owned(),
+        RememberedEffect::Said(message) => format!("a {}", message.says.kind()),
+        RememberedEffect::Calling => "a call of a tool".to_owned(),
+        RememberedEffect::Did(EffectOutcome::Answer(_)) => "an answer".to_owned(),
+        RememberedEffect::Did(EffectOutcome::Reply(_)) => "a model's reply".to_owned(),
+        RememberedEffect::Did(EffectOutcome::Failed { .. }) => "a failure".to_owned(),
+        RememberedEffect::Did(EffectOutcome::Value(_)) => "a value".to_owned(),
     };
-    Stop::failed(
+    WorkflowStop::failed(
         FailureKind::Replay,
         format!("the run cannot be continued: at {key:?} its log holds {found}, and the workflow now wants {expected}"),
     )

@@ -5,17 +5,17 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Scoped, diverged};
-use crate::chat::{Failure, Replied, Result, Speaking, Stop};
-use crate::engine::journal::{Remembered, Writing};
-use crate::engine::watch::Asking;
+use super::{ScopedEffects, diverged};
+use crate::chat::{IdentifiedReply, Result, SpeakingPair, WorkflowFailure, WorkflowStop};
+use crate::engine::journal::{RememberedEffect, TextInProgress};
+use crate::engine::run_metrics::ModelRequestMetrics;
 use crate::ids::MessageId;
-use crate::message::Content;
-use crate::model::{self, Progress};
-use crate::protocol::dialogue::{Reply, Request};
+use crate::message::MessageContent;
+use crate::model::{self, ModelProgress};
+use crate::protocol::dialogue::{ModelReply, ModelRequest};
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::Outcome;
-use crate::run::attach::Delta;
+use crate::protocol::log::EffectOutcome;
+use crate::run::attach::TextDelta;
 use crate::traces;
 use crate::workflow::ModelUse;
 
@@ -23,44 +23,44 @@ use crate::workflow::ModelUse;
 /// that a limit was met: when the run is executed again, other branches may not have used as much yet. `in_circles`: why the
 /// model must not be asked any more.
 pub(in crate::engine) async fn ask_model(
-    fx: &Scoped,
+    effects: &ScopedEffects,
     llm: &ModelUse,
-    mut request: Request,
-    speaking: Option<Speaking<'_>>,
+    mut request: ModelRequest,
+    speaking: Option<SpeakingPair<'_>>,
     in_circles: Option<String>,
-) -> Result<std::result::Result<Replied, Failure>> {
-    let key = fx.key();
-    let message = fx.message_id(&key);
-    match fx.journal.log.remembered(&key) {
-        Some(Remembered::Did(Outcome::Reply(reply))) => {
-            fx.journal.budget.count(reply.usage);
-            return Ok(Ok(Replied { reply: *reply, message }));
+) -> Result<std::result::Result<IdentifiedReply, WorkflowFailure>> {
+    let key = effects.key();
+    let message = effects.message_id(&key);
+    match effects.journal.log.remembered(&key) {
+        Some(RememberedEffect::Did(EffectOutcome::Reply(reply))) => {
+            effects.journal.budget.count(reply.usage);
+            return Ok(Ok(IdentifiedReply { reply: *reply, message }));
         }
-        Some(Remembered::Did(Outcome::Failed { kind: FailureKind::Limit, message })) => {
-            return Err(Stop::failed(FailureKind::Limit, message));
+        Some(RememberedEffect::Did(EffectOutcome::Failed { kind: FailureKind::Limit, message })) => {
+            return Err(WorkflowStop::failed(FailureKind::Limit, message));
         }
-        Some(Remembered::Did(Outcome::Failed { kind, message })) => {
-            return Ok(Err(Failure { kind, message, step: None }));
+        Some(RememberedEffect::Did(EffectOutcome::Failed { kind, message })) => {
+            return Ok(Err(WorkflowFailure { kind, message, step: None }));
         }
         Some(other) => return Err(diverged(&key, "a model's reply", &other)),
-        None => fx.check_new(&key)?,
+        None => effects.check_new(&key)?,
     }
-    let _busy = fx.journal.idle.busy();
-    if let Some(why) = in_circles.or_else(|| limit_met(fx, llm)) {
-        return Err(fx.journal.log.refuse(key, why).await?);
+    let _busy = effects.journal.idle.busy();
+    if let Some(why) = in_circles.or_else(|| limit_met(effects, llm)) {
+        return Err(effects.journal.log.refuse(key, why).await?);
     }
     // A call that is finished is in the log before another begins, so that no crash repeats two.
-    fx.journal.log.settle().await?;
-    fx.journal.ownership.confirm().await?;
-    request.headers.push(("x-fastagency-run", fx.journal.run.to_string()));
+    effects.journal.log.settle().await?;
+    effects.journal.ownership.confirm().await?;
+    request.headers.push(("x-fastagency-run", effects.journal.run.to_string()));
     request.headers.push(("x-fastagency-effect", key.to_string()));
-    let asked = match fx.journal.context.models.get(&llm.name) {
+    let asked = match effects.journal.context.models.get(&llm.name) {
         Ok(asked) => asked.clone(),
         Err(error) => return Ok(Err(model_failure(&error))),
     };
-    let journal = &fx.journal;
-    let asking = Asking::begin(
-        &journal.figures,
+    let journal = &effects.journal;
+    let asking = ModelRequestMetrics::begin(
+        &journal.workflow_metrics,
         journal.run,
         &journal.context.models,
         llm,
@@ -70,42 +70,42 @@ pub(in crate::engine) async fn ask_model(
     if let Some(place) = asking.span.place() {
         request.headers.push((traces::HEADER, place));
     }
-    let noting = fx.journal.log.note(&key, llm, &request);
+    let noting = effects.journal.log.note(&key, llm, &request);
     let begun = Instant::now();
-    let replying = asking.span.around(async {
+    let replying = asking.span.instrument(async {
         match speaking {
             None => asked.complete(&request, &mut |progress| asking.saw(progress)).await,
-            Some(speaking) => complete_aloud(fx, &*asked, &request, message, speaking, &asking).await,
+            Some(speaking) => complete_aloud(effects, &*asked, &request, message, speaking, &asking).await,
         }
     });
-    let replied = fx.within_duration(replying).await;
-    fx.journal.texts.finish(message);
+    let replied = effects.within_duration(replying).await;
+    effects.journal.texts.finish(message);
     if let Ok(replied) = &replied {
-        asking.end(replied, fx.journal.context.redactor());
+        asking.end(replied, effects.journal.context.redactor());
     }
     match replied? {
         Ok(reply) => {
-            fx.journal.budget.count(reply.usage);
-            let outcome = Outcome::Reply(Box::new(reply.clone()));
-            fx.journal.log.done(key, outcome, noting, begun.elapsed()).await?;
-            Ok(Ok(Replied { reply, message }))
+            effects.journal.budget.count(reply.usage);
+            let outcome = EffectOutcome::Reply(Box::new(reply.clone()));
+            effects.journal.log.done(key, outcome, noting, begun.elapsed()).await?;
+            Ok(Ok(IdentifiedReply { reply, message }))
         }
         Err(error) => {
-            tracing::warn!(run.id = %fx.journal.run, "a model gave no answer: {}", error.in_log());
+            tracing::warn!(run.id = %effects.journal.run, "a model gave no answer: {}", error.in_log());
             let failure = model_failure(&error);
-            let Failure { kind, message, .. } = failure.clone();
-            let outcome = Outcome::Failed { kind, message };
-            fx.journal.log.done(key, outcome, noting, begun.elapsed()).await?;
+            let WorkflowFailure { kind, message, .. } = failure.clone();
+            let outcome = EffectOutcome::Failed { kind, message };
+            effects.journal.log.done(key, outcome, noting, begun.elapsed()).await?;
             Ok(Err(failure))
         }
     }
 }
 
 /// The limit that the run has met, in a sentence; none: the model may be asked.
-fn limit_met(fx: &Scoped, llm: &ModelUse) -> Option<String> {
-    let used = fx.journal.budget.usage();
-    let limits = &fx.journal.budget.limits;
-    if limits.cost_usd.is_some() && !fx.journal.context.models.has_price(&llm.name) {
+fn limit_met(effects: &ScopedEffects, llm: &ModelUse) -> Option<String> {
+    let used = effects.journal.budget.usage();
+    let limits = &effects.journal.budget.limits;
+    if limits.cost_usd.is_some() && !effects.journal.context.models.has_price(&llm.name) {
         return Some(format!(
             "the run has a limit of money, and what the model {:?} costs, or one that stands in for it, is not known: put its price under prices: in the configuration",
             llm.name.as_str()
@@ -127,26 +127,26 @@ fn limit_met(fx: &Scoped, llm: &ModelUse) -> Option<String> {
     {
         return Some(format!("the run has used {tokens} tokens, its limit is {limit}"));
     }
-    fx.journal.log.too_large()
+    effects.journal.log.too_large()
 }
 
 /// Asks a model, and tells people its text while it writes: what came while one piece was being told is told in one.
 async fn complete_aloud(
-    fx: &Scoped,
+    effects: &ScopedEffects,
     asked: &dyn model::ChatModel,
-    request: &Request,
+    request: &ModelRequest,
     message: MessageId,
-    speaking: Speaking<'_>,
-    asking: &Asking,
-) -> std::result::Result<Reply, model::Error> {
-    let unsaid = Mutex::new(Unsaid::default());
+    speaking: SpeakingPair<'_>,
+    asking: &ModelRequestMetrics,
+) -> std::result::Result<ModelReply, model::Error> {
+    let unsaid = Mutex::new(UnsentText::default());
     let something = Notify::new();
-    let mut progress = |progress: Progress<'_>| {
+    let mut progress = |progress: ModelProgress<'_>| {
         asking.saw(progress);
         let mut unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner);
         match progress {
-            Progress::Attempt(attempt) => *unsaid = Unsaid { attempt, ..Unsaid::default() },
-            Progress::Text(piece) => {
+            ModelProgress::Attempt(attempt) => *unsaid = UnsentText { attempt, ..UnsentText::default() },
+            ModelProgress::Text(piece) => {
                 unsaid.text.push_str(piece);
                 something.notify_one();
             }
@@ -165,7 +165,7 @@ async fn complete_aloud(
             if text.is_empty() {
                 continue;
             }
-            tell(fx, message, attempt, offset, text, speaking).await;
+            tell(effects, message, attempt, offset, text, speaking).await;
         }
     };
     let replied = tokio::select! {
@@ -175,47 +175,54 @@ async fn complete_aloud(
     replied
 }
 
-async fn tell(fx: &Scoped, message: MessageId, attempt: u32, offset: usize, text: String, speaking: Speaking<'_>) {
-    let Speaking { sender, recipient } = speaking;
-    let delta = Delta {
+async fn tell(
+    effects: &ScopedEffects,
+    message: MessageId,
+    attempt: u32,
+    offset: usize,
+    text: String,
+    speaking: SpeakingPair<'_>,
+) {
+    let SpeakingPair { sender, recipient } = speaking;
+    let delta = TextDelta {
         message,
         attempt,
         offset,
         text,
         sender: Some(sender.to_owned()),
         recipient: Some(recipient.to_owned()),
-        within: fx.within(),
+        within: effects.within(),
     };
-    let told = fx.journal.texts.extend(delta);
+    let told = effects.journal.texts.extend(delta);
     // Nobody sees the beginning of a text before the message that it answers. A failure is the driver's.
-    if fx.journal.log.settle().await.is_ok()
+    if effects.journal.log.settle().await.is_ok()
         && let Some(delta) = told
     {
-        fx.journal.whisper(&delta).await;
+        effects.journal.publish_delta(&delta).await;
     }
 }
 
 /// Says what was being written when the run was stopped, marked as cut off.
-pub(in crate::engine) async fn say_cut_off(fx: &Scoped) -> Result<()> {
-    for (uuid, Writing { sender, recipient, within, text, .. }) in fx.journal.texts.take() {
-        let says = Content::TextMessage { body: Some(text), stopped: true };
-        let place = Scoped::new(fx.journal.clone(), fx.scope.message(uuid), within);
+pub(in crate::engine) async fn say_cut_off(effects: &ScopedEffects) -> Result<()> {
+    for (uuid, TextInProgress { sender, recipient, within, text, .. }) in effects.journal.texts.take() {
+        let says = MessageContent::TextMessage { body: Some(text), stopped: true };
+        let place = ScopedEffects::new(effects.journal.clone(), effects.scope.message(uuid), within);
         place.say(&sender, &recipient, says, Some(uuid)).await?;
     }
     Ok(())
 }
 
-fn model_failure(error: &model::Error) -> Failure {
+fn model_failure(error: &model::Error) -> WorkflowFailure {
     let kind = match error {
         model::Error::TimedOut { .. } => FailureKind::Timeout,
         _ => FailureKind::Model,
     };
-    Failure { kind, message: error.to_string(), step: None }
+    WorkflowFailure { kind, message: error.to_string(), step: None }
 }
 
 /// What a model has written and nobody was told yet.
 #[derive(Default)]
-struct Unsaid {
+struct UnsentText {
     attempt: u32,
     /// How much of the text was told before.
     offset: usize,

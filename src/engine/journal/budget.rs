@@ -8,25 +8,25 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::lock;
-use super::projection::Projection;
-use crate::chat::{Result, Stop};
+use super::projection::LogProjection;
+use crate::chat::{Result, WorkflowStop};
 use crate::engine::context::EngineContext;
 use crate::protocol::dialogue;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{LogEntry, Usage};
-use crate::run::spent::Spent;
-use crate::workflow::Limits;
+use crate::protocol::log::{LogEntry, RunUsage};
+use crate::run::active_time::ActiveTime;
+use crate::workflow::RunLimits;
 
 /// How long a run computes before others have their turn.
-const TURN: Duration = Duration::from_millis(5);
+const COMPUTING_TURN: Duration = Duration::from_millis(5);
 /// How many bytes the results may take that all loops of a run keep at once.
 const MOST_KEPT: usize = 64 << 20;
 /// What a value takes beside its text.
 const VALUE: usize = 32;
 
 /// What a run may use, and what it has used.
-pub(in crate::engine) struct Budget {
-    pub limits: Limits,
+pub(in crate::engine) struct RunBudget {
+    pub limits: RunLimits,
     context: Arc<EngineContext>,
     records: AtomicU64,
     steps: AtomicU64,
@@ -34,17 +34,17 @@ pub(in crate::engine) struct Budget {
     /// Which bound was met: nothing that the workflow does about a failure goes on from there.
     met: OnceLock<String>,
     turn: Mutex<Instant>,
-    used: Mutex<Used>,
+    used: Mutex<BudgetUse>,
 }
 
-struct Used {
-    usage: Usage,
-    spent: Spent,
+struct BudgetUse {
+    usage: RunUsage,
+    spent: ActiveTime,
 }
 
-impl Budget {
+impl RunBudget {
     /// That of a run with this log.
-    pub(super) fn new(limits: Limits, context: Arc<EngineContext>, history: &[LogEntry]) -> Self {
+    pub(super) fn new(limits: RunLimits, context: Arc<EngineContext>, history: &[LogEntry]) -> Self {
         Self {
             limits,
             context,
@@ -53,17 +53,17 @@ impl Budget {
             kept: AtomicUsize::new(0),
             met: OnceLock::new(),
             turn: Mutex::new(Instant::now()),
-            used: Mutex::new(Used { usage: Usage::default(), spent: Spent::of(history) }),
+            used: Mutex::new(BudgetUse { usage: RunUsage::default(), spent: ActiveTime::of(history) }),
         }
     }
 
     /// What the run has used so far.
-    pub(in crate::engine) fn usage(&self) -> Usage {
+    pub(in crate::engine) fn usage(&self) -> RunUsage {
         lock(&self.used).usage
     }
 
     /// Counts what a request to a model used; remembered ones count again on replay.
-    pub(in crate::engine) fn count(&self, usage: dialogue::Usage) {
+    pub(in crate::engine) fn count(&self, usage: dialogue::ModelUsage) {
         lock(&self.used).usage.add(&usage);
     }
 
@@ -84,14 +84,14 @@ impl Budget {
         self.met.get().is_some()
     }
 
-    fn met(&self, why: String) -> Stop {
-        Stop::failed(FailureKind::Limit, self.met.get_or_init(|| why).clone())
+    fn met(&self, why: String) -> WorkflowStop {
+        WorkflowStop::failed(FailureKind::Limit, self.met.get_or_init(|| why).clone())
     }
 
     /// Refuses another effect of a run that has met a bound, or whose log has as many records as it may have.
     pub(in crate::engine) fn check_records(&self) -> Result<()> {
         if let Some(why) = self.met.get() {
-            return Err(Stop::failed(FailureKind::Limit, why.clone()));
+            return Err(WorkflowStop::failed(FailureKind::Limit, why.clone()));
         }
         let limit = self.limits.records;
         if self.records.load(Ordering::Relaxed) < limit {
@@ -106,7 +106,7 @@ impl Budget {
         if self.steps.fetch_add(1, Ordering::Relaxed) >= limit {
             return Err(self.met(format!("the run has executed {limit} steps, its limit (limits.steps)")));
         }
-        if lock(&self.turn).elapsed() < TURN {
+        if lock(&self.turn).elapsed() < COMPUTING_TURN {
             return Ok(());
         }
         tokio::task::yield_now().await;
@@ -120,7 +120,7 @@ impl Budget {
     }
 }
 
-impl Projection for Arc<Budget> {
+impl LogProjection for Arc<RunBudget> {
     fn apply(&mut self, entry: &LogEntry) {
         self.records.fetch_add(1, Ordering::Relaxed);
         lock(&self.used).spent.apply(entry);
@@ -128,15 +128,15 @@ impl Projection for Arc<Budget> {
 }
 
 /// The results of a loop's iterations, as long as the loop keeps them.
-pub(in crate::engine) struct Values<'a> {
-    budget: &'a Budget,
+pub(in crate::engine) struct IterationValues<'a> {
+    budget: &'a RunBudget,
     values: Vec<Value>,
     bytes: usize,
 }
 
-impl<'a> Values<'a> {
+impl<'a> IterationValues<'a> {
     /// None yet.
-    pub(in crate::engine) fn new(budget: &'a Budget) -> Self {
+    pub(in crate::engine) fn new(budget: &'a RunBudget) -> Self {
         Self { budget, values: Vec::new(), bytes: 0 }
     }
 
@@ -158,7 +158,7 @@ impl<'a> Values<'a> {
     }
 }
 
-impl Drop for Values<'_> {
+impl Drop for IterationValues<'_> {
     fn drop(&mut self) {
         self.budget.kept.fetch_sub(self.bytes, Ordering::Relaxed);
     }

@@ -13,28 +13,28 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::awaited::Awaited;
 use super::lock;
-use super::projection::Projection;
-use crate::chat::{Result, Stop};
+use super::projection::LogProjection;
+use super::shared_future::SharedFuture;
+use crate::chat::{Result, WorkflowStop};
 use crate::engine::context::EngineContext;
-use crate::engine::prompts::{Noting, Prompts};
+use crate::engine::prompts::{PendingPrompt, RecentPrompts};
 use crate::fastagency::mirror::FastAgencyMirror;
 use crate::ids::RunId;
 use crate::message::Message;
-use crate::protocol::dialogue::Request;
+use crate::protocol::dialogue::ModelRequest;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{Body, Done, LogEntry, Outcome, Record};
+use crate::protocol::log::{EffectOutcome, FinishedEffect, LogEntry, Record, RecordBody};
 use crate::run;
-use crate::run::writer::Writer;
+use crate::run::writer::RunWriter;
 use crate::workflow::ModelUse;
 
 /// What the log remembers of an effect.
 #[derive(Debug, Clone)]
-pub(in crate::engine) enum Remembered {
+pub(in crate::engine) enum RememberedEffect {
     Said(Box<Message>),
-    Did(Outcome),
+    Did(EffectOutcome),
     Calling,
 }
 
@@ -42,43 +42,43 @@ pub(in crate::engine) enum Remembered {
 pub(in crate::engine) struct EffectLog {
     run: RunId,
     context: Arc<EngineContext>,
-    remembered: Mutex<HashMap<EffectKey, Remembered>>,
+    remembered: Mutex<HashMap<EffectKey, RememberedEffect>>,
     /// What may be called in the whole run.
     allowed: Mutex<HashSet<Arc<str>>>,
-    prompts: Mutex<Prompts>,
-    behind: Mutex<Behind>,
+    prompts: Mutex<RecentPrompts>,
+    behind: Mutex<UnstoredWork>,
     /// How many bytes the log holds.
     bytes: AtomicU64,
-    pen: tokio::sync::Mutex<Pen>,
+    pen: tokio::sync::Mutex<JournalWriter>,
 }
 
 /// The writer, and what follows the log as it writes.
-struct Pen {
-    writer: Writer,
-    projections: Vec<Box<dyn Projection>>,
+struct JournalWriter {
+    writer: RunWriter,
+    projections: Vec<Box<dyn LogProjection>>,
     mirror: Option<FastAgencyMirror>,
 }
 
 /// What is not in the log yet although the run has gone on.
-enum Behind {
+enum UnstoredWork {
     Nothing,
     /// A finished effect, which the next record carries: a reply is followed by the message that says it. If the run has
     /// something to wait for first, it is stored alone, at once.
-    Done(Box<Done>),
+    Done(Box<FinishedEffect>),
     /// A record that is being stored.
-    Storing(Storing),
+    Storing(PendingAppend),
 }
 
-type Storing = Awaited<Result<()>>;
+type PendingAppend = SharedFuture<Result<()>>;
 
-impl Behind {
-    fn storing(&self) -> Option<Storing> {
-        if let Behind::Storing(storing) = self { Some(storing.clone()) } else { None }
+impl UnstoredWork {
+    fn storing(&self) -> Option<PendingAppend> {
+        if let UnstoredWork::Storing(storing) = self { Some(storing.clone()) } else { None }
     }
 
-    fn take_done(&mut self) -> Option<Done> {
-        match std::mem::replace(self, Behind::Nothing) {
-            Behind::Done(done) => Some(*done),
+    fn take_done(&mut self) -> Option<FinishedEffect> {
+        match std::mem::replace(self, UnstoredWork::Nothing) {
+            UnstoredWork::Done(done) => Some(*done),
             other => {
                 *self = other;
                 None
@@ -92,8 +92,8 @@ impl EffectLog {
     pub(super) fn new(
         context: Arc<EngineContext>,
         history: Vec<LogEntry>,
-        writer: Writer,
-        projections: Vec<Box<dyn Projection>>,
+        writer: RunWriter,
+        projections: Vec<Box<dyn LogProjection>>,
         mirror: Option<FastAgencyMirror>,
     ) -> Self {
         let mut remembered = remember(history);
@@ -105,14 +105,14 @@ impl EffectLog {
             remembered: Mutex::new(remembered),
             allowed: Mutex::new(allowed),
             prompts: Mutex::default(),
-            behind: Mutex::new(Behind::Nothing),
+            behind: Mutex::new(UnstoredWork::Nothing),
             bytes: writer.bytes().into(),
-            pen: tokio::sync::Mutex::new(Pen { writer, projections, mirror }),
+            pen: tokio::sync::Mutex::new(JournalWriter { writer, projections, mirror }),
         }
     }
 
     /// What the log remembers of the effect; each is asked for once.
-    pub(in crate::engine) fn remembered(&self, key: &EffectKey) -> Option<Remembered> {
+    pub(in crate::engine) fn remembered(&self, key: &EffectKey) -> Option<RememberedEffect> {
         lock(&self.remembered).remove(key)
     }
 
@@ -130,8 +130,8 @@ impl EffectLog {
     /// Notes that the run may call a tool from now on.
     pub(in crate::engine) async fn allow(self: &Arc<Self>, tool: Arc<str>) -> Result<()> {
         if !self.is_allowed(&tool) {
-            let outcome = Outcome::Value(Value::Bool(true));
-            self.append(Body::Did { key: EffectKey::Permission(tool.clone()), outcome }).await?;
+            let outcome = EffectOutcome::Value(Value::Bool(true));
+            self.append(RecordBody::Did { key: EffectKey::Permission(tool.clone()), outcome }).await?;
             lock(&self.allowed).insert(tool);
         }
         Ok(())
@@ -144,16 +144,16 @@ impl EffectLog {
     }
 
     /// Remembers that a limit was met instead of performing an effect, and returns the failure.
-    pub(in crate::engine) async fn refuse(self: &Arc<Self>, key: EffectKey, why: String) -> Result<Stop> {
-        let outcome = Outcome::Failed { kind: FailureKind::Limit, message: why.clone() };
-        self.append(Body::Did { key, outcome }).await?;
-        Ok(Stop::failed(FailureKind::Limit, why))
+    pub(in crate::engine) async fn refuse(self: &Arc<Self>, key: EffectKey, why: String) -> Result<WorkflowStop> {
+        let outcome = EffectOutcome::Failed { kind: FailureKind::Limit, message: why.clone() };
+        self.append(RecordBody::Did { key, outcome }).await?;
+        Ok(WorkflowStop::failed(FailureKind::Limit, why))
     }
 
     /// Appends a record, and tells what follows the log.
     ///
     /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
-    pub(in crate::engine) fn append(self: &Arc<Self>, body: Body) -> BoxFuture<'_, Result<()>> {
+    pub(in crate::engine) fn append(self: &Arc<Self>, body: RecordBody) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.stored().await?;
             match self.take_done() {
@@ -169,7 +169,7 @@ impl EffectLog {
 
     /// Appends a message that says what was done right before it, without waiting for it. Every other append waits until it
     /// is stored, and so do every piece of a later text and every request to a model.
-    pub(in crate::engine) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
+    pub(in crate::engine) async fn append_behind(self: &Arc<Self>, body: RecordBody) -> Result<()> {
         self.stored().await?;
         self.store_behind(match self.take_done() {
             Some(done) => Record::carrying(done, body),
@@ -179,7 +179,7 @@ impl EffectLog {
     }
 
     /// Notes a request to a model, for [`EffectLog::done`].
-    pub(in crate::engine) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &Request) -> Noting {
+    pub(in crate::engine) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &ModelRequest) -> PendingPrompt {
         lock(&self.prompts).note(key, llm, request)
     }
 
@@ -188,13 +188,13 @@ impl EffectLog {
     pub(in crate::engine) async fn done(
         self: &Arc<Self>,
         key: EffectKey,
-        outcome: Outcome,
-        noting: Noting,
+        outcome: EffectOutcome,
+        noting: PendingPrompt,
         took: Duration,
     ) -> Result<()> {
         self.settle().await?;
         let (asked, known) = noting.took(took);
-        *lock(&self.behind) = Behind::Done(Box::new(Done { key, outcome, asked: Some(asked) }));
+        *lock(&self.behind) = UnstoredWork::Done(Box::new(FinishedEffect { key, outcome, asked: Some(asked) }));
         lock(&self.prompts).remember(known);
         Ok(())
     }
@@ -221,39 +221,41 @@ impl EffectLog {
             let outcome = storing.clone().await;
             let mut behind = lock(&self.behind);
             // What can never be stored is given up: that the run has failed is to be stored after it.
-            if !matches!(outcome, Err(Stop::Halted(_))) && behind.storing().is_some_and(|newer| newer.is(&storing)) {
-                *behind = Behind::Nothing;
+            if !matches!(outcome, Err(WorkflowStop::Halted(_)))
+                && behind.storing().is_some_and(|newer| newer.is(&storing))
+            {
+                *behind = UnstoredWork::Nothing;
             }
             drop(behind);
             outcome?;
         }
     }
 
-    fn take_done(&self) -> Option<Done> {
+    fn take_done(&self) -> Option<FinishedEffect> {
         lock(&self.behind).take_done()
     }
 
     fn store_behind(self: &Arc<Self>, record: Record) {
         let log = self.clone();
         let storing = async move { log.write(record).await.map(drop) };
-        *lock(&self.behind) = Behind::Storing(Awaited::new(storing));
+        *lock(&self.behind) = UnstoredWork::Storing(SharedFuture::new(storing));
     }
 
     /// Goes on storing what is to be stored; returns when it could not be.
-    pub(in crate::engine) async fn failure_behind(self: &Arc<Self>) -> Stop {
+    pub(in crate::engine) async fn failure_behind(self: &Arc<Self>) -> WorkflowStop {
         std::future::poll_fn(|context| {
             // The run has had its turn, and waits for something.
             self.store_done();
             let mut behind = lock(&self.behind);
-            if let Behind::Storing(storing) = &*behind {
+            if let UnstoredWork::Storing(storing) = &*behind {
                 match storing.poll_for_others(context) {
                     Poll::Ready(Err(stop)) => {
-                        if let Stop::Failed(_) = stop {
-                            *behind = Behind::Nothing;
+                        if let WorkflowStop::Failed(_) = stop {
+                            *behind = UnstoredWork::Nothing;
                         }
                         return Poll::Ready(stop);
                     }
-                    Poll::Ready(Ok(())) => *behind = Behind::Nothing,
+                    Poll::Ready(Ok(())) => *behind = UnstoredWork::Nothing,
                     // What is begun later is begun by this task, which comes back here then.
                     Poll::Pending => {}
                 }
@@ -265,17 +267,17 @@ impl EffectLog {
 
     /// Gives up what is being stored: the run leaves memory.
     pub(super) fn abandon(&self) {
-        *lock(&self.behind) = Behind::Nothing;
+        *lock(&self.behind) = UnstoredWork::Nothing;
     }
 
     /// Writes a record at once, and returns its sequence.
     pub(super) async fn write(&self, record: Record) -> Result<u64> {
         self.context.notices.announce(self.run, &record.body).await?;
         let mut pen = self.pen.lock().await;
-        let Pen { writer, projections, mirror } = &mut *pen;
+        let JournalWriter { writer, projections, mirror } = &mut *pen;
         let written = writer.append(record, self.context.clock().now()).await.map_err(|error| match error {
             run::Error::Unstorable { source, .. } => {
-                Stop::failed(FailureKind::Template, format!("what happened cannot be stored: {source}"))
+                WorkflowStop::failed(FailureKind::Template, format!("what happened cannot be stored: {source}"))
             }
             error => error.into(),
         })?;
@@ -291,13 +293,13 @@ impl EffectLog {
     }
 }
 
-fn remember(history: Vec<LogEntry>) -> HashMap<EffectKey, Remembered> {
+fn remember(history: Vec<LogEntry>) -> HashMap<EffectKey, RememberedEffect> {
     let mut remembered = HashMap::new();
     for entry in history {
         match entry.record.body {
-            Body::Said { key, message } => remembered.insert(key, Remembered::Said(Box::new(message))),
-            Body::Did { key, outcome } => remembered.insert(key, Remembered::Did(outcome)),
-            Body::Calling { key, .. } => remembered.insert(key, Remembered::Calling),
+            RecordBody::Said { key, message } => remembered.insert(key, RememberedEffect::Said(Box::new(message))),
+            RecordBody::Did { key, outcome } => remembered.insert(key, RememberedEffect::Did(outcome)),
+            RecordBody::Calling { key, .. } => remembered.insert(key, RememberedEffect::Calling),
             _ => None,
         };
     }

@@ -9,9 +9,9 @@ use super::lock;
 use crate::clock::Timestamp;
 
 /// What is under way in a run.
-pub(in crate::engine) struct IdleTracker(Mutex<UnderWay>);
+pub(in crate::engine) struct IdleTracker(Mutex<WorkUnderWay>);
 
-struct UnderWay {
+struct WorkUnderWay {
     /// Effects that are not waits.
     busy: usize,
     /// Waits, each with the time at which it ends by itself.
@@ -24,24 +24,24 @@ struct UnderWay {
 impl IdleTracker {
     /// Nothing is under way yet.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(UnderWay { busy: 0, waits: HashMap::new(), next_wait: 0, active: Instant::now() }))
+        Self(Mutex::new(WorkUnderWay { busy: 0, waits: HashMap::new(), next_wait: 0, active: Instant::now() }))
     }
 
     /// Begins an effect that is no wait.
-    pub(in crate::engine) fn busy(&self) -> Busy<'_> {
+    pub(in crate::engine) fn busy(&self) -> BusyGuard<'_> {
         let mut now = lock(&self.0);
         now.busy += 1;
         now.active = Instant::now();
-        Busy(self)
+        BusyGuard(self)
     }
 
     /// Begins a wait that ends by itself at `until`, if at all.
-    pub(in crate::engine) fn waiting(&self, until: Option<Timestamp>) -> Waiting<'_> {
+    pub(in crate::engine) fn waiting(&self, until: Option<Timestamp>) -> WaitGuard<'_> {
         let mut now = lock(&self.0);
         let id = now.next_wait;
         now.next_wait += 1;
         now.waits.insert(id, until);
-        Waiting(self, id)
+        WaitGuard(self, id)
     }
 
     /// Since when the run does nothing but wait; none if it does something.
@@ -57,9 +57,9 @@ impl IdleTracker {
 }
 
 /// Counts an effect as under way until dropped.
-pub(in crate::engine) struct Busy<'a>(&'a IdleTracker);
+pub(in crate::engine) struct BusyGuard<'a>(&'a IdleTracker);
 
-impl Drop for Busy<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
         let mut now = lock(&self.0.0);
         now.busy -= 1;
@@ -68,9 +68,9 @@ impl Drop for Busy<'_> {
 }
 
 /// Counts a wait until dropped.
-pub(in crate::engine) struct Waiting<'a>(&'a IdleTracker, u64);
+pub(in crate::engine) struct WaitGuard<'a>(&'a IdleTracker, u64);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         let mut now = lock(&self.0.0);
         now.waits.remove(&self.1);

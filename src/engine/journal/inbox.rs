@@ -7,20 +7,20 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::lock;
-use crate::broker::{self, Slot, Stored};
+use crate::broker::{self, InboxSlot, StoredRecord};
 use crate::engine::Error;
 use crate::engine::context::EngineContext;
 use crate::ids::{MessageId, RunId, UserId};
-use crate::message::Content;
-use crate::run::answer::{self, Given};
-use crate::vouch::SignedStatement;
+use crate::message::MessageContent;
+use crate::run::answer::{self, SubmittedAnswer};
+use crate::signing::SignedStatement;
 
 /// The inbox of a run in memory.
 pub(in crate::engine) struct RunInbox {
     run: RunId,
     context: Arc<EngineContext>,
     /// Who waits for an answer.
-    listeners: Mutex<HashMap<MessageId, oneshot::Sender<Stored>>>,
+    listeners: Mutex<HashMap<MessageId, oneshot::Sender<StoredRecord>>>,
 }
 
 impl RunInbox {
@@ -30,7 +30,7 @@ impl RunInbox {
     }
 
     /// Hears the answer to a question from now on.
-    pub(in crate::engine) fn listen(&self, question: MessageId) -> oneshot::Receiver<Stored> {
+    pub(in crate::engine) fn listen(&self, question: MessageId) -> oneshot::Receiver<StoredRecord> {
         let (tell, hear) = oneshot::channel();
         lock(&self.listeners).insert(question, tell);
         hear
@@ -42,7 +42,7 @@ impl RunInbox {
     }
 
     /// Hands an answer to whoever waits for it; an answer that nobody waits for stays in the inbox.
-    pub(super) fn deliver(&self, question: MessageId, stored: Stored) {
+    pub(super) fn deliver(&self, question: MessageId, stored: StoredRecord) {
         if let Some(listener) = lock(&self.listeners).remove(&question) {
             // The listener may have been dropped with its branch.
             let _ = listener.send(stored);
@@ -50,7 +50,7 @@ impl RunInbox {
     }
 
     /// What is in a slot, through outages.
-    pub(in crate::engine) async fn get(&self, slot: Slot) -> Result<Option<Stored>, Error> {
+    pub(in crate::engine) async fn get(&self, slot: InboxSlot) -> Result<Option<StoredRecord>, Error> {
         let mut pause = Duration::from_millis(50);
         loop {
             match self.context.broker.inbox.get(self.run, slot).await {
@@ -63,25 +63,32 @@ impl RunInbox {
     }
 
     /// Why an answer cannot be taken for what it says; none: it can.
-    pub(in crate::engine) fn doubt(&self, question: MessageId, given: &Given, says: &Content) -> Option<&'static str> {
+    pub(in crate::engine) fn doubt(
+        &self,
+        question: MessageId,
+        given: &SubmittedAnswer,
+        says: &MessageContent,
+    ) -> Option<&'static str> {
         if self.context.trusted_gateways.is_empty() {
             return None;
         }
         match given.answer {
             // Workers close questions, which is nobody's word; but only some can be closed.
-            answer::Answer::TimedOut => says.deadline().is_none().then_some("the question was closed before its time"),
+            answer::AnswerPayload::TimedOut => {
+                says.deadline().is_none().then_some("the question was closed before its time")
+            }
             // Only its mark is signed, and the password might be anybody's.
-            answer::Answer::Told => Some("a password cannot be vouched for without a seal_key"),
+            answer::AnswerPayload::NotStored => Some("a password cannot be signed without a seal_key"),
             _ => {
                 let believed = self.context.believes(SignedStatement::Answer(self.run, question), given);
-                (!believed).then_some("no gateway vouches for the answer")
+                (!believed).then_some("no trusted gateway has signed the answer")
             }
         }
     }
 
     /// Whose wish it was that the run ends; none: that is not known.
     pub(in crate::engine) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
-        let given: Given = crate::bounds::parse(payload).ok()?;
+        let given: SubmittedAnswer = crate::bounds::parse(payload).ok()?;
         let believed = self.context.believes(SignedStatement::Cancel(self.run), &given);
         given.by.filter(|_| believed)
     }

@@ -7,19 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::broker::Stored;
-use crate::chat::{Result, Stop};
+use crate::broker::StoredRecord;
+use crate::chat::{Result, WorkflowStop};
 use crate::engine::context::EngineContext;
 use crate::fastagency::mirror::FastAgencyMirror;
 use crate::ids::{MessageId, RunId};
-use crate::metrics::{OfWorkflow, metrics};
+use crate::metrics::{WorkflowMetrics, metrics};
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{Body, Created, Outcome, Record};
-use crate::run::attach::Delta;
-use crate::run::claim::{Owned, last_claim};
-use crate::workflow::Limits;
+use crate::protocol::log::{EffectOutcome, Record, RecordBody, RunCreation};
+use crate::run::attach::TextDelta;
+use crate::run::claim::{OwnedRun, last_claim};
+use crate::workflow::RunLimits;
 
-mod awaited;
 mod budget;
 mod effect_log;
 mod idle;
@@ -27,30 +26,31 @@ mod inbox;
 mod ownership;
 mod projection;
 mod secrets;
+mod shared_future;
 mod texts;
 
-pub(super) use budget::{Budget, Values};
-pub(super) use effect_log::{EffectLog, Remembered};
-pub(super) use texts::Writing;
+pub(super) use budget::{IterationValues, RunBudget};
+pub(super) use effect_log::{EffectLog, RememberedEffect};
+pub(super) use texts::TextInProgress;
 
 use idle::IdleTracker;
 use inbox::RunInbox;
 use ownership::OwnershipGuard;
-use projection::{Projection, PublishedSummary};
+use projection::{LogProjection, PublishedSummary};
 use secrets::SecretStore;
 use texts::StreamingTexts;
 
 /// One run in memory.
 pub(super) struct Journal {
     pub run: RunId,
-    pub created: Created,
+    pub created: RunCreation,
     pub context: Arc<EngineContext>,
-    /// The figures of the run's workflow.
-    pub figures: Arc<OfWorkflow>,
+    /// The metrics of the run's workflow.
+    pub workflow_metrics: Arc<WorkflowMetrics>,
     pub log: Arc<EffectLog>,
     pub inbox: RunInbox,
     pub secrets: Arc<SecretStore>,
-    pub budget: Arc<Budget>,
+    pub budget: Arc<RunBudget>,
     pub idle: IdleTracker,
     pub ownership: OwnershipGuard,
     pub texts: StreamingTexts,
@@ -65,23 +65,24 @@ impl Journal {
     /// The journal of a run that was claimed just now.
     pub(super) fn new(
         context: Arc<EngineContext>,
-        owned: Owned,
-        limits: Limits,
+        owned: OwnedRun,
+        limits: RunLimits,
         mirror: Option<FastAgencyMirror>,
     ) -> Self {
-        let Owned { created, history, writer, lapses, .. } = owned;
+        let OwnedRun { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let figures = metrics().workflow(created.workflow.as_str());
+        let workflow_metrics = metrics().workflow(created.workflow.as_str());
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
-        let budget = Arc::new(Budget::new(limits, context.clone(), &history));
+        let budget = Arc::new(RunBudget::new(limits, context.clone(), &history));
         let secrets = Arc::new(SecretStore::new(run, context.clone(), &history));
-        let summary = PublishedSummary::begin(run, &history, figures.clone(), context.shelver.clone());
-        let projections: Vec<Box<dyn Projection>> =
+        let summary =
+            PublishedSummary::begin(run, &history, workflow_metrics.clone(), context.summary_publisher.clone());
+        let projections: Vec<Box<dyn LogProjection>> =
             vec![Box::new(summary), Box::new(budget.clone()), Box::new(secrets.clone())];
         Self {
             run,
             created,
-            figures,
+            workflow_metrics,
             inbox: RunInbox::new(run, context.clone()),
             secrets,
             budget,
@@ -109,7 +110,7 @@ impl Journal {
     }
 
     /// Takes what came into the inbox as the answer to a question.
-    pub(super) fn deliver(&self, question: MessageId, stored: Stored) {
+    pub(super) fn deliver(&self, question: MessageId, stored: StoredRecord) {
         if stored.seq == 0 {
             // Told, not stored.
             self.secrets.hear(question, &stored.payload);
@@ -122,7 +123,9 @@ impl Journal {
     /// whether it is called for the first time: a call that the log remembers was counted before.
     pub(super) async fn begin_tool_call(&self, key: EffectKey, digest: Option<&str>) -> Result<bool> {
         let is_known = match self.log.remembered(&key) {
-            Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(kind, message)),
+            Some(RememberedEffect::Did(EffectOutcome::Failed { kind, message })) => {
+                return Err(WorkflowStop::failed(kind, message));
+            }
             known => known.is_some(),
         };
         if !is_known {
@@ -138,25 +141,25 @@ impl Journal {
             Some(why) => Err(self.log.refuse(key, why).await?),
             None => {
                 let digest = digest.map(str::to_owned);
-                self.log.append(Body::Calling { key, digest }).await.map(|()| true)
+                self.log.append(RecordBody::Calling { key, digest }).await.map(|()| true)
             }
         }
     }
 
     /// Tells followers a piece of text, if the run is certainly this worker's. One that is lost is made good by the message
     /// itself.
-    pub(super) async fn whisper(&self, delta: &Delta) {
+    pub(super) async fn publish_delta(&self, delta: &TextDelta) {
         if !self.ownership.is_certain() {
             return;
         }
         let payload = serde_json::to_vec(delta).expect("a delta is JSON");
-        let _ = self.context.broker.log.whisper(self.run, payload.into()).await;
+        let _ = self.context.broker.log.publish_delta(self.run, payload.into()).await;
     }
 
     /// Tells followers again what is being written, from its beginning: somebody has come late.
     pub(super) async fn tell_writing(&self) {
         for delta in self.texts.so_far() {
-            self.whisper(&delta).await;
+            self.publish_delta(&delta).await;
         }
     }
 

@@ -8,7 +8,7 @@ use crate::broker;
 use crate::engine::Error;
 use crate::engine::context::EngineContext;
 use crate::ids::RunId;
-use crate::protocol::log::Body;
+use crate::protocol::log::RecordBody;
 use crate::run;
 use crate::run::claim::is_still_mine;
 
@@ -31,9 +31,9 @@ impl OwnershipGuard {
     }
 
     /// The record by which this worker claims the run once more.
-    pub(super) fn next_claim(&self) -> Body {
+    pub(super) fn next_claim(&self) -> RecordBody {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        Body::Claimed { worker: self.context.lease.worker(), epoch, message: None }
+        RecordBody::Claimed { worker: self.context.lease.worker(), epoch, message: None }
     }
 
     /// The run was claimed again.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use crate::broker::FORGET_EVERY;
-use crate::engine::shelver::SummaryPublisher;
-use crate::engine::watch::Watch;
+use crate::engine::run_metrics::RunMetrics;
+use crate::engine::summary_publisher::SummaryPublisher;
 use crate::ids::RunId;
-use crate::metrics::OfWorkflow;
+use crate::metrics::WorkflowMetrics;
 use crate::protocol::log::LogEntry;
 use crate::run::redaction;
-use crate::run::summary::Summary;
+use crate::run::summary::RunSummary;
 
 /// What follows a run's log as it is written.
-pub(super) trait Projection: Send {
+pub(super) trait LogProjection: Send {
     /// Takes note of a record that is stored.
     fn apply(&mut self, entry: &LogEntry);
 
@@ -22,8 +22,8 @@ pub(super) trait Projection: Send {
 
 /// The run in a few words, as lists and operators see it.
 pub(super) struct PublishedSummary {
-    summary: Summary,
-    watch: Watch,
+    summary: RunSummary,
+    watch: RunMetrics,
     publisher: Arc<SummaryPublisher>,
     /// How many records the run's log has.
     records: usize,
@@ -36,13 +36,13 @@ impl PublishedSummary {
     pub(super) fn begin(
         run: RunId,
         history: &[LogEntry],
-        figures: Arc<OfWorkflow>,
+        workflow_metrics: Arc<WorkflowMetrics>,
         publisher: Arc<SummaryPublisher>,
     ) -> Self {
-        let (mut summary, watch) = Watch::begin(run, history, figures);
+        let (mut summary, watch) = RunMetrics::begin(run, history, workflow_metrics);
         let redactor = publisher.redactor();
         if !redactor.is_empty() {
-            summary = Summary::new(run);
+            summary = RunSummary::new(run);
             history.iter().for_each(|entry| summary.apply(&redaction::placed(redactor, entry)));
         }
         publisher.put(&summary, false);
@@ -50,7 +50,7 @@ impl PublishedSummary {
     }
 }
 
-impl Projection for PublishedSummary {
+impl LogProjection for PublishedSummary {
     fn apply(&mut self, entry: &LogEntry) {
         self.records += 1;
         self.summary.apply(&redaction::placed(self.publisher.redactor(), entry));

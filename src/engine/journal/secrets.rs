@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 
 use super::inbox::RunInbox;
 use super::lock;
-use super::projection::Projection;
-use crate::broker::Slot;
+use super::projection::LogProjection;
+use crate::broker::InboxSlot;
 use crate::chat::Result;
-use crate::engine::concealed::Passwords;
+use crate::engine::answered_passwords::AnsweredPasswords;
 use crate::engine::context::EngineContext;
 use crate::ids::{MessageId, RunId};
-use crate::protocol::log::{Body, LogEntry};
+use crate::protocol::log::{LogEntry, RecordBody};
 use crate::run::secret;
 
 /// How long after its mark a password may come that is told and never stored; later it is asked for again.
@@ -27,11 +27,11 @@ pub(in crate::engine) struct SecretStore {
     run: RunId,
     context: Arc<EngineContext>,
     /// Those that were told and never stored, and that nobody has taken yet.
-    told: Mutex<HashMap<MessageId, String>>,
+    unstored: Mutex<HashMap<MessageId, String>>,
     /// Wakes those who wait for one that is told.
     heard: Notify,
     /// Those that were answered.
-    answered: Mutex<Passwords>,
+    answered: Mutex<AnsweredPasswords>,
     /// One that was told is in use.
     is_held: AtomicBool,
     /// The run has asked for one: there may be a key that it is sealed with.
@@ -44,7 +44,7 @@ impl SecretStore {
         Self {
             run,
             context,
-            told: Mutex::default(),
+            unstored: Mutex::default(),
             heard: Notify::new(),
             answered: Mutex::default(),
             is_held: false.into(),
@@ -55,13 +55,13 @@ impl SecretStore {
     /// A password was told as the answer to a question: it is kept for the mark of the answer.
     pub(super) fn hear(&self, question: MessageId, payload: &[u8]) {
         if let Ok(secret) = std::str::from_utf8(payload) {
-            lock(&self.told).insert(question, secret.to_owned());
+            lock(&self.unstored).insert(question, secret.to_owned());
             self.heard.notify_waiters();
         }
     }
 
     /// The password that is told as the answer to a question: by whoever was first, and so soon after the answer is marked.
-    pub(in crate::engine) async fn take_told(&self, question: MessageId) -> Option<String> {
+    pub(in crate::engine) async fn take_unstored_secret(&self, question: MessageId) -> Option<String> {
         let late = tokio::time::sleep(TOLD_WITHIN);
         tokio::pin!(late);
         loop {
@@ -80,7 +80,7 @@ impl SecretStore {
     }
 
     fn take(&self, question: MessageId) -> Option<String> {
-        let secret = lock(&self.told).remove(&question)?;
+        let secret = lock(&self.unstored).remove(&question)?;
         self.is_held.store(true, Ordering::Relaxed);
         Some(secret)
     }
@@ -96,7 +96,7 @@ impl SecretStore {
     }
 
     /// The passwords that were answered.
-    pub(in crate::engine) fn passwords(&self) -> Passwords {
+    pub(in crate::engine) fn passwords(&self) -> AnsweredPasswords {
         lock(&self.answered).clone()
     }
 
@@ -108,12 +108,12 @@ impl SecretStore {
         sealed: &str,
     ) -> Result<Option<String>> {
         let Some(sealer) = &self.context.sealer else { return Ok(None) };
-        let key = inbox.get(Slot::Key).await?;
+        let key = inbox.get(InboxSlot::Key).await?;
         Ok(key.and_then(|key| secret::open(sealer, self.run, &key, question, sealed)))
     }
 
-    /// Deletes the key of the run's passwords, once it has ended. A key that stays behind is deleted on the next tour
-    /// (`run::sweep`).
+    /// Deletes the key of the run's passwords, once it has ended. A key that stays behind is deleted on the next scan
+    /// (`run::sweeper`).
     pub(in crate::engine) async fn forget(&self) {
         if !self.was_asked.load(Ordering::Relaxed) {
             return;
@@ -124,7 +124,7 @@ impl SecretStore {
     }
 }
 
-impl Projection for Arc<SecretStore> {
+impl LogProjection for Arc<SecretStore> {
     fn apply(&mut self, entry: &LogEntry) {
         if asks_secret(&entry.record.body) {
             self.was_asked.store(true, Ordering::Relaxed);
@@ -133,6 +133,6 @@ impl Projection for Arc<SecretStore> {
 }
 
 /// Whether a record asks for a password.
-fn asks_secret(body: &Body) -> bool {
-    matches!(body, Body::Said { message, .. } if message.says.asks() && message.says.is_secret())
+fn asks_secret(body: &RecordBody) -> bool {
+    matches!(body, RecordBody::Said { message, .. } if message.says.asks() && message.says.is_secret())
 }

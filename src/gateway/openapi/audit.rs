@@ -1,14 +1,14 @@
 //! What operators and auditors see of everybody's runs.
 
-use super::parts::{Operation, event, get, media_type, post};
-use crate::audit::Selection;
+use super::parts::{ApiOperation, event, get, media_type, post};
+use crate::audit::RunSelection;
 use crate::gateway::audit::ExportQuery;
 use crate::protocol::api::{
     AuditEventView, AuditEventsQuery, AuditHistory, AuditPageQuery, AuditRunList, AuditRunQuery, EmptyEvent, EraseUser,
     Erased, Overview, RunVerification, Verification, WorkerList,
 };
 
-pub(super) fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<ApiOperation> {
     vec![
         get(
             "/api/overview",
@@ -18,7 +18,7 @@ pub(super) fn operations() -> Vec<Operation> {
         get("/api/workers", "The workers that are up, and what they have to do")
             .sends::<WorkerList>(200, "The workers"),
         get("/api/audit/runs", "Everybody's runs, the newest first")
-            .query::<Selection>()
+            .query::<RunSelection>()
             .query::<AuditPageQuery>()
             .sends::<AuditRunList>(200, "The runs")
             .refuses(422, "`invalid_query`"),
@@ -51,10 +51,10 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-fn export() -> Operation {
+fn export() -> ApiOperation {
     let mut export = get("/api/audit/export", "The events of all runs that are meant, as a file")
         .query::<ExportQuery>()
-        .query::<Selection>()
+        .query::<RunSelection>()
         .refuses(422, "`invalid_query`");
     let mut content = media_type("application/x-ndjson", export.schema::<AuditEventView>());
     content.extend(media_type("text/csv", export.schema::<String>()));

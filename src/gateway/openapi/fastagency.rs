@@ -1,9 +1,9 @@
 //! FastAgency's own endpoints.
 
-use super::parts::{Operation, get, post};
+use super::parts::{ApiOperation, get, post};
 use crate::protocol::api::{DiscoveredWorkflow, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
 
-pub(super) fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<ApiOperation> {
     vec![
         get("/", "The names and descriptions of the workflows")
             .sends::<WorkflowNames>(200, "The workflows, unless the gateway serves a front end of its own"),

@@ -12,10 +12,10 @@ mod parts;
 mod runs;
 mod service;
 
-use parts::Operation;
+use parts::ApiOperation;
 
 /// What is described together: its name, what it is, and its operations.
-type Tag = (&'static str, &'static str, fn() -> Vec<Operation>);
+type Tag = (&'static str, &'static str, fn() -> Vec<ApiOperation>);
 
 const TAGS: [Tag; 4] = [
     ("runs", "Our own interface: runs with exact resume, answers by question, history.", runs::operations),
@@ -71,12 +71,12 @@ pub fn document() -> Value {
     })
 }
 
-fn with_what_all_answer(operation: Operation) -> Operation {
+fn with_what_all_answer(operation: ApiOperation) -> ApiOperation {
     let is_fastagencys = operation.path.starts_with("/fastagency/");
-    if guard::OPEN.contains(&operation.path) {
+    if guard::OPEN_PATHS.contains(&operation.path) {
         return operation.open_to_all();
     }
-    let told = |operation: Operation, (status, words): (u16, &str)| match operation.knows(status) {
+    let told = |operation: ApiOperation, (status, words): (u16, &str)| match operation.knows(status) {
         true => operation,
         false if is_fastagencys => operation.says(status, words),
         false => operation.refuses(status, words),

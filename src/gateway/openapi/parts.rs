@@ -18,7 +18,7 @@ fn generator(contract: Contract, is_inline: bool) -> SchemaGenerator {
 }
 
 /// What a method of a path does.
-pub(super) struct Operation {
+pub(super) struct ApiOperation {
     /// The method, in small letters.
     pub(super) method: &'static str,
     /// The path.
@@ -36,23 +36,23 @@ pub(super) fn event<T: JsonSchema>(name: &'static str) -> Event {
     Event(name, |generator| generator.subschema_for::<T>().to_value())
 }
 
-pub(super) fn get(path: &'static str, summary: &str) -> Operation {
-    Operation::new("get", path, summary)
+pub(super) fn get(path: &'static str, summary: &str) -> ApiOperation {
+    ApiOperation::new("get", path, summary)
 }
 
-pub(super) fn post(path: &'static str, summary: &str) -> Operation {
-    Operation::new("post", path, summary)
+pub(super) fn post(path: &'static str, summary: &str) -> ApiOperation {
+    ApiOperation::new("post", path, summary)
 }
 
-pub(super) fn patch(path: &'static str, summary: &str) -> Operation {
-    Operation::new("patch", path, summary)
+pub(super) fn patch(path: &'static str, summary: &str) -> ApiOperation {
+    ApiOperation::new("patch", path, summary)
 }
 
-pub(super) fn delete(path: &'static str, summary: &str) -> Operation {
-    Operation::new("delete", path, summary)
+pub(super) fn delete(path: &'static str, summary: &str) -> ApiOperation {
+    ApiOperation::new("delete", path, summary)
 }
 
-impl Operation {
+impl ApiOperation {
     fn new(method: &'static str, path: &'static str, summary: &str) -> Self {
         let places = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
         let parameters: Vec<Value> = places.map(of_path).collect();

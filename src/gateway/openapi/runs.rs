@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use super::parts::{Operation, delete, event, get, patch, post};
+use super::parts::{ApiOperation, delete, event, get, patch, post};
 use crate::gateway::runs::LONGEST_KEY;
 use crate::protocol::api::{
     AnswerQuestion, ApiErrorBody, CaughtUpView, GoodbyeView, ListQuestionsQuery, ListRunsQuery, QuestionList,
     RecordView, RemoveRunQuery, RenameRun, RunEventsQuery, RunList, RunView, StartRun, StartRunQuery, WorkflowList,
 };
-use crate::run::attach::Delta;
+use crate::run::attach::TextDelta;
 
-pub(super) fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<ApiOperation> {
     let text = || json!({"type": "string"});
     let key = json!({"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"});
     vec![
@@ -63,7 +63,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 &[
                     event::<RecordView>("record"),
                     event::<CaughtUpView>("caught_up"),
-                    event::<Delta>("delta"),
+                    event::<TextDelta>("delta"),
                     event::<GoodbyeView>("goodbye"),
                     event::<ApiErrorBody>("error"),
                 ],

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, json};
 
-use super::parts::{Operation, get, post};
+use super::parts::{ApiOperation, get, post};
 use crate::protocol::api::{AdminToken, CallerView, EndSession, FastApiError, RedeemAdminLink, TokenForm, TokenView};
 
-pub(super) fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<ApiOperation> {
     let anything = |name: &str| Map::from_iter([(name.to_owned(), json!({}))]);
     vec![
         post("/token", "A token for a user and a password: FastAPI's OAuth2 password flow")

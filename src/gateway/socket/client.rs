@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 
 use crate::fastagency::frames;
-use crate::gateway::Gateway;
+use crate::gateway::GatewayState;
 use crate::ids::RunId;
 use crate::serving::ConnectionSlot;
 
@@ -18,11 +18,11 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 /// How long the first frame may take: a client that opens a socket knows what it wants.
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(60);
 /// How long a closed socket stays, so that the client reads why before it is gone.
-const FAREWELL: Duration = Duration::from_secs(3);
+const LINGER_TIME: Duration = Duration::from_secs(3);
 
 /// Why a socket is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum CloseReason {
     /// The conversation is over.
     Over,
     /// The client is gone.
@@ -34,7 +34,7 @@ pub(super) enum Farewell {
 }
 
 /// The client at the other end of a socket.
-pub(super) struct Client {
+pub(super) struct SocketClient {
     socket: WebSocket,
     ping_at: Instant,
     /// Looks whether a ping is due; not set anew with each frame, which moves `ping_at` only.
@@ -46,39 +46,39 @@ pub(super) struct Client {
 }
 
 /// What a client sent.
-pub(super) enum Heard {
+pub(super) enum ReceivedFrame {
     Text(Utf8Bytes),
     Binary,
     /// It lives.
     Nothing,
-    End(Farewell),
+    End(CloseReason),
 }
 
-impl Client {
+impl SocketClient {
     pub(super) fn new(socket: WebSocket, place: Option<Arc<ConnectionSlot>>) -> Self {
         let ping_at = Instant::now() + PING_EVERY;
         Self { socket, ping_at, timer: Box::pin(tokio::time::sleep_until(ping_at)), doubted: false, place }
     }
 
     /// What the client sends next. Safe to drop and call again.
-    pub(super) async fn hear(&mut self) -> Heard {
+    pub(super) async fn hear(&mut self) -> ReceivedFrame {
         let received = tokio::select! {
             received = self.socket.recv() => received,
             () = &mut self.timer => {
                 let now = Instant::now();
                 if self.ping_at > now {
                     self.timer.as_mut().reset(self.ping_at);
-                    return Heard::Nothing;
+                    return ReceivedFrame::Nothing;
                 }
                 self.timer.as_mut().reset(now + PING_EVERY);
                 if self.doubted {
-                    return Heard::End(Farewell::Gone);
+                    return ReceivedFrame::End(CloseReason::Gone);
                 }
                 self.doubted = true;
                 self.ping_at = Instant::now() + PING_EVERY;
                 return match self.socket.send(WsMessage::Ping(Default::default())).await {
-                    Ok(()) => Heard::Nothing,
-                    Err(_) => Heard::End(Farewell::Gone),
+                    Ok(()) => ReceivedFrame::Nothing,
+                    Err(_) => ReceivedFrame::End(CloseReason::Gone),
                 };
             }
         };
@@ -88,34 +88,34 @@ impl Client {
             place.taken();
         }
         match received {
-            Some(Ok(WsMessage::Text(text))) => Heard::Text(text),
-            Some(Ok(WsMessage::Binary(_))) => Heard::Binary,
-            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => Heard::Nothing,
-            Some(Ok(WsMessage::Close(_))) | None => Heard::End(Farewell::Gone),
+            Some(Ok(WsMessage::Text(text))) => ReceivedFrame::Text(text),
+            Some(Ok(WsMessage::Binary(_))) => ReceivedFrame::Binary,
+            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => ReceivedFrame::Nothing,
+            Some(Ok(WsMessage::Close(_))) | None => ReceivedFrame::End(CloseReason::Gone),
             Some(Err(error)) if is_too_large(&error) => {
-                Heard::End(Farewell::Refused(close_code::SIZE, "the frame is larger than 2 MiB"))
+                ReceivedFrame::End(CloseReason::Refused(close_code::SIZE, "the frame is larger than 2 MiB"))
             }
-            Some(Err(_)) => Heard::End(Farewell::Gone),
+            Some(Err(_)) => ReceivedFrame::End(CloseReason::Gone),
         }
     }
 
-    pub(super) async fn first_frame(&mut self, gateway: &Gateway) -> Result<Utf8Bytes, Farewell> {
+    pub(super) async fn first_frame(&mut self, gateway: &GatewayState) -> Result<Utf8Bytes, CloseReason> {
         let late = Instant::now() + FIRST_FRAME_WITHIN;
         loop {
             tokio::select! {
-                () = gateway.shutdown.soft() => return Err(Farewell::Restart),
+                () = gateway.shutdown.soft() => return Err(CloseReason::Restart),
                 () = tokio::time::sleep_until(late) => {
                     let what = format!("the first frame did not come within {} s", FIRST_FRAME_WITHIN.as_secs());
                     return Err(self.refuse(nobody(), what, close_code::POLICY, "no first frame").await);
                 }
                 heard = self.hear() => match heard {
-                    Heard::Text(text) => return Ok(text),
-                    Heard::Nothing => {}
-                    Heard::Binary => {
+                    ReceivedFrame::Text(text) => return Ok(text),
+                    ReceivedFrame::Nothing => {}
+                    ReceivedFrame::Binary => {
                         let what = "the first frame must be a text frame".to_owned();
                         return Err(self.refuse(nobody(), what, close_code::UNSUPPORTED, "text only").await);
                     }
-                    Heard::End(farewell) => return Err(farewell),
+                    ReceivedFrame::End(farewell) => return Err(farewell),
                 },
             }
         }
@@ -126,7 +126,7 @@ impl Client {
         self.socket.send(WsMessage::Text(text.into())).await.is_ok()
     }
 
-    /// Tells the client in an `error` frame what is wrong. Boxed, as is [`Client::linger`]: a socket that waits for its run
+    /// Tells the client in an `error` frame what is wrong. Boxed, as is [`SocketClient::linger`]: a socket that waits for its run
     /// holds no room for its end.
     pub(super) fn refuse(
         &mut self,
@@ -134,35 +134,35 @@ impl Client {
         what: String,
         code: u16,
         reason: &'static str,
-    ) -> BoxFuture<'_, Farewell> {
+    ) -> BoxFuture<'_, CloseReason> {
         Box::pin(async move {
             let error = frames::error(run, "Gateway", what.clone(), what);
             self.send(error.text).await;
-            Farewell::Refused(code, reason)
+            CloseReason::Refused(code, reason)
         })
     }
 
     /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
     /// so first.
-    pub(super) fn linger<'a>(&'a mut self, gateway: &'a Gateway) -> BoxFuture<'a, Farewell> {
+    pub(super) fn linger<'a>(&'a mut self, gateway: &'a GatewayState) -> BoxFuture<'a, CloseReason> {
         let deadline = Instant::now() + gateway.settings.socket_linger;
         Box::pin(async move {
             loop {
                 tokio::select! {
-                    () = gateway.shutdown.soft() => return Farewell::Restart,
-                    () = tokio::time::sleep_until(deadline) => return Farewell::Over,
-                    heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+                    () = gateway.shutdown.soft() => return CloseReason::Restart,
+                    () = tokio::time::sleep_until(deadline) => return CloseReason::Over,
+                    heard = self.hear() => if let ReceivedFrame::End(farewell) = heard { return farewell },
                 }
             }
         })
     }
 
-    pub(super) async fn close(mut self, farewell: Farewell) {
+    pub(super) async fn close(mut self, farewell: CloseReason) {
         let (code, reason) = match farewell {
-            Farewell::Gone => return,
-            Farewell::Over => (close_code::NORMAL, ""),
-            Farewell::Restart => (close_code::RESTART, "the gateway goes down, come back"),
-            Farewell::Refused(code, reason) => (code, reason),
+            CloseReason::Gone => return,
+            CloseReason::Over => (close_code::NORMAL, ""),
+            CloseReason::Restart => (close_code::RESTART, "the gateway goes down, come back"),
+            CloseReason::Refused(code, reason) => (code, reason),
         };
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         if self.socket.send(WsMessage::Close(Some(frame))).await.is_err() {
@@ -170,12 +170,12 @@ impl Client {
         }
         let answered = async {
             // After a frame that was too large nothing more can be read: the time is for the client to read.
-            if farewell == Farewell::Refused(close_code::SIZE, reason) {
+            if farewell == CloseReason::Refused(close_code::SIZE, reason) {
                 std::future::pending::<()>().await;
             }
             while let Some(Ok(_)) = self.socket.recv().await {}
         };
-        let _ = tokio::time::timeout(FAREWELL, answered).await;
+        let _ = tokio::time::timeout(LINGER_TIME, answered).await;
     }
 }
 

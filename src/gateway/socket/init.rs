@@ -3,31 +3,31 @@
 use axum::extract::ws::close_code;
 use serde_json::{Map, Value};
 
-use crate::bounds::{self, OUTSIDE, Unfit};
+use crate::bounds::{self, OUTSIDE, UnfitJson};
 use crate::ids::RunId;
 
 /// What is wrong with a first frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct InitError {
     pub(super) code: u16,
     pub(super) what: String,
 }
 
 /// The first frame.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Init {
+pub(super) struct InitFrame {
     pub(super) run: RunId,
     pub(super) name: String,
     pub(super) params: Map<String, Value>,
 }
 
 /// Reads the first frame. `user_id` is ignored: a client does not say who it is, it proves it.
-pub(super) fn parse(text: &str) -> Result<Init, Wrong> {
-    let refuse = |what: String| Wrong { code: close_code::POLICY, what };
+pub(super) fn parse(text: &str) -> Result<InitFrame, InitError> {
+    let refuse = |what: String| InitError { code: close_code::POLICY, what };
     let init: Value = bounds::read(text.as_bytes(), &OUTSIDE).map_err(|unfit| match unfit {
-        Unfit::Exceeded(exceeded) => refuse(exceeded.to_string()),
-        Unfit::Json(error) => {
-            Wrong { code: close_code::UNSUPPORTED, what: format!("the first frame is not JSON: {error}") }
+        UnfitJson::Exceeded(exceeded) => refuse(exceeded.to_string()),
+        UnfitJson::Json(error) => {
+            InitError { code: close_code::UNSUPPORTED, what: format!("the first frame is not JSON: {error}") }
         }
     })?;
     let Value::Object(mut init) = init else {
@@ -50,7 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Init, Wrong> {
         Some(Value::Null) | None => Map::new(),
         Some(_) => return Err(refuse("params: must be an object".to_owned())),
     };
-    Ok(Init { run, name, params })
+    Ok(InitFrame { run, name, params })
 }
 
 /// Whether a text is a first frame, for whoever tries what it may be.

@@ -18,31 +18,31 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::broker;
 use crate::clock::RetryBackoff;
-use crate::fastagency::frames::{self, Asked, Frame};
+use crate::fastagency::frames::{self, ClientFrame, SentQuestion};
 use crate::gateway::answers;
 use crate::gateway::error::ApiError;
-use crate::gateway::starting::{Refused, Wanted, begin};
-use crate::gateway::{Gateway, body, fastagency, sessions};
+use crate::gateway::run_start::{StartError, StartRequest, begin};
+use crate::gateway::{GatewayState, body, fastagency, sessions};
 use crate::ids::{MessageId, RunId};
-use crate::message::{Content, check_text_answer};
+use crate::message::{MessageContent, check_text_answer};
 use crate::metrics::{Tier, metrics};
-use crate::protocol::log::{Body, Created, LogEntry};
-use crate::run::answer::{Answer, Given};
-use crate::run::attach::{Attached, Seen, attach};
+use crate::protocol::log::{LogEntry, RecordBody, RunCreation};
+use crate::run::answer::{AnswerPayload, SubmittedAnswer};
+use crate::run::attach::{AttachedFollower, FollowedEvent, attach};
 use crate::run::run_ref::RunRef;
 use crate::run::{self};
 use crate::serving::ConnectionSlot;
-use crate::traces::Span;
+use crate::traces::TraceSpan;
 
 mod client;
 mod init;
 
-use client::{Client, Farewell, Heard, nobody};
+use client::{CloseReason, ReceivedFrame, SocketClient, nobody};
 pub use init::reads_first_frame;
-use init::{Init, Wrong, parse};
+use init::{InitError, InitFrame, parse};
 
 /// The largest frame that is read: what a client may start a run with. What can be stored is half of it; JSON may write it longer.
-const LARGEST_FRAME: usize = body::LARGEST;
+const LARGEST_FRAME: usize = body::LARGEST_BODY;
 /// Read at once. With the default of 128 KiB ten thousand open sockets would hold more than a gigabyte.
 const READ_BUFFER: usize = 1024;
 /// Frames that came before their question was asked. A client that sends more does not speak this protocol.
@@ -61,7 +61,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// `GET /fastagency/ws`.
 pub async fn open(
-    State(gateway): State<Arc<Gateway>>,
+    State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
     place: Option<Extension<Arc<ConnectionSlot>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -81,7 +81,7 @@ pub async fn open(
     }
     let shutdown = gateway.shutdown.clone();
     // What is begun through the socket belongs under the request that opened it.
-    let span = Span::current();
+    let span = TraceSpan::current();
     upgrade
         .read_buffer_size(READ_BUFFER)
         // Frames are flushed one by one; nothing is gathered.
@@ -89,14 +89,14 @@ pub async fn open(
         .max_message_size(LARGEST_FRAME)
         .max_frame_size(LARGEST_FRAME)
         .on_upgrade(move |socket| {
-            let mut client = Client::new(socket, place);
+            let mut client = SocketClient::new(socket, place);
             let open = metrics().socket(Tier::gateway);
             let over = sessions::over(&gateway, &caller).unwrap_or_else(|| Box::pin(std::future::pending()));
             let conversation = async move {
                 let (_held, _open) = (held, open);
                 let farewell = tokio::select! {
-                    farewell = span.around(converse(&gateway, caller, &mut client)) => farewell,
-                    why = over => Farewell::Refused(close_code::POLICY, why),
+                    farewell = span.instrument(converse(&gateway, caller, &mut client)) => farewell,
+                    why = over => CloseReason::Refused(close_code::POLICY, why),
                 };
                 Box::pin(client.close(farewell)).await;
             };
@@ -105,14 +105,14 @@ pub async fn open(
 }
 
 /// The whole conversation.
-async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -> Farewell {
+async fn converse(gateway: &Arc<GatewayState>, caller: Caller, client: &mut SocketClient) -> CloseReason {
     let text = match client.first_frame(gateway).await {
         Ok(text) => text,
         Err(farewell) => return farewell,
     };
     let init = match parse(&text) {
         Ok(init) => init,
-        Err(Wrong { code, what }) => {
+        Err(InitError { code, what }) => {
             return client.refuse(nobody(), what, code, "bad first frame").await;
         }
     };
@@ -123,14 +123,14 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
     // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
     let target = match Box::pin(enter(gateway, init, caller)).await {
         Ok(created) => RunRef::of(run, &created),
-        Err(Entry::Unknown(frame)) => {
+        Err(EntryRefusal::Unknown(frame)) => {
             client.send(frame).await;
             return client.linger(gateway).await;
         }
-        Err(Entry::Refused(what)) => return client.refuse(run, what, close_code::POLICY, "refused").await,
-        Err(Entry::Failed(what)) => return client.refuse(run, what, close_code::AGAIN, "try again later").await,
+        Err(EntryRefusal::Refused(what)) => return client.refuse(run, what, close_code::POLICY, "refused").await,
+        Err(EntryRefusal::Failed(what)) => return client.refuse(run, what, close_code::AGAIN, "try again later").await,
     };
-    let mut conversation = Conversation {
+    let mut conversation = SocketConversation {
         gateway,
         target,
         caller: counted,
@@ -146,7 +146,7 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
 }
 
 /// Why a client does not get its run.
-enum Entry {
+enum EntryRefusal {
     /// There is no such workflow: told as FastAgency's worker tells it, in this frame.
     Unknown(String),
     /// It is not for this client, or not like this.
@@ -156,28 +156,32 @@ enum Entry {
 }
 
 /// Starts the run, or finds the one that is there: then it must be the same workflow of the same user.
-async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created, Entry> {
-    let Init { run, name, params } = init;
-    let wanted = Wanted { run, workflow: &name, params, caller: &caller };
+async fn enter(gateway: &GatewayState, init: InitFrame, caller: Caller) -> Result<RunCreation, EntryRefusal> {
+    let InitFrame { run, name, params } = init;
+    let wanted = StartRequest { run, workflow: &name, params, caller: &caller };
     let created = match begin(gateway, wanted).await {
         Ok(begun) => begun.created,
-        Err(Refused::UnknownWorkflow { similar, .. }) => {
+        Err(StartError::UnknownWorkflow { similar, .. }) => {
             // Its workflow may be gone while the run is still there to be read. Whether there is a run of somebody else is
             // not told.
-            let is_same = |created: &Created| created.workflow.as_str() == name && created.user == caller.user;
+            let is_same = |created: &RunCreation| created.workflow.as_str() == name && created.user == caller.user;
             match existing(gateway, run).await.map_err(failed)?.filter(is_same) {
                 Some(created) => created,
-                None => return Err(Entry::Unknown(unknown_workflow(run, &name, similar))),
+                None => return Err(EntryRefusal::Unknown(unknown_workflow(run, &name, similar))),
             }
         }
-        Err(Refused::TooMany(refused)) => return Err(Entry::Refused(refused.to_string())),
-        Err(Refused::InvalidParams { problems }) => return Err(Entry::Refused(format!("params: {problems}"))),
-        Err(Refused::Run(run::Error::Unknown { run })) => return Err(taken(run)),
-        Err(Refused::Run(run::Error::Unstorable { source, .. })) => return Err(Entry::Refused(source.to_string())),
-        Err(Refused::Run(run::Error::Broker(broker::Error::TooLarge { .. }))) => {
-            return Err(Entry::Refused("params: are larger than what can be stored".to_owned()));
+        Err(StartError::TooMany(refused)) => return Err(EntryRefusal::Refused(refused.to_string())),
+        Err(StartError::InvalidParams { problems }) => {
+            return Err(EntryRefusal::Refused(format!("params: {problems}")));
         }
-        Err(Refused::Run(error)) => return Err(failed(error)),
+        Err(StartError::Run(run::Error::Unknown { run })) => return Err(taken(run)),
+        Err(StartError::Run(run::Error::Unstorable { source, .. })) => {
+            return Err(EntryRefusal::Refused(source.to_string()));
+        }
+        Err(StartError::Run(run::Error::Broker(broker::Error::TooLarge { .. }))) => {
+            return Err(EntryRefusal::Refused("params: are larger than what can be stored".to_owned()));
+        }
+        Err(StartError::Run(error)) => return Err(failed(error)),
     };
     if created.workflow.as_str() != name || created.user != caller.user {
         return Err(taken(run));
@@ -186,17 +190,17 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
 }
 
 /// The same words for the run of somebody else, one of another workflow, and one that was removed.
-fn taken(run: RunId) -> Entry {
-    Entry::Refused(format!("workflow_uuid: {} belongs to another conversation; start a new one", run.dashed()))
+fn taken(run: RunId) -> EntryRefusal {
+    EntryRefusal::Refused(format!("workflow_uuid: {} belongs to another conversation; start a new one", run.dashed()))
 }
 
-async fn existing(gateway: &Gateway, run: RunId) -> run::Result<Option<Created>> {
+async fn existing(gateway: &GatewayState, run: RunId) -> run::Result<Option<RunCreation>> {
     run::created(&gateway.broker, run).await
 }
 
-fn failed(error: run::Error) -> Entry {
+fn failed(error: run::Error) -> EntryRefusal {
     let error = ApiError::from(error);
-    Entry::Failed(error.message().to_owned())
+    EntryRefusal::Failed(error.message().to_owned())
 }
 
 /// The words of FastAgency's worker for a name that it does not have: Python's text of a `KeyError`.
@@ -208,14 +212,14 @@ fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> String {
 }
 
 /// A conversation with a client that has its run.
-struct Conversation<'a> {
-    gateway: &'a Arc<Gateway>,
+struct SocketConversation<'a> {
+    gateway: &'a Arc<GatewayState>,
     target: RunRef,
     /// Who sends: for what is counted.
     caller: Box<Caller>,
-    client: &'a mut Client,
+    client: &'a mut SocketClient,
     /// The questions that the client was sent and has not answered, the oldest first.
-    asked: VecDeque<Asked>,
+    asked: VecDeque<SentQuestion>,
     /// Questions of those that were answered from elsewhere: the client's answer is no longer wanted, but still counted.
     answered: HashSet<MessageId>,
     /// Answers that came before their question: copies, as a frame may be a small part of what was read at once.
@@ -228,8 +232,8 @@ struct Conversation<'a> {
     heard_at: Option<Instant>,
 }
 
-impl Conversation<'_> {
-    async fn go_on(&mut self) -> Farewell {
+impl SocketConversation<'_> {
+    async fn go_on(&mut self) -> CloseReason {
         let mut backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         loop {
             let began = Instant::now();
@@ -251,33 +255,33 @@ impl Conversation<'_> {
                 backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
             }
             tokio::select! {
-                () = self.gateway.shutdown.soft() => return Farewell::Restart,
+                () = self.gateway.shutdown.soft() => return CloseReason::Restart,
                 () = backoff.pause() => {}
             }
         }
     }
 
-    async fn follow(&mut self, attached: &mut Attached) -> run::Result<Farewell> {
+    async fn follow(&mut self, attached: &mut AttachedFollower) -> run::Result<CloseReason> {
         let mut history = Vec::new();
         // Until it is replayed.
         let mut held = Some(attached.held());
         loop {
             tokio::select! {
-                () = self.gateway.shutdown.soft() => return Ok(Farewell::Restart),
+                () = self.gateway.shutdown.soft() => return Ok(CloseReason::Restart),
                 seen = attached.next() => match seen? {
-                    Some(Seen::Record(placed)) if !self.replayed => history.push(*placed),
-                    Some(Seen::Record(placed)) => {
+                    Some(FollowedEvent::Record(placed)) if !self.replayed => history.push(*placed),
+                    Some(FollowedEvent::Record(placed)) => {
                         if let Some(farewell) = Box::pin(self.show(&placed)).await? {
                             return Ok(farewell);
                         }
                     }
-                    Some(Seen::CaughtUp { .. }) => {
+                    Some(FollowedEvent::CaughtUp { .. }) => {
                         if !self.replayed && let Some(farewell) = Box::pin(self.replay(std::mem::take(&mut history))).await? {
                             return Ok(farewell);
                         }
                         held.take();
                     }
-                    Some(Seen::Delta(_)) => {}
+                    Some(FollowedEvent::Delta(_)) => {}
                     None => return Ok(self.client.linger(self.gateway).await),
                 },
                 heard = self.client.hear() => {
@@ -289,9 +293,9 @@ impl Conversation<'_> {
         }
     }
 
-    async fn replay(&mut self, history: Vec<LogEntry>) -> run::Result<Option<Farewell>> {
+    async fn replay(&mut self, history: Vec<LogEntry>) -> run::Result<Option<CloseReason>> {
         self.replayed = true;
-        if history.iter().any(|placed| matches!(placed.record.body, Body::Removed(_))) {
+        if history.iter().any(|placed| matches!(placed.record.body, RecordBody::Removed(_))) {
             let what = "the run was removed".to_owned();
             return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "removed").await));
         }
@@ -304,7 +308,7 @@ impl Conversation<'_> {
         Ok(None)
     }
 
-    async fn show(&mut self, placed: &LogEntry) -> run::Result<Option<Farewell>> {
+    async fn show(&mut self, placed: &LogEntry) -> run::Result<Option<CloseReason>> {
         if let Some(question) = frames::answered(placed)
             && self.asked.iter().any(|asked| asked.message.uuid == question)
         {
@@ -320,13 +324,14 @@ impl Conversation<'_> {
 
     /// Sends a frame; if it asks and the client has answered already, gives the answer. A call is allowed by nobody who has not
     /// seen it: what came before does not answer an approval.
-    async fn send(&mut self, frame: Frame) -> run::Result<Option<Farewell>> {
-        let is_approval = frame.asks.as_ref().is_some_and(|asked| matches!(asked.message.says, Content::Approval(_)));
+    async fn send(&mut self, frame: ClientFrame) -> run::Result<Option<CloseReason>> {
+        let is_approval =
+            frame.asks.as_ref().is_some_and(|asked| matches!(asked.message.says, MessageContent::Approval(_)));
         if is_approval && let Some(farewell) = Box::pin(self.take_what_came()).await? {
             return Ok(Some(farewell));
         }
         if !self.client.send(frame.text).await {
-            return Ok(Some(Farewell::Gone));
+            return Ok(Some(CloseReason::Gone));
         }
         let Some(asked) = frame.asks else { return Ok(None) };
         self.asked.push_back(asked);
@@ -341,7 +346,7 @@ impl Conversation<'_> {
     }
 
     /// Takes what the client has sent and was not read yet, the second click of a double click among it.
-    async fn take_what_came(&mut self) -> run::Result<Option<Farewell>> {
+    async fn take_what_came(&mut self) -> run::Result<Option<CloseReason>> {
         let now = Instant::now();
         let until = self.heard_at.map_or(now, |heard| heard + DOUBLE_CLICK).max(now + ON_ITS_WAY);
         while let Ok(heard) = tokio::time::timeout_at(until, self.client.hear()).await {
@@ -352,23 +357,23 @@ impl Conversation<'_> {
         Ok(None)
     }
 
-    async fn take(&mut self, heard: Heard) -> run::Result<Option<Farewell>> {
+    async fn take(&mut self, heard: ReceivedFrame) -> run::Result<Option<CloseReason>> {
         match heard {
-            Heard::Text(text) => {
+            ReceivedFrame::Text(text) => {
                 self.heard_at = Some(Instant::now());
                 self.heard(&text).await
             }
-            Heard::Nothing => Ok(None),
-            Heard::Binary => {
+            ReceivedFrame::Nothing => Ok(None),
+            ReceivedFrame::Binary => {
                 let what = "an answer must be a text frame".to_owned();
                 Ok(Some(self.client.refuse(self.target.run, what, close_code::UNSUPPORTED, "text only").await))
             }
-            Heard::End(farewell) => Ok(Some(farewell)),
+            ReceivedFrame::End(farewell) => Ok(Some(farewell)),
         }
     }
 
     /// Takes a text frame: the answer to the oldest question, or one that comes before its question.
-    async fn heard(&mut self, text: &str) -> run::Result<Option<Farewell>> {
+    async fn heard(&mut self, text: &str) -> run::Result<Option<CloseReason>> {
         let Some(asked) = self.asked.pop_front() else {
             let bytes = self.early.iter().map(|early| early.len()).sum::<usize>() + text.len();
             if self.early.len() < MOST_EARLY && bytes <= MOST_EARLY_BYTES {
@@ -393,7 +398,7 @@ impl Conversation<'_> {
         {
             return self.ask_again(asked, problem).await;
         }
-        let answer = Answer::Text(text.to_owned());
+        let answer = AnswerPayload::Text(text.to_owned());
         if let Err(refused) = self.gateway.limits.bytes(&self.caller, &answer) {
             return self.ask_again(asked, refused.to_string()).await;
         }
@@ -408,17 +413,17 @@ impl Conversation<'_> {
     }
 
     /// Tells the client what is wrong with its answer and asks it again: it is owed a question for each answer.
-    async fn ask_again(&mut self, asked: Asked, problem: String) -> run::Result<Option<Farewell>> {
+    async fn ask_again(&mut self, asked: SentQuestion, problem: String) -> run::Result<Option<CloseReason>> {
         let error = frames::error(self.target.run, "Gateway", problem.clone(), problem);
         let again = frames::text(self.target.run, &asked.message, &self.gateway.settings.redactor);
         self.asked.push_front(asked);
         let heard = self.client.send(error.text).await && self.client.send(again).await;
-        Ok((!heard).then_some(Farewell::Gone))
+        Ok((!heard).then_some(CloseReason::Gone))
     }
 
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
-    async fn give(&mut self, asked: &Asked, answer: Answer) -> run::Result<()> {
-        let given = Given::new(answer, self.target.user.clone());
+    async fn give(&mut self, asked: &SentQuestion, answer: AnswerPayload) -> run::Result<()> {
+        let given = SubmittedAnswer::new(answer, self.target.user.clone());
         let mut backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         if self.gateway.limits.has_messages() {
             Box::pin(self.gateway.limits.message_in_time(&self.caller)).await;

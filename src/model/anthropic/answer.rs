@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::model::Error;
-use crate::model::draft::{CallPiece, Draft, count};
-use crate::protocol::dialogue::Usage;
+use crate::model::draft::{CallPiece, ReplyDraft, count};
+use crate::protocol::dialogue::ModelUsage;
 
 /// Takes an event of a stream, or a whole message.
-pub(super) fn take(piece: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+pub(super) fn take(piece: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let index = piece.get("index").and_then(Value::as_u64);
     match text(piece, "type") {
         "message" => {
@@ -30,13 +30,13 @@ pub(super) fn take(piece: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&s
     Ok(())
 }
 
-fn take_message(message: &Value, draft: &mut Draft<'_>) {
+fn take_message(message: &Value, draft: &mut ReplyDraft<'_>) {
     draft.chosen = true;
     take_usage(message, draft);
 }
 
 /// The counts of an event replace those of earlier ones; an event gives only some of them.
-fn take_usage(holder: &Value, draft: &mut Draft<'_>) {
+fn take_usage(holder: &Value, draft: &mut ReplyDraft<'_>) {
     let Some(usage) = holder.get("usage").filter(|usage| usage.is_object()) else { return };
     let before = draft.usage;
     let given =
@@ -45,7 +45,7 @@ fn take_usage(holder: &Value, draft: &mut Draft<'_>) {
     let cache_write_tokens = given("cache_creation_input_tokens", before.cache_write_tokens);
     // Messages counts what the cache has to do with apart.
     let plain = before.prompt_tokens - before.cached_tokens - before.cache_write_tokens;
-    draft.usage = Usage {
+    draft.usage = ModelUsage {
         prompt_tokens: given("input_tokens", plain).saturating_add(cached_tokens).saturating_add(cache_write_tokens),
         completion_tokens: given("output_tokens", before.completion_tokens),
         cached_tokens,
@@ -57,7 +57,7 @@ fn take_usage(holder: &Value, draft: &mut Draft<'_>) {
 fn take_block(
     block: &Value,
     index: Option<u64>,
-    draft: &mut Draft<'_>,
+    draft: &mut ReplyDraft<'_>,
     show: &mut dyn FnMut(&str),
 ) -> Result<(), Error> {
     match text(block, "type") {
@@ -86,7 +86,7 @@ fn take_block(
 fn take_delta(
     delta: &Value,
     index: Option<u64>,
-    draft: &mut Draft<'_>,
+    draft: &mut ReplyDraft<'_>,
     show: &mut dyn FnMut(&str),
 ) -> Result<(), Error> {
     match text(delta, "type") {
@@ -102,12 +102,12 @@ fn take_delta(
 }
 
 /// The thoughts of this reply: nobody is shown them, but they must go back with the calls that they led to.
-fn thoughts<'d>(draft: &'d mut Draft<'_>) -> &'d mut Vec<Value> {
+fn thoughts<'d>(draft: &'d mut ReplyDraft<'_>) -> &'d mut Vec<Value> {
     let kept = draft.keepsake().get_or_insert_with(|| json!({"anthropic": {"thinking": []}}));
     kept["anthropic"]["thinking"].as_array_mut().expect("it was made a list")
 }
 
-fn extend_thought(draft: &mut Draft<'_>, index: Option<u64>, key: &str, words: &str) -> Result<(), Error> {
+fn extend_thought(draft: &mut ReplyDraft<'_>, index: Option<u64>, key: &str, words: &str) -> Result<(), Error> {
     draft.grow(words.len())?;
     let index = json!(index);
     if let Some(thought) = thoughts(draft).iter_mut().rev().find(|thought| thought["index"] == index) {
@@ -117,7 +117,7 @@ fn extend_thought(draft: &mut Draft<'_>, index: Option<u64>, key: &str, words: &
     Ok(())
 }
 
-fn take_end(holder: &Value, draft: &mut Draft<'_>) {
+fn take_end(holder: &Value, draft: &mut ReplyDraft<'_>) {
     let Some(reason) = holder.get("stop_reason").and_then(Value::as_str) else { return };
     let reason = match reason {
         "end_turn" | "stop_sequence" | "pause_turn" => "stop",

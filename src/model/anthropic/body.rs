@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::bounds::{OUTSIDE, read};
-use crate::config::Llm;
-use crate::model::parameters::{Parameters, parameters, stops};
-use crate::model::turns::{Conversation, Image, Part, Turn, turns};
-use crate::protocol::dialogue::{Request, ToolCall};
+use crate::config::LlmConfig;
+use crate::model::parameters::{RequestParameters, parameters, stops};
+use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
+use crate::protocol::dialogue::{ModelRequest, ToolCall};
 
 /// The longest reply where nobody says another; Messages wants to be told one.
 const LONGEST_REPLY_TOKENS: u32 = 8192;
@@ -16,10 +16,10 @@ const ANY_OBJECT: &str = "Answer with one JSON object and nothing else.";
 const SAME: [&str; 2] = ["temperature", "top_p"];
 
 /// The body, and whether it asks for a stream.
-pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut parameters = parameters(llm, request);
     // Calls and results in a conversation are refused where no tools are offered.
-    let Conversation { mut system, turns } = turns(&request.messages, !request.tools.is_empty());
+    let TurnConversation { mut system, turns } = turns(&request.messages, !request.tools.is_empty());
 
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(llm.model));
@@ -67,31 +67,31 @@ pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
     (Value::Object(body), streamed)
 }
 
-fn message(turn: &Turn<'_>) -> Value {
+fn message(turn: &ModelTurn<'_>) -> Value {
     let role = if turn.by_model { "assistant" } else { "user" };
-    if let [Part::Text(text)] = turn.parts.as_slice() {
+    if let [TurnPart::Text(text)] = turn.parts.as_slice() {
         return json!({"role": role, "content": text});
     }
     // Sealed thoughts come first in their turn, or the calls after them are refused.
     let thoughts = turn.parts.iter().filter_map(|part| match part {
-        Part::Call(call) => call.extra_content.as_ref()?.pointer("/anthropic/thinking")?.as_array(),
+        TurnPart::Call(call) => call.extra_content.as_ref()?.pointer("/anthropic/thinking")?.as_array(),
         _ => None,
     });
     let content: Vec<Value> = thoughts.flatten().cloned().chain(turn.parts.iter().map(block)).collect();
     json!({"role": role, "content": content})
 }
 
-fn block(part: &Part<'_>) -> Value {
+fn block(part: &TurnPart<'_>) -> Value {
     match part {
-        Part::Text(text) => json!({"type": "text", "text": text}),
-        Part::Image(Image::Data { media_type, base64 }) => {
+        TurnPart::Text(text) => json!({"type": "text", "text": text}),
+        TurnPart::Image(TurnImage::Data { media_type, base64 }) => {
             json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": base64}})
         }
-        Part::Image(Image::At(url)) => json!({"type": "image", "source": {"type": "url", "url": url}}),
-        Part::Call(call) => {
+        TurnPart::Image(TurnImage::At(url)) => json!({"type": "image", "source": {"type": "url", "url": url}}),
+        TurnPart::Call(call) => {
             json!({"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments(call)})
         }
-        Part::Result { call, text } => json!({"type": "tool_result", "tool_use_id": call.id, "content": text}),
+        TurnPart::Result { call, text } => json!({"type": "tool_result", "tool_use_id": call.id, "content": text}),
     }
 }
 
@@ -117,7 +117,7 @@ fn tool(tool: &Value) -> Value {
     Value::Object(made)
 }
 
-fn tool_choice(parameters: &mut Parameters) -> Option<Value> {
+fn tool_choice(parameters: &mut RequestParameters) -> Option<Value> {
     let one_at_a_time = parameters.take("parallel_tool_calls") == Some(json!(false));
     let mut choice = match parameters.take("tool_choice") {
         None if one_at_a_time => json!({"type": "auto"}),

@@ -1,28 +1,28 @@
 //! Requests and answers as Anthropic's documentation has them.
 
 use super::*;
-use crate::config::Provider;
+use crate::config::ModelProvider;
 use crate::model::testing::{
-    Server, ask, asking, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
+    TestServer, ask, asking, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
 };
-use crate::protocol::dialogue::{Reply, Usage};
+use crate::protocol::dialogue::{ModelReply, ModelUsage};
 use serde_json::json;
 
-fn claude(base_url: &str) -> Llm {
-    Llm {
-        provider: Provider::Anthropic,
+fn claude(base_url: &str) -> LlmConfig {
+    LlmConfig {
+        provider: ModelProvider::Anthropic,
         model: "claude-sonnet-4-5".to_owned(),
         api_key: Some("sk-ant-x".into()),
         ..llm(base_url)
     }
 }
 
-fn sent(llm: &Llm, request: &Request) -> Value {
+fn sent(llm: &LlmConfig, request: &ModelRequest) -> Value {
     body::body(llm, request).0
 }
 
-fn request(messages: Value) -> Request {
-    Request { messages: serde_json::from_value(messages).unwrap(), ..Request::default() }
+fn request(messages: Value) -> ModelRequest {
+    ModelRequest { messages: serde_json::from_value(messages).unwrap(), ..ModelRequest::default() }
 }
 
 fn weather() -> Value {
@@ -69,17 +69,17 @@ fn saying_hello() -> String {
 
 #[tokio::test]
 async fn a_request_and_its_streamed_answer() {
-    let server = Server::start(vec![stream_answer(&saying_hello())]).await;
+    let server = TestServer::start(vec![stream_answer(&saying_hello())]).await;
     let model = open_one(&claude(&server.base_url));
     let (outcome, heard) = ask(&*model, &asking("Teach me.")).await;
-    let usage = Usage {
+    let usage = ModelUsage {
         prompt_tokens: 165,
         completion_tokens: 15,
         cached_tokens: 100,
         cache_write_tokens: 40,
-        ..Usage::default()
+        ..ModelUsage::default()
     };
-    let expected = Reply {
+    let expected = ModelReply {
         content: Some("Hello, Zürich 😀".to_owned()),
         tool_calls: vec![],
         refusal: None,
@@ -114,8 +114,8 @@ async fn an_answer_that_comes_at_once() {
         ],
         "stop_reason": "tool_use", "usage": {"input_tokens": 10, "output_tokens": 5},
     });
-    let server = Server::start(vec![json_answer(&whole)]).await;
-    let model = open_one(&Llm { stream: false, ..claude(&server.base_url) });
+    let server = TestServer::start(vec![json_answer(&whole)]).await;
+    let model = open_one(&LlmConfig { stream: false, ..claude(&server.base_url) });
     let (outcome, heard) = ask(&*model, &asking("x")).await;
     let reply = outcome.unwrap();
     assert_eq!((reply.content.as_deref(), reply.finish_reason.as_deref()), (Some("I'll look."), Some("tool_calls")));
@@ -151,7 +151,7 @@ fn calls_and_thoughts_are_put_together_and_go_back_as_they_came() {
         delta,
         stop,
     ]);
-    let reply = read_cut_everywhere(&Messages, &text);
+    let reply = read_cut_everywhere(&MessagesApi, &text);
     assert_eq!(reply.content.as_deref(), Some("Okay."));
     assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (472, 89));
     let calls: Vec<_> =
@@ -164,7 +164,7 @@ fn calls_and_thoughts_are_put_together_and_go_back_as_they_came() {
         {"role": "tool", "tool_call_id": "toolu_1", "content": "sunny"},
         {"role": "tool", "tool_call_id": "toolu_2", "content": "noon"},
     ]));
-    let body = sent(&claude("http://x"), &Request { tools: vec![weather()], ..conversation });
+    let body = sent(&claude("http://x"), &ModelRequest { tools: vec![weather()], ..conversation });
     assert_eq!(
         body["messages"],
         json!([
@@ -187,10 +187,10 @@ fn calls_and_thoughts_are_put_together_and_go_back_as_they_came() {
 #[test]
 fn tools_and_their_choice() {
     let body = |parameters: Value| {
-        let llm = Llm { parameters: parameters.as_object().unwrap().clone(), ..claude("http://x") };
+        let llm = LlmConfig { parameters: parameters.as_object().unwrap().clone(), ..claude("http://x") };
         let bare = json!({"type": "function", "function": {"name": "now", "description": null}});
         let own = json!({"type": "web_search_20250305", "name": "web_search"});
-        sent(&llm, &Request { tools: vec![weather(), bare, own], ..asking("x") })
+        sent(&llm, &ModelRequest { tools: vec![weather(), bare, own], ..asking("x") })
     };
     assert_eq!(
         body(json!({}))["tools"],
@@ -217,7 +217,7 @@ fn tools_and_their_choice() {
         assert_eq!(body(given.clone())["tool_choice"], expected, "{given}");
     }
     let chosen =
-        Llm { parameters: json!({"tool_choice": "required"}).as_object().unwrap().clone(), ..claude("http://x") };
+        LlmConfig { parameters: json!({"tool_choice": "required"}).as_object().unwrap().clone(), ..claude("http://x") };
     assert_eq!(sent(&chosen, &asking("x")).get("tool_choice"), None, "without tools there is nothing to choose");
 }
 
@@ -227,7 +227,7 @@ fn parameters_get_their_names_here_and_what_has_none_is_left_out() {
         "temperature": 0.5, "top_p": 0.9, "max_tokens": 100, "stop": "END", "user": "u-1", "reasoning_effort": "minimal",
         "seed": 7, "presence_penalty": 1, "top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 2000},
     });
-    let request = Request { parameters: parameters.as_object().unwrap().clone(), ..asking("x") };
+    let request = ModelRequest { parameters: parameters.as_object().unwrap().clone(), ..asking("x") };
     let mut body = sent(&claude("http://x"), &request);
     for key in ["messages", "system", "model", "stream"] {
         body.as_object_mut().unwrap().remove(key);
@@ -245,7 +245,7 @@ fn parameters_get_their_names_here_and_what_has_none_is_left_out() {
 fn an_answer_of_a_given_form() {
     let schema = json!({"type": "object", "properties": {"steps": {"type": "array", "items": {"type": "object", "properties": {}}}}});
     let format = json!({"type": "json_schema", "json_schema": {"name": "plan", "schema": schema}});
-    let body = sent(&claude("http://x"), &Request { response_format: Some(format), ..asking("x") });
+    let body = sent(&claude("http://x"), &ModelRequest { response_format: Some(format), ..asking("x") });
     assert_eq!(body.get("stream"), None);
     assert_eq!(
         body["output_config"]["format"],
@@ -255,7 +255,7 @@ fn an_answer_of_a_given_form() {
             "additionalProperties": false,
         }})
     );
-    let any = Request { response_format: Some(json!({"type": "json_object"})), ..asking("x") };
+    let any = ModelRequest { response_format: Some(json!({"type": "json_object"})), ..asking("x") };
     let body = sent(&claude("http://x"), &any);
     assert_eq!(body["system"], "You are a math teacher.\n\nAnswer with one JSON object and nothing else.");
     assert_eq!(body.get("output_config"), None);
@@ -290,7 +290,7 @@ fn reasons_to_stop_have_openais_names() {
         ("something_new", "something_new"),
     ] {
         let [delta, stop] = end(theirs, 1);
-        let reply = read_cut_everywhere(&Messages, &events(&[start(json!({})), delta, stop]));
+        let reply = read_cut_everywhere(&MessagesApi, &events(&[start(json!({})), delta, stop]));
         assert_eq!((reply.finish_reason.as_deref(), reply.content), (Some(ours), None));
     }
 }
@@ -327,9 +327,9 @@ async fn errors_are_told_by_kind_and_tried_again_when_they_may_pass() {
         ),
         (stream_answer(&in_stream), "answered 529 (it is overloaded): Overloaded", 2),
     ] {
-        let server = Server::start(vec![act]).await;
+        let server = TestServer::start(vec![act]).await;
         let retries = if requests == 2 { 1 } else { 2 };
-        let model = open_one(&Llm { max_retries: retries, ..claude(&server.base_url) });
+        let model = open_one(&LlmConfig { max_retries: retries, ..claude(&server.base_url) });
         let error = ask(&*model, &asking("x")).await.0.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
         assert_eq!(server.seen().len(), requests, "{error}");
@@ -340,7 +340,7 @@ async fn errors_are_told_by_kind_and_tried_again_when_they_may_pass() {
 async fn a_stream_that_breaks_off_is_no_answer_and_a_late_break_is_none() {
     let whole = saying_hello();
     let broken = &whole[..whole.find("event: message_delta").unwrap()];
-    let server = Server::start(vec![stream_answer(broken), stream_answer(&whole)]).await;
+    let server = TestServer::start(vec![stream_answer(broken), stream_answer(&whole)]).await;
     let (outcome, heard) = ask(&*open_one(&claude(&server.base_url)), &asking("x")).await;
     assert_eq!(outcome.unwrap().content.as_deref(), Some("Hello, Zürich 😀"));
     assert_eq!(heard.iter().filter(|heard| heard.starts_with('#')).count(), 2);
@@ -350,11 +350,14 @@ async fn a_stream_that_breaks_off_is_no_answer_and_a_late_break_is_none() {
 fn addresses_and_tokens() {
     let url = |base: &str| {
         let mut url = Url::parse(base).unwrap();
-        Messages.complete_url(&claude(base), true, &mut url);
+        MessagesApi.complete_url(&claude(base), true, &mut url);
         url.to_string()
     };
     assert_eq!(url("https://api.anthropic.com"), "https://api.anthropic.com/v1/messages");
     assert_eq!(url("https://api.anthropic.com/v1/"), "https://api.anthropic.com/v1/messages");
     assert_eq!(url("https://gateway/anthropic"), "https://gateway/anthropic/v1/messages");
-    assert_eq!(Messages.headers(&Llm { api_version: Some("2030-01-01".into()), ..claude("x") })[0].1, "2030-01-01");
+    assert_eq!(
+        MessagesApi.headers(&LlmConfig { api_version: Some("2030-01-01".into()), ..claude("x") })[0].1,
+        "2030-01-01"
+    );
 }

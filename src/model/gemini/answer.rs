@@ -3,19 +3,19 @@
 use serde_json::{Value, json};
 
 use crate::model::Error;
-use crate::model::draft::{CallPiece, Draft, count};
-use crate::protocol::dialogue::Usage;
+use crate::model::draft::{CallPiece, ReplyDraft, count};
+use crate::protocol::dialogue::ModelUsage;
 
 /// Takes a chunk, or a whole answer.
-pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+pub(super) fn take(chunk: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if let Some(usage) = chunk.get("usageMetadata") {
         let reasoning_tokens = count(usage, "thoughtsTokenCount");
-        draft.usage = Usage {
+        draft.usage = ModelUsage {
             prompt_tokens: count(usage, "promptTokenCount").saturating_add(count(usage, "toolUsePromptTokenCount")),
             completion_tokens: count(usage, "candidatesTokenCount").saturating_add(reasoning_tokens),
             cached_tokens: count(usage, "cachedContentTokenCount"),
             reasoning_tokens,
-            ..Usage::default()
+            ..ModelUsage::default()
         };
     }
     if let Some(reason) = chunk.pointer("/promptFeedback/blockReason").and_then(Value::as_str) {
@@ -47,7 +47,7 @@ pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&s
     Ok(())
 }
 
-fn take_part(part: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+fn take_part(part: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     // A summary of thoughts is no answer.
     if part.get("thought") == Some(&json!(true)) {
         return Ok(());
@@ -68,6 +68,6 @@ fn take_part(part: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) ->
     })
 }
 
-fn refused(draft: &Draft<'_>, status: u16, message: String, code: &str) -> Error {
+fn refused(draft: &ReplyDraft<'_>, status: u16, message: String, code: &str) -> Error {
     Error::Status { model: draft.model().to_owned(), status, message, code: Some(code.to_owned()) }
 }

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::bounds::{OUTSIDE, read};
-use crate::config::Llm;
+use crate::config::LlmConfig;
 use crate::model::draft::OUR_CALL_IDS;
-use crate::model::parameters::{Parameters, parameters, stops};
-use crate::model::turns::{Conversation, Image, Part, Turn, turns};
-use crate::protocol::dialogue::{Request, ToolCall};
+use crate::model::parameters::{RequestParameters, parameters, stops};
+use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
+use crate::protocol::dialogue::{ModelRequest, ToolCall};
 
 /// Parameters and what they are called in `generationConfig`.
 const SETTINGS: [(&str, &str); 9] = [
@@ -27,10 +27,10 @@ const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 const WITHOUT_SIGNATURES: [&str; 2] = ["gemini-1", "gemini-2"];
 
 /// The body, and whether it asks for a stream.
-pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut parameters = parameters(llm, request);
     let streamed = parameters.streamed;
-    let Conversation { system, turns } = turns(&request.messages, true);
+    let TurnConversation { system, turns } = turns(&request.messages, true);
     let model = llm.model.rsplit('/').next().unwrap_or_default();
 
     let mut body = Map::new();
@@ -60,19 +60,21 @@ pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
     (Value::Object(body), streamed)
 }
 
-fn content(turn: &Turn<'_>, model: &str) -> Value {
+fn content(turn: &ModelTurn<'_>, model: &str) -> Value {
     let mut first_call = true;
     let parts: Vec<Value> = turn
         .parts
         .iter()
         .map(|part| match part {
-            Part::Text(text) => json!({"text": text}),
-            Part::Image(Image::Data { media_type, base64 }) => {
+            TurnPart::Text(text) => json!({"text": text}),
+            TurnPart::Image(TurnImage::Data { media_type, base64 }) => {
                 json!({"inlineData": {"mimeType": media_type, "data": base64}})
             }
-            Part::Image(Image::At(url)) => json!({"fileData": {"mimeType": media_type_of(url), "fileUri": url}}),
-            Part::Call(call) => function_call(call, std::mem::take(&mut first_call), model),
-            Part::Result { call, text } => {
+            TurnPart::Image(TurnImage::At(url)) => {
+                json!({"fileData": {"mimeType": media_type_of(url), "fileUri": url}})
+            }
+            TurnPart::Call(call) => function_call(call, std::mem::take(&mut first_call), model),
+            TurnPart::Result { call, text } => {
                 let mut response = json!({"name": call.function.name, "response": result(text)});
                 add_id(&mut response, call);
                 json!({"functionResponse": response})
@@ -122,7 +124,7 @@ fn media_type_of(url: &str) -> &'static str {
     }
 }
 
-fn settings(model: &str, parameters: &mut Parameters) -> Map<String, Value> {
+fn settings(model: &str, parameters: &mut RequestParameters) -> Map<String, Value> {
     let mut settings = Map::new();
     for (ours, theirs) in SETTINGS {
         settings.extend(parameters.take(ours).map(|value| (theirs.to_owned(), value)));

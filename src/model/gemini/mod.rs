@@ -7,16 +7,16 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::draft::Draft;
-use super::wire::{Wire, extend_path};
-use super::{Error, Request};
-use crate::config::Llm;
+use super::draft::ReplyDraft;
+use super::wire::{ProviderWire, extend_path};
+use super::{Error, ModelRequest};
+use crate::config::LlmConfig;
 
 /// The language of `generateContent`.
-pub(super) struct GenerateContent;
+pub(super) struct GenerateContentApi;
 
-impl Wire for GenerateContent {
-    fn complete_url(&self, llm: &Llm, streamed: bool, base: &mut Url) {
+impl ProviderWire for GenerateContentApi {
+    fn complete_url(&self, llm: &LlmConfig, streamed: bool, base: &mut Url) {
         // A model's name may say where it is: `tunedModels/x`, or on Vertex AI `publishers/google/models/x`.
         let (folder, model) = llm.model.rsplit_once('/').unwrap_or(("models", &llm.model));
         let method = if streamed { "streamGenerateContent" } else { "generateContent" };
@@ -26,15 +26,15 @@ impl Wire for GenerateContent {
         }
     }
 
-    fn headers(&self, _llm: &Llm) -> Vec<(&'static str, String)> {
+    fn headers(&self, _llm: &LlmConfig) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    fn key_header(&self, _llm: &Llm, key: &SecretString) -> (&'static str, SecretString) {
+    fn key_header(&self, _llm: &LlmConfig, key: &SecretString) -> (&'static str, SecretString) {
         ("x-goog-api-key", key.clone())
     }
 
-    fn body(&self, llm: &Llm, request: &Request) -> (String, bool) {
+    fn body(&self, llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {
         let (body, streamed) = body::body(llm, request);
         (body.to_string(), streamed)
     }
@@ -43,7 +43,7 @@ impl Wire for GenerateContent {
         &self,
         piece: &Value,
         _event: &str,
-        draft: &mut Draft<'_>,
+        draft: &mut ReplyDraft<'_>,
         show: &mut dyn FnMut(&str),
     ) -> Result<(), Error> {
         answer::take(piece, draft, show)

@@ -1,28 +1,28 @@
 //! Requests and answers as Google's documentation has them.
 
 use super::*;
-use crate::config::Provider;
+use crate::config::ModelProvider;
 use crate::model::testing::{
-    Server, ask, asking, event, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
+    TestServer, ask, asking, event, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
 };
-use crate::protocol::dialogue::{Reply, Usage};
+use crate::protocol::dialogue::{ModelReply, ModelUsage};
 use serde_json::json;
 
-fn gemini(base_url: &str) -> Llm {
-    Llm {
-        provider: Provider::Gemini,
+fn gemini(base_url: &str) -> LlmConfig {
+    LlmConfig {
+        provider: ModelProvider::Gemini,
         model: "gemini-3-pro".to_owned(),
         api_key: Some("AIza-x".into()),
         ..llm(base_url)
     }
 }
 
-fn sent(llm: &Llm, request: &Request) -> Value {
+fn sent(llm: &LlmConfig, request: &ModelRequest) -> Value {
     body::body(llm, request).0
 }
 
-fn request(messages: Value) -> Request {
-    Request { messages: serde_json::from_value(messages).unwrap(), ..Request::default() }
+fn request(messages: Value) -> ModelRequest {
+    ModelRequest { messages: serde_json::from_value(messages).unwrap(), ..ModelRequest::default() }
 }
 
 fn candidate(parts: Value, reason: Option<&str>) -> Value {
@@ -49,12 +49,17 @@ fn saying_hello() -> String {
 
 #[tokio::test]
 async fn a_request_and_its_streamed_answer() {
-    let server = Server::start(vec![stream_answer(&saying_hello())]).await;
+    let server = TestServer::start(vec![stream_answer(&saying_hello())]).await;
     let model = open_one(&gemini(&server.base_url));
     let (outcome, heard) = ask(&*model, &asking("Teach me.")).await;
-    let usage =
-        Usage { prompt_tokens: 20, completion_tokens: 35, cached_tokens: 8, reasoning_tokens: 30, ..Usage::default() };
-    let expected = Reply {
+    let usage = ModelUsage {
+        prompt_tokens: 20,
+        completion_tokens: 35,
+        cached_tokens: 8,
+        reasoning_tokens: 30,
+        ..ModelUsage::default()
+    };
+    let expected = ModelReply {
         content: Some("Hello, Zürich 😀".to_owned()),
         tool_calls: vec![],
         refusal: None,
@@ -84,8 +89,8 @@ async fn a_request_and_its_streamed_answer() {
 async fn an_answer_that_comes_at_once_or_as_a_list() {
     let whole = candidate(json!([{"text": "Pi."}]), Some("STOP"));
     let list = json!([candidate(json!([{"text": "P"}]), None), candidate(json!([{"text": "i."}]), Some("STOP"))]);
-    let server = Server::start(vec![json_answer(&whole), json_answer(&list)]).await;
-    let model = open_one(&Llm { stream: false, ..gemini(&server.base_url) });
+    let server = TestServer::start(vec![json_answer(&whole), json_answer(&list)]).await;
+    let model = open_one(&LlmConfig { stream: false, ..gemini(&server.base_url) });
     for _ in 0..2 {
         let (outcome, heard) = ask(&*model, &asking("x")).await;
         assert_eq!((outcome.unwrap().content.as_deref(), heard.len()), (Some("Pi."), 1));
@@ -108,7 +113,7 @@ fn calls_go_back_with_their_signatures() {
     .iter()
     .map(event)
     .collect();
-    let reply = read_cut_everywhere(&GenerateContent, &text);
+    let reply = read_cut_everywhere(&GenerateContentApi, &text);
     assert_eq!((reply.content.as_deref(), reply.finish_reason.as_deref()), (None, Some("tool_calls")));
     assert_eq!(reply.tool_calls[0].function.arguments, r#"{"place":"Rome"}"#);
 
@@ -140,7 +145,7 @@ fn a_call_of_another_model_is_marked_where_a_signature_is_demanded() {
     let conversation =
         json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": null, "tool_calls": [call]}]);
     let part = |model: &str| {
-        let llm = Llm { model: model.to_owned(), ..gemini("http://x") };
+        let llm = LlmConfig { model: model.to_owned(), ..gemini("http://x") };
         sent(&llm, &request(conversation.clone()))["contents"][1]["parts"][0].clone()
     };
     let plain = json!({"functionCall": {"name": "f", "args": {}, "id": "call_1"}});
@@ -157,9 +162,15 @@ fn tools_their_choice_and_parameters() {
     let bare =
         json!({"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}});
     let body = |parameters: Value, model: &str| {
-        let llm =
-            Llm { model: model.to_owned(), parameters: parameters.as_object().unwrap().clone(), ..gemini("http://x") };
-        sent(&llm, &Request { tools: vec![weather.clone(), bare.clone(), json!({"googleSearch": {}})], ..asking("x") })
+        let llm = LlmConfig {
+            model: model.to_owned(),
+            parameters: parameters.as_object().unwrap().clone(),
+            ..gemini("http://x")
+        };
+        sent(
+            &llm,
+            &ModelRequest { tools: vec![weather.clone(), bare.clone(), json!({"googleSearch": {}})], ..asking("x") },
+        )
     };
     assert_eq!(
         body(json!({}), "gemini-3-pro")["tools"],
@@ -208,7 +219,8 @@ fn an_answer_of_a_given_form_and_images() {
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
         {"type": "image_url", "image_url": {"url": "https://x/y.webp?z=1"}},
     ]);
-    let request = Request { response_format: Some(format), ..request(json!([{"role": "user", "content": parts}])) };
+    let request =
+        ModelRequest { response_format: Some(format), ..request(json!([{"role": "user", "content": parts}])) };
     let (body, streamed) = body::body(&gemini("http://x"), &request);
     assert!(!streamed);
     assert_eq!(body["generationConfig"], json!({"responseMimeType": "application/json", "responseJsonSchema": schema}));
@@ -225,7 +237,7 @@ fn an_answer_of_a_given_form_and_images() {
 fn reasons_to_stop_have_openais_names() {
     for (theirs, ours) in [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("OTHER", "OTHER")]
     {
-        let reply = read_cut_everywhere(&GenerateContent, &event(&candidate(json!([{"text": "x"}]), Some(theirs))));
+        let reply = read_cut_everywhere(&GenerateContentApi, &event(&candidate(json!([{"text": "x"}]), Some(theirs))));
         assert_eq!(reply.finish_reason.as_deref(), Some(ours));
     }
 }
@@ -263,8 +275,8 @@ async fn errors_are_told_by_kind_and_tried_again_when_they_may_pass() {
         (stream_answer(&event(&bad_call)), "answered 500: no call", 2),
         (stream_answer(&in_stream), "answered 503 (it is overloaded): The model is overloaded.", 2),
     ] {
-        let server = Server::start(vec![act]).await;
-        let model = open_one(&Llm { max_retries: 1, ..gemini(&server.base_url) });
+        let server = TestServer::start(vec![act]).await;
+        let model = open_one(&LlmConfig { max_retries: 1, ..gemini(&server.base_url) });
         let error = ask(&*model, &asking("x")).await.0.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
         assert_eq!(server.seen().len(), requests, "{error}");
@@ -273,8 +285,8 @@ async fn errors_are_told_by_kind_and_tried_again_when_they_may_pass() {
 
 #[tokio::test]
 async fn a_bearer_token_goes_before_a_key() {
-    let server = Server::start(vec![stream_answer(&saying_hello())]).await;
-    let vertex = Llm {
+    let server = TestServer::start(vec![stream_answer(&saying_hello())]).await;
+    let vertex = LlmConfig {
         model: "publishers/google/models/gemini-3-pro".to_owned(),
         token: Some("ya29.x".into()),
         ..gemini(&server.base_url)

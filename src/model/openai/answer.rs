@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use crate::model::Error;
 use crate::model::content::text_of;
-use crate::model::draft::{CallPiece, Draft, count};
-use crate::model::told::told;
-use crate::protocol::dialogue::Usage;
+use crate::model::draft::{CallPiece, ReplyDraft, count};
+use crate::model::provider_error::provider_error;
+use crate::protocol::dialogue::ModelUsage;
 
 /// Takes a chunk of a stream, or a whole answer: the one has a `delta` where the other has a `message`.
-pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+pub(super) fn take(chunk: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if let Some(usage) = usage_in(chunk) {
         draft.usage = usage;
     }
@@ -18,7 +18,7 @@ pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&s
     let first = |choice: &&Value| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0;
     let Some(choice) = choices.and_then(|choices| choices.iter().find(first)) else { return Ok(()) };
     if let Some(error) = choice.get("error").filter(|error| !error.is_null()) {
-        return Err(told(draft.model(), error));
+        return Err(provider_error(draft.model(), error));
     }
     draft.chosen = true;
     if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
@@ -32,7 +32,7 @@ pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&s
 }
 
 /// Takes a delta, or a message, whose calls are `whole`.
-fn take_piece(piece: &Value, whole: bool, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+fn take_piece(piece: &Value, whole: bool, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if !whole {
         // AG2 joins the pieces of a stream: without any they are the empty text, where a whole answer has none.
         draft.begin_text();
@@ -63,15 +63,15 @@ fn take_piece(piece: &Value, whole: bool, draft: &mut Draft<'_>, show: &mut dyn 
     Ok(())
 }
 
-fn usage_in(chunk: &Value) -> Option<Usage> {
+fn usage_in(chunk: &Value) -> Option<ModelUsage> {
     let usage = chunk.get("usage").filter(|usage| usage.is_object());
     let usage = usage.or_else(|| chunk.get("x_groq")?.get("usage"))?;
     let detail = |of: &str, key: &str| usage.get(of).map_or(0, |details| count(details, key));
-    Some(Usage {
+    Some(ModelUsage {
         prompt_tokens: count(usage, "prompt_tokens"),
         completion_tokens: count(usage, "completion_tokens"),
         cached_tokens: detail("prompt_tokens_details", "cached_tokens"),
         reasoning_tokens: detail("completion_tokens_details", "reasoning_tokens"),
-        ..Usage::default()
+        ..ModelUsage::default()
     })
 }

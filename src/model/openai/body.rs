@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::config::{Llm, Provider};
+use crate::config::{LlmConfig, ModelProvider};
 use crate::model::content;
 use crate::model::parameters::parameters;
-use crate::protocol::dialogue::{ChatMessage, Request, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelRequest, ToolCall};
 
 /// What AG2 takes from requests to o1 models.
 const NOT_FOR_O1: [&str; 7] =
@@ -18,7 +18,7 @@ const WITHOUT_SYSTEM: [&str; 4] = ["o1-mini", "o1-preview", "o1-mini-2024-09-12"
 
 /// The body, and whether it asks for a stream. It is written at once, without a tree of values in between: conversations are
 /// long, and each of their requests says all of it again.
-pub(super) fn body(llm: &Llm, request: &Request) -> (String, bool) {
+pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {
     let parameters = parameters(llm, request);
     let o1 = llm.model.starts_with("o1");
     let streamed = parameters.streamed && !o1;
@@ -29,18 +29,18 @@ pub(super) fn body(llm: &Llm, request: &Request) -> (String, bool) {
     if o1 {
         suit_o1(&mut given);
     }
-    let body = Body { llm, request, given, streamed };
+    let body = RequestBody { llm, request, given, streamed };
     (serde_json::to_string(&body).expect("values and texts are JSON"), streamed)
 }
 
-struct Body<'r> {
-    llm: &'r Llm,
-    request: &'r Request,
+struct RequestBody<'r> {
+    llm: &'r LlmConfig,
+    request: &'r ModelRequest,
     given: Map<String, Value>,
     streamed: bool,
 }
 
-impl Serialize for Body<'_> {
+impl Serialize for RequestBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { llm, request, given, streamed } = self;
         let mut body = serializer.serialize_map(None)?;
@@ -50,7 +50,7 @@ impl Serialize for Body<'_> {
             body.serialize_entry("stream", &true)?;
             body.serialize_entry("stream_options", &json!({ "include_usage": true }))?;
         }
-        body.serialize_entry("messages", &Messages(llm, &request.messages))?;
+        body.serialize_entry("messages", &RequestMessages(llm, &request.messages))?;
         for (name, value) in given {
             body.serialize_entry(name, value)?;
         }
@@ -61,9 +61,9 @@ impl Serialize for Body<'_> {
     }
 }
 
-struct Messages<'r>(&'r Llm, &'r [Arc<ChatMessage>]);
+struct RequestMessages<'r>(&'r LlmConfig, &'r [Arc<ChatMessage>]);
 
-impl Serialize for Messages<'_> {
+impl Serialize for RequestMessages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(llm, messages) = self;
         let mut sent = serializer.serialize_seq(Some(messages.len()))?;
@@ -78,15 +78,15 @@ impl Serialize for Messages<'_> {
 }
 
 /// A message that this model must get in another form; none: as it is.
-fn suited(llm: &Llm, message: &ChatMessage) -> Option<ChatMessage> {
-    if message.role == Role::System && WITHOUT_SYSTEM.contains(&llm.model.as_str()) {
+fn suited(llm: &LlmConfig, message: &ChatMessage) -> Option<ChatMessage> {
+    if message.role == ChatRole::System && WITHOUT_SYSTEM.contains(&llm.model.as_str()) {
         let content = content::text_of(&message.content).unwrap_or_default();
         let content = json!(format!("System message: {content}"));
-        return Some(ChatMessage { role: Role::User, content, ..message.clone() });
+        return Some(ChatMessage { role: ChatRole::User, content, ..message.clone() });
     }
     // OpenAI refuses what it does not know; Google's compatible interface wants its own back.
     let foreign = |call: &ToolCall| {
-        let google = |extra: &Value| llm.provider == Provider::Compatible && extra.get("google").is_some();
+        let google = |extra: &Value| llm.provider == ModelProvider::Compatible && extra.get("google").is_some();
         call.extra_content.as_ref().is_some_and(|extra| !google(extra))
     };
     if !message.tool_calls.iter().any(foreign) {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::model::testing::{llm, shared, user};
 
-    fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+    fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
         let (text, streamed) = super::body(llm, request);
         (serde_json::from_str(&text).expect("JSON"), streamed)
     }
@@ -122,21 +122,27 @@ mod tests {
     }
 
     fn system(text: &str) -> ChatMessage {
-        ChatMessage { content: json!(text), role: Role::System, name: None, tool_calls: Vec::new(), tool_call_id: None }
+        ChatMessage {
+            content: json!(text),
+            role: ChatRole::System,
+            name: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        }
     }
 
-    fn request(parameters: Value) -> Request {
+    fn request(parameters: Value) -> ModelRequest {
         let named = ChatMessage { name: Some("Student_Agent".to_owned()), ..user("Teach me.") };
-        Request {
+        ModelRequest {
             messages: shared([system("You are a math teacher."), named]),
             parameters: object(parameters),
-            ..Request::default()
+            ..ModelRequest::default()
         }
     }
 
     #[test]
     fn a_plain_request_is_what_ag2_sends() {
-        let llm = Llm { stream: false, ..llm("http://x/v1") };
+        let llm = LlmConfig { stream: false, ..llm("http://x/v1") };
         let (sent, streamed) = body(&llm, &request(json!({})));
         assert!(!streamed);
         assert_eq!(
@@ -156,8 +162,9 @@ mod tests {
         let parameters = json!({
             "temperature": 0.1, "seed": 7, "user": null, "max_retries": 3, "timeout": 5, "cache_seed": 41, "price": [1, 2], "stream": false,
         });
-        let llm = Llm { parameters: object(json!({"temperature": 0.9, "top_p": 0.5})), ..llm("http://x/v1") };
-        let (sent, streamed) = body(&llm, &Request { tools: vec![json!({"type": "function"})], ..request(parameters) });
+        let llm = LlmConfig { parameters: object(json!({"temperature": 0.9, "top_p": 0.5})), ..llm("http://x/v1") };
+        let (sent, streamed) =
+            body(&llm, &ModelRequest { tools: vec![json!({"type": "function"})], ..request(parameters) });
         assert!(streamed);
         let keys: Vec<&String> = sent.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["model", "stream", "stream_options", "messages", "temperature", "seed", "top_p", "tools"]);
@@ -168,10 +175,13 @@ mod tests {
     #[test]
     fn an_answer_of_a_given_form_is_not_streamed() {
         let format = json!({"type": "json_object"});
-        let of_agent = Request { response_format: Some(format.clone()), ..request(json!({})) };
+        let of_agent = ModelRequest { response_format: Some(format.clone()), ..request(json!({})) };
         for (llm, request) in [
             (llm("http://x/v1"), of_agent),
-            (Llm { parameters: object(json!({"response_format": format})), ..llm("http://x/v1") }, request(json!({}))),
+            (
+                LlmConfig { parameters: object(json!({"response_format": format})), ..llm("http://x/v1") },
+                request(json!({})),
+            ),
             (llm("http://x/v1"), request(json!({"response_format": format}))),
         ] {
             let (sent, streamed) = body(&llm, &request);
@@ -183,7 +193,7 @@ mod tests {
 
     #[test]
     fn o1_models_get_what_they_take() {
-        let o1 = Llm { model: "o1-mini".to_owned(), ..llm("http://x/v1") };
+        let o1 = LlmConfig { model: "o1-mini".to_owned(), ..llm("http://x/v1") };
         let (sent, streamed) = body(&o1, &request(json!({"temperature": 0.5, "max_tokens": 50})));
         assert!(!streamed);
         assert_eq!(
@@ -197,7 +207,7 @@ mod tests {
                 "max_completion_tokens": 50,
             })
         );
-        let (sent, _) = body(&Llm { model: "o1".to_owned(), ..o1 }, &request(json!({"top_p": 1})));
+        let (sent, _) = body(&LlmConfig { model: "o1".to_owned(), ..o1 }, &request(json!({"top_p": 1})));
         assert_eq!(sent["messages"][0]["role"], "system");
         assert_eq!(sent.get("top_p"), None);
     }
@@ -210,24 +220,24 @@ mod tests {
         });
         let result = json!({"content": "3", "role": "tool", "tool_call_id": "call_1"});
         let messages = [&call, &result].map(|message| serde_json::from_value(message.clone()).unwrap()).to_vec();
-        let (sent, _) = body(&llm("http://x/v1"), &Request { messages, ..Request::default() });
+        let (sent, _) = body(&llm("http://x/v1"), &ModelRequest { messages, ..ModelRequest::default() });
         assert_eq!(sent["messages"], json!([call, result]));
     }
 
     #[test]
     fn what_google_sealed_goes_back_to_compatible_servers_only_and_other_seals_to_nobody() {
-        let sent = |provider: Provider, extra: Value| {
+        let sent = |provider: ModelProvider, extra: Value| {
             let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra});
             let message = json!({"content": null, "role": "assistant", "tool_calls": [call]});
             let messages = vec![serde_json::from_value(message).unwrap()];
-            let llm = Llm { provider, ..llm("http://x/v1") };
-            let (sent, _) = body(&llm, &Request { messages, ..Request::default() });
+            let llm = LlmConfig { provider, ..llm("http://x/v1") };
+            let (sent, _) = body(&llm, &ModelRequest { messages, ..ModelRequest::default() });
             sent["messages"][0]["tool_calls"][0].get("extra_content").cloned()
         };
         let google = json!({"google": {"thought_signature": "s"}});
-        assert_eq!(sent(Provider::Compatible, google.clone()), Some(google.clone()));
-        assert_eq!(sent(Provider::OpenAi, google.clone()), None);
-        assert_eq!(sent(Provider::Azure, google), None);
-        assert_eq!(sent(Provider::Compatible, json!({"anthropic": {"thinking": []}})), None);
+        assert_eq!(sent(ModelProvider::Compatible, google.clone()), Some(google.clone()));
+        assert_eq!(sent(ModelProvider::OpenAi, google.clone()), None);
+        assert_eq!(sent(ModelProvider::Azure, google), None);
+        assert_eq!(sent(ModelProvider::Compatible, json!({"anthropic": {"thinking": []}})), None);
     }
 }

@@ -7,20 +7,20 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::draft::Draft;
-use super::wire::{Wire, extend_path};
-use super::{Error, Request};
-use crate::config::{Llm, Provider};
+use super::draft::ReplyDraft;
+use super::wire::{ProviderWire, extend_path};
+use super::{Error, ModelRequest};
+use crate::config::{LlmConfig, ModelProvider};
 
 /// The end of the base of Azure's interface that knows no versions and no deployments in its addresses.
 const AZURE_V1: &str = "/openai/v1";
 
 /// The language of chat completions.
-pub(super) struct ChatCompletions;
+pub(super) struct ChatCompletionsApi;
 
-impl Wire for ChatCompletions {
-    fn complete_url(&self, llm: &Llm, _streamed: bool, base: &mut Url) {
-        if llm.provider == Provider::Azure {
+impl ProviderWire for ChatCompletionsApi {
+    fn complete_url(&self, llm: &LlmConfig, _streamed: bool, base: &mut Url) {
+        if llm.provider == ModelProvider::Azure {
             if !base.path().ends_with(AZURE_V1) && !base.path().contains("/deployments/") {
                 let deployment = llm.deployment.as_deref().unwrap_or(&llm.model);
                 let openai = (!base.path().ends_with("/openai")).then_some("openai");
@@ -35,18 +35,18 @@ impl Wire for ChatCompletions {
         extend_path(base, ["chat", "completions"]);
     }
 
-    fn headers(&self, _llm: &Llm) -> Vec<(&'static str, String)> {
+    fn headers(&self, _llm: &LlmConfig) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    fn key_header(&self, llm: &Llm, key: &SecretString) -> (&'static str, SecretString) {
+    fn key_header(&self, llm: &LlmConfig, key: &SecretString) -> (&'static str, SecretString) {
         match llm.provider {
-            Provider::Azure => ("api-key", key.clone()),
+            ModelProvider::Azure => ("api-key", key.clone()),
             _ => ("authorization", format!("Bearer {}", key.expose_secret()).into()),
         }
     }
 
-    fn body(&self, llm: &Llm, request: &Request) -> (String, bool) {
+    fn body(&self, llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {
         body::body(llm, request)
     }
 
@@ -54,7 +54,7 @@ impl Wire for ChatCompletions {
         &self,
         piece: &Value,
         _event: &str,
-        draft: &mut Draft<'_>,
+        draft: &mut ReplyDraft<'_>,
         show: &mut dyn FnMut(&str),
     ) -> Result<(), Error> {
         answer::take(piece, draft, show)
@@ -66,9 +66,9 @@ mod tests {
     use super::*;
     use crate::model::testing::llm;
 
-    fn url(llm: &Llm) -> String {
+    fn url(llm: &LlmConfig) -> String {
         let mut url = Url::parse(&llm.base_url).unwrap();
-        ChatCompletions.complete_url(llm, true, &mut url);
+        ChatCompletionsApi.complete_url(llm, true, &mut url);
         url.to_string()
     }
 
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn azure_is_asked_by_deployment_and_version() {
         let azure = |base: &str, deployment: Option<&str>, version: Option<&str>| {
-            url(&Llm {
-                provider: Provider::Azure,
+            url(&LlmConfig {
+                provider: ModelProvider::Azure,
                 deployment: deployment.map(str::to_owned),
                 api_version: version.map(str::to_owned),
                 ..llm(base)

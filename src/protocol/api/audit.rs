@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AuditRunView, Ending, ErasureView, Usage};
+use super::{AuditRunView, ErasureView, RunOutcome, RunUsage};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
-use crate::message::Within;
+use crate::message::InnerConversation;
 use crate::protocol::dialogue::{self, ChatMessage, ToolCall};
 use crate::protocol::effect_key::EffectKey;
 
@@ -132,7 +132,7 @@ pub enum AuditEventBodyView {
         #[serde(skip_serializing_if = "Option::is_none")]
         finish_reason: Option<String>,
         /// What the request used.
-        usage: dialogue::Usage,
+        usage: dialogue::ModelUsage,
         /// The name of the model that answered.
         model: String,
         /// The key of the effect.
@@ -172,7 +172,7 @@ pub enum AuditEventBodyView {
     /// The run is over.
     Ended {
         /// Well or not.
-        outcome: Ending,
+        outcome: RunOutcome,
         /// Why, if not well.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -180,7 +180,7 @@ pub enum AuditEventBodyView {
         #[serde(default, skip_serializing_if = "Value::is_null")]
         result: Value,
         /// What the run used.
-        usage: Usage,
+        usage: RunUsage,
         /// The message `workflow_completed`.
         message: AuditMessageView,
     },
@@ -260,10 +260,10 @@ pub struct RemovedRunView {
     pub ended_at: Option<Timestamp>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Ending>,
+    pub outcome: Option<RunOutcome>,
     /// What it used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
+    pub usage: Option<RunUsage>,
     /// How many records there were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
@@ -308,7 +308,7 @@ pub struct AuditMessageView {
     pub content: Value,
     /// The conversations inside the workflow's own that it belongs to, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<Within>,
+    pub within: Vec<InnerConversation>,
 }
 
 /// What a model was asked: what the request has in common with an earlier one is named, not repeated.

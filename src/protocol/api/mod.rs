@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
-use crate::protocol::message::{Content, Within};
-pub use crate::protocol::run_state::{Ending, State, Usage};
+use crate::protocol::message::{InnerConversation, MessageContent};
+pub use crate::protocol::run_state::{RunOutcome, RunState, RunUsage};
 
 mod audit;
 mod fastagency;
@@ -93,9 +93,9 @@ pub struct RunView {
     /// What it is about: the first answer that says something, or the title that a person gave it.
     pub title: Option<String>,
     /// How it is doing.
-    pub state: State,
+    pub state: RunState,
     /// How it ended; null: it has not.
-    pub outcome: Option<Ending>,
+    pub outcome: Option<RunOutcome>,
     /// Why it did not end well.
     pub reason: Option<String>,
     /// The oldest question that it waits with.
@@ -235,7 +235,7 @@ pub enum RecordBodyView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndedView {
     /// Well or not.
-    pub outcome: Ending,
+    pub outcome: RunOutcome,
     /// Why, if not well.
     pub reason: Option<String>,
     /// What the workflow returned.
@@ -243,7 +243,7 @@ pub struct EndedView {
     pub result: Value,
     /// What the run used.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: RunUsage,
     /// The message `workflow_completed`. A reader can do without it.
     #[schemars(with = "MessageView")]
     pub message: Option<MessageView>,
@@ -271,7 +271,7 @@ pub struct MessageView {
     pub content: Value,
     /// The conversations inside the workflow's own that it belongs to, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<Within>,
+    pub within: Vec<InnerConversation>,
     /// The text, rendered and made safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
@@ -279,14 +279,14 @@ pub struct MessageView {
 
 impl MessageView {
     /// What it says, read.
-    pub fn says(&self) -> Content {
+    pub fn says(&self) -> MessageContent {
         let (kind, content) = (self.kind.clone(), self.content.clone());
         let mut tagged = content.as_object().cloned().unwrap_or_default();
         // `other` is how our own log calls what it does not know; on the wire it would be a foreign worker's word.
         if kind != "other" {
             tagged.insert("type".to_owned(), Value::String(kind.clone()));
         }
-        serde_json::from_value(Value::Object(tagged)).unwrap_or(Content::Other { kind, content })
+        serde_json::from_value(Value::Object(tagged)).unwrap_or(MessageContent::Other { kind, content })
     }
 }
 
@@ -305,7 +305,7 @@ pub struct AuditRunView {
     /// Of a run that was removed or erased: what it used; null: it is not known any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-may-be-null" = true))]
-    pub usage: Option<Option<Usage>>,
+    pub usage: Option<Option<RunUsage>>,
 }
 
 /// When a run was removed, by whom or by which rule, and why.

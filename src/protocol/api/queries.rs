@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::State;
+use super::RunState;
 
 /// How many runs or questions a list shows unless it is asked for more or less.
 pub const LISTED: usize = 50;
@@ -25,7 +25,7 @@ pub struct StartRunQuery {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListRunsQuery {
     /// Only those in this state.
-    pub state: Option<State>,
+    pub state: Option<RunState>,
     /// Only those of this workflow.
     pub workflow: Option<String>,
     /// Only those with this in their title, workflow or id.

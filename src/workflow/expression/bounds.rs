@@ -24,19 +24,19 @@ pub const WEIGHED: &str = "__weighed";
 
 /// What the present evaluation has used.
 #[derive(Clone, Copy, Default)]
-struct Account {
+struct EvaluationAccount {
     copied: usize,
     weighed: usize,
     written: usize,
 }
 
 thread_local! {
-    static ACCOUNT: Cell<Account> = const { Cell::new(Account { copied: 0, weighed: 0, written: 0 }) };
+    static ACCOUNT: Cell<EvaluationAccount> = const { Cell::new(EvaluationAccount { copied: 0, weighed: 0, written: 0 }) };
 }
 
 /// Begins an evaluation.
 pub fn begin() {
-    ACCOUNT.set(Account::default());
+    ACCOUNT.set(EvaluationAccount::default());
 }
 
 /// Counts text that goes into the output.
@@ -48,9 +48,9 @@ pub fn write(bytes: usize) -> Result<(), Error> {
 }
 
 /// What a value, or a text made of values, has left to grow to.
-pub struct Room(usize);
+pub struct RoomLeft(usize);
 
-impl Room {
+impl RoomLeft {
     /// All that one value may take.
     pub fn new() -> Self {
         Self(MOST_BYTES)
@@ -253,7 +253,7 @@ fn pretty(value: &Value, indent: usize) -> Result<(), Error> {
 }
 
 fn scale(value: &Value, each: &mut dyn FnMut(usize, usize) -> Result<(), Error>) -> Result<usize, Error> {
-    let mut room = Room::new();
+    let mut room = RoomLeft::new();
     let mut looked_at = 0;
     let outcome = walk(value, 0, &mut room, &mut looked_at, each);
     let mut account = ACCOUNT.get();
@@ -266,7 +266,7 @@ fn scale(value: &Value, each: &mut dyn FnMut(usize, usize) -> Result<(), Error>)
 fn walk(
     value: &Value,
     depth: usize,
-    room: &mut Room,
+    room: &mut RoomLeft,
     looked_at: &mut usize,
     each: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<(), Error> {

@@ -55,7 +55,10 @@ fn holds(operator: &str, left: &Value, right: &Value) -> Result<bool, Error> {
         }
     }
     // A list may contain another one many times over: comparing it looks at all of that.
-    if matches!((class(left), class(right)), (Class::List | Class::Map, Class::List | Class::Map)) {
+    if matches!(
+        (class(left), class(right)),
+        (ComparisonClass::List | ComparisonClass::Map, ComparisonClass::List | ComparisonClass::Map)
+    ) {
         weigh(left)?;
         weigh(right)?;
     }
@@ -78,7 +81,7 @@ fn holds(operator: &str, left: &Value, right: &Value) -> Result<bool, Error> {
 
 /// What may be compared with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum ComparisonClass {
     Null,
     Truth,
     Number,
@@ -88,22 +91,22 @@ enum Class {
     Other,
 }
 
-fn class(value: &Value) -> Class {
+fn class(value: &Value) -> ComparisonClass {
     match value.kind() {
-        ValueKind::None => Class::Null,
-        ValueKind::Bool => Class::Truth,
-        ValueKind::Number => Class::Number,
-        ValueKind::String => Class::Text,
-        ValueKind::Seq | ValueKind::Iterable => Class::List,
-        ValueKind::Map => Class::Map,
-        _ => Class::Other,
+        ValueKind::None => ComparisonClass::Null,
+        ValueKind::Bool => ComparisonClass::Truth,
+        ValueKind::Number => ComparisonClass::Number,
+        ValueKind::String => ComparisonClass::Text,
+        ValueKind::Seq | ValueKind::Iterable => ComparisonClass::List,
+        ValueKind::Map => ComparisonClass::Map,
+        _ => ComparisonClass::Other,
     }
 }
 
 fn unlike(left: &Value, right: &Value) -> Error {
     let message = format!("cannot compare {} with {}", described(left), described(right));
     let advice = match (class(left), class(right)) {
-        (Class::Text, Class::Number) | (Class::Number, Class::Text) => {
+        (ComparisonClass::Text, ComparisonClass::Number) | (ComparisonClass::Number, ComparisonClass::Text) => {
             " (the filters `int` and `float` make a number of a text)"
         }
         _ => "",
@@ -114,7 +117,7 @@ fn unlike(left: &Value, right: &Value) -> Error {
 /// Anything may be asked whether it is null; else only like is compared with like.
 fn equal(left: &Value, right: &Value) -> Result<bool, Error> {
     match (class(left), class(right)) {
-        (Class::Null, _) | (_, Class::Null) => Ok(left.is_none() && right.is_none()),
+        (ComparisonClass::Null, _) | (_, ComparisonClass::Null) => Ok(left.is_none() && right.is_none()),
         (a, b) if a == b => Ok(left == right),
         _ => Err(unlike(left, right)),
     }
@@ -122,7 +125,7 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Error> {
 
 fn ordered(left: &Value, right: &Value) -> Result<(), Error> {
     match (class(left), class(right)) {
-        (Class::Number, Class::Number) | (Class::Text, Class::Text) => Ok(()),
+        (ComparisonClass::Number, ComparisonClass::Number) | (ComparisonClass::Text, ComparisonClass::Text) => Ok(()),
         (a, b) if a == b => Err(Error::new(
             ErrorKind::InvalidOperation,
             format!("{} and {} have no order", described(left), described(right)),
@@ -133,13 +136,14 @@ fn ordered(left: &Value, right: &Value) -> Result<(), Error> {
 
 fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
     match (class(container), class(item)) {
-        (Class::Text, Class::Text) => {
+        (ComparisonClass::Text, ComparisonClass::Text) => {
             Ok(container.as_str().zip(item.as_str()).is_some_and(|(text, part)| text.contains(part)))
         }
-        (Class::Map, Class::Text) => Ok(!container.get_item(item)?.is_undefined()),
-        (Class::List, wanted) => {
+        (ComparisonClass::Map, ComparisonClass::Text) => Ok(!container.get_item(item)?.is_undefined()),
+        (ComparisonClass::List, wanted) => {
             let items: Vec<Value> = container.try_iter()?.collect();
-            let scalar = |class| matches!(class, Class::Truth | Class::Number | Class::Text);
+            let scalar =
+                |class| matches!(class, ComparisonClass::Truth | ComparisonClass::Number | ComparisonClass::Text);
             // In a list of mixed values the unlike ones are just others; in a list of nothing but unlike scalars the question
             // is a mistake.
             if scalar(wanted)

@@ -17,7 +17,7 @@ mod guard;
 mod rewrite;
 mod values;
 
-use rewrite::Rewriter;
+use rewrite::ExpressionRewriter;
 pub use values::{seen, seen_map};
 
 /// What one evaluation may take, in steps of minijinja's machine: a template cannot hold up a worker. What one step may
@@ -39,45 +39,45 @@ impl EvaluationError {
 }
 
 /// A name in the context, and what is looked up in it: `["steps", "lesson", "summary"]`.
-pub type Path = Vec<String>;
+pub type NamePath = Vec<String>;
 
 /// A bare expression.
 #[derive(Clone)]
 pub struct Expression {
-    compiled: Arc<Compiled>,
+    compiled: Arc<CompiledExpression>,
 }
 
 /// A text with `{{ … }}` in it, or none.
 #[derive(Clone)]
 pub struct Template {
-    kind: Kind,
+    kind: TemplateKind,
 }
 
 #[derive(Clone)]
-enum Kind {
+enum TemplateKind {
     Plain(Arc<str>),
-    Single(Arc<Compiled>),
-    Pieces(Arc<str>, Arc<[Piece]>),
-    Program(Arc<Program>),
+    Single(Arc<CompiledExpression>),
+    Pieces(Arc<str>, Arc<[TemplatePiece]>),
+    Program(Arc<TemplateProgram>),
 }
 
-enum Piece {
+enum TemplatePiece {
     Raw(String),
-    Expression(Compiled),
+    Expression(CompiledExpression),
 }
 
 /// An expression, ready to be evaluated.
-struct Compiled {
+struct CompiledExpression {
     source: String,
-    names: Vec<Path>,
+    names: Vec<NamePath>,
     expression: minijinja::Expression<'static, 'static>,
 }
 
 /// A template with statements (`{% … %}`); minijinja cannot keep one compiled apart from its environment, so it is compiled
 /// at each use.
-struct Program {
+struct TemplateProgram {
     source: String,
-    names: Vec<Path>,
+    names: Vec<NamePath>,
     rewritten: String,
 }
 
@@ -109,7 +109,7 @@ impl Expression {
             return Err(EvaluationError::new("an expression here is written without braces"));
         }
         let parsed = parse_expr(source).map_err(|error| syntax_error(&error))?;
-        Ok(Self { compiled: Arc::new(Compiled::new(source.trim(), &parsed)?) })
+        Ok(Self { compiled: Arc::new(CompiledExpression::new(source.trim(), &parsed)?) })
     }
 
     /// Its value.
@@ -130,7 +130,7 @@ impl Expression {
     }
 
     /// What it looks up in its context.
-    pub fn names(&self) -> &[Path] {
+    pub fn names(&self) -> &[NamePath] {
         &self.compiled.names
     }
 
@@ -150,21 +150,23 @@ impl Template {
         let ast::Stmt::Template(template) = &parsed else { return Err(EvaluationError::new("this is not a template")) };
         let simple = |statement: &ast::Stmt| matches!(statement, ast::Stmt::EmitRaw(_) | ast::Stmt::EmitExpr(_));
         let kind = match template.children.as_slice() {
-            [ast::Stmt::EmitExpr(only)] => Kind::Single(Arc::new(Compiled::within(source, &only.expr)?)),
+            [ast::Stmt::EmitExpr(only)] => {
+                TemplateKind::Single(Arc::new(CompiledExpression::within(source, &only.expr)?))
+            }
             // A block text ends with a line break that nobody means.
             [ast::Stmt::EmitExpr(only), ast::Stmt::EmitRaw(raw)] if raw.raw == "\n" => {
-                Kind::Single(Arc::new(Compiled::within(source, &only.expr)?))
+                TemplateKind::Single(Arc::new(CompiledExpression::within(source, &only.expr)?))
             }
             pieces if pieces.iter().all(simple) => {
-                let pieces: Result<Vec<_>, _> = pieces.iter().map(|piece| Piece::new(source, piece)).collect();
-                Kind::Pieces(source.into(), pieces?.into())
+                let pieces: Result<Vec<_>, _> = pieces.iter().map(|piece| TemplatePiece::new(source, piece)).collect();
+                TemplateKind::Pieces(source.into(), pieces?.into())
             }
             statements => {
-                let mut rewriter = Rewriter::of_statements();
+                let mut rewriter = ExpressionRewriter::of_statements();
                 rewriter.statements(statements)?;
                 let (rewritten, names) = rewriter.finish();
                 ENVIRONMENT.template_from_str(&rewritten).map_err(|error| syntax_error(&error))?;
-                Kind::Program(Arc::new(Program { source: source.to_owned(), names, rewritten }))
+                TemplateKind::Program(Arc::new(TemplateProgram { source: source.to_owned(), names, rewritten }))
             }
         };
         Ok(Self { kind })
@@ -172,16 +174,16 @@ impl Template {
 
     /// A text that is taken as it is.
     pub fn plain(text: &str) -> Self {
-        Self { kind: Kind::Plain(text.into()) }
+        Self { kind: TemplateKind::Plain(text.into()) }
     }
 
     /// Its value: a text, or, where the whole template is one `{{ expression }}`, the expression's value as it is.
     pub fn evaluate(&self, context: &minijinja::Value) -> Result<Value, EvaluationError> {
         Ok(match &self.kind {
-            Kind::Plain(text) => Value::String(text.to_string()),
-            Kind::Single(compiled) => compiled.evaluate(context)?,
-            Kind::Pieces(source, pieces) => Value::String(render_pieces(source, pieces, context)?),
-            Kind::Program(program) => Value::String(program.render(context)?),
+            TemplateKind::Plain(text) => Value::String(text.to_string()),
+            TemplateKind::Single(compiled) => compiled.evaluate(context)?,
+            TemplateKind::Pieces(source, pieces) => Value::String(render_pieces(source, pieces, context)?),
+            TemplateKind::Program(program) => Value::String(program.render(context)?),
         })
     }
 
@@ -194,35 +196,35 @@ impl Template {
     }
 
     /// What it looks up in its context.
-    pub fn names(&self) -> Vec<&Path> {
+    pub fn names(&self) -> Vec<&NamePath> {
         match &self.kind {
-            Kind::Plain(_) => Vec::new(),
-            Kind::Single(compiled) => compiled.names.iter().collect(),
-            Kind::Pieces(_, pieces) => pieces.iter().flat_map(Piece::names).collect(),
-            Kind::Program(program) => program.names.iter().collect(),
+            TemplateKind::Plain(_) => Vec::new(),
+            TemplateKind::Single(compiled) => compiled.names.iter().collect(),
+            TemplateKind::Pieces(_, pieces) => pieces.iter().flat_map(TemplatePiece::names).collect(),
+            TemplateKind::Program(program) => program.names.iter().collect(),
         }
     }
 
     /// The text, if nothing is to be put into it.
     pub fn as_plain(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Plain(text) => Some(text),
+            TemplateKind::Plain(text) => Some(text),
             _ => None,
         }
     }
 
     /// Whether it is one `{{ expression }}`: its value may be anything.
     pub fn is_one_expression(&self) -> bool {
-        matches!(self.kind, Kind::Single(_))
+        matches!(self.kind, TemplateKind::Single(_))
     }
 
     /// The template as written.
     pub fn source(&self) -> &str {
         match &self.kind {
-            Kind::Plain(text) => text,
-            Kind::Single(compiled) => &compiled.source,
-            Kind::Pieces(source, _) => source,
-            Kind::Program(program) => &program.source,
+            TemplateKind::Plain(text) => text,
+            TemplateKind::Single(compiled) => &compiled.source,
+            TemplateKind::Pieces(source, _) => source,
+            TemplateKind::Program(program) => &program.source,
         }
     }
 }
@@ -238,9 +240,9 @@ impl fmt::Debug for Template {
     }
 }
 
-impl Compiled {
+impl CompiledExpression {
     fn new(source: &str, parsed: &ast::Expr<'_>) -> Result<Self, EvaluationError> {
-        let mut rewriter = Rewriter::default();
+        let mut rewriter = ExpressionRewriter::default();
         rewriter.expression(parsed)?;
         let (rewritten, names) = rewriter.finish();
         let expression = ENVIRONMENT.compile_expression_owned(rewritten).map_err(|error| syntax_error(&error))?;
@@ -274,16 +276,18 @@ impl Compiled {
     }
 }
 
-impl Piece {
+impl TemplatePiece {
     fn new(template: &str, statement: &ast::Stmt<'_>) -> Result<Self, EvaluationError> {
         Ok(match statement {
-            ast::Stmt::EmitExpr(expression) => Self::Expression(Compiled::within(template, &expression.expr)?),
+            ast::Stmt::EmitExpr(expression) => {
+                Self::Expression(CompiledExpression::within(template, &expression.expr)?)
+            }
             ast::Stmt::EmitRaw(raw) => Self::Raw(raw.raw.to_owned()),
             _ => return Err(EvaluationError::new("this is not a piece of text")),
         })
     }
 
-    fn names(&self) -> &[Path] {
+    fn names(&self) -> &[NamePath] {
         match self {
             Self::Raw(_) => &[],
             Self::Expression(compiled) => &compiled.names,
@@ -291,12 +295,16 @@ impl Piece {
     }
 }
 
-fn render_pieces(source: &str, pieces: &[Piece], context: &minijinja::Value) -> Result<String, EvaluationError> {
+fn render_pieces(
+    source: &str,
+    pieces: &[TemplatePiece],
+    context: &minijinja::Value,
+) -> Result<String, EvaluationError> {
     let mut text = String::with_capacity(source.len());
     for piece in pieces {
         match piece {
-            Piece::Raw(raw) => text.push_str(raw),
-            Piece::Expression(compiled) => {
+            TemplatePiece::Raw(raw) => text.push_str(raw),
+            TemplatePiece::Expression(compiled) => {
                 let value = compiled.value(context)?;
                 let written = values::text(&value).map_err(|message| {
                     EvaluationError::new(format!("in `{}`: {message}", shortened(&compiled.source)))
@@ -315,7 +323,7 @@ fn render_pieces(source: &str, pieces: &[Piece], context: &minijinja::Value) -> 
     Ok(text)
 }
 
-impl Program {
+impl TemplateProgram {
     fn render(&self, context: &minijinja::Value) -> Result<String, EvaluationError> {
         let explain = |error| evaluation_error(&self.source, &self.names, context, &error);
         let template = ENVIRONMENT.template_from_str(&self.rewritten).map_err(explain)?;
@@ -331,7 +339,7 @@ fn syntax_error(error: &minijinja::Error) -> EvaluationError {
 
 fn evaluation_error(
     source: &str,
-    names: &[Path],
+    names: &[NamePath],
     context: &minijinja::Value,
     error: &minijinja::Error,
 ) -> EvaluationError {
@@ -345,7 +353,7 @@ fn evaluation_error(
 }
 
 /// Says which of the names is not there.
-fn undefined_name(names: &[Path], context: &minijinja::Value) -> Option<String> {
+fn undefined_name(names: &[NamePath], context: &minijinja::Value) -> Option<String> {
     for path in names {
         let mut value = context.clone();
         for (index, part) in path.iter().enumerate() {

@@ -10,27 +10,27 @@ use minijinja::value::ValueKind;
 
 use super::bounds::WEIGHED;
 use super::guard::COMPARE;
-use super::{ENVIRONMENT, EvaluationError, Path};
+use super::{ENVIRONMENT, EvaluationError, NamePath};
 use crate::problem::did_you_mean;
 
 /// What YAML and JSON call `none`.
 const NULL: &str = "null";
 
-type Rewritten = Result<(), EvaluationError>;
+type RewriteResult = Result<(), EvaluationError>;
 
 /// The functions that a template may call.
 const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
 
-pub struct Rewriter {
+pub struct ExpressionRewriter {
     out: String,
-    names: Vec<Path>,
+    names: Vec<NamePath>,
     /// What the template itself defines (`set`, `for`), innermost scope last.
     scopes: Vec<HashSet<String>>,
     /// In a template with statements what one operator builds may be built upon again and again: it is weighed each time.
     repeats: bool,
 }
 
-impl Default for Rewriter {
+impl Default for ExpressionRewriter {
     fn default() -> Self {
         Self { out: String::new(), names: Vec::new(), scopes: vec![HashSet::new()], repeats: false }
     }
@@ -40,14 +40,14 @@ fn refused<T>(message: impl Into<String>) -> Result<T, EvaluationError> {
     Err(EvaluationError::new(message))
 }
 
-impl Rewriter {
+impl ExpressionRewriter {
     /// For a template with statements.
     pub fn of_statements() -> Self {
         Self { repeats: true, ..Self::default() }
     }
 
     /// The text, and what it looks up in its context.
-    pub fn finish(self) -> (String, Vec<Path>) {
+    pub fn finish(self) -> (String, Vec<NamePath>) {
         (self.out, self.names)
     }
 
@@ -65,18 +65,18 @@ impl Rewriter {
         }
     }
 
-    pub fn statements(&mut self, statements: &[Stmt<'_>]) -> Rewritten {
+    pub fn statements(&mut self, statements: &[Stmt<'_>]) -> RewriteResult {
         statements.iter().try_for_each(|statement| self.statement(statement))
     }
 
-    fn scope(&mut self, statements: &[Stmt<'_>]) -> Rewritten {
+    fn scope(&mut self, statements: &[Stmt<'_>]) -> RewriteResult {
         self.scopes.push(HashSet::new());
         self.statements(statements)?;
         self.scopes.pop();
         Ok(())
     }
 
-    fn statement(&mut self, statement: &Stmt<'_>) -> Rewritten {
+    fn statement(&mut self, statement: &Stmt<'_>) -> RewriteResult {
         match statement {
             // Text goes out as a constant: whatever braces it has stay text.
             Stmt::EmitRaw(raw) => {
@@ -125,7 +125,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn for_loop(&mut self, each: &ast::ForLoop<'_>) -> Rewritten {
+    fn for_loop(&mut self, each: &ast::ForLoop<'_>) -> RewriteResult {
         if each.recursive {
             return refused("a loop in a template must not be recursive");
         }
@@ -154,7 +154,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn assignment(&mut self, target: &Expr<'_>, value: &Expr<'_>) -> Rewritten {
+    fn assignment(&mut self, target: &Expr<'_>, value: &Expr<'_>) -> RewriteResult {
         let mut right =
             Self { out: String::new(), names: Vec::new(), scopes: self.scopes.clone(), repeats: self.repeats };
         right.expression(value)?;
@@ -165,7 +165,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn target(&mut self, target: &Expr<'_>) -> Rewritten {
+    fn target(&mut self, target: &Expr<'_>) -> RewriteResult {
         match target {
             Expr::Var(name) => {
                 own_name(name.id)?;
@@ -184,7 +184,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn targets(&mut self, targets: &[Expr<'_>]) -> Rewritten {
+    fn targets(&mut self, targets: &[Expr<'_>]) -> RewriteResult {
         self.write("(");
         for target in targets {
             self.target(target)?;
@@ -194,7 +194,7 @@ impl Rewriter {
         Ok(())
     }
 
-    pub fn expression(&mut self, expression: &Expr<'_>) -> Rewritten {
+    pub fn expression(&mut self, expression: &Expr<'_>) -> RewriteResult {
         if let Some(path) = self.path(expression) {
             self.names.push(path);
             return self.lookup(expression);
@@ -253,7 +253,7 @@ impl Rewriter {
     }
 
     /// The path that a chain of lookups takes from a name of the context; none for anything else.
-    fn path(&self, expression: &Expr<'_>) -> Option<Path> {
+    fn path(&self, expression: &Expr<'_>) -> Option<NamePath> {
         match expression {
             Expr::Var(name) => (!self.is_local(name.id) && name.id != NULL).then(|| vec![name.id.to_owned()]),
             Expr::GetAttr(attribute) => {
@@ -277,7 +277,7 @@ impl Rewriter {
     }
 
     /// A name, or a lookup in a value. The names of what is looked up in are noted only if the whole was not (`expression`).
-    fn lookup(&mut self, expression: &Expr<'_>) -> Rewritten {
+    fn lookup(&mut self, expression: &Expr<'_>) -> RewriteResult {
         let noted = self.path(expression).is_some();
         let inner = |this: &mut Self, inner: &Expr<'_>| if noted { this.lookup(inner) } else { this.expression(inner) };
         match expression {
@@ -303,7 +303,7 @@ impl Rewriter {
         }
     }
 
-    fn slice(&mut self, slice: &ast::Slice<'_>) -> Rewritten {
+    fn slice(&mut self, slice: &ast::Slice<'_>) -> RewriteResult {
         self.weighed(self.repeats);
         self.expression(&slice.expr)?;
         self.write("[");
@@ -323,7 +323,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn binary(&mut self, binary: &ast::BinOp<'_>) -> Rewritten {
+    fn binary(&mut self, binary: &ast::BinOp<'_>) -> RewriteResult {
         let operator = match binary.op {
             BinOpKind::Eq => return self.comparison(&binary.left, [("==", &binary.right)].into_iter()),
             BinOpKind::Ne => return self.comparison(&binary.left, [("!=", &binary.right)].into_iter()),
@@ -365,7 +365,7 @@ impl Rewriter {
     }
 
     /// `a + b + c` is written without inner parentheses, lest a long sum become a deep one.
-    fn chain(&mut self, binary: &ast::BinOp<'_>, operator: &str) -> Rewritten {
+    fn chain(&mut self, binary: &ast::BinOp<'_>, operator: &str) -> RewriteResult {
         match &binary.left {
             Expr::BinOp(left) if same_and_leftward(left.op, binary.op) => self.chain(left, operator)?,
             left => self.expression(left)?,
@@ -378,7 +378,7 @@ impl Rewriter {
         &mut self,
         first: &Expr<'_>,
         links: impl Iterator<Item = (&'static str, &'e Expr<'e>)>,
-    ) -> Rewritten {
+    ) -> RewriteResult {
         self.write(COMPARE);
         self.write("(");
         self.expression(first)?;
@@ -390,7 +390,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn filter(&mut self, filter: &ast::Filter<'_>) -> Rewritten {
+    fn filter(&mut self, filter: &ast::Filter<'_>) -> RewriteResult {
         let Some(value) = &filter.expr else { return refused("a filter needs a value") };
         known_word("filter", filter.name)?;
         self.write("(");
@@ -402,7 +402,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn test(&mut self, test: &ast::Test<'_>) -> Rewritten {
+    fn test(&mut self, test: &ast::Test<'_>) -> RewriteResult {
         known_word("test", test.name)?;
         self.write("(");
         self.expression(&test.expr)?;
@@ -415,7 +415,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn call(&mut self, call: &ast::Call<'_>) -> Rewritten {
+    fn call(&mut self, call: &ast::Call<'_>) -> RewriteResult {
         let builds = self.repeats && matches!(call.expr, Expr::Var(_));
         self.weighed(builds);
         match &call.expr {
@@ -445,14 +445,14 @@ impl Rewriter {
         Ok(())
     }
 
-    fn arguments(&mut self, arguments: &[CallArg<'_>]) -> Rewritten {
+    fn arguments(&mut self, arguments: &[CallArg<'_>]) -> RewriteResult {
         self.write("(");
         self.call_arguments(arguments)?;
         self.write(")");
         Ok(())
     }
 
-    fn call_arguments(&mut self, arguments: &[CallArg<'_>]) -> Rewritten {
+    fn call_arguments(&mut self, arguments: &[CallArg<'_>]) -> RewriteResult {
         for (index, argument) in arguments.iter().enumerate() {
             self.write(if index > 0 { ", " } else { "" });
             match argument {
@@ -475,7 +475,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn list(&mut self, open: &str, items: &[Expr<'_>], close: &str) -> Rewritten {
+    fn list(&mut self, open: &str, items: &[Expr<'_>], close: &str) -> RewriteResult {
         self.weighed(self.repeats);
         self.write(open);
         for (index, item) in items.iter().enumerate() {
@@ -487,7 +487,7 @@ impl Rewriter {
         Ok(())
     }
 
-    fn constant(&mut self, value: &Value) -> Rewritten {
+    fn constant(&mut self, value: &Value) -> RewriteResult {
         match value.kind() {
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::None => self.write("none"),
@@ -545,7 +545,7 @@ fn same_and_leftward(left: BinOpKind, right: BinOpKind) -> bool {
 }
 
 /// Names that begin with two underscores are ours.
-fn own_name(name: &str) -> Rewritten {
+fn own_name(name: &str) -> RewriteResult {
     if name.starts_with("__") {
         refused(format!("{name:?}: names that begin with two underscores are reserved"))
     } else {
@@ -554,7 +554,7 @@ fn own_name(name: &str) -> Rewritten {
 }
 
 /// Refuses a filter or test that minijinja does not have; it would say so only when it is used.
-fn known_word(kind: &str, name: &str) -> Rewritten {
+fn known_word(kind: &str, name: &str) -> RewriteResult {
     let known = ENVIRONMENT
         .compile_expression(if kind == "filter" { "name is filter" } else { "name is test" })
         .and_then(|question| question.eval(minijinja::context! { name }))

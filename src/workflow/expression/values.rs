@@ -4,7 +4,7 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde_json::{Map, Number};
 
-use super::bounds::Room;
+use super::bounds::RoomLeft;
 
 /// A JSON value as templates and expressions see it.
 pub fn seen(value: &serde_json::Value) -> Value {
@@ -29,10 +29,10 @@ pub fn seen_map(map: &Map<String, serde_json::Value>) -> Value {
 
 /// A value as JSON; an undefined one has none, and one that is too large or too deep is refused.
 pub fn json(value: &Value) -> Result<serde_json::Value, String> {
-    json_within(value, 0, &mut Room::new())
+    json_within(value, 0, &mut RoomLeft::new())
 }
 
-fn json_within(value: &Value, depth: usize, room: &mut Room) -> Result<serde_json::Value, String> {
+fn json_within(value: &Value, depth: usize, room: &mut RoomLeft) -> Result<serde_json::Value, String> {
     room.take(value.as_str().map_or(0, str::len), depth)?;
     Ok(match value.kind() {
         ValueKind::None => serde_json::Value::Null,

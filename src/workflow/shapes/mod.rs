@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml::shape::{Key, Kind, REQUEST_PARAMETERS, Shape, later, may, must};
+use crate::yaml::shape::{MapShape, REQUEST_PARAMETERS, ShapeKey, ValueKind, later, may, must};
 
 pub mod talks;
 
@@ -13,89 +13,89 @@ pub fn json_schema() -> Value {
     WORKFLOW.json_schema("https://fastagency.dev/schemas/workflow.json", "A workflow of fastagency", false)
 }
 
-static ONE_STEP: Kind = Kind::Shape(&STEP);
-static STEPS_OF_BRANCH: Kind = Kind::List(&ONE_STEP);
-const TEXTS: Kind = Kind::List(&Kind::Template);
-const NAMES: Kind = Kind::List(&Kind::Name);
+static ONE_STEP: ValueKind = ValueKind::Shape(&STEP);
+static STEPS_OF_BRANCH: ValueKind = ValueKind::List(&ONE_STEP);
+const TEXTS: ValueKind = ValueKind::List(&ValueKind::Template);
+const NAMES: ValueKind = ValueKind::List(&ValueKind::Name);
 
-pub static WORKFLOW: Shape = Shape {
+pub static WORKFLOW: MapShape = MapShape {
     name: "workflow",
     about: "One workflow: who takes part, and what is done.",
     keys: &[
-        must("version", Kind::Only(1), "The version of the language: 1."),
-        must("name", Kind::Name, "The key that clients start it by."),
-        may("title", Kind::Text, "What people see instead of the name."),
-        may("description", Kind::Text, "What it is for, in a sentence."),
-        may("params", Kind::Schema, "The JSON Schema of its parameters; defaults are filled in."),
-        may("vars", Kind::Map(&Kind::Any), "The variables that `set` may set, with their first values."),
-        may("limits", Kind::Shape(&LIMITS), "What a run may use up before it is ended."),
-        may("agents", Kind::Map(&Kind::Shape(&AGENT)), "The agents by name."),
-        may("tools", Kind::Map(&Kind::Shape(&TOOL)), "The tools by name."),
-        must("steps", Kind::Some(&Kind::Shape(&STEP)), "What is done, in order."),
+        must("version", ValueKind::Only(1), "The version of the language: 1."),
+        must("name", ValueKind::Name, "The key that clients start it by."),
+        may("title", ValueKind::Text, "What people see instead of the name."),
+        may("description", ValueKind::Text, "What it is for, in a sentence."),
+        may("params", ValueKind::Schema, "The JSON Schema of its parameters; defaults are filled in."),
+        may("vars", ValueKind::Map(&ValueKind::Any), "The variables that `set` may set, with their first values."),
+        may("limits", ValueKind::Shape(&LIMITS), "What a run may use up before it is ended."),
+        may("agents", ValueKind::Map(&ValueKind::Shape(&AGENT)), "The agents by name."),
+        may("tools", ValueKind::Map(&ValueKind::Shape(&TOOL)), "The tools by name."),
+        must("steps", ValueKind::Some(&ValueKind::Shape(&STEP)), "What is done, in order."),
     ],
     shared: &[],
 };
 
-pub static LIMITS: Shape = Shape {
+pub static LIMITS: MapShape = MapShape {
     name: "limits",
     about: "What a run may use up before it is ended with a reason.",
     keys: &[
-        may("llm_calls", Kind::Whole(1), "Requests to models (default: 10000)."),
-        may("tool_calls", Kind::Whole(1), "Calls of tools."),
-        may("tokens", Kind::Whole(1), "Tokens, prompt and completion together."),
-        may("cost_usd", Kind::Number, "Money, in US dollars, by the price table of the configuration."),
-        may("duration", Kind::Duration, "Time at work, waiting for people left out."),
-        may("records", Kind::Whole(10), "Records of the run's log (default: 100000)."),
-        may("steps", Kind::Whole(1), "Steps; those of a loop count each time (default: 1000000)."),
+        may("llm_calls", ValueKind::Whole(1), "Requests to models (default: 10000)."),
+        may("tool_calls", ValueKind::Whole(1), "Calls of tools."),
+        may("tokens", ValueKind::Whole(1), "Tokens, prompt and completion together."),
+        may("cost_usd", ValueKind::Number, "Money, in US dollars, by the price table of the configuration."),
+        may("duration", ValueKind::Duration, "Time at work, waiting for people left out."),
+        may("records", ValueKind::Whole(10), "Records of the run's log (default: 100000)."),
+        may("steps", ValueKind::Whole(1), "Steps; those of a loop count each time (default: 1000000)."),
         may(
             "repeated_calls",
-            Kind::Whole(2),
+            ValueKind::Whole(2),
             "How often a conversation may make the same call with the same result, or the same request to a model, with nothing new in between (default: 20).",
         ),
     ],
     shared: &[],
 };
 
-pub static AGENT: Shape = Shape {
+pub static AGENT: MapShape = MapShape {
     name: "agent",
     about: "An agent, with the meaning and the defaults of AG2's classes.",
     keys: &[
         may(
             "kind",
-            Kind::OneOf(&["conversable", "assistant", "user_proxy"]),
+            ValueKind::OneOf(&["conversable", "assistant", "user_proxy"]),
             "AG2's class; the classes differ in defaults only.",
         ),
-        may("system_message", Kind::Text, "The first message in each request to its model."),
-        may("description", Kind::Text, "What it is for; other agents may read it."),
+        may("system_message", ValueKind::Text, "The first message in each request to its model."),
+        may("description", ValueKind::Text, "What it is for; other agents may read it."),
         may(
             "llm",
-            Kind::Either(&[Kind::Name, Kind::False]),
+            ValueKind::Either(&[ValueKind::Name, ValueKind::False]),
             "A name in `llms:`, or false for no model (default: `default`).",
         ),
         may(
             "human_input_mode",
-            Kind::OneOf(&["NEVER", "TERMINATE", "ALWAYS"]),
+            ValueKind::OneOf(&["NEVER", "TERMINATE", "ALWAYS"]),
             "When it asks a person before it replies.",
         ),
-        may("max_consecutive_auto_reply", Kind::Whole(0), "How many replies it may give by itself (default 100)."),
-        may("default_auto_reply", Kind::Text, "What it says if nothing else gives a reply."),
+        may("max_consecutive_auto_reply", ValueKind::Whole(0), "How many replies it may give by itself (default 100)."),
+        may("default_auto_reply", ValueKind::Text, "What it says if nothing else gives a reply."),
         may(
             "is_termination_msg",
-            Kind::Expression,
+            ValueKind::Expression,
             "Whether a `message` ends the conversation (default: it equals TERMINATE).",
         ),
         may("tools", NAMES, "The tools that its model is offered."),
         may("executes", NAMES, "The tools that it executes when another agent calls them."),
-        may("output", Kind::Schema, "What its model's replies must be."),
+        may("output", ValueKind::Schema, "What its model's replies must be."),
         may(
             "nested_chats",
-            Kind::List(&Kind::Shape(&NESTED_CHATS)),
+            ValueKind::List(&ValueKind::Shape(&NESTED_CHATS)),
             "Chats that it holds instead of answering by itself.",
         ),
-        may("handoffs", Kind::Shape(&HANDOFFS), "When it hands over, in a group."),
+        may("handoffs", ValueKind::Shape(&HANDOFFS), "When it hands over, in a group."),
         may(
             "update_system_message",
-            Kind::Template,
+            ValueKind::Template,
             "Its system message in a group, made anew before each reply; `context` is in its context.",
         ),
     ],
@@ -125,185 +125,201 @@ pub const ACTIONS: &[&str] = &[
     "fail",
 ];
 
-pub static STEP: Shape = Shape {
+pub static STEP: MapShape = MapShape {
     name: "step",
     about: "One step: exactly one action, and what surrounds it.",
     keys: &[
-        may("id", Kind::Name, "Where its value is found: `steps.<id>`."),
-        may("name", Kind::Text, "What people see of it."),
-        may("when", Kind::Expression, "Run it only if this holds."),
-        may("timeout", Kind::Duration, "Wall time it may take."),
-        may("retry", Kind::Shape(&RETRY), "Whether and when it is tried again after a failure."),
+        may("id", ValueKind::Name, "Where its value is found: `steps.<id>`."),
+        may("name", ValueKind::Text, "What people see of it."),
+        may("when", ValueKind::Expression, "Run it only if this holds."),
+        may("timeout", ValueKind::Duration, "Wall time it may take."),
+        may("retry", ValueKind::Shape(&RETRY), "Whether and when it is tried again after a failure."),
         may(
             "on_error",
-            Kind::Either(&[Kind::OneOf(&["fail", "continue"]), Kind::Shape(&ON_ERROR)]),
+            ValueKind::Either(&[ValueKind::OneOf(&["fail", "continue"]), ValueKind::Shape(&ON_ERROR)]),
             "What to do about a failure that remains; `error` is in the context.",
         ),
-        may("text_input", Kind::Shape(&TEXT_INPUT), "Asks a person for a text."),
-        may("multiple_choice", Kind::Shape(&MULTIPLE_CHOICE), "Asks a person to choose."),
-        may("form", Kind::Shape(&FORM), "Asks a person to fill in a form."),
-        may("message", Kind::Either(&[Kind::Template, Kind::Shape(&MESSAGE)]), "Shows something."),
-        may("agent", Kind::Shape(&ASK_AGENT), "One question to one agent's model."),
-        may("chat", Kind::Shape(&CHAT), "A conversation of two agents."),
-        may("chats", Kind::Some(&Kind::Shape(&QUEUED_CHAT)), "Conversations one after the other."),
-        may("group_chat", Kind::Shape(&GROUP_CHAT), "A conversation of several agents."),
-        may("group", Kind::Shape(&GROUP), "A conversation of several agents that hand over to each other."),
-        may("branch", Kind::Some(&Kind::Shape(&ARM)), "The first arm whose condition holds."),
-        may("loop", Kind::Shape(&LOOP), "Steps, several times."),
-        may("foreach", Kind::Shape(&FOREACH), "Steps, once for each item of a list."),
-        may("parallel", Kind::Map(&STEPS_OF_BRANCH), "Several lists of steps at once, by name."),
-        may("call", Kind::Shape(&CALL), "Calls a tool."),
-        may("workflow", Kind::Shape(&CALLED), "Another workflow."),
-        may("set", Kind::Map(&Kind::Data), "Sets variables that `vars` declares."),
-        may("wait", Kind::Either(&[Kind::Duration, Kind::Shape(&WAIT)]), "Waits for a while, or until a time."),
-        may("return", Kind::Data, "Ends the run with a value."),
-        may("fail", Kind::Template, "Ends the run as failed, with a message."),
+        may("text_input", ValueKind::Shape(&TEXT_INPUT), "Asks a person for a text."),
+        may("multiple_choice", ValueKind::Shape(&MULTIPLE_CHOICE), "Asks a person to choose."),
+        may("form", ValueKind::Shape(&FORM), "Asks a person to fill in a form."),
+        may("message", ValueKind::Either(&[ValueKind::Template, ValueKind::Shape(&MESSAGE)]), "Shows something."),
+        may("agent", ValueKind::Shape(&ASK_AGENT), "One question to one agent's model."),
+        may("chat", ValueKind::Shape(&CHAT), "A conversation of two agents."),
+        may("chats", ValueKind::Some(&ValueKind::Shape(&QUEUED_CHAT)), "Conversations one after the other."),
+        may("group_chat", ValueKind::Shape(&GROUP_CHAT), "A conversation of several agents."),
+        may("group", ValueKind::Shape(&GROUP), "A conversation of several agents that hand over to each other."),
+        may("branch", ValueKind::Some(&ValueKind::Shape(&ARM)), "The first arm whose condition holds."),
+        may("loop", ValueKind::Shape(&LOOP), "Steps, several times."),
+        may("foreach", ValueKind::Shape(&FOREACH), "Steps, once for each item of a list."),
+        may("parallel", ValueKind::Map(&STEPS_OF_BRANCH), "Several lists of steps at once, by name."),
+        may("call", ValueKind::Shape(&CALL), "Calls a tool."),
+        may("workflow", ValueKind::Shape(&CALLED), "Another workflow."),
+        may("set", ValueKind::Map(&ValueKind::Data), "Sets variables that `vars` declares."),
+        may(
+            "wait",
+            ValueKind::Either(&[ValueKind::Duration, ValueKind::Shape(&WAIT)]),
+            "Waits for a while, or until a time.",
+        ),
+        may("return", ValueKind::Data, "Ends the run with a value."),
+        may("fail", ValueKind::Template, "Ends the run as failed, with a message."),
     ],
     shared: &[],
 };
 
-pub static RETRY: Shape = Shape {
+pub static RETRY: MapShape = MapShape {
     name: "retry",
     about: "Trying again after a failure.",
     keys: &[
-        must("max", Kind::Whole(1), "How often it is tried again, at most."),
-        may("delay", Kind::Duration, "How long to wait before (default 1s)."),
-        may("on", Kind::List(&Kind::Text), "The kinds of failure that it is for (default: every kind)."),
+        must("max", ValueKind::Whole(1), "How often it is tried again, at most."),
+        may("delay", ValueKind::Duration, "How long to wait before (default 1s)."),
+        may("on", ValueKind::List(&ValueKind::Text), "The kinds of failure that it is for (default: every kind)."),
     ],
     shared: &[],
 };
 
-pub static ON_ERROR: Shape = Shape {
+pub static ON_ERROR: MapShape = MapShape {
     name: "on_error",
     about: "What the step's value is instead: a value, or that of the last of some steps.",
-    keys: &[may("value", Kind::Data, "This value."), may("do", Kind::List(&ONE_STEP), "What is done instead.")],
+    keys: &[
+        may("value", ValueKind::Data, "This value."),
+        may("do", ValueKind::List(&ONE_STEP), "What is done instead."),
+    ],
     shared: &[],
 };
 
 /// What all questions have.
-static ASKING: [Key; 5] = [
-    must("prompt", Kind::Template, "Shown to the person; markdown."),
-    may("sender", Kind::Template, "Who asks (default Workflow)."),
-    may("recipient", Kind::Template, "Who is asked (default User)."),
-    may("timeout", Kind::Duration, "How long to wait for an answer (default: for ever)."),
+static ASKING: [ShapeKey; 5] = [
+    must("prompt", ValueKind::Template, "Shown to the person; markdown."),
+    may("sender", ValueKind::Template, "Who asks (default Workflow)."),
+    may("recipient", ValueKind::Template, "Who is asked (default User)."),
+    may("timeout", ValueKind::Duration, "How long to wait for an answer (default: for ever)."),
     may(
         "on_timeout",
-        Kind::Either(&[Kind::OneOf(&["fail"]), Kind::Shape(&ON_TIMEOUT)]),
+        ValueKind::Either(&[ValueKind::OneOf(&["fail"]), ValueKind::Shape(&ON_TIMEOUT)]),
         "What happens then (default: the step fails with kind `timeout`).",
     ),
 ];
 
-pub static ON_TIMEOUT: Shape = Shape {
+pub static ON_TIMEOUT: MapShape = MapShape {
     name: "on_timeout",
     about: "What the answer is if nobody answers in time.",
-    keys: &[must("default", Kind::Data, "This is the answer.")],
+    keys: &[must("default", ValueKind::Data, "This is the answer.")],
     shared: &[],
 };
 
-pub static TEXT_INPUT: Shape = Shape {
+pub static TEXT_INPUT: MapShape = MapShape {
     name: "text_input",
     about: "Asks a person for a text. Value: the text, or the number.",
     keys: &[
         may(
             "suggestions",
-            Kind::Either(&[Kind::Template, TEXTS]),
+            ValueKind::Either(&[ValueKind::Template, TEXTS]),
             "Answers to pick from: a list, or one {{ expression }} that gives it.",
         ),
         may(
             "suggestions_fill",
-            Kind::Bool,
+            ValueKind::Bool,
             "A suggestion is put into the field, to be finished there, instead of being sent at once (default false).",
         ),
-        may("password", Kind::Bool, "The answer is a secret (default false)."),
-        may("multiline", Kind::Bool, "A large field (default false)."),
-        may("pattern", Kind::Text, "A regular expression that the whole answer must match."),
-        may("type", Kind::OneOf(&["string", "integer", "number"]), "What the answer becomes (default string)."),
+        may("password", ValueKind::Bool, "The answer is a secret (default false)."),
+        may("multiline", ValueKind::Bool, "A large field (default false)."),
+        may("pattern", ValueKind::Text, "A regular expression that the whole answer must match."),
+        may("type", ValueKind::OneOf(&["string", "integer", "number"]), "What the answer becomes (default string)."),
     ],
     shared: &ASKING,
 };
 
-pub static MULTIPLE_CHOICE: Shape = Shape {
+pub static MULTIPLE_CHOICE: MapShape = MapShape {
     name: "multiple_choice",
     about: "Asks a person to choose. Value: the choice, or a list if `single` is false.",
     keys: &[
         must(
             "choices",
-            Kind::Either(&[
-                Kind::Template,
-                Kind::List(&Kind::Either(&[Kind::Template, Kind::Number, Kind::Bool, Kind::Shape(&CHOICE)])),
+            ValueKind::Either(&[
+                ValueKind::Template,
+                ValueKind::List(&ValueKind::Either(&[
+                    ValueKind::Template,
+                    ValueKind::Number,
+                    ValueKind::Bool,
+                    ValueKind::Shape(&CHOICE),
+                ])),
             ]),
             "What there is to choose: a list, or one {{ expression }} that gives it.",
         ),
-        may("default", Kind::Template, "The label that is chosen at first."),
-        may("single", Kind::Bool, "One only (default true)."),
-        may("min", Kind::Whole(0), "At least so many, with `single: false`."),
-        may("max", Kind::Whole(1), "At most so many, with `single: false`."),
+        may("default", ValueKind::Template, "The label that is chosen at first."),
+        may("single", ValueKind::Bool, "One only (default true)."),
+        may("min", ValueKind::Whole(0), "At least so many, with `single: false`."),
+        may("max", ValueKind::Whole(1), "At most so many, with `single: false`."),
     ],
     shared: &ASKING,
 };
 
-pub static CHOICE: Shape = Shape {
+pub static CHOICE: MapShape = MapShape {
     name: "choice",
     about: "One choice.",
     keys: &[
-        must("label", Kind::Template, "What is shown."),
-        may("value", Kind::Data, "What the step's value is when it is chosen (default: the label)."),
-        may("description", Kind::Template, "A line about it."),
+        must("label", ValueKind::Template, "What is shown."),
+        may("value", ValueKind::Data, "What the step's value is when it is chosen (default: the label)."),
+        may("description", ValueKind::Template, "A line about it."),
     ],
     shared: &[],
 };
 
-pub static FORM: Shape = Shape {
+pub static FORM: MapShape = MapShape {
     name: "form",
     about: "Asks a person to fill in a form. Value: the object.",
-    keys: &[must("schema", Kind::Schema, "What a valid object is.")],
+    keys: &[must("schema", ValueKind::Schema, "What a valid object is.")],
     shared: &ASKING,
 };
 
-pub static MESSAGE: Shape = Shape {
+pub static MESSAGE: MapShape = MapShape {
     name: "message",
     about: "Shows something. Value: null.",
     keys: &[
-        may("type", Kind::OneOf(&["text", "system", "error"]), "What kind of message (default text)."),
-        may("body", Kind::Template, "The text (markdown), or the sentence that an error is."),
-        may("long", Kind::Template, "More about an error."),
-        may("data", Kind::Data, "What a system message says: a map."),
-        may("sender", Kind::Template, "Who says it (default Workflow)."),
-        may("recipient", Kind::Template, "To whom (default User)."),
+        may("type", ValueKind::OneOf(&["text", "system", "error"]), "What kind of message (default text)."),
+        may("body", ValueKind::Template, "The text (markdown), or the sentence that an error is."),
+        may("long", ValueKind::Template, "More about an error."),
+        may("data", ValueKind::Data, "What a system message says: a map."),
+        may("sender", ValueKind::Template, "Who says it (default Workflow)."),
+        may("recipient", ValueKind::Template, "To whom (default User)."),
     ],
     shared: &[],
 };
 
-pub static ASK_AGENT: Shape = Shape {
+pub static ASK_AGENT: MapShape = MapShape {
     name: "agent question",
     about: "One question to one agent's model. Value: its text, or the object if `output` is given.",
     keys: &[
-        must("agent", Kind::Name, "The agent."),
-        must("message", Kind::Template, "What it is asked."),
-        may("output", Kind::Schema, "What the reply must be."),
+        must("agent", ValueKind::Name, "The agent."),
+        must("message", ValueKind::Template, "What it is asked."),
+        may("output", ValueKind::Schema, "What the reply must be."),
         may("tools", NAMES, "The tools that it is offered, and that are executed for it (default: its own)."),
-        may("max_tool_rounds", Kind::Whole(0), "How often its calls are executed before it must reply (default 10)."),
+        may(
+            "max_tool_rounds",
+            ValueKind::Whole(0),
+            "How often its calls are executed before it must reply (default 10).",
+        ),
     ],
     shared: &[],
 };
 
-pub static TOOL: Shape = Shape {
+pub static TOOL: MapShape = MapShape {
     name: "tool",
     about: "A tool: its description and parameters for the model, and the steps to run.",
     keys: &[
-        must("description", Kind::Text, "What it does, for models."),
-        may("params", Kind::Schema, "The JSON Schema of its arguments (default: it takes none)."),
+        must("description", ValueKind::Text, "What it does, for models."),
+        may("params", ValueKind::Schema, "The JSON Schema of its arguments (default: it takes none)."),
         may(
             "returns",
-            Kind::OneOf(&["value", "reply_result"]),
+            ValueKind::OneOf(&["value", "reply_result"]),
             "What its `return` is: the result (default), or {message, target, context_variables} for a group.",
         ),
         may(
             "approve",
-            Kind::OneOf(&["never", "first", "always"]),
+            ValueKind::OneOf(&["never", "first", "always"]),
             "Whether a person is asked before it is called: never (default), until it was allowed once in the run, or always.",
         ),
-        may("do", Kind::List(&ONE_STEP), "Its steps; `args` is in their context, `return` ends the tool."),
+        may("do", ValueKind::List(&ONE_STEP), "Its steps; `args` is in their context, `return` ends the tool."),
         later("openapi"),
         later("mcp"),
         later("http"),
@@ -318,62 +334,65 @@ pub static TOOL: Shape = Shape {
     shared: &[],
 };
 
-pub static CALL: Shape = Shape {
+pub static CALL: MapShape = MapShape {
     name: "tool call",
     about: "Calls a tool. Value: its result.",
-    keys: &[must("tool", Kind::Name, "The tool."), may("args", Kind::Map(&Kind::Data), "Its arguments.")],
+    keys: &[
+        must("tool", ValueKind::Name, "The tool."),
+        may("args", ValueKind::Map(&ValueKind::Data), "Its arguments."),
+    ],
     shared: &[],
 };
 
-pub static ARM: Shape = Shape {
+pub static ARM: MapShape = MapShape {
     name: "branch arm",
     about: "{when, do}, or {else} as the last.",
     keys: &[
-        may("when", Kind::Expression, "Its condition."),
-        may("do", Kind::List(&ONE_STEP), "What is done if it holds."),
-        may("else", Kind::List(&ONE_STEP), "What is done if no condition held."),
+        may("when", ValueKind::Expression, "Its condition."),
+        may("do", ValueKind::List(&ONE_STEP), "What is done if it holds."),
+        may("else", ValueKind::List(&ONE_STEP), "What is done if no condition held."),
     ],
     shared: &[],
 };
 
-pub static LOOP: Shape = Shape {
+pub static LOOP: MapShape = MapShape {
     name: "loop",
     about: "Steps, several times. Value: the list of the iterations' values.",
     keys: &[
-        must("max", Kind::Whole(1), "Never more often than this; to reach it is no error."),
-        may("until", Kind::Expression, "Ends when it holds; tested after an iteration."),
-        may("while", Kind::Expression, "Goes on while it holds; tested before an iteration."),
-        must("do", Kind::List(&ONE_STEP), "The steps."),
+        must("max", ValueKind::Whole(1), "Never more often than this; to reach it is no error."),
+        may("until", ValueKind::Expression, "Ends when it holds; tested after an iteration."),
+        may("while", ValueKind::Expression, "Goes on while it holds; tested before an iteration."),
+        must("do", ValueKind::List(&ONE_STEP), "The steps."),
     ],
     shared: &[],
 };
 
-pub static FOREACH: Shape = Shape {
+pub static FOREACH: MapShape = MapShape {
     name: "foreach",
     about: "Steps, once for each item. Value: the list of the iterations' values.",
     keys: &[
-        must("in", Kind::Data, "A list, or one {{ expression }} that gives it."),
-        may("as", Kind::Name, "What the item is called (default item)."),
-        may("parallel", Kind::Whole(1), "How many at once (default 1)."),
-        must("do", Kind::List(&ONE_STEP), "The steps."),
+        must("in", ValueKind::Data, "A list, or one {{ expression }} that gives it."),
+        may("as", ValueKind::Name, "What the item is called (default item)."),
+        may("parallel", ValueKind::Whole(1), "How many at once (default 1)."),
+        must("do", ValueKind::List(&ONE_STEP), "The steps."),
     ],
     shared: &[],
 };
 
-pub static CALLED: Shape = Shape {
+pub static CALLED: MapShape = MapShape {
     name: "workflow call",
     about: "Another workflow. Value: its return, or its run id if `wait` is false.",
     keys: &[
-        must("name", Kind::Name, "Its name."),
-        may("params", Kind::Map(&Kind::Data), "Its parameters."),
-        may("wait", Kind::Bool, "Whether to wait for its end (default true)."),
+        must("name", ValueKind::Name, "Its name."),
+        may("params", ValueKind::Map(&ValueKind::Data), "Its parameters."),
+        may("wait", ValueKind::Bool, "Whether to wait for its end (default true)."),
     ],
     shared: &[],
 };
 
-pub static WAIT: Shape = Shape {
+pub static WAIT: MapShape = MapShape {
     name: "wait",
     about: "Waits until a time.",
-    keys: &[must("until", Kind::Template, "The time (RFC 3339): 2026-12-24T18:00:00+01:00.")],
+    keys: &[must("until", ValueKind::Template, "The time (RFC 3339): 2026-12-24T18:00:00+01:00.")],
     shared: &[],
 };

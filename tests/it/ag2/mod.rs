@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fastagency::chat::{self, Grouped, Led, Memory, Stage, Stop};
+use fastagency::chat::{self, AgentMemory, ConversationContext, GroupChatRequest, HandoffGroupRequest, WorkflowStop};
 use fastagency::model::open_all;
 use fastagency::workflow::Workflow;
 use futures_util::StreamExt;
@@ -63,7 +63,7 @@ fn failed(world: &World, results: &mut Vec<Value>, why: String) {
 }
 
 async fn hold(pattern: &Value, workflow: &Workflow, world: &World, results: &mut Vec<Value>) {
-    let mut memory = Memory::default();
+    let mut memory = AgentMemory::default();
     let mut managers: BTreeMap<String, Value> = BTreeMap::new();
     let runs = pattern["runs"].as_array().cloned().unwrap_or_else(|| vec![pattern.clone()]);
     for mut run in runs {
@@ -73,7 +73,7 @@ async fn hold(pattern: &Value, workflow: &Workflow, world: &World, results: &mut
                 run.as_object_mut().unwrap().entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        let mut stage = Stage::new(&workflow.agents, &workflow.tools, &mut memory, world);
+        let mut stage = ConversationContext::new(&workflow.agents, &workflow.tools, &mut memory, world);
         let held = hold_one(&run, &mut stage).await;
         results.extend(completed(world, results.len()));
         match held {
@@ -100,7 +100,7 @@ fn completed(world: &World, known: usize) -> Vec<Value> {
 }
 
 /// Holds one conversation; what the agents of a group shared at its end.
-async fn hold_one(run: &Value, stage: &mut Stage<'_>) -> Result<Option<Value>, Stop> {
+async fn hold_one(run: &Value, stage: &mut ConversationContext<'_>) -> Result<Option<Value>, WorkflowStop> {
     match run["kind"].as_str().expect("a pattern has a kind") {
         "two_agent_chat" => {
             chat::hold(stage, setup::chat(run, Some(&run["initiator"]), &run["recipient"])).await?;
@@ -116,12 +116,12 @@ async fn hold_one(run: &Value, stage: &mut Stage<'_>) -> Result<Option<Value>, S
         }
         "group_chat" => {
             let (chat, message) = setup::group_chat(run);
-            chat::hold_group_chat(stage, Led { chat: &chat, message, carryover: Vec::new() }).await?;
+            chat::hold_group_chat(stage, GroupChatRequest { chat: &chat, message, carryover: Vec::new() }).await?;
         }
         "group_pattern" => {
             let group = setup::group(run);
             let context = run["context_variables"].as_object().cloned().unwrap_or_default();
-            let grouped = Grouped { group: &group, messages: run["messages"].clone(), context };
+            let grouped = HandoffGroupRequest { group: &group, messages: run["messages"].clone(), context };
             let result = chat::hold_group(stage, grouped).await?;
             return Ok(Some(result["context_variables"].clone()));
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastagency::chat;
-use fastagency::config::{Llm, Provider, Rate, Timeouts};
+use fastagency::config::{LlmConfig, ModelProvider, ModelRateLimit, ModelTimeouts};
 use fastagency::ids::Name;
 use fastagency::workflow::{
-    Data, Definition, Group, GroupChat, Manager, ModelUse, Pattern, Selection, SelectionMethod, SelectionRole,
-    SummaryMethod, Target, Transitions, Workflow, from_definition,
+    DataTemplate, GroupChat, GroupChatManager, GroupPattern, HandoffGroup, HandoffTarget, ModelUse, SelectionMethod,
+    SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, Workflow, WorkflowDefinition, from_definition,
 };
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ pub fn workflow(setup: &Value, requests: &Value) -> Result<Workflow, String> {
     let recorded = Name::parse("recorded").expect("a name");
     // JSON is YAML.
     let sources = BTreeMap::from([(recorded.clone(), written.to_string())]);
-    from_definition(&Definition { name: recorded, sources }).map_err(|problems| problems.to_string())
+    from_definition(&WorkflowDefinition { name: recorded, sources }).map_err(|problems| problems.to_string())
 }
 
 fn written_agent(agent: &Value, setup: &Value, formats: &BTreeMap<String, Value>) -> Value {
@@ -144,12 +144,12 @@ pub fn target(target: &Value) -> Value {
     }
 }
 
-fn typed_target(written: &Value) -> Target {
+fn typed_target(written: &Value) -> HandoffTarget {
     match written["type"].as_str() {
-        Some("agent") => Target::Agent(name(&written["agent"])),
-        Some("random") => Target::Random(names(&written["agents"])),
-        Some(word) => Target::word(word).unwrap_or_else(|| panic!("{word} is no target of a group")),
-        None => Target::Terminate,
+        Some("agent") => HandoffTarget::Agent(name(&written["agent"])),
+        Some("random") => HandoffTarget::Random(names(&written["agents"])),
+        Some(word) => HandoffTarget::word(word).unwrap_or_else(|| panic!("{word} is no target of a group")),
+        None => HandoffTarget::Terminate,
     }
 }
 
@@ -228,7 +228,7 @@ fn response_formats(setup: &Value, requests: &Value) -> BTreeMap<String, Value> 
 }
 
 /// The models of a recording, at this server.
-pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, Llm> {
+pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, LlmConfig> {
     let mut llms = BTreeMap::new();
     for (config, llm) in setup["llm_configs"].as_object().into_iter().flatten() {
         let entries: Vec<&Value> = list(&llm["config_list"]).collect();
@@ -249,22 +249,22 @@ pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, Llm> {
                 parameters.insert("response_format".to_owned(), format);
             }
             let fallback = if index == 0 { (1..entries.len()).map(entry_name).collect() } else { Vec::new() };
-            let described = Llm {
-                provider: Provider::Compatible,
+            let described = LlmConfig {
+                provider: ModelProvider::Compatible,
                 model: entry["model"].as_str().unwrap_or_default().to_owned(),
                 api_key: None,
                 api_key_variable: None,
                 token_source: None,
                 base_url: base_url.to_owned(),
                 stream: entry.get("stream").or_else(|| llm.get("stream")).is_some_and(|stream| stream == true),
-                timeout: Timeouts { first_token: total, idle: total, total },
+                timeout: ModelTimeouts { first_token: total, idle: total, total },
                 max_retries: entry["max_retries"].as_u64().map_or(2, |retries| retries as u32),
                 round_robin: llm["routing_method"] == "round_robin",
                 fallback,
                 api_version: None,
                 deployment: None,
                 token: None,
-                rate: Rate::default(),
+                rate: ModelRateLimit::default(),
                 price: None,
                 script: Vec::new(),
                 unset: Vec::new(),
@@ -307,8 +307,8 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 /// A conversation of two.
-pub fn chat(pattern: &Value, sender: Option<&Value>, recipient: &Value) -> chat::Chat {
-    chat::Chat {
+pub fn chat(pattern: &Value, sender: Option<&Value>, recipient: &Value) -> chat::ChatRequest {
+    chat::ChatRequest {
         sender: sender.map(name),
         user_input: pattern["user_input"] == true,
         recipient: name(recipient),
@@ -328,9 +328,9 @@ fn model_use(value: &Value) -> Option<ModelUse> {
     value.as_str().map(|config| ModelUse { name: Name::parse(config).expect("a name"), parameters: Map::new() })
 }
 
-fn manager(written: &Value) -> Manager {
+fn manager(written: &Value) -> GroupChatManager {
     let rule = written.get("is_termination_msg").filter(|rule| !rule.is_null());
-    Manager {
+    GroupChatManager {
         name: if written["name"].is_string() { name(&written["name"]) } else { name(&json!("chat_manager")) },
         llm: model_use(&written["llm_config"]),
         is_termination_msg: rule.map(|rule| fastagency::workflow::Expression::parse(&rule_of(rule)).expect("a rule")),
@@ -339,9 +339,9 @@ fn manager(written: &Value) -> Manager {
 
 /// A group chat, and its first message.
 pub fn group_chat(pattern: &Value) -> (GroupChat, Option<Value>) {
-    let usual = Selection::default();
+    let usual = SelectionPrompts::default();
     let text = |key: &str, usual: &String| pattern[key].as_str().map_or_else(|| usual.clone(), str::to_owned);
-    let selection = Selection {
+    let selection = SelectionPrompts {
         message: text("select_speaker_message_template", &usual.message),
         prompt: match pattern.get("select_speaker_prompt_template") {
             None => usual.prompt.clone(),
@@ -374,12 +374,12 @@ pub fn group_chat(pattern: &Value) -> (GroupChat, Option<Value>) {
             _ => SelectionMethod::Auto,
         },
         transitions: match (&pattern["transitions"], pattern["transitions_type"].as_str()) {
-            (Value::Object(map), Some("disallowed")) => Transitions::Disallowed(transitions(map)),
-            (Value::Object(map), _) => Transitions::Allowed(transitions(map)),
+            (Value::Object(map), Some("disallowed")) => SpeakerTransitions::Disallowed(transitions(map)),
+            (Value::Object(map), _) => SpeakerTransitions::Allowed(transitions(map)),
             _ => match &pattern["allow_repeat_speaker"] {
-                Value::Bool(false) => Transitions::Repeating(Vec::new()),
-                Value::Array(_) => Transitions::Repeating(names(&pattern["allow_repeat_speaker"])),
-                _ => Transitions::All,
+                Value::Bool(false) => SpeakerTransitions::Repeating(Vec::new()),
+                Value::Array(_) => SpeakerTransitions::Repeating(names(&pattern["allow_repeat_speaker"])),
+                _ => SpeakerTransitions::All,
             },
         },
         send_introductions: pattern["send_introductions"] == true,
@@ -394,19 +394,19 @@ pub fn group_chat(pattern: &Value) -> (GroupChat, Option<Value>) {
 }
 
 /// A group that hands over.
-pub fn group(pattern: &Value) -> Group {
-    Group {
+pub fn group(pattern: &Value) -> HandoffGroup {
+    HandoffGroup {
         pattern: match pattern["pattern"].as_str() {
-            Some("AutoPattern") => Pattern::Auto,
-            Some("RoundRobinPattern") => Pattern::RoundRobin,
-            Some("RandomPattern") => Pattern::Random,
-            Some("ManualPattern") => Pattern::Manual,
-            _ => Pattern::Default,
+            Some("AutoPattern") => GroupPattern::Auto,
+            Some("RoundRobinPattern") => GroupPattern::RoundRobin,
+            Some("RandomPattern") => GroupPattern::Random,
+            Some("ManualPattern") => GroupPattern::Manual,
+            _ => GroupPattern::Default,
         },
         initial_agent: name(&pattern["initial_agent"]),
         agents: names(&pattern["agents"]),
         user_agent: pattern["user_agent"].is_string().then(|| name(&pattern["user_agent"])),
-        messages: Data::Plain(Value::Null),
+        messages: DataTemplate::Plain(Value::Null),
         context: Vec::new(),
         after_work: typed_target(&pattern["group_after_work"]),
         max_rounds: number(&pattern["max_rounds"]).unwrap_or(20),

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use fastagency::chat::{Answer, Call, Effects, Event, Failure, Permission, Question, Replied, Result, Speaking, Stop};
+use fastagency::chat::{
+    AllowedCall, CallPermission, ChatEvent, Effects, HumanQuestion, HumanReply, IdentifiedReply, Result, SpeakingPair,
+    WorkflowFailure, WorkflowStop,
+};
 use fastagency::ids::{MessageId, Name};
-use fastagency::message::Content;
-use fastagency::model::{Models, Progress};
-use fastagency::protocol::dialogue::Request;
+use fastagency::message::MessageContent;
+use fastagency::model::{ModelProgress, ModelRegistry};
+use fastagency::protocol::dialogue::ModelRequest;
 use fastagency::protocol::failure::FailureKind;
 use fastagency::workflow::{HumanInputMode, ModelUse};
 use serde_json::{Map, Value, json};
 
 pub struct World {
-    pub models: Models,
+    pub models: ModelRegistry,
     /// What tools do, by name.
     pub tools: BTreeMap<String, Value>,
     pub humans: Mutex<VecDeque<Value>>,
@@ -32,28 +35,28 @@ impl World {
 
 #[async_trait]
 impl Effects for World {
-    async fn tell(&self, event: Event, _: Option<MessageId>) -> Result<()> {
+    async fn tell(&self, event: ChatEvent, _: Option<MessageId>) -> Result<()> {
         let (kind, content) = in_ag2_words(event);
         self.note(kind, content);
         Ok(())
     }
 
-    async fn ask(&self, question: Question) -> Result<Answer> {
-        let Content::TextInput(asked) = question.says else { panic!("a conversation asks for texts") };
+    async fn ask(&self, question: HumanQuestion) -> Result<HumanReply> {
+        let MessageContent::TextInput(asked) = question.says else { panic!("a conversation asks for texts") };
         let prompt = json!(asked.prompt);
         self.prompts.lock().unwrap().push(prompt.clone());
         self.note("input_request", json!({"prompt": prompt, "password": asked.password}));
         let answer = self.humans.lock().unwrap().pop_front();
-        Ok(Answer::Given(answer.unwrap_or_else(|| json!("exit"))))
+        Ok(HumanReply::Given(answer.unwrap_or_else(|| json!("exit"))))
     }
 
     async fn ask_model(
         &self,
         model: &ModelUse,
-        request: Request,
-        _: Option<Speaking<'_>>,
-    ) -> Result<std::result::Result<Replied, Failure>> {
-        let failed = |error: fastagency::model::Error| Failure {
+        request: ModelRequest,
+        _: Option<SpeakingPair<'_>>,
+    ) -> Result<std::result::Result<IdentifiedReply, WorkflowFailure>> {
+        let failed = |error: fastagency::model::Error| WorkflowFailure {
             kind: FailureKind::Model,
             message: error.to_string(),
             step: None,
@@ -62,25 +65,25 @@ impl Effects for World {
             Ok(asked) => asked,
             Err(error) => return Ok(Err(failed(error))),
         };
-        let mut told = |progress: Progress<'_>| {
-            if let Progress::Text(piece) = progress {
+        let mut told = |progress: ModelProgress<'_>| {
+            if let ModelProgress::Text(piece) = progress {
                 self.note("stream", json!({"content": piece}));
             }
         };
         Ok(match asked.complete(&request, &mut told).await {
-            Ok(reply) => Ok(Replied { reply, message: MessageId::random() }),
+            Ok(reply) => Ok(IdentifiedReply { reply, message: MessageId::random() }),
             Err(error) => Err(failed(error)),
         })
     }
 
-    async fn may_call(&self, _: Call<'_>) -> Result<Permission> {
-        Ok(Permission::Granted(None))
+    async fn may_call(&self, _: AllowedCall<'_>) -> Result<CallPermission> {
+        Ok(CallPermission::Granted(None))
     }
 
-    async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {
+    async fn call_tool(&self, call: AllowedCall<'_>) -> Result<std::result::Result<Value, WorkflowFailure>> {
         let what = &self.tools[call.tool.name.as_str()];
         let arguments = call.arguments;
-        let failure = |message: String| Failure { kind: FailureKind::Tool, message, step: None };
+        let failure = |message: String| WorkflowFailure { kind: FailureKind::Tool, message, step: None };
         Ok(match what["kind"].as_str().expect("a tool does something") {
             "const" => Ok(what["value"].clone()),
             "template" => Ok(json!(filled(&what["template"], arguments))),
@@ -92,7 +95,9 @@ impl Effects for World {
             "raise" => Err(failure(what["message"].as_str().unwrap_or_default().to_owned())),
             "read_context" => Ok(json!(filled(&what["template"], call.context.expect("a group")))),
             "reply_result" => Ok(reply_result(what, arguments)),
-            other => return Err(Stop::failed(FailureKind::Tool, format!("nothing is known of tools that {other}"))),
+            other => {
+                return Err(WorkflowStop::failed(FailureKind::Tool, format!("nothing is known of tools that {other}")));
+            }
         })
     }
 
@@ -131,32 +136,32 @@ fn reply_result(what: &Value, arguments: &Map<String, Value>) -> Value {
     })
 }
 
-fn in_ag2_words(event: Event) -> (&'static str, Value) {
+fn in_ag2_words(event: ChatEvent) -> (&'static str, Value) {
     match event {
-        Event::Text { sender, recipient, content } => {
+        ChatEvent::Text { sender, recipient, content } => {
             ("text", json!({"content": content, "sender": sender, "recipient": recipient}))
         }
-        Event::ToolCall { sender, recipient, content, calls } => {
+        ChatEvent::ToolCall { sender, recipient, content, calls } => {
             ("tool_call", json!({"content": content, "sender": sender, "recipient": recipient, "tool_calls": calls}))
         }
-        Event::ToolResponse { sender, recipient, content, responses } => (
+        ChatEvent::ToolResponse { sender, recipient, content, responses } => (
             "tool_response",
             json!({
                 "content": content, "sender": sender, "recipient": recipient, "role": "tool", "tool_responses": responses,
             }),
         ),
-        Event::ExecuteFunction { agent, call, arguments } => (
+        ChatEvent::ExecuteFunction { agent, call, arguments } => (
             "execute_function",
             json!({"func_name": call.function.name, "call_id": call.id, "arguments": arguments, "recipient": agent}),
         ),
-        Event::ExecutedFunction { agent, call, arguments, content, success } => (
+        ChatEvent::ExecutedFunction { agent, call, arguments, content, success } => (
             "executed_function",
             json!({
                 "func_name": call.function.name, "call_id": call.id, "arguments": arguments, "content": content,
                 "recipient": agent, "is_exec_success": success,
             }),
         ),
-        Event::UsingAutoReply { sender, recipient, mode } => {
+        ChatEvent::UsingAutoReply { sender, recipient, mode } => {
             let mode = match mode {
                 HumanInputMode::Always => "ALWAYS",
                 HumanInputMode::Terminate => "TERMINATE",
@@ -164,34 +169,34 @@ fn in_ag2_words(event: Event) -> (&'static str, Value) {
             };
             ("using_auto_reply", json!({"human_input_mode": mode, "sender": sender, "recipient": recipient}))
         }
-        Event::NoHumanInput { sender, recipient } => (
+        ChatEvent::NoHumanInput { sender, recipient } => (
             "termination_and_human_reply_no_input",
             json!({"no_human_input_msg": "NO HUMAN INPUT RECEIVED.", "sender": sender, "recipient": recipient}),
         ),
-        Event::Termination { sender, recipient, reason } => {
+        ChatEvent::Termination { sender, recipient, reason } => {
             ("termination", json!({"termination_reason": reason, "sender": sender, "recipient": recipient}))
         }
-        Event::RunChat { speaker } => ("group_chat_run_chat", json!({"speaker": speaker, "silent": false})),
-        Event::SelectSpeaker { agents, .. } => ("select_speaker", json!({"agents": agents})),
-        Event::SelectSpeakerInvalidInput { agents } => ("select_speaker_invalid_input", json!({"agents": agents})),
-        Event::SelectSpeakerTryCountExceeded { try_count, agents } => {
+        ChatEvent::RunChat { speaker } => ("group_chat_run_chat", json!({"speaker": speaker, "silent": false})),
+        ChatEvent::SelectSpeaker { agents, .. } => ("select_speaker", json!({"agents": agents})),
+        ChatEvent::SelectSpeakerInvalidInput { agents } => ("select_speaker_invalid_input", json!({"agents": agents})),
+        ChatEvent::SelectSpeakerTryCountExceeded { try_count, agents } => {
             ("select_speaker_try_count_exceeded", json!({"try_count": try_count, "agents": agents}))
         }
-        Event::PostCarryover { sender, recipient, message, carryover } => (
+        ChatEvent::PostCarryover { sender, recipient, message, carryover } => (
             "post_carryover_processing",
             json!({"chat_info": {"carryover": carryover, "message": message, "sender": sender, "recipient": recipient}}),
         ),
-        Event::NestedBegins { agent, recipients } => {
+        ChatEvent::NestedBegins { agent, recipients } => {
             ("nested_begins", json!({"agent": agent, "recipients": recipients}))
         }
-        Event::NestedEnds { agent } => ("nested_ends", json!({"agent": agent})),
-        Event::Resumed { last_speaker, messages } => {
+        ChatEvent::NestedEnds { agent } => ("nested_ends", json!({"agent": agent})),
+        ChatEvent::Resumed { last_speaker, messages } => {
             ("group_chat_resume", json!({"last_speaker_name": last_speaker, "events": messages}))
         }
-        Event::HandsOver { because, source, target } => {
+        ChatEvent::HandsOver { because, source, target } => {
             ("transition", json!({"because": format!("{because:?}"), "source_agent": source, "target": target}))
         }
-        Event::Completed { summary, messages, last_speaker } => {
+        ChatEvent::Completed { summary, messages, last_speaker } => {
             let history: Vec<Value> = messages.iter().map(|line| json!(**line)).collect();
             ("run_completion", json!({"summary": summary, "history": history, "last_speaker": last_speaker}))
         }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::embedded::{self, CopyError, Copying};
-use fastagency::broker::{Broker, Lane};
+use fastagency::broker::embedded::{self, BackupError, BackupInProgress};
+use fastagency::broker::{Broker, RecordLane};
 use fastagency::ids::RunId;
 
 use super::SOON;
@@ -21,8 +21,8 @@ const COPIES: usize = 20;
 const PAYLOAD: usize = 8 * 1024;
 const PACE: Duration = Duration::from_millis(4);
 
-fn copy(from: &Path, to: &Path) -> Result<(), CopyError> {
-    Copying::begin(from, to)?.finish()
+fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+    BackupInProgress::begin(from, to)?.finish()
 }
 
 /// What was acknowledged of each run.
@@ -32,7 +32,7 @@ async fn write(broker: Broker, run: RunId, acknowledged: Acknowledged) {
     let mut last = 0;
     loop {
         let payload = Bytes::from(vec![b'x'; PAYLOAD]);
-        last = broker.log.append(run, Lane::Said, payload, last).await.unwrap();
+        last = broker.log.append(run, RecordLane::Said, payload, last).await.unwrap();
         acknowledged.lock().unwrap().entry(run).or_default().push(last);
         tokio::time::sleep(PACE).await;
     }
@@ -64,11 +64,11 @@ async fn a_copy_of_a_store_at_work_is_whole_and_has_what_was_acknowledged() {
     }
     // A process that ends amid a copy does not disturb it, nor does the next one.
     let to = tempfile::tempdir().unwrap();
-    let copying = Copying::begin(dir.path(), to.path()).unwrap();
+    let copying = BackupInProgress::begin(dir.path(), to.path()).unwrap();
     drop(broker);
     let next = embedded::open(dir.path()).unwrap();
     let late = RunId::random();
-    let seq = next.log.append(late, Lane::Did, "x".into(), 0).await.unwrap();
+    let seq = next.log.append(late, RecordLane::Did, "x".into(), 0).await.unwrap();
     copying.finish().unwrap();
     drop(next);
     let mut known = acknowledged.lock().unwrap().clone();
@@ -92,7 +92,7 @@ async fn the_main_file_is_held_still_for_as_long_as_a_copy_takes() {
     let before = main_file();
     eventually_within(SOON, "the store writes its main file", async || main_file() != before).await;
 
-    let copying = Copying::begin(dir.path(), to.path()).unwrap();
+    let copying = BackupInProgress::begin(dir.path(), to.path()).unwrap();
     let held = main_file();
     let written = || acknowledged.lock().unwrap().values().map(Vec::len).sum::<usize>();
     // Longer than the store waits before it writes it.
@@ -108,20 +108,20 @@ async fn the_main_file_is_held_still_for_as_long_as_a_copy_takes() {
 #[tokio::test]
 async fn half_a_copy_is_no_store_and_is_made_anew() {
     let (dir, to, third) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Err(CopyError::Nothing { .. }) = copy(dir.path(), to.path()) else { panic!("there is nothing to copy") };
+    let Err(BackupError::Nothing { .. }) = copy(dir.path(), to.path()) else { panic!("there is nothing to copy") };
     let run = RunId::random();
     let broker = embedded::open(dir.path()).unwrap();
-    broker.log.append(run, Lane::Did, "x".into(), 0).await.unwrap();
+    broker.log.append(run, RecordLane::Did, "x".into(), 0).await.unwrap();
 
-    let begun = Copying::begin(dir.path(), to.path()).unwrap();
+    let begun = BackupInProgress::begin(dir.path(), to.path()).unwrap();
     assert!(!begun.replaces());
-    let Err(CopyError::Open(embedded::OpenError::InUse { .. })) = copy(dir.path(), to.path()) else {
+    let Err(BackupError::Open(embedded::StoreOpenError::InUse { .. })) = copy(dir.path(), to.path()) else {
         panic!("two copies in one folder")
     };
     // As if its process had been killed.
     drop(begun);
-    let Err(CopyError::Nothing { .. }) = copy(to.path(), third.path()) else { panic!("half a copy was taken") };
-    let again = Copying::begin(dir.path(), to.path()).unwrap();
+    let Err(BackupError::Nothing { .. }) = copy(to.path(), third.path()) else { panic!("half a copy was taken") };
+    let again = BackupInProgress::begin(dir.path(), to.path()).unwrap();
     assert!(again.replaces());
     again.finish().unwrap();
     let mut files: Vec<_> = std::fs::read_dir(to.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
@@ -130,5 +130,5 @@ async fn half_a_copy_is_no_store_and_is_made_anew() {
     copy(to.path(), third.path()).unwrap();
     let brought_back = embedded::open(third.path()).unwrap();
     assert_eq!(brought_back.log.read(run, 0).await.unwrap().len(), 1);
-    let Err(CopyError::Occupied { .. }) = copy(dir.path(), to.path()) else { panic!("a store was replaced") };
+    let Err(BackupError::Occupied { .. }) = copy(dir.path(), to.path()) else { panic!("a store was replaced") };
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::contract::{Contract, Settle};
+use fastagency::broker::contract::{FastAgencyContract, SettleableMessage};
 use fastagency::broker::{Error, Result};
 use fastagency::ids::{MessageId, RunId};
 use futures_util::StreamExt;
@@ -14,20 +14,20 @@ use futures_util::stream::BoxStream;
 use super::{bytes, connect, next, soon, text};
 use crate::support::nats_server::NatsServer;
 
-async fn start(test: &str) -> Option<(NatsServer, Arc<dyn Contract>)> {
+async fn start(test: &str) -> Option<(NatsServer, Arc<dyn FastAgencyContract>)> {
     let server = NatsServer::start(&format!("broker::contract::{test}"))?;
     let contract = contract(&server).await;
     contract.prepare().await.unwrap();
     Some((server, contract))
 }
 
-async fn contract(server: &NatsServer) -> Arc<dyn Contract> {
+async fn contract(server: &NatsServer) -> Arc<dyn FastAgencyContract> {
     connect(server).await.contract.expect("NATS has the contract")
 }
 
-type Messages = BoxStream<'static, Result<Box<dyn Settle>>>;
+type Messages = BoxStream<'static, Result<Box<dyn SettleableMessage>>>;
 
-async fn next_message(messages: &mut Messages) -> Box<dyn Settle> {
+async fn next_message(messages: &mut Messages) -> Box<dyn SettleableMessage> {
     next(messages).await.unwrap()
 }
 

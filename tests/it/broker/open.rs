@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::broker::nats::{self, ConnectError};
-use fastagency::broker::{Lane, embedded};
-use fastagency::config::Nats;
+use fastagency::broker::{RecordLane, embedded};
+use fastagency::config::NatsConfig;
 use fastagency::ids::RunId;
 
 use crate::support::eventually::eventually_within;
 use crate::support::nats_server::NatsServer;
 
-fn settings(url: String) -> Nats {
-    Nats { url, connect_wait: Duration::from_secs(1), ..Default::default() }
+fn settings(url: String) -> NatsConfig {
+    NatsConfig { url, connect_wait: Duration::from_secs(1), ..Default::default() }
 }
 
-async fn refusal(settings: Nats) -> ConnectError {
+async fn refusal(settings: NatsConfig) -> ConnectError {
     nats::connect(&settings, "test").await.err().expect("it is refused")
 }
 
@@ -31,7 +31,7 @@ async fn a_server_that_is_not_there_is_named() {
 async fn a_server_that_comes_later_is_waited_for() {
     let Some(mut server) = NatsServer::start("broker::open::a_server_that_comes_later_is_waited_for") else { return };
     server.kill();
-    let patient = Nats { url: server.url(), connect_wait: Duration::from_secs(20), ..Default::default() };
+    let patient = NatsConfig { url: server.url(), connect_wait: Duration::from_secs(20), ..Default::default() };
     let connecting = tokio::spawn(async move { nats::connect(&patient, "test").await.map(drop) });
     tokio::task::yield_now().await;
     let started = tokio::task::spawn_blocking(move || {
@@ -121,7 +121,7 @@ async fn a_lone_record_reaches_the_main_file_though_nobody_calls_again() {
     // The first of some is stored by the thread, the others are not.
     for some in [20, 2, 1] {
         for _ in 0..some {
-            last = broker.log.append(run, Lane::Did, Bytes::from_static(record), last).await.unwrap();
+            last = broker.log.append(run, RecordLane::Did, Bytes::from_static(record), last).await.unwrap();
         }
         stored += some;
         let in_main_file = || {
@@ -136,11 +136,11 @@ async fn a_lone_record_reaches_the_main_file_though_nobody_calls_again() {
 async fn a_store_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = embedded::open(dir.path()).unwrap();
-    broker.log.append(RunId::random(), Lane::Did, "x".into(), 0).await.unwrap();
+    broker.log.append(RunId::random(), RecordLane::Did, "x".into(), 0).await.unwrap();
     drop(broker);
     let file = rusqlite::Connection::open(dir.path().join("store.sqlite")).unwrap();
     file.pragma_update(None, "user_version", 99).unwrap();
     drop(file);
     let Err(error) = embedded::open(dir.path()) else { panic!("it was opened") };
-    assert!(matches!(error, embedded::OpenError::Newer { found: 99, .. }), "{error:?}");
+    assert!(matches!(error, embedded::StoreOpenError::Newer { found: 99, .. }), "{error:?}");
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use fastagency::auth::{Authenticator, Denied};
-use fastagency::config::{Access, Act, Auth, Limits, Members};
-use fastagency::message::Content;
-use fastagency::serving::Connections;
+use fastagency::auth::{AuthDenial, Authenticator};
+use fastagency::config::{AccessRight, AccessRule, AuthConfig, CallerLimits, UsersAndGroups};
+use fastagency::message::MessageContent;
+use fastagency::serving::ConnectionLimits;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,10 +22,10 @@ use crate::support::eventually::PATIENCE;
 use crate::support::eventually::{eventually, eventually_within};
 use crate::support::system::System;
 
-async fn limited(limits: Limits) -> (System, tempfile::TempDir) {
+async fn limited(limits: CallerLimits) -> (System, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (file, _) = people(&folder);
-    let house = System::played_with(
+    let deployment = System::played_with(
         |_| {},
         |settings| {
             settings.auth = basic(file);
@@ -33,11 +33,11 @@ async fn limited(limits: Limits) -> (System, tempfile::TempDir) {
         },
     )
     .await;
-    (house, folder)
+    (deployment, folder)
 }
 
-fn address(house: &System) -> String {
-    house.url.trim_start_matches("http://").to_owned()
+fn address(deployment: &System) -> String {
+    deployment.url.trim_start_matches("http://").to_owned()
 }
 
 /// Sends bytes as they are, and reads what comes until the other side closes.
@@ -52,31 +52,31 @@ async fn raw(address: &str, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn a_rule_lets_somebody_see_answer_and_stop_what_others_started_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let rule = |may: &[Act]| Access {
+    let rule = |may: &[AccessRight]| AccessRule {
         workflows: vec!["ec*".into()],
-        members: Members { users: vec!["bob".into()], groups: vec![] },
+        members: UsersAndGroups { users: vec!["bob".into()], groups: vec![] },
         may: may.to_vec(),
     };
     for (may, seen, answered, stopped) in [
         (&[][..], 404, 404, 404),
-        (&[Act::See], 200, 403, 403),
-        (&[Act::See, Act::Answer], 200, 202, 403),
-        (&[Act::See, Act::Cancel], 200, 403, 202),
+        (&[AccessRight::See], 200, 403, 403),
+        (&[AccessRight::See, AccessRight::Answer], 200, 202, 403),
+        (&[AccessRight::See, AccessRight::Cancel], 200, 403, 202),
         // Who may not see a run is not told that it is there.
-        (&[Act::Answer, Act::Cancel], 404, 404, 404),
+        (&[AccessRight::Answer, AccessRight::Cancel], 404, 404, 404),
     ] {
         let access = if may.is_empty() { vec![] } else { vec![rule(may)] };
-        let auth = Auth { access, ..basic(people(&folder).0) };
-        let house = System::played_with(|_| {}, |settings| settings.auth = auth).await;
+        let auth = AuthConfig { access, ..basic(people(&folder).0) };
+        let deployment = System::played_with(|_| {}, |settings| settings.auth = auth).await;
         // Rules about other things leave starting to everybody.
-        let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
-        let other = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "boom"}))).await;
+        let started = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+        let other = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "boom"}))).await;
         let run = run_id(&started.body);
-        let mut player = Player::take(&house, run).await;
-        let question = player.ask(Content::TextInput(Default::default())).await.uuid;
+        let mut player = Player::take(&deployment, run).await;
+        let question = player.ask(MessageContent::TextInput(Default::default())).await.uuid;
         let at = |rest: &str| format!("/api/runs/{run}{rest}");
         let bob =
-            async |method: &str, path: &str, body: Option<Value>| as_user(&house, "bob", method, path, body).await;
+            async |method: &str, path: &str, body: Option<Value>| as_user(&deployment, "bob", method, path, body).await;
         assert_eq!(bob("GET", &at(""), None).await.status, seen, "{may:?}");
         assert_eq!(bob("GET", &at("/events?follow=false"), None).await.status, seen, "{may:?}");
         assert_eq!(
@@ -89,7 +89,7 @@ async fn a_rule_lets_somebody_see_answer_and_stop_what_others_started_and_nothin
         let removed = bob("DELETE", &at(""), None).await;
         assert_eq!(removed.status, if seen == 200 { 403 } else { 404 });
         let listed = bob("GET", "/api/runs?everybody=true", None).await;
-        match may.contains(&Act::See) {
+        match may.contains(&AccessRight::See) {
             false => assert_eq!(listed.status, 403),
             true => {
                 let runs = listed.body["runs"].as_array().unwrap();
@@ -99,21 +99,22 @@ async fn a_rule_lets_somebody_see_answer_and_stop_what_others_started_and_nothin
         let answers = at(&format!("/answers/{question}"));
         assert_eq!(bob("POST", &answers, Some(json!({"value": "x"}))).await.status, answered, "{may:?}");
         assert_eq!(bob("POST", &at("/cancel"), None).await.status, stopped, "{may:?}");
-        house.end().await;
+        deployment.end().await;
     }
 }
 
 #[tokio::test]
 async fn whoever_takes_more_than_his_share_is_told_when_to_come_back() {
-    let limits = Limits {
+    let limits = CallerLimits {
         starts_per_minute: Some(3),
         sockets: Some(2),
         streams: Some(1),
         open_runs: Some(100),
-        ..Limits::default()
+        ..CallerLimits::default()
     };
-    let (house, _folder) = limited(limits).await;
-    let start = async |user: &str| as_user(&house, user, "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let (deployment, _folder) = limited(limits).await;
+    let start =
+        async |user: &str| as_user(&deployment, user, "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     let first = start("alice").await;
     for _ in 0..2 {
         assert_eq!(start("alice").await.status, 201);
@@ -128,50 +129,53 @@ async fn whoever_takes_more_than_his_share_is_told_when_to_come_back() {
     let key = [("authorization", password_of("bob")), ("idempotency-key", "one".to_owned())];
     let key: Vec<(&str, &str)> = key.iter().map(|(name, value)| (*name, value.as_str())).collect();
     for expected in [201, 200, 200, 200, 200] {
-        assert_eq!(ask(&house, "POST", "/api/runs", &key, Some(json!({"workflow": "echo"}))).await.status, expected);
+        assert_eq!(
+            ask(&deployment, "POST", "/api/runs", &key, Some(json!({"workflow": "echo"}))).await.status,
+            expected
+        );
     }
 
     let alice = password_of("alice");
     let login = [("authorization", alice.as_str())];
-    let held = [socket(&house, &login).await.unwrap(), socket(&house, &login).await.unwrap()];
-    assert_eq!(socket(&house, &login).await.err(), Some(429));
+    let held = [socket(&deployment, &login).await.unwrap(), socket(&deployment, &login).await.unwrap()];
+    assert_eq!(socket(&deployment, &login).await.err(), Some(429));
     drop(held);
-    eventually("a closed socket makes room", async || socket(&house, &login).await.map(drop)).await;
+    eventually("a closed socket makes room", async || socket(&deployment, &login).await.map(drop)).await;
 
-    let events = format!("{}/api/runs/{}/events", house.url, run_id(&first.body));
-    let open = async || house.http.get(&events).header("authorization", &alice).send().await.unwrap();
+    let events = format!("{}/api/runs/{}/events", deployment.url, run_id(&first.body));
+    let open = async || deployment.http.get(&events).header("authorization", &alice).send().await.unwrap();
     let stream = open().await;
     assert_eq!(stream.status(), 200);
     assert_eq!(open().await.status(), 429);
     drop(stream);
     eventually("a closed stream makes room", async || open().await.status() == 200).await;
-    house.end().await;
+    deployment.end().await;
 
-    let (house, _folder) =
-        limited(Limits { requests_per_minute: Some(5), open_runs: Some(1), ..Limits::default() }).await;
-    let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let (deployment, _folder) =
+        limited(CallerLimits { requests_per_minute: Some(5), open_runs: Some(1), ..CallerLimits::default() }).await;
+    let start = async || as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     assert_eq!(start().await.status, 201);
     let refused = start().await;
     assert_eq!(refused.status, 429, "one run is open");
     assert!(refused.retry_after.is_some_and(|seconds| seconds >= 1));
     for _ in 0..3 {
-        assert_eq!(as_user(&house, "alice", "GET", "/api/runs", None).await.status, 200);
+        assert_eq!(as_user(&deployment, "alice", "GET", "/api/runs", None).await.status, 200);
     }
-    assert_eq!(as_user(&house, "alice", "GET", "/api/runs", None).await.status, 429);
-    assert_eq!(as_user(&house, "bob", "GET", "/api/runs", None).await.status, 200);
-    house.end().await;
+    assert_eq!(as_user(&deployment, "alice", "GET", "/api/runs", None).await.status, 429);
+    assert_eq!(as_user(&deployment, "bob", "GET", "/api/runs", None).await.status, 200);
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn whoever_answers_too_fast_waits_over_rest_and_over_a_socket() {
-    let (house, _folder) = limited(Limits { messages_per_minute: Some(2), ..Limits::default() }).await;
-    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let (deployment, _folder) = limited(CallerLimits { messages_per_minute: Some(2), ..CallerLimits::default() }).await;
+    let started = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     let run = run_id(&started.body);
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     for expected in [202, 202, 429] {
-        let question = player.ask(Content::TextInput(Default::default())).await;
+        let question = player.ask(MessageContent::TextInput(Default::default())).await;
         let path = format!("/api/runs/{run}/answers/{}", question.uuid);
-        let answer = as_user(&house, "alice", "POST", &path, Some(json!({"value": "x"}))).await;
+        let answer = as_user(&deployment, "alice", "POST", &path, Some(json!({"value": "x"}))).await;
         assert_eq!(answer.status, expected, "{}", answer.body);
         if expected == 202 {
             player.answered(&question).await;
@@ -179,14 +183,14 @@ async fn whoever_answers_too_fast_waits_over_rest_and_over_a_socket() {
             assert!(answer.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{:?}", answer.retry_after);
         }
     }
-    let others = as_user(&house, "bob", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let others = as_user(&deployment, "bob", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     let others = run_id(&others.body);
-    let mut player = Player::take(&house, others).await;
+    let mut player = Player::take(&deployment, others).await;
     let login = password_of("bob");
-    let mut socket = socket(&house, &[("authorization", &login)]).await.unwrap();
+    let mut socket = socket(&deployment, &[("authorization", &login)]).await.unwrap();
     say(&mut socket, json!({"workflow_uuid": others, "name": "echo", "params": {}}).to_string()).await;
     for number in 0..3 {
-        let question = player.ask(Content::TextInput(Default::default())).await;
+        let question = player.ask(MessageContent::TextInput(Default::default())).await;
         while hear_json(&mut socket).await["type"] != "text_input" {}
         say(&mut socket, format!("answer {number}")).await;
         if number < 2 {
@@ -199,18 +203,18 @@ async fn whoever_answers_too_fast_waits_over_rest_and_over_a_socket() {
         later(Duration::from_secs(31)).await;
         player.answered(&question).await;
     }
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_body_that_comes_for_ever_is_not_waited_for() {
-    let house = System::played().await;
-    let mut stream = TcpStream::connect(address(&house)).await.unwrap();
+    let deployment = System::played().await;
+    let mut stream = TcpStream::connect(address(&deployment)).await.unwrap();
     let head =
         "POST /api/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
     // What came is read before it is late.
-    assert_eq!(house.get("/healthz").await.0, 200);
+    assert_eq!(deployment.get("/healthz").await.0, 200);
     let mut answer = Vec::new();
     let closed = async {
         loop {
@@ -223,13 +227,13 @@ async fn a_body_that_comes_for_ever_is_not_waited_for() {
     closed.await;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_login_that_comes_for_ever_or_is_huge_is_not_waited_for() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let page = front.url.trim_start_matches("http://").to_owned();
     let head = |length: usize| {
         format!(
@@ -241,7 +245,7 @@ async fn a_login_that_comes_for_ever_or_is_huge_is_not_waited_for() {
     assert!(huge.starts_with("HTTP/1.1 413"), "{huge}");
     let mut slow = TcpStream::connect(&page).await.unwrap();
     slow.write_all(head(100).as_bytes()).await.unwrap();
-    let answered = house.http.get(format!("{}/healthz", front.url)).send().await.unwrap();
+    let answered = deployment.http.get(format!("{}/healthz", front.url)).send().await.unwrap();
     assert_eq!(answered.status(), 200);
     let mut answer = Vec::new();
     for _ in 0..20 {
@@ -254,20 +258,20 @@ async fn a_login_that_comes_for_ever_or_is_huge_is_not_waited_for() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
-    let house = System::played_with(
+    let deployment = System::played_with(
         |_| {},
         |settings| {
             settings.headers_within = Duration::from_millis(300);
-            settings.limits = Limits { connections_per_address: Some(5), ..Limits::default() };
+            settings.limits = CallerLimits { connections_per_address: Some(5), ..CallerLimits::default() };
         },
     )
     .await;
-    let address = address(&house);
+    let address = address(&deployment);
     // Slow loris: the beginning of a request, and then nothing.
     let mut slow = Vec::new();
     for _ in 0..5 {
@@ -283,28 +287,33 @@ async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
         closed.expect("it is closed without a word more").ok();
     }
     let served = async || {
-        house.http.get(format!("{}/healthz", house.url)).send().await.is_ok_and(|answer| answer.status() == 200)
+        deployment
+            .http
+            .get(format!("{}/healthz", deployment.url))
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status() == 200)
     };
     eventually("there is room again", served).await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn what_comes_over_a_socket_before_a_question_is_held_to_some_kilobytes() {
-    let house = System::played().await;
-    let mut socket = house.socket().await;
+    let deployment = System::played().await;
+    let mut socket = deployment.socket().await;
     let run = fastagency::ids::RunId::random();
     say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     while hear_json(&mut socket).await["type"] != "workflow_started" {}
     let early = "a".repeat(30_000);
     say(&mut socket, early.clone()).await;
     say(&mut socket, early.clone()).await;
     // What fits is given when it is asked for.
-    let question = player.ask(Content::TextInput(Default::default())).await;
+    let question = player.ask(MessageContent::TextInput(Default::default())).await;
     while hear_json(&mut socket).await["type"] != "text_input" {}
     let given = player.answered(&question).await;
-    assert_eq!(given.answer, fastagency::run::answer::Answer::Text(early.clone()));
+    assert_eq!(given.answer, fastagency::run::answer::AnswerPayload::Text(early.clone()));
     say(&mut socket, early.clone()).await;
     say(&mut socket, early).await;
     let refused = hear_json(&mut socket).await;
@@ -314,14 +323,14 @@ async fn what_comes_over_a_socket_before_a_question_is_held_to_some_kilobytes() 
         "{refused}"
     );
     assert_eq!(hear(&mut socket).await, Heard::Closed(1008));
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn headers_are_held_to_some_kilobytes() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
-    for address in [address(&house), front.url.trim_start_matches("http://").to_owned()] {
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
+    for address in [address(&deployment), front.url.trim_start_matches("http://").to_owned()] {
         let large = |size| {
             format!(
                 "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx-y: {}\r\nconnection: close\r\n\r\n",
@@ -334,18 +343,20 @@ async fn headers_are_held_to_some_kilobytes() {
         assert!(answer.starts_with("HTTP/1.1 431") || answer.is_empty(), "{answer}");
     }
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn whoever_holds_all_connections_and_asks_nothing_makes_room_for_others() {
-    let house =
-        System::played_with(|_| {}, |settings| settings.limits = Limits { connections: Some(5), ..Limits::default() })
-            .await;
-    let connections = Connections { most: Some(5), per_address: Some(8), ..Connections::default() };
-    let front = Front::limited(&house.url, super::login::nobody(), connections).await;
+    let deployment = System::played_with(
+        |_| {},
+        |settings| settings.limits = CallerLimits { connections: Some(5), ..CallerLimits::default() },
+    )
+    .await;
+    let connections = ConnectionLimits { most: Some(5), per_address: Some(8), ..ConnectionLimits::default() };
+    let front = Front::limited(&deployment.url, super::login::nobody(), connections).await;
     let page = front.url.trim_start_matches("http://").to_owned();
-    for address in [address(&house), page.clone()] {
+    for address in [address(&deployment), page.clone()] {
         let mut silent = Vec::new();
         for _ in 0..5 {
             let mut stream = TcpStream::connect(&address).await.unwrap();
@@ -364,34 +375,34 @@ async fn whoever_holds_all_connections_and_asks_nothing_makes_room_for_others() 
     front.end().await;
 
     // One address alone does not get all of them.
-    let connections = Connections { per_address: Some(3), ..Connections::default() };
-    let front = Front::limited(&house.url, super::login::nobody(), connections).await;
+    let connections = ConnectionLimits { per_address: Some(3), ..ConnectionLimits::default() };
+    let front = Front::limited(&deployment.url, super::login::nobody(), connections).await;
     let page = front.url.trim_start_matches("http://").to_owned();
     let held = [TcpStream::connect(&page).await, TcpStream::connect(&page).await, TcpStream::connect(&page).await];
     let fourth = raw(&page, b"").await;
     assert!(fourth.starts_with("HTTP/1.1 429 "), "{fourth}");
     drop(held);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_socket_keeps_its_place_among_the_connections_of_its_address() {
-    let limits = Limits { connections_per_address: Some(2), ..Limits::default() };
-    let house = System::played_with(|_| {}, |settings| settings.limits = limits).await;
-    let sockets = [house.socket().await, house.socket().await];
-    let third = raw(&address(&house), b"").await;
+    let limits = CallerLimits { connections_per_address: Some(2), ..CallerLimits::default() };
+    let deployment = System::played_with(|_| {}, |settings| settings.limits = limits).await;
+    let sockets = [deployment.socket().await, deployment.socket().await];
+    let third = raw(&address(&deployment), b"").await;
     assert!(third.starts_with("HTTP/1.1 429 "), "{third}");
     drop(sockets);
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_given_up() {
-    let (house, _folder) = limited(Limits { streams: Some(1), ..Limits::default() }).await;
-    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let (deployment, _folder) = limited(CallerLimits { streams: Some(1), ..CallerLimits::default() }).await;
+    let started = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     let run = run_id(&started.body);
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     // More than the system takes off a server's hands.
     let text = "x".repeat(900_000);
     for _ in 0..20 {
@@ -399,13 +410,13 @@ async fn a_client_that_reads_nothing_is_given_up() {
     }
     let login = password_of("alice");
     let request = format!("GET /api/runs/{run}/events HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {login}\r\n\r\n");
-    let mut stream = TcpStream::connect(&address(&house)).await.unwrap();
+    let mut stream = TcpStream::connect(&address(&deployment)).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
-    let events = format!("{}/api/runs/{run}/events?follow=false", house.url);
-    let open = async || house.http.get(&events).header("authorization", &login).send().await.unwrap().status();
+    let events = format!("{}/api/runs/{run}/events?follow=false", deployment.url);
+    let open = async || deployment.http.get(&events).header("authorization", &login).send().await.unwrap().status();
     assert_eq!(open().await, 429, "its stream is open");
     // The clock of the test runs ahead, and with it the time that is left.
     eventually_within(Duration::from_secs(61 * 20), "it is given up, and its stream with it", async || {
@@ -414,22 +425,22 @@ async fn a_client_that_reads_nothing_is_given_up() {
     })
     .await;
     drop(stream);
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
-    let limits = Limits { bytes_per_hour: Some(200_000), ..Limits::default() };
-    let (house, _folder) = limited(limits).await;
+    let limits = CallerLimits { bytes_per_hour: Some(200_000), ..CallerLimits::default() };
+    let (deployment, _folder) = limited(limits).await;
     let large = json!({"workflow": "echo", "params": {"note": "x".repeat(30_000)}});
-    let start = async |user: &str| as_user(&house, user, "POST", "/api/runs", Some(large.clone())).await;
+    let start = async |user: &str| as_user(&deployment, user, "POST", "/api/runs", Some(large.clone())).await;
     let first = start("alice").await;
     assert_eq!(first.status, 201, "{}", first.body);
     let run = run_id(&first.body);
-    let mut player = Player::take(&house, run).await;
-    let question = player.ask(Content::TextInput(Default::default())).await;
+    let mut player = Player::take(&deployment, run).await;
+    let question = player.ask(MessageContent::TextInput(Default::default())).await;
     let login = password_of("alice");
-    let mut socket = socket(&house, &[("authorization", &login)]).await.unwrap();
+    let mut socket = socket(&deployment, &[("authorization", &login)]).await.unwrap();
     say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
     while hear_json(&mut socket).await["type"] != "text_input" {}
     let refused = loop {
@@ -443,7 +454,7 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     assert!(refused.retry_after.is_some_and(|seconds| seconds > 60), "{:?}", refused.retry_after);
     // An answer over REST, and over a socket, which may be shorter.
     let path = format!("/api/runs/{run}/answers/{}", question.uuid);
-    let answer = as_user(&house, "alice", "POST", &path, Some(json!({"value": "y".repeat(60_000)}))).await;
+    let answer = as_user(&deployment, "alice", "POST", &path, Some(json!({"value": "y".repeat(60_000)}))).await;
     assert_eq!(answer.status, 429, "{}", answer.body);
     say(&mut socket, "y".repeat(60_000)).await;
     let told = hear_json(&mut socket).await;
@@ -452,17 +463,17 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     say(&mut socket, "y").await;
     player.answered(&question).await;
     assert_eq!(start("bob").await.status, 201, "the others have their own");
-    house.end().await;
+    deployment.end().await;
 
     // Titles: each is stored with all that were there before. To end and to remove a run counts, too, and is never refused.
-    let limits = Limits { bytes_per_hour: Some(20_000), ..Limits::default() };
-    let (house, _folder) = limited(limits).await;
-    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let limits = CallerLimits { bytes_per_hour: Some(20_000), ..CallerLimits::default() };
+    let (deployment, _folder) = limited(limits).await;
+    let started = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     let path = format!("/api/runs/{}", run_id(&started.body));
     let mut renames = 0;
     let refused = loop {
         let title = json!({"title": format!("{renames} {}", "z".repeat(100))});
-        let answer = as_user(&house, "alice", "PATCH", &path, Some(title)).await;
+        let answer = as_user(&deployment, "alice", "PATCH", &path, Some(title)).await;
         if answer.status != 200 {
             break answer;
         }
@@ -471,18 +482,18 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     };
     assert_eq!((refused.status, (5..20).contains(&renames)), (429, true), "{renames}");
     assert!(refused.body.to_string().contains("bytes_per_hour"), "{}", refused.body);
-    let player = Player::take(&house, run_id(&started.body)).await;
-    assert_eq!(as_user(&house, "alice", "POST", &format!("{path}/cancel"), None).await.status, 202);
+    let player = Player::take(&deployment, run_id(&started.body)).await;
+    assert_eq!(as_user(&deployment, "alice", "POST", &format!("{path}/cancel"), None).await.status, 202);
     player.end(Value::Null).await;
-    let before = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
-    assert_eq!(as_user(&house, "alice", "DELETE", &path, None).await.status, 204);
-    let after = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let before = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    assert_eq!(as_user(&deployment, "alice", "DELETE", &path, None).await.status, 204);
+    let after = as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     assert!(after.retry_after > before.retry_after, "what is left of a removed run counts");
-    house.end().await;
+    deployment.end().await;
 
-    let limits = Limits { starts_per_hour: Some(2), ..Limits::default() };
-    let (house, _folder) = limited(limits).await;
-    let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let limits = CallerLimits { starts_per_hour: Some(2), ..CallerLimits::default() };
+    let (deployment, _folder) = limited(limits).await;
+    let start = async || as_user(&deployment, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
     for expected in [201, 201, 429] {
         assert_eq!(start().await.status, expected);
     }
@@ -492,18 +503,18 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     assert!(refused.body.to_string().contains("starts_per_hour"), "{}", refused.body);
     later(Duration::from_secs(1800)).await;
     assert_eq!(start().await.status, 201);
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn what_is_huge_or_packed_is_refused_before_it_is_held() {
-    let house = System::played().await;
-    let address = address(&house);
+    let deployment = System::played().await;
+    let address = address(&deployment);
     // A bomb: it is not unpacked at all.
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut packed, &vec![b' '; 50_000_000]).unwrap();
     let packed = packed.finish().unwrap();
-    let call = house.http.post(format!("{}/api/runs", house.url));
+    let call = deployment.http.post(format!("{}/api/runs", deployment.url));
     let call = call.header("content-type", "application/json").header("content-encoding", "gzip");
     assert_eq!(call.body(packed).send().await.unwrap().status(), 415);
     // A body whose length is a lie, and one without an end.
@@ -528,15 +539,15 @@ async fn what_is_huge_or_packed_is_refused_before_it_is_held() {
     let many = "x: y\r\n".repeat(10_000);
     let answer = raw(&address, format!("GET / HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{}", answer.lines().next().unwrap_or_default());
-    assert_eq!(house.get("/healthz").await.0, 200);
-    house.end().await;
+    assert_eq!(deployment.get("/healthz").await.0, 200);
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn no_header_and_no_line_is_smuggled_in() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
-    for address in [address(&house), front.url.trim_start_matches("http://").to_owned()] {
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
+    for address in [address(&deployment), front.url.trim_start_matches("http://").to_owned()] {
         for request in [
             // An id with a line break in it, a request within a request, two lengths.
             "GET /api/runs/x%0d%0aset-cookie:%20a=b HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
@@ -554,14 +565,14 @@ async fn no_header_and_no_line_is_smuggled_in() {
             assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{request:?}: {answer}");
         }
     }
-    assert_eq!(front.end().await, fastagency::lifecycle::End::Clean);
-    house.end().await;
+    assert_eq!(front.end().await, fastagency::lifecycle::LifecycleEnd::Clean);
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn the_page_asks_nobody_but_its_gateway_and_shows_nothing_but_its_files() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let page = front.url.trim_start_matches("http://").to_owned();
     // Somewhere that must never be asked.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -601,7 +612,7 @@ async fn the_page_asks_nobody_but_its_gateway_and_shows_nothing_but_its_files() 
         assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
     }
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
@@ -620,8 +631,8 @@ async fn ten_thousand_wrong_logins_cost_little_and_the_right_user_gets_in() {
         // One name again and again, and ever others, from one address.
         let name = if number % 2 == 0 { "alice".to_owned() } else { format!("guess {number}") };
         match try_in(&name, &format!("wrong {number}"), here).await {
-            Err(Denied::Wrong { .. }) => checked += 1,
-            Err(Denied::TooOften { .. }) => told_to_wait += 1,
+            Err(AuthDenial::Wrong { .. }) => checked += 1,
+            Err(AuthDenial::TooOften { .. }) => told_to_wait += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -634,7 +645,7 @@ async fn ten_thousand_wrong_logins_cost_little_and_the_right_user_gets_in() {
 
 #[tokio::test]
 async fn hostile_first_frames_start_nothing() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     for (uuid, name) in [
         ("*", "echo"),
         (">", "echo"),
@@ -646,13 +657,13 @@ async fn hostile_first_frames_start_nothing() {
         ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "../echo"),
         ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "echo\r\nPUB x"),
     ] {
-        let mut socket = house.socket().await;
+        let mut socket = deployment.socket().await;
         say(&mut socket, json!({"workflow_uuid": uuid, "name": name, "params": {}}).to_string()).await;
         assert_eq!(crate::support::client::hear_json(&mut socket).await["type"], "error", "{uuid:?} {name:?}");
-        let started = house.post("/api/runs", json!({"workflow": name})).await;
+        let started = deployment.post("/api/runs", json!({"workflow": name})).await;
         assert!(name == "echo" || started.0 == 404, "{name:?}: {started:?}");
     }
-    let listed = house.get("/api/runs").await.1;
+    let listed = deployment.get("/api/runs").await.1;
     assert!(listed["runs"].as_array().unwrap().iter().all(|run| run["workflow"] == "echo"), "{listed}");
-    house.end().await;
+    deployment.end().await;
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fastagency::broker::contract::{Carried, Contract, Discovered, Settle};
+use fastagency::broker::contract::{ConversationMessage, DiscoveredWorkflow, FastAgencyContract, SettleableMessage};
 use fastagency::broker::{Broker, Result};
 use fastagency::gateway;
 use fastagency::ids::{MessageId, Name, RunId};
-use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::lifecycle::{Lifecycle, LifecycleEnd};
 use fastagency::run;
-use fastagency::run::answer::{Answer, Given};
+use fastagency::run::answer::{AnswerPayload, SubmittedAnswer};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde_json::{Value, json};
@@ -26,8 +26,8 @@ use crate::support::system::System;
 /// FastAgency's subjects, played.
 struct Played {
     /// Everything on `chat.client.messages`.
-    messages: Mutex<Vec<Carried>>,
-    news: broadcast::Sender<Carried>,
+    messages: Mutex<Vec<ConversationMessage>>,
+    news: broadcast::Sender<ConversationMessage>,
     initiated: Mutex<Vec<Value>>,
     answers: Mutex<Vec<(String, RunId, Value)>>,
     /// What gateways ask for, and what of it was settled.
@@ -43,7 +43,7 @@ struct Asked {
 }
 
 #[async_trait]
-impl Settle for Asked {
+impl SettleableMessage for Asked {
     fn body(&self) -> &Bytes {
         &self.body
     }
@@ -90,45 +90,46 @@ impl Played {
     fn says_text(&self, subject: RunId, body: String, copy_of: Option<u64>) {
         let mut messages = self.messages.lock().unwrap();
         let seq = messages.len() as u64 + 1;
-        let carried = Carried { seq, user: "None".into(), run: subject, body: body.into(), copy_of };
+        let carried = ConversationMessage { seq, user: "None".into(), run: subject, body: body.into(), copy_of };
         messages.push(carried.clone());
         let _ = self.news.send(carried);
     }
 }
 
 #[async_trait]
-impl Contract for Played {
+impl FastAgencyContract for Played {
     async fn prepare(&self) -> Result<()> {
         Ok(())
     }
     async fn announce(&self, _name: &str, _description: &str) -> Result<()> {
         Ok(())
     }
-    async fn discovered(&self) -> Result<Vec<Discovered>> {
-        let found = |name: &str| Discovered { name: name.into(), description: format!("{name} of Python") };
+    async fn discovered(&self) -> Result<Vec<DiscoveredWorkflow>> {
+        let found = |name: &str| DiscoveredWorkflow { name: name.into(), description: format!("{name} of Python") };
         Ok(vec![found("echo"), found("team/python.echo")])
     }
     async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>> {
         Ok(stream::pending().boxed())
     }
-    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
+    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>> {
         let settled = self.settled.clone();
         let asked = (1..).zip(self.starts.lock().unwrap().clone()).map(move |(seq, body)| {
-            let asked: Box<dyn Settle> = Box::new(Asked { seq, body: body.into(), settled: settled.clone() });
+            let asked: Box<dyn SettleableMessage> =
+                Box::new(Asked { seq, body: body.into(), settled: settled.clone() });
             Ok(asked)
         });
         Ok(stream::iter(asked.collect::<Vec<_>>()).chain(stream::pending()).boxed())
     }
-    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
+    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>> {
         Ok(stream::pending().boxed())
     }
-    async fn worker_messages(&self) -> Result<BoxStream<'static, Carried>> {
+    async fn worker_messages(&self) -> Result<BoxStream<'static, ConversationMessage>> {
         let messages = self.messages.lock().unwrap();
         let news = self.news.subscribe();
         let live = stream::unfold(news, |mut news| async move { Some((news.recv().await.ok()?, news)) });
         Ok(stream::iter(messages.clone()).chain(live).boxed())
     }
-    async fn last_copy(&self, _user: &str, _run: RunId) -> Result<Option<Carried>> {
+    async fn last_copy(&self, _user: &str, _run: RunId) -> Result<Option<ConversationMessage>> {
         Ok(None)
     }
     async fn copy(&self, _: &str, _: RunId, _: MessageId, _: u64, _: u64, _: Bytes) -> Result<u64> {
@@ -142,10 +143,10 @@ impl Contract for Played {
         self.answers.lock().unwrap().push((user.to_owned(), run, serde_json::from_slice(&body).unwrap()));
         Ok(())
     }
-    async fn last_answer(&self, _user: &str, run: RunId) -> Result<Option<Carried>> {
+    async fn last_answer(&self, _user: &str, run: RunId) -> Result<Option<ConversationMessage>> {
         let answers = self.answers.lock().unwrap();
         let last = answers.iter().rev().find(|(_, about, _)| *about == run);
-        Ok(last.map(|(user, run, body)| Carried {
+        Ok(last.map(|(user, run, body)| ConversationMessage {
             seq: 1,
             user: user.clone(),
             run: *run,
@@ -167,7 +168,7 @@ fn envelope(run: RunId, kind: &str, content: Value) -> Value {
 }
 
 /// Another gateway on the same broker.
-async fn second_gateway(broker: Broker) -> (fastagency::lifecycle::Shutdown, tokio::task::JoinHandle<End>) {
+async fn second_gateway(broker: Broker) -> (fastagency::lifecycle::Shutdown, tokio::task::JoinHandle<LifecycleEnd>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let lifecycle = Lifecycle::new(Duration::from_secs(5));
     let shutdown = lifecycle.shutdown();
@@ -179,10 +180,10 @@ async fn second_gateway(broker: Broker) -> (fastagency::lifecycle::Shutdown, tok
 async fn a_python_workers_run_is_like_any_other() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
-    let (other, other_life) = second_gateway(house.broker.clone()).await;
+    let deployment = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let (other, other_life) = second_gateway(deployment.broker.clone()).await;
 
-    let (_, names) = house.get("/fastagency/discovery").await;
+    let (_, names) = deployment.get("/fastagency/discovery").await;
     let names: Vec<&str> = names.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
@@ -191,7 +192,7 @@ async fn a_python_workers_run_is_like_any_other() {
     );
 
     let run = RunId::random();
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     let init =
         json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "team/python.echo", "params": {"name": 1}});
     say(&mut socket, init.to_string()).await;
@@ -208,7 +209,7 @@ async fn a_python_workers_run_is_like_any_other() {
     played.says(run, json!({"type": "text", "content": {"content": "nobody's"}}));
     assert_eq!(hear_json(&mut socket).await, started);
     assert_eq!(hear_json(&mut socket).await, question);
-    let (_, found) = house.get(&format!("/api/runs/{run}")).await;
+    let (_, found) = deployment.get(&format!("/api/runs/{run}")).await;
     assert_eq!((&found["state"], &found["question"]["id"]), (&json!("waiting"), &question["uuid"]));
 
     say(&mut socket, "hi").await;
@@ -219,13 +220,13 @@ async fn a_python_workers_run_is_like_any_other() {
         ("None".to_owned(), run, json!({"msg": "hi", "question_uuid": asked.dashed(), "error": false}))
     );
     let answers = format!("/api/runs/{run}/answers/{asked}");
-    assert_eq!(house.post(&answers, json!({"value": "late"})).await.0, 409);
+    assert_eq!(deployment.post(&answers, json!({"value": "late"})).await.0, 409);
     let completed = envelope(run, "workflow_completed", json!({"result": "echo: hi"}));
     played.says(run, completed.clone());
     assert_eq!(hear_json(&mut socket).await, completed);
     assert_eq!(hear(&mut socket).await, Heard::Closed(1000));
 
-    let kinds: Vec<Value> = house
+    let kinds: Vec<Value> = deployment
         .events(run, "")
         .await
         .into_iter()
@@ -236,68 +237,69 @@ async fn a_python_workers_run_is_like_any_other() {
     assert_eq!(played.answers.lock().unwrap().len(), 1);
 
     // A gateway that begins now reads all of it again, and changes nothing.
-    let before = house.broker.log.last(run).await.unwrap().unwrap().seq;
-    let (third, third_life) = second_gateway(house.broker.clone()).await;
+    let before = deployment.broker.log.last(run).await.unwrap().unwrap().seq;
+    let (third, third_life) = second_gateway(deployment.broker.clone()).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(house.broker.log.last(run).await.unwrap().unwrap().seq, before);
-    let (_, list) = house.get("/api/runs?search=python").await;
+    assert_eq!(deployment.broker.log.last(run).await.unwrap().unwrap().seq, before);
+    let (_, list) = deployment.get("/api/runs?search=python").await;
     assert_eq!(list["runs"][0]["state"], "ended");
     for (shutdown, life) in [(other, other_life), (third, third_life)] {
         shutdown.begin();
-        assert_eq!(life.await.unwrap(), End::Clean);
+        assert_eq!(life.await.unwrap(), LifecycleEnd::Clean);
     }
-    assert_eq!(house.end().await, End::Clean);
+    assert_eq!(deployment.end().await, LifecycleEnd::Clean);
 }
 
 #[tokio::test]
 async fn a_python_worker_hides_nothing_by_marking_it_as_a_copy_of_ours() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
-    let (ours, theirs) = (house.started("echo").await, house.started("team/python.echo").await);
+    let deployment = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let (ours, theirs) = (deployment.started("echo").await, deployment.started("team/python.echo").await);
     let copy = |run: RunId| envelope(run, "text_message", json!({"body": "said"}));
     // What is a copy of ours is no news, and what only says so is.
     played.says_as(ours, copy(ours), Some(1));
     played.says_as(theirs, copy(theirs), Some(1));
     let said = async |run: RunId| -> Vec<Value> {
-        let events = house.events(run, "?follow=false").await;
+        let events = deployment.events(run, "?follow=false").await;
         events.into_iter().map(|event| event.data["kind"].clone()).filter(|kind| *kind == "said").collect()
     };
     eventually("it is in the log", async || said(theirs).await == ["said"]).await;
     assert!(said(ours).await.is_empty());
-    assert_eq!(house.end().await, End::Clean);
+    assert_eq!(deployment.end().await, LifecycleEnd::Clean);
 }
 
 #[tokio::test]
 async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
-    let cancelled = house.started("team/python.echo").await;
-    assert_eq!(house.call("POST", &format!("/api/runs/{cancelled}/cancel"), None).await.0, 202);
-    let (_, found) = house.get(&format!("/api/runs/{cancelled}")).await;
+    let deployment = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let cancelled = deployment.started("team/python.echo").await;
+    assert_eq!(deployment.call("POST", &format!("/api/runs/{cancelled}/cancel"), None).await.0, 202);
+    let (_, found) = deployment.get(&format!("/api/runs/{cancelled}")).await;
     assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("cancelled")));
 
-    let failed = house.started("team/python.echo").await;
+    let failed = deployment.started("team/python.echo").await;
     let mut error =
         envelope(failed, "error", json!({"short": "Unexpected error: 'team/python.echo'", "long": "Traceback"}));
     error["sender"] = json!("NatsAdapter");
     played.says(failed, error);
-    eventually("it ends", async || house.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;
-    assert_eq!(house.end().await, End::Clean);
+    eventually("it ends", async || deployment.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;
+    assert_eq!(deployment.end().await, LifecycleEnd::Clean);
 }
 
 #[tokio::test]
 async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let deployment = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let name = Name::foreign("team/python.echo").unwrap();
     let ask = async |password: bool| {
-        let run = house.started(name.as_str()).await;
+        let run = deployment.started(name.as_str()).await;
         let question = envelope(run, "text_input", json!({"prompt": "?", "suggestions": [], "password": password}));
         played.says(run, question.clone());
-        eventually("it waits", async || house.get(&format!("/api/runs/{run}")).await.1["state"] == "waiting").await;
+        eventually("it waits", async || deployment.get(&format!("/api/runs/{run}")).await.1["state"] == "waiting")
+            .await;
         (run, MessageId::parse(question["uuid"].as_str().unwrap()).unwrap())
     };
     let told = |run: RunId| -> Vec<Value> {
@@ -306,24 +308,25 @@ async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
     };
     // The inbox has them, and then the gateway was no more.
     let take = async |run, question, answer| {
-        let given = Given::new(answer, None);
-        run::answer::answer(&house.broker, &name, run, question, &given).await.unwrap();
+        let given = SubmittedAnswer::new(answer, None);
+        run::answer::answer(&deployment.broker, &name, run, question, &given).await.unwrap();
     };
     let (plain, question) = ask(false).await;
-    take(plain, question, Answer::Text("hi".into())).await;
+    take(plain, question, AnswerPayload::Text("hi".into())).await;
     let (secret, password) = ask(true).await;
-    take(secret, password, Answer::Told).await;
+    take(secret, password, AnswerPayload::NotStored).await;
     let answers = format!("/api/runs/{secret}/answers/{password}");
     eventually("the worker is told, once", async || told(plain) == ["hi"]).await;
-    let answered = async || house.get(&format!("/api/runs/{plain}")).await.1["state"] == "running";
+    let answered = async || deployment.get(&format!("/api/runs/{plain}")).await.1["state"] == "running";
     eventually("the log has it", answered).await;
     // What nobody knows any more is asked for again.
-    eventually("it can be answered", async || house.post(&answers, json!({"value": "hunter2"})).await.0 == 202).await;
+    eventually("it can be answered", async || deployment.post(&answers, json!({"value": "hunter2"})).await.0 == 202)
+        .await;
     assert_eq!(told(secret), ["hunter2"]);
-    let (_, found) = house.get(&format!("/api/runs/{secret}")).await;
+    let (_, found) = deployment.get(&format!("/api/runs/{secret}")).await;
     assert_eq!(found["state"], "running", "{found}");
     assert_eq!(told(plain), ["hi"], "and not again");
-    assert_eq!(house.end().await, End::Clean);
+    assert_eq!(deployment.end().await, LifecycleEnd::Clean);
 }
 
 /// Values that are more than may come in, and the limit that is named.
@@ -340,23 +343,23 @@ fn too_much() -> [(String, &'static str); 4] {
 async fn what_a_python_worker_says_is_bounded_and_its_run_still_ends() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let deployment = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let says = |run: RunId, kind: &str, value: &str| {
         let body = envelope(run, kind, json!({"body": "VALUE", "result": "VALUE"})).to_string();
         played.says_text(run, body.replace("\"VALUE\"", value), None);
     };
     let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
     for (value, why) in too_much().into_iter().chain([(deep, "nested deeper than 64 levels")]) {
-        let run = house.started("team/python.echo").await;
+        let run = deployment.started("team/python.echo").await;
         says(run, "system_message", &value);
         says(run, "workflow_completed", &value);
-        let ended = async || house.get(&format!("/api/runs/{run}")).await.1["outcome"] == "completed";
+        let ended = async || deployment.get(&format!("/api/runs/{run}")).await.1["outcome"] == "completed";
         eventually("it ends", ended).await;
-        let records = run::read(&house.broker, run, 0).await.unwrap();
+        let records = run::read(&deployment.broker, run, 0).await.unwrap();
         let log = serde_json::to_string(&records.iter().map(|placed| &placed.record).collect::<Vec<_>>()).unwrap();
         assert_eq!((records.len(), log.matches(why).count() >= 2), (3, true), "{log}");
     }
-    assert_eq!(house.end().await, End::Clean);
+    assert_eq!(deployment.end().await, LifecycleEnd::Clean);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What comes in where no one is asked who calls, by which names and from where; and what the page lets a link, a frame and a
 //! cache do.
 
-use fastagency::config::Auth;
+use fastagency::config::AuthConfig;
 use fastagency::ui;
 use serde_json::{Value, json};
 
@@ -14,9 +14,9 @@ use crate::support::system::System;
 use crate::support::tier::Tier;
 
 /// As the configuration has it where no proxy is named.
-fn default_auth() -> Auth {
+fn default_auth() -> AuthConfig {
     let this_machine = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
-    Auth { proxies: this_machine.to_vec(), ..Auth::default() }
+    AuthConfig { proxies: this_machine.to_vec(), ..AuthConfig::default() }
 }
 
 /// The status of a request with these headers.
@@ -30,13 +30,13 @@ async fn status(url: &str, method: &str, path: &str, headers: &[(&str, &str)]) -
 
 #[tokio::test]
 async fn with_mode_none_no_name_header_or_address_opens_anything_on_either_listener() {
-    let house = System::played_with(|_| {}, |settings| settings.auth = default_auth()).await;
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = default_auth()).await;
     // One that is configured as it should be, and one that believes its gateway asks who calls.
-    let front = Front::of(&house.url, nobody(), ui::Brand::default(), default_auth()).await;
+    let front = Front::of(&deployment.url, nobody(), ui::PageBrand::default(), default_auth()).await;
     let folder = tempfile::tempdir().unwrap();
-    let asking = Auth { proxies: default_auth().proxies, ..basic(people(&folder).0) };
-    let mistaken = Front::of(&house.url, nobody(), ui::Brand::default(), asking).await;
-    let token = format!("Bearer {}", house.admin.token());
+    let asking = AuthConfig { proxies: default_auth().proxies, ..basic(people(&folder).0) };
+    let mistaken = Front::of(&deployment.url, nobody(), ui::PageBrand::default(), asking).await;
+    let token = format!("Bearer {}", deployment.admin.token());
     let foreign: [&[(&str, &str)]; 9] = [
         &[("host", "rebound.example")],
         &[("host", "rebound.example"), ("x-forwarded-host", "localhost")],
@@ -48,7 +48,7 @@ async fn with_mode_none_no_name_header_or_address_opens_anything_on_either_liste
         &[("host", "127.0.0.1"), ("x-forwarded-for", "127.0.0.1, 203.0.113.9")],
         &[("host", "localhost"), ("x-real-ip", "203.0.113.9")],
     ];
-    for url in [&house.url, &front.url, &mistaken.url] {
+    for url in [&deployment.url, &front.url, &mistaken.url] {
         for headers in foreign {
             let with_token = [headers, &[("authorization", token.as_str())]].concat();
             for path in [
@@ -78,27 +78,27 @@ async fn with_mode_none_no_name_header_or_address_opens_anything_on_either_liste
     }
     front.end().await;
     mistaken.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn the_admin_link_is_exchanged_once() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let exchange = async |code: &str| {
         let call = client().post(format!("{}/api/admin-link", front.url)).json(&json!({"code": code}));
         let answer = call.send().await.unwrap();
         (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
     };
     assert_eq!(exchange("guessed").await.1["error"]["code"], "admin_link_used");
-    let (status_of, given) = exchange(house.admin.code()).await;
-    assert_eq!((status_of, given["token"].as_str()), (200, Some(house.admin.token())));
-    let (again, refused) = exchange(house.admin.code()).await;
+    let (status_of, given) = exchange(deployment.admin.code()).await;
+    assert_eq!((status_of, given["token"].as_str()), (200, Some(deployment.admin.token())));
+    let (again, refused) = exchange(deployment.admin.code()).await;
     assert_eq!((again, &refused["error"]["code"]), (403, &json!("admin_link_used")));
-    let by_code = format!("Bearer {}", house.admin.code());
+    let by_code = format!("Bearer {}", deployment.admin.code());
     assert_eq!(status(&front.url, "GET", "/api/overview", &[("authorization", &by_code)]).await, 403);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
     // Where callers are asked who they are, nobody's link counts.
     let folder = tempfile::tempdir().unwrap();
     let asked = System::played_with(|_| {}, |settings| settings.auth = basic(people(&folder).0)).await;
@@ -236,9 +236,9 @@ async fn the_printed_link_and_the_data_folder_open_the_audit_and_nothing_else_do
 async fn what_proxies_say_counts_from_named_ones_only_and_the_page_need_not_be_named() {
     // The gateway names no proxy, so it believes nothing that the ui says of its browser; what the ui checks itself still works.
     let folder = tempfile::tempdir().unwrap();
-    let auth = Auth { proxies: Vec::new(), ..basic(people(&folder).0) };
-    let house = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
-    let front = Front::of(&house.url, nobody(), ui::Brand::default(), auth).await;
+    let auth = AuthConfig { proxies: Vec::new(), ..basic(people(&folder).0) };
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let front = Front::of(&deployment.url, nobody(), ui::PageBrand::default(), auth).await;
     let alice = super::access::password_of("alice");
     let start = async |url: &str, headers: &[(&str, &str)]| {
         let mut call =
@@ -252,15 +252,15 @@ async fn what_proxies_say_counts_from_named_ones_only_and_the_page_need_not_be_n
     assert_eq!(start(&front.url, &[("origin", "https://evil.example")]).await, 403);
     let lie = [("origin", "https://evil.example"), ("x-forwarded-host", "evil.example")];
     assert_eq!(start(&front.url, &lie).await, 403);
-    assert_eq!(start(&house.url, &lie).await, 403);
+    assert_eq!(start(&deployment.url, &lie).await, 403);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_link_may_start_something_only_if_the_browser_says_that_this_origin_led_here() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let page = async |headers: &[(&str, &str)]| {
         let mut call = client().get(format!("{}/?workflow=lesson&topic=x", front.url));
         for (name, value) in headers {
@@ -288,16 +288,16 @@ async fn a_link_may_start_something_only_if_the_browser_says_that_this_origin_le
     let copy = [&navigation[..], &[("sec-fetch-site", "cross-site"), ("if-none-match", &etag)]].concat();
     assert!(!page(&copy).await.0);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn the_operators_page_and_signing_in_are_framed_by_nobody_and_nothing_private_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let auth = basic(people(&folder).0);
-    let house = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
-    let brand = ui::Brand { embed_in: vec!["https://www.example.org".into()], ..ui::Brand::default() };
-    let front = Front::of(&house.url, nobody(), brand, auth).await;
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let brand = ui::PageBrand { embed_in: vec!["https://www.example.org".into()], ..ui::PageBrand::default() };
+    let front = Front::of(&deployment.url, nobody(), brand, auth).await;
     let alice = super::access::password_of("root");
     let get = async |url: &str, path: &str| {
         client().get(format!("{url}{path}")).header("authorization", &alice).send().await.unwrap().headers().clone()
@@ -320,7 +320,7 @@ async fn the_operators_page_and_signing_in_are_framed_by_nobody_and_nothing_priv
         assert!(header(&headers, "content-security-policy").ends_with("frame-ancestors 'none'"), "{path}: {headers:?}");
         assert_eq!(header(&headers, "x-frame-options"), "DENY", "{path}");
     }
-    for url in [&house.url, &front.url] {
+    for url in [&deployment.url, &front.url] {
         for path in [
             "/api/me",
             "/api/runs",
@@ -349,5 +349,5 @@ async fn the_operators_page_and_signing_in_are_framed_by_nobody_and_nothing_priv
         "other sites load it"
     );
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }

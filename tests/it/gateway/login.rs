@@ -12,9 +12,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use fastagency::auth::session::{CookieKey, Proof, Purpose, Session};
-use fastagency::broker::Shelf;
-use fastagency::config::{Auth, AuthMode, JwtAlgorithm, JwtKey, Members, Oidc, TrustedHeader};
+use fastagency::auth::session::{CookieKey, LoginProof, LoginSession, SealPurpose};
+use fastagency::broker::Bucket;
+use fastagency::config::{AuthConfig, AuthMode, JwtAlgorithm, JwtKey, OidcConfig, TrustedHeaderConfig, UsersAndGroups};
 use fastagency::ui;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -27,13 +27,13 @@ use super::player::{Player, text_input};
 use super::ui::Front;
 use crate::support::client::{hear_json, say};
 use crate::support::system::System;
-use fastagency::ui::Brand;
+use fastagency::ui::PageBrand;
 
 const KEY: &str = "a key of cookies, long enough to be one";
 
 /// A page where nobody logs in.
-pub fn nobody() -> ui::Login {
-    ui::Login {
+pub fn nobody() -> ui::LoginSettings {
+    ui::LoginSettings {
         key: KEY.to_owned().into(),
         lifetime: Duration::from_secs(3600),
         public_url: None,
@@ -126,18 +126,18 @@ impl Browser {
 }
 
 /// A gateway that asks for passwords, a page before it, and the key of a program.
-async fn with_passwords(auth: impl FnOnce(Auth) -> Auth) -> (System, Front, String, tempfile::TempDir) {
+async fn with_passwords(auth: impl FnOnce(AuthConfig) -> AuthConfig) -> (System, Front, String, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (file, key) = people(&folder);
     let auth = auth(basic(file));
-    let house = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
-    let front = Front::of(&house.url, nobody(), Brand::default(), auth).await;
-    (house, front, key, folder)
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let front = Front::of(&deployment.url, nobody(), PageBrand::default(), auth).await;
+    (deployment, front, key, folder)
 }
 
 #[tokio::test]
 async fn a_password_becomes_a_session_that_scripts_cannot_read() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| auth).await;
     let browser = Browser::at(&front.url);
     let me = browser.get("/auth/me").await;
     assert_eq!((me.status, &me.body), (200, &json!({"mode": "basic", "user": null, "login": "form"})));
@@ -163,7 +163,7 @@ async fn a_password_becomes_a_session_that_scripts_cannot_read() {
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     assert_eq!((started.status, &started.body["user"]), (201, &json!("alice")), "{}", started.body);
     let run = crate::support::client::run_id(&started.body);
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     player.ask(text_input("well?", false)).await;
     let events = browser.get(&format!("/api/runs/{run}/events?follow=false")).await;
     assert!(events.body.as_str().unwrap().contains("well?"));
@@ -184,13 +184,13 @@ async fn a_password_becomes_a_session_that_scripts_cannot_read() {
     let thief = browser.call("GET", "/api/runs", &[("cookie", &stolen)], None).await;
     assert_eq!(thief.status, 401, "a session that was ended counts nowhere");
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
-    let (house, front, key, _folder) =
-        with_passwords(|auth| Auth { mode: AuthMode::Basic { token: None }, ..auth }).await;
+    let (deployment, front, key, _folder) =
+        with_passwords(|auth| AuthConfig { mode: AuthMode::Basic { token: None }, ..auth }).await;
     let browser = Browser::at(&front.url);
     assert_eq!(browser.post("/auth/login", json!({"user": "bob", "password": "bob's password"})).await.status, 204);
     assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "bob");
@@ -209,15 +209,15 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
         assert_eq!(Browser::at(&front.url).post("/auth/login", wrong.clone()).await.status, 401, "{wrong}");
     }
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 
-    let (house, front, key, _folder) = with_passwords(|auth| Auth { mode: AuthMode::ApiKey, ..auth }).await;
+    let (deployment, front, key, _folder) = with_passwords(|auth| AuthConfig { mode: AuthMode::ApiKey, ..auth }).await;
     let browser = Browser::at(&front.url);
     assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "api_key", "user": null, "login": "key"}));
     assert_eq!(browser.post("/auth/login", json!({"key": key})).await.status, 204);
     assert_eq!(browser.get("/api/runs").await.status, 200);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 
     let open = System::played().await;
     let front = Front::before(&open.url).await;
@@ -231,20 +231,20 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
 
 #[tokio::test]
 async fn cookies_that_were_changed_replayed_or_made_elsewhere_open_nothing() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| auth).await;
     let alice = format!("Basic {}", BASE64_STANDARD.encode("alice:alice's password"));
-    let sealed = |key: &str, purpose: Purpose, lifetime: u64| {
-        let session = Session::begin(Proof::Authorization(alice.clone()), Duration::from_secs(lifetime));
+    let sealed = |key: &str, purpose: SealPurpose, lifetime: u64| {
+        let session = LoginSession::begin(LoginProof::Authorization(alice.clone()), Duration::from_secs(lifetime));
         format!("fastagency=1.{}", CookieKey::new(&key.to_owned().into()).seal(purpose, &session))
     };
-    let good = sealed(KEY, Purpose::Session, 60);
+    let good = sealed(KEY, SealPurpose::Session, 60);
     let status =
         async |cookie: &str| Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", cookie)], None).await.status;
     assert_eq!(status(&good).await, 200);
     for (what, cookie) in [
-        ("over", sealed(KEY, Purpose::Session, 0)),
-        ("sealed with another key", sealed("another key of cookies, as long as it", Purpose::Session, 60)),
-        ("made for something else", sealed(KEY, Purpose::Login, 60)),
+        ("over", sealed(KEY, SealPurpose::Session, 0)),
+        ("sealed with another key", sealed("another key of cookies, as long as it", SealPurpose::Session, 60)),
+        ("made for something else", sealed(KEY, SealPurpose::Login, 60)),
         ("changed", format!("{}A", &good[..good.len() - 1])),
         ("cut", good[..good.len() - 10].to_owned()),
         ("in pieces that are not there", good.replace("=1.", "=2.")),
@@ -258,12 +258,12 @@ async fn cookies_that_were_changed_replayed_or_made_elsewhere_open_nothing() {
         assert_eq!(status(&cookie).await, 401, "a cookie that is {what}");
     }
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_page_of_another_origin_cannot_log_anybody_in_or_out_or_use_a_session() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| auth).await;
     let browser = Browser::at(&front.url);
     let login = json!({"user": "alice", "password": "alice's password"});
     let evil = [("origin", "https://evil.example")];
@@ -285,7 +285,7 @@ async fn a_page_of_another_origin_cannot_log_anybody_in_or_out_or_use_a_session(
     assert_eq!(by_form.status, 422, "a form cannot send JSON");
     assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "alice");
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 /// An OpenID provider: discovery, authorization, token and keys, as the specifications have them.
@@ -425,8 +425,8 @@ async fn keys(State(provider): State<Arc<Provider>>) -> Json<Value> {
 }
 
 /// How a gateway and a page are configured for the provider.
-fn at_provider(provider: &Provider) -> (Auth, Oidc) {
-    let oidc = Oidc {
+fn at_provider(provider: &Provider) -> (AuthConfig, OidcConfig) {
+    let oidc = OidcConfig {
         issuer: provider.issuer.clone(),
         client_id: CLIENT.to_owned(),
         client_secret: Some(CLIENT_SECRET.to_owned().into()),
@@ -435,10 +435,10 @@ fn at_provider(provider: &Provider) -> (Auth, Oidc) {
         groups_claim: "roles".into(),
         accept_unverified_email: false,
     };
-    let auth = Auth {
+    let auth = AuthConfig {
         mode: AuthMode::Oidc(Box::new(oidc.clone())),
-        admins: Members { users: vec![], groups: vec!["teachers".into()] },
-        ..Auth::default()
+        admins: UsersAndGroups { users: vec![], groups: vec!["teachers".into()] },
+        ..AuthConfig::default()
     };
     (auth, oidc)
 }
@@ -446,9 +446,9 @@ fn at_provider(provider: &Provider) -> (Auth, Oidc) {
 async fn with_provider() -> (Arc<Provider>, System, Front) {
     let provider = Provider::start().await;
     let (auth, oidc) = at_provider(&provider);
-    let house = System::played_with(|_| {}, |settings| settings.auth = auth).await;
-    let front = Front::with(&house.url, ui::Login { oidc: Some(oidc), ..nobody() }).await;
-    (provider, house, front)
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth).await;
+    let front = Front::with(&deployment.url, ui::LoginSettings { oidc: Some(oidc), ..nobody() }).await;
+    (provider, deployment, front)
 }
 
 /// Logs in as a browser does: to the provider, back with a code, and on to where it began.
@@ -463,7 +463,7 @@ async fn log_in(browser: &Browser, back_to: &str) -> Answer {
 
 #[tokio::test]
 async fn whoever_logs_in_at_the_provider_is_known_here() {
-    let (provider, house, front) = with_provider().await;
+    let (provider, deployment, front) = with_provider().await;
     let browser = Browser::at(&front.url);
     assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "oidc", "user": null, "login": "oidc"}));
     let back = log_in(&browser, "%2Fruns%2F0b9d%3Fa%3Db").await;
@@ -474,7 +474,7 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
     assert_eq!(browser.post("/api/runs", json!({"workflow": "echo"})).await.body["user"], "carol@example.org");
     // A program brings an ID token by itself.
     let token = format!("Bearer {}", provider.id_token(None));
-    let direct = Browser::at(&house.url).call("GET", "/api/runs", &[("authorization", &token)], None).await;
+    let direct = Browser::at(&deployment.url).call("GET", "/api/runs", &[("authorization", &token)], None).await;
     assert_eq!(direct.status, 200);
     // Only to this page does a login return.
     for elsewhere in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0d%0aSet-Cookie:x"]
@@ -490,12 +490,12 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
     assert_eq!(log_in(&browser, "%2F").await.status, 303);
     assert_eq!(browser.get("/api/runs").await.status, 200, "pieces of the longer one do not matter");
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_login_counts_only_for_the_browser_that_began_it() {
-    let (provider, house, front) = with_provider().await;
+    let (provider, deployment, front) = with_provider().await;
     let browser = Browser::at(&front.url);
     let begin = async || {
         let begun = browser.get("/auth/oidc?return=%2F").await.location();
@@ -529,12 +529,12 @@ async fn a_login_counts_only_for_the_browser_that_began_it() {
     let page = said.body.as_str().unwrap();
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the_providers_no() {
-    let (provider, house, front) = with_provider().await;
+    let (provider, deployment, front) = with_provider().await;
     let browser = Browser::at(&front.url);
     // An ID token that is as good as over, so that the next request renews it.
     provider.lifetime.store(20, Ordering::Relaxed);
@@ -549,11 +549,11 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
     assert_eq!(browser.get("/api/runs").await.set_cookies.len(), 0, "fresh again");
 
     // Away: what still counts counts on, and nobody is logged out.
-    let stale = Session::begin(
-        Proof::Oidc { id_token: "x.y.z".into(), fresh_until: 0, refresh_token: Some("made up".into()) },
+    let stale = LoginSession::begin(
+        LoginProof::Oidc { id_token: "x.y.z".into(), fresh_until: 0, refresh_token: Some("made up".into()) },
         Duration::from_secs(60),
     );
-    let cookie = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(Purpose::Session, &stale));
+    let cookie = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(SealPurpose::Session, &stale));
     provider.closed.store(true, Ordering::Relaxed);
     let away = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
     assert_eq!((away.status, &away.body["error"]["code"]), (503, &json!("auth_unavailable")));
@@ -563,8 +563,10 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
     assert_eq!(log_in(&Browser::at(&front.url), "%2F").await.status, 303);
     let refresh_token = provider.refresh_tokens.lock().unwrap().last().cloned();
     provider.other_subject.store(true, Ordering::Relaxed);
-    let swapped = Session::begin(Proof::Oidc { id_token: old, fresh_until: 0, refresh_token }, Duration::from_secs(60));
-    let swapped = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(Purpose::Session, &swapped));
+    let swapped =
+        LoginSession::begin(LoginProof::Oidc { id_token: old, fresh_until: 0, refresh_token }, Duration::from_secs(60));
+    let swapped =
+        format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(SealPurpose::Session, &swapped));
     assert_eq!(Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &swapped)], None).await.status, 401);
     provider.other_subject.store(false, Ordering::Relaxed);
     // The provider does not know it: over, and the cookie goes.
@@ -572,12 +574,12 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
     assert_eq!(over.status, 401);
     assert!(over.set_cookies[0].contains("Max-Age=0"), "{:?}", over.set_cookies);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn behind_tls_a_cookie_is_for_tls_and_for_this_host_alone() {
-    let (house, front, _, _folder) = with_passwords(behind_a_proxy).await;
+    let (deployment, front, _, _folder) = with_passwords(behind_a_proxy).await;
     let browser = Browser::at(&front.url);
     let headers = [("x-forwarded-host", "chat.example.com"), ("origin", "https://chat.example.com")];
     let login = json!({"user": "alice", "password": "alice's password"});
@@ -587,27 +589,27 @@ async fn behind_tls_a_cookie_is_for_tls_and_for_this_host_alone() {
     assert!(answer.set_cookies[0].ends_with("; Secure") && !answer.set_cookies[0].contains("Domain"));
     assert_eq!(browser.call("GET", "/api/runs", &headers, None).await.status, 200);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 
     // The same words from a browser, with no proxy in between that was named: another origin's page, and no TLS.
-    let (house, front, _, _folder) = with_passwords(|auth| Auth { proxies: Vec::new(), ..auth }).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| AuthConfig { proxies: Vec::new(), ..auth }).await;
     let browser = Browser::at(&front.url);
     let login = json!({"user": "alice", "password": "alice's password"});
     assert_eq!(browser.call("POST", "/auth/login", &headers, Some(login.clone())).await.status, 403);
     let answer = browser.call("POST", "/auth/login", &headers[..1], Some(login)).await;
     assert!(answer.set_cookies[0].starts_with("fastagency=1."), "{:?}", answer.set_cookies);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 /// With a proxy on this machine.
-fn behind_a_proxy(auth: Auth) -> Auth {
-    Auth { proxies: vec!["127.0.0.0/8".parse().unwrap()], ..auth }
+fn behind_a_proxy(auth: AuthConfig) -> AuthConfig {
+    AuthConfig { proxies: vec!["127.0.0.0/8".parse().unwrap()], ..auth }
 }
 
 #[tokio::test]
 async fn a_session_does_nothing_without_the_token_of_its_page() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| auth).await;
     let login = |user: &str| json!({"user": user, "password": format!("{user}'s password")});
     let browser = Browser::at(&front.url);
     assert!(browser.get("/auth/me").await.body.get("csrf").is_none(), "a stranger needs none");
@@ -616,7 +618,7 @@ async fn a_session_does_nothing_without_the_token_of_its_page() {
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     assert_eq!(started.status, 201, "{}", started.body);
     let run = crate::support::client::run_id(&started.body);
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     let question = player.ask(text_input("well?", false)).await.uuid;
     let other = Browser::at(&front.url);
     assert_eq!(other.post("/auth/login", login("bob")).await.status, 204);
@@ -666,7 +668,7 @@ async fn a_session_does_nothing_without_the_token_of_its_page() {
     assert_eq!(started.status, 201);
     assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
@@ -676,32 +678,33 @@ async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after
         assert_eq!(browser.post("/auth/login", proof.clone()).await.status, 204, "{proof}");
     };
     for tokens in [true, false] {
-        let without = |auth: Auth| Auth { mode: AuthMode::Basic { token: None }, ..auth };
-        let (house, front, _, folder) = with_passwords(|auth| if tokens { auth } else { without(auth) }).await;
+        let without = |auth: AuthConfig| AuthConfig { mode: AuthMode::Basic { token: None }, ..auth };
+        let (deployment, front, _, folder) = with_passwords(|auth| if tokens { auth } else { without(auth) }).await;
         let auth = basic(folder.path().join("access.yaml"));
         let auth = if tokens { auth } else { without(auth) };
-        ended_session_stays_dead(house, front, auth, nobody(), async |browser| by_post(browser, &password).await).await;
+        ended_session_stays_dead(deployment, front, auth, nobody(), async |browser| by_post(browser, &password).await)
+            .await;
     }
-    let by_key = |auth: Auth| Auth { mode: AuthMode::ApiKey, ..auth };
-    let (house, front, key, folder) = with_passwords(by_key).await;
+    let by_key = |auth: AuthConfig| AuthConfig { mode: AuthMode::ApiKey, ..auth };
+    let (deployment, front, key, folder) = with_passwords(by_key).await;
     let auth = by_key(basic(folder.path().join("access.yaml")));
     let key = json!({"key": key});
-    ended_session_stays_dead(house, front, auth, nobody(), async |browser| by_post(browser, &key).await).await;
+    ended_session_stays_dead(deployment, front, auth, nobody(), async |browser| by_post(browser, &key).await).await;
 
     const SECRET: &str = "a secret of the issuer that nobody else knows";
     let auth = jwt(JwtAlgorithm::Hs256, JwtKey::Secret(SECRET.to_owned().into()));
-    let house = super::access::house(auth.clone()).await;
-    let front = Front::of(&house.url, nobody(), Brand::default(), auth.clone()).await;
+    let deployment = super::access::deployment(auth.clone()).await;
+    let front = Front::of(&deployment.url, nobody(), PageBrand::default(), auth.clone()).await;
     let token = json!({"key": hs256(&claims(), SECRET.as_bytes())});
-    ended_session_stays_dead(house, front, auth, nobody(), async |browser| by_post(browser, &token).await).await;
+    ended_session_stays_dead(deployment, front, auth, nobody(), async |browser| by_post(browser, &token).await).await;
 
     // The provider renews a login as often as it is asked, and what was stolen is to be renewed at once.
-    let (provider, house, front) = with_provider().await;
+    let (provider, deployment, front) = with_provider().await;
     provider.renews_again.store(true, Ordering::Relaxed);
     provider.lifetime.store(20, Ordering::Relaxed);
     let (auth, oidc) = at_provider(&provider);
-    let login = ui::Login { oidc: Some(oidc), ..nobody() };
-    ended_session_stays_dead(house, front, auth, login, async |browser| {
+    let login = ui::LoginSettings { oidc: Some(oidc), ..nobody() };
+    ended_session_stays_dead(deployment, front, auth, login, async |browser| {
         assert_eq!(log_in(browser, "%2F").await.status, 303);
     })
     .await;
@@ -709,12 +712,12 @@ async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after
     assert!(provider.renewals.load(Ordering::Relaxed) >= 4, "{:?}", provider.renewals);
 }
 
-/// A thief has a session's cookie, which is ended in front of `house`; other pages have `login`, other gateways `auth`.
+/// A thief has a session's cookie, which is ended in front of `deployment`; other pages have `login`, other gateways `auth`.
 async fn ended_session_stays_dead(
-    house: System,
+    deployment: System,
     front: Front,
-    auth: Auth,
-    login: ui::Login,
+    auth: AuthConfig,
+    login: ui::LoginSettings,
     log_in: impl AsyncFn(&Browser),
 ) {
     let browser = Browser::at(&front.url);
@@ -723,10 +726,10 @@ async fn ended_session_stays_dead(
     assert_eq!(browser.get("/auth/me").await.status, 200);
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     let run = crate::support::client::run_id(&started.body);
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     player.ask(text_input("well?", false)).await;
     // What the thief has open already, through another page and another gateway.
-    let other = house.another(|settings| settings.auth = auth.clone()).await;
+    let other = deployment.another(|settings| settings.auth = auth.clone()).await;
     let others_page = Front::with(&other.url, login.clone()).await;
     let thief = Browser::at(&others_page.url);
     let as_thief = async |path: &str| thief.call("GET", path, &[("cookie", &stolen)], None).await;
@@ -756,7 +759,7 @@ async fn ended_session_stays_dead(
     others_page.end().await;
     other.end().await;
     // A page and a gateway that have just begun.
-    let restarted = house.another(|settings| settings.auth = auth.clone()).await;
+    let restarted = deployment.another(|settings| settings.auth = auth.clone()).await;
     let page = Front::with(&restarted.url, login).await;
     for cookie in [&stolen, &renewed] {
         let late = Browser::at(&page.url).call("GET", "/api/runs", &[("cookie", cookie)], None).await;
@@ -768,13 +771,13 @@ async fn ended_session_stays_dead(
     log_in(&browser).await;
     assert_eq!(browser.get("/api/runs").await.status, 200);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn what_is_taken_from_the_list_of_ended_sessions_revives_none_where_it_was_seen() {
-    let (house, front, _, folder) = with_passwords(|auth| auth).await;
-    let other = house.another(|settings| settings.auth = basic(folder.path().join("access.yaml"))).await;
+    let (deployment, front, _, folder) = with_passwords(|auth| auth).await;
+    let other = deployment.another(|settings| settings.auth = basic(folder.path().join("access.yaml"))).await;
     let others_page = Front::before(&other.url).await;
     let thief = Browser::at(&others_page.url);
     let end_one = async || {
@@ -793,14 +796,14 @@ async fn what_is_taken_from_the_list_of_ended_sessions_revives_none_where_it_was
     };
     let first = end_one().await;
     // What a thief of the gateway's login at the broker can do: remove the mark, or put one that is over.
-    let marks = house.broker.catalogue.list(Shelf::Gateways, Some("ended")).await.unwrap();
+    let marks = deployment.broker.catalogue.list(Bucket::Gateways, Some("ended")).await.unwrap();
     assert!(!marks.is_empty());
     for last in [false, true] {
-        let catalogue = &house.broker.catalogue;
+        let catalogue = &deployment.broker.catalogue;
         for mark in &marks {
             match last {
-                false => catalogue.put(Shelf::Gateways, &mark.key, r#"{"until":1}"#.into(), None).await.unwrap(),
-                true => catalogue.delete(Shelf::Gateways, &mark.key).await.unwrap(),
+                false => catalogue.put(Bucket::Gateways, &mark.key, r#"{"until":1}"#.into(), None).await.unwrap(),
+                true => catalogue.delete(Bucket::Gateways, &mark.key).await.unwrap(),
             }
         }
         // The other gateway knows of this one, so it has read the list since.
@@ -813,17 +816,17 @@ async fn what_is_taken_from_the_list_of_ended_sessions_revives_none_where_it_was
     others_page.end().await;
     other.end().await;
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_logout_that_the_gateway_cannot_be_told_says_so_and_empties_the_browser() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| auth).await;
     let browser = Browser::at(&front.url);
     let login = json!({"user": "alice", "password": "alice's password"});
     assert_eq!(browser.post("/auth/login", login).await.status, 204);
     assert_eq!(browser.get("/auth/me").await.status, 200);
-    house.end().await;
+    deployment.end().await;
     let told = browser.post("/auth/logout", Value::Null).await;
     assert_eq!((told.status, browser.cookie_header().as_str()), (503, ""));
     assert!(told.body["error"]["message"].as_str().unwrap().contains("signed out of this browser"), "{}", told.body);
@@ -833,8 +836,8 @@ async fn a_logout_that_the_gateway_cannot_be_told_says_so_and_empties_the_browse
 #[tokio::test]
 async fn a_session_ends_with_the_password_and_with_the_user_with_or_without_tokens() {
     for tokens in [true, false] {
-        let without = |auth: Auth| Auth { mode: AuthMode::Basic { token: None }, ..auth };
-        let (house, front, _, folder) = with_passwords(|auth| if tokens { auth } else { without(auth) }).await;
+        let without = |auth: AuthConfig| AuthConfig { mode: AuthMode::Basic { token: None }, ..auth };
+        let (deployment, front, _, folder) = with_passwords(|auth| if tokens { auth } else { without(auth) }).await;
         let file = folder.path().join("access.yaml");
         let browser = Browser::at(&front.url);
         let login = json!({"user": "alice", "password": "alice's password"});
@@ -842,7 +845,7 @@ async fn a_session_ends_with_the_password_and_with_the_user_with_or_without_toke
         let stolen = browser.cookie_header();
         assert_eq!(browser.get("/api/runs").await.status, 200);
         // Removed, and added again with the very same password.
-        let mut people = fastagency::auth::People::read(&file).unwrap();
+        let mut people = fastagency::auth::UserDirectory::read(&file).unwrap();
         people.users.get_mut("alice").unwrap().password = fastagency::auth::hash_password("alice's password");
         people.write(&file).unwrap();
         let thief = Browser::at(&front.url);
@@ -853,13 +856,13 @@ async fn a_session_ends_with_the_password_and_with_the_user_with_or_without_toke
         assert_eq!(browser.post("/auth/login", login).await.status, 204);
         assert_eq!(browser.get("/api/runs").await.status, 200);
         front.end().await;
-        house.end().await;
+        deployment.end().await;
     }
 }
 
 #[tokio::test]
 async fn cookies_of_the_key_before_count_until_they_end() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (deployment, front, _, _folder) = with_passwords(|auth| auth).await;
     let browser = Browser::at(&front.url);
     let login = json!({"user": "alice", "password": "alice's password"});
     assert_eq!(browser.post("/auth/login", login).await.status, 204);
@@ -867,18 +870,18 @@ async fn cookies_of_the_key_before_count_until_they_end() {
     front.end().await;
     let new = "another key of cookies, as long as it must be".to_owned();
     for (previous, status) in [(vec!["older".into(), KEY.to_owned().into()], 200), (vec![], 401)] {
-        let login = ui::Login { key: new.clone().into(), previous_keys: previous, ..nobody() };
-        let rotated = Front::with(&house.url, login).await;
+        let login = ui::LoginSettings { key: new.clone().into(), previous_keys: previous, ..nobody() };
+        let rotated = Front::with(&deployment.url, login).await;
         let seen = Browser::at(&rotated.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
         assert_eq!(seen.status, status);
         rotated.end().await;
     }
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn whoever_has_not_verified_an_address_is_told_so_at_the_page() {
-    let (provider, house, front) = with_provider().await;
+    let (provider, deployment, front) = with_provider().await;
     let browser = Browser::at(&front.url);
     provider.unverified.store(true, Ordering::Relaxed);
     let refused = log_in(&browser, "%2F").await;
@@ -886,44 +889,46 @@ async fn whoever_has_not_verified_an_address_is_told_so_at_the_page() {
     assert!(refused.body.as_str().unwrap().contains("your e-mail address is not verified"), "{}", refused.body);
     assert!(browser.cookie_header().is_empty(), "{}", browser.cookie_header());
     let token = format!("Bearer {}", provider.id_token(None));
-    let direct = Browser::at(&house.url).call("GET", "/api/runs", &[("authorization", &token)], None).await;
+    let direct = Browser::at(&deployment.url).call("GET", "/api/runs", &[("authorization", &token)], None).await;
     assert_eq!(direct.status, 401);
     assert!(direct.body["error"]["message"].as_str().unwrap().contains("not verified"), "{}", direct.body);
     provider.unverified.store(false, Ordering::Relaxed);
     assert_eq!(log_in(&browser, "%2F").await.status, 303);
     front.end().await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_header_that_says_who_calls_does_not_come_through_the_page_from_just_anybody() {
-    let trusted = |from: &str| TrustedHeader {
+    let trusted = |from: &str| TrustedHeaderConfig {
         user: "x-remote-user".into(),
         groups: Some("x-remote-groups".into()),
         from: vec![from.parse().unwrap()],
     };
-    let auth = |from: &str, proxies: &[&str]| Auth {
+    let auth = |from: &str, proxies: &[&str]| AuthConfig {
         mode: AuthMode::TrustedHeader(trusted(from)),
         proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(),
-        ..Auth::default()
+        ..AuthConfig::default()
     };
     let said = [("x-remote-user", "root"), ("x-remote-groups", "operators")];
     let me = async |page: &Front, more: &[(&str, &str)]| {
         Browser::at(&page.url).call("GET", "/api/runs", &[&said[..], more].concat(), None).await.status
     };
     // The gateway trusts the page's own address, and the page knows of nothing (it has another configuration).
-    let house = System::played_with(|_| {}, |settings| settings.auth = auth("127.0.0.0/8", &[])).await;
-    let unaware = Front::before(&house.url).await;
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth("127.0.0.0/8", &[])).await;
+    let unaware = Front::before(&deployment.url).await;
     assert_eq!(me(&unaware, &[]).await, 401, "whoever reaches the page would be root");
     assert_eq!(me(&unaware, &[("x-fastagency-ui", "0"), ("connection", "x-fastagency-ui")]).await, 401);
-    let direct = Browser::at(&house.url).call("GET", "/api/runs", &said, None).await;
+    let direct = Browser::at(&deployment.url).call("GET", "/api/runs", &said, None).await;
     assert_eq!(direct.status, 200, "a proxy that calls the gateway itself");
     unaware.end().await;
-    house.end().await;
+    deployment.end().await;
     // The safe form: the proxy before the page is named, and the page as one that says where it was called from.
-    let house = System::played_with(|_| {}, |settings| settings.auth = auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
-    let login = ui::Login { trusted_header: Some(trusted("127.0.0.2/32")), ..nobody() };
-    let page = Front::of(&house.url, login, ui::Brand::default(), auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
+    let deployment =
+        System::played_with(|_| {}, |settings| settings.auth = auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
+    let login = ui::LoginSettings { trusted_header: Some(trusted("127.0.0.2/32")), ..nobody() };
+    let page =
+        Front::of(&deployment.url, login, ui::PageBrand::default(), auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
     assert_eq!(me(&page, &[]).await, 401);
     assert_eq!(me(&page, &[("x-forwarded-for", "127.0.0.2")]).await, 401, "what it says of itself is not believed");
     let proxy = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from([127, 0, 0, 2])).build();
@@ -937,5 +942,5 @@ async fn a_header_that_says_who_calls_does_not_come_through_the_page_from_just_a
     assert_eq!(through(&said).await, 200);
     assert_eq!(through(&[("x-remote-user", "alice"), ("x-remote-user", "root")]).await, 401, "one is the caller's own");
     page.end().await;
-    house.end().await;
+    deployment.end().await;
 }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::{Bell, Broker, Slot};
+use fastagency::broker::{Broker, InboxSlot, InboxUpdate};
 use fastagency::clock;
 use fastagency::ids::{MessageId, RunId, WorkerId};
-use fastagency::message::{Content, Message, TextInput, check_answer, check_text_answer};
+use fastagency::message::{Message, MessageContent, TextInput, check_answer, check_text_answer};
 use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord, AnswerValue};
 use fastagency::protocol::effect_key::EffectKey;
-use fastagency::run::answer::{Answer, Given};
-use fastagency::run::claim::{self, Claim, Owned, Ready};
+use fastagency::run::answer::{AnswerPayload, SubmittedAnswer};
+use fastagency::run::claim::{self, ClaimOutcome, OwnedRun, PreparedRun};
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
-use fastagency::run::record::{Body, Ended, Ending, Outcome, Record, Usage, completed_message};
-use fastagency::run::summary::Summary;
+use fastagency::run::record::{EffectOutcome, Record, RecordBody, RunEnd, RunOutcome, RunUsage, completed_message};
+use fastagency::run::summary::RunSummary;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
@@ -28,10 +28,10 @@ use crate::support::system::{System, played_workflows};
 pub struct Player {
     pub broker: Broker,
     pub run: RunId,
-    owned: Owned,
+    owned: OwnedRun,
     steps: u32,
     /// Heard from the beginning, as a worker does: a password is told once.
-    bell: BoxStream<'static, Bell>,
+    inbox_updates: BoxStream<'static, InboxUpdate>,
     told: HashMap<MessageId, Bytes>,
 }
 
@@ -39,7 +39,7 @@ impl Player {
     /// Takes a run that was just started.
     pub async fn take(system: &System, run: RunId) -> Self {
         let broker = system.broker.clone();
-        let bell = broker.inbox.bell(run).await.unwrap();
+        let inbox_updates = broker.inbox.subscribe(run).await.unwrap();
         let card = WorkerCard {
             id: WorkerId::random(),
             workflows: Vec::new(),
@@ -51,24 +51,24 @@ impl Player {
         };
         directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
         let known: HashMap<&str, &str> = played_workflows().into_iter().map(|(name, about, _)| (name, about)).collect();
-        let describe = |created: fastagency::run::record::Created| {
+        let describe = |created: fastagency::run::record::RunCreation| {
             let description = known.get(created.workflow.as_str()).map(|about| (*about).to_owned());
-            std::future::ready(Ok(Ready { description, with: () }))
+            std::future::ready(Ok(PreparedRun { description, with: () }))
         };
         let lease = Lease::new(card.id, Duration::from_secs(60), clock::system(), Lease::moment(&clock::SystemClock));
         let owned = eventually("the run is created", async || {
             match claim::claim(&broker, &lease, run, false, describe).await.unwrap() {
-                Claim::Mine(owned, ()) => Some(*owned),
-                Claim::Nothing => None,
-                Claim::Held { by } => panic!("{by} has it"),
-                Claim::NotYet { .. } | Claim::Unfit { .. } => panic!("it cannot be taken"),
+                ClaimOutcome::Mine(owned, ()) => Some(*owned),
+                ClaimOutcome::Nothing => None,
+                ClaimOutcome::Held { by } => panic!("{by} has it"),
+                ClaimOutcome::NotYet { .. } | ClaimOutcome::Unfit { .. } => panic!("it cannot be taken"),
             }
         })
         .await;
-        Player { broker, run, owned, steps: 0, bell, told: HashMap::new() }
+        Player { broker, run, owned, steps: 0, inbox_updates, told: HashMap::new() }
     }
 
-    async fn append(&mut self, body: Body) -> u64 {
+    async fn append(&mut self, body: RecordBody) -> u64 {
         let placed = self.owned.writer.append(Record::new(body), clock::system().now()).await.unwrap();
         self.owned.history.extend(placed);
         self.owned.writer.last()
@@ -81,22 +81,22 @@ impl Player {
 
     pub async fn say(&mut self, message: Message) -> u64 {
         let key = self.key();
-        self.append(Body::Said { key, message }).await
+        self.append(RecordBody::Said { key, message }).await
     }
 
     pub async fn say_text(&mut self, text: &str) -> u64 {
-        self.say(message(Content::text(text))).await
+        self.say(message(MessageContent::text(text))).await
     }
 
-    pub async fn ask(&mut self, says: Content) -> Message {
+    pub async fn ask(&mut self, says: MessageContent) -> Message {
         let question = message(says);
         self.say(question.clone()).await;
         question
     }
 
     /// Waits for the answer to a question and logs it as a worker does; returns what was given.
-    pub async fn answered(&mut self, question: &Message) -> Given {
-        let slot = Slot::Answer(question.uuid);
+    pub async fn answered(&mut self, question: &Message) -> SubmittedAnswer {
+        let slot = InboxSlot::Answer(question.uuid);
         let wait = async {
             loop {
                 if let Some(stored) = self.broker.inbox.get(self.run, slot).await.unwrap()
@@ -105,7 +105,8 @@ impl Player {
                 {
                     return stored;
                 }
-                if let Some(Bell::Rang { slot: Slot::Answer(about), stored }) = self.bell.next().await
+                if let Some(InboxUpdate::Stored { slot: InboxSlot::Answer(about), stored }) =
+                    self.inbox_updates.next().await
                     && stored.seq == 0
                 {
                     self.told.insert(about, stored.payload);
@@ -113,10 +114,10 @@ impl Player {
             }
         };
         let stored = tokio::time::timeout(PATIENCE, wait).await.expect("an answer");
-        let mut given: Given = serde_json::from_slice(&stored.payload).unwrap();
+        let mut given: SubmittedAnswer = serde_json::from_slice(&stored.payload).unwrap();
         let fits = match &given.answer {
-            Answer::Value(value) => check_answer(&question.says, value).ok(),
-            Answer::Text(text) => check_text_answer(&question.says, text).ok(),
+            AnswerPayload::Value(value) => check_answer(&question.says, value).ok(),
+            AnswerPayload::Text(text) => check_text_answer(&question.says, text).ok(),
             _ => None,
         };
         let secret = question.says.is_secret();
@@ -126,34 +127,34 @@ impl Player {
         };
         let answered = AnswerRecord { question: question.uuid, by: given.by.clone(), outcome };
         let key = self.key();
-        self.append(Body::Did { key, outcome: Outcome::Answer(answered) }).await;
-        if given.answer == Answer::Told {
+        self.append(RecordBody::Did { key, outcome: EffectOutcome::Answer(answered) }).await;
+        if given.answer == AnswerPayload::NotStored {
             let secret = self.told.remove(&question.uuid).expect("the password was told");
-            given.answer = Answer::Text(String::from_utf8(secret.to_vec()).unwrap());
+            given.answer = AnswerPayload::Text(String::from_utf8(secret.to_vec()).unwrap());
         }
         given
     }
 
     /// Puts down what lists show of the run.
-    pub async fn shelve(&mut self) {
-        Summary::of(self.run, &self.owned.history).shelve(&self.broker).await.unwrap();
+    pub async fn publish_summary(&mut self) {
+        RunSummary::of(self.run, &self.owned.history).publish_summary(&self.broker).await.unwrap();
     }
 
     pub async fn end(mut self, result: Value) -> u64 {
-        let ended = Ended {
-            outcome: Ending::Completed,
+        let ended = RunEnd {
+            outcome: RunOutcome::Completed,
             reason: None,
             result: result.clone(),
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             message: completed_message(self.run, result),
         };
-        let seq = self.append(Body::Ended(ended)).await;
-        self.shelve().await;
+        let seq = self.append(RecordBody::Ended(ended)).await;
+        self.publish_summary().await;
         seq
     }
 }
 
-pub fn message(says: Content) -> Message {
+pub fn message(says: MessageContent) -> Message {
     Message {
         uuid: MessageId::random(),
         sender: Some("Workflow".into()),
@@ -165,8 +166,8 @@ pub fn message(says: Content) -> Message {
     }
 }
 
-pub fn text_input(prompt: &str, password: bool) -> Content {
-    Content::TextInput(TextInput { prompt: Some(prompt.into()), password, ..TextInput::default() })
+pub fn text_input(prompt: &str, password: bool) -> MessageContent {
+    MessageContent::TextInput(TextInput { prompt: Some(prompt.into()), password, ..TextInput::default() })
 }
 
 /// The broker, for a fake of one of its parts.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastagency::fastagency::envelope::from_envelope;
 use fastagency::ids::RunId;
-use fastagency::message::{Approval, Content};
-use fastagency::run::answer::Answer;
+use fastagency::message::{ApprovalQuestion, MessageContent};
+use fastagency::run::answer::AnswerPayload;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
@@ -40,9 +40,9 @@ fn init(run: RunId, workflow: &str) -> String {
 /// Plays a recorded conversation against the gateway: the worker says what was recorded, the client answers what was
 /// recorded, and must be sent exactly what was recorded.
 async fn plays(name: &str) {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let frames = recording(name);
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     let first: Value = serde_json::from_str(&frames[0].1).unwrap();
     let run = RunId::parse(first["workflow_uuid"].as_str().unwrap()).unwrap();
     say(&mut socket, frames[0].1.clone()).await;
@@ -52,13 +52,13 @@ async fn plays(name: &str) {
         .map(|(_, text)| serde_json::from_str(text).unwrap())
         .collect();
     let said = sent.clone();
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     let worker = tokio::spawn(async move {
         for frame in &said {
             let message = from_envelope(frame).expect("a message");
             match &message.says {
-                Content::WorkflowStarted { .. } => {}
-                Content::WorkflowCompleted { result } => {
+                MessageContent::WorkflowStarted { .. } => {}
+                MessageContent::WorkflowCompleted { result } => {
                     player.end(result.clone()).await;
                     return;
                 }
@@ -83,7 +83,7 @@ async fn plays(name: &str) {
     }
     worker.await.unwrap();
     assert_eq!(hear(&mut socket).await, Heard::Closed(1000), "after a while the socket is closed");
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
@@ -108,9 +108,9 @@ async fn every_type_of_message_is_played_as_recorded() {
 
 #[tokio::test]
 async fn an_unknown_workflow_is_told_in_fastagencys_words() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let frames = recording("unknown_workflow");
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, frames[0].1.clone()).await;
     let wanted: Value = serde_json::from_str(&frames[1].1).unwrap();
     let mut heard = hear_json(&mut socket).await;
@@ -119,16 +119,16 @@ async fn an_unknown_workflow_is_told_in_fastagencys_words() {
     heard["content"]["long"] = wanted["content"]["long"].clone();
     assert_eq!(same(&heard), same(&wanted));
     assert_eq!(hear(&mut socket).await, Heard::Closed(1000));
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn whoever_comes_back_sees_the_past_and_goes_on() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let run = RunId::random();
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, init(run, "echo")).await;
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     let name = player.ask(text_input("name?", false)).await;
     let secret = text_input("secret?", true);
     assert_eq!(hear_json(&mut socket).await["type"], "workflow_started");
@@ -136,15 +136,15 @@ async fn whoever_comes_back_sees_the_past_and_goes_on() {
     // The second answer comes before its question; it waits for it.
     say(&mut socket, "Ann").await;
     say(&mut socket, "hunter2").await;
-    assert_eq!(player.answered(&name).await.answer, Answer::Text("Ann".into()));
+    assert_eq!(player.answered(&name).await.answer, AnswerPayload::Text("Ann".into()));
     let secret = player.ask(secret).await;
     assert_eq!(hear_json(&mut socket).await["content"]["password"], true);
-    assert!(matches!(player.answered(&secret).await.answer, Answer::Text(_)));
+    assert!(matches!(player.answered(&secret).await.answer, AnswerPayload::Text(_)));
     let last = player.ask(text_input("last?", false)).await;
     assert_eq!(hear_json(&mut socket).await["content"]["prompt"], "last?");
     drop(socket);
 
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, init(run, "echo")).await;
     let mut seen = Vec::new();
     for _ in 0..6 {
@@ -166,38 +166,38 @@ async fn whoever_comes_back_sees_the_past_and_goes_on() {
         ]
     );
     say(&mut socket, "done").await;
-    assert_eq!(player.answered(&last).await.answer, Answer::Text("done".into()));
+    assert_eq!(player.answered(&last).await.answer, AnswerPayload::Text("done".into()));
     player.end(json!("bye")).await;
     assert_eq!(hear_json(&mut socket).await["content"]["result"], "bye");
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_question_answered_elsewhere_still_counts_as_one() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let run = RunId::random();
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, init(run, "echo")).await;
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     let first = player.ask(text_input("first?", false)).await;
     hear_json(&mut socket).await;
     hear_json(&mut socket).await;
     let answers = format!("/api/runs/{run}/answers/{}", first.uuid);
-    assert_eq!(house.post(&answers, json!({"value": "from the page"})).await.0, 202);
+    assert_eq!(deployment.post(&answers, json!({"value": "from the page"})).await.0, 202);
     player.answered(&first).await;
     let second = player.ask(text_input("second?", false)).await;
     assert_eq!(hear_json(&mut socket).await["content"]["prompt"], "second?");
     // The client was asked twice and answers twice: only the second answer is still wanted.
     say(&mut socket, "one").await;
     say(&mut socket, "two").await;
-    assert_eq!(player.answered(&second).await.answer, Answer::Text("two".into()));
-    house.end().await;
+    assert_eq!(player.answered(&second).await.answer, AnswerPayload::Text("two".into()));
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
-    let house = System::played().await;
-    let taken = house.started("echo").await;
+    let deployment = System::played().await;
+    let taken = deployment.started("echo").await;
     let uuid = RunId::random();
     for (frame, words, code) in [
         ("{".to_owned(), "not JSON", 1003),
@@ -213,7 +213,7 @@ async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
             1008,
         ),
     ] {
-        let mut socket = house.socket().await;
+        let mut socket = deployment.socket().await;
         let shown: String = frame.chars().take(100).collect();
         say(&mut socket, frame).await;
         let heard = hear_json(&mut socket).await;
@@ -221,70 +221,70 @@ async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
         assert!(heard["content"]["long"].as_str().unwrap().contains(words), "{shown}: {heard}");
         assert_eq!(hear(&mut socket).await, Heard::Closed(code), "{shown}");
     }
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     socket.send(tungstenite::Message::Binary(vec![1, 2, 3].into())).await.unwrap();
     assert_eq!(hear_json(&mut socket).await["type"], "error");
     assert_eq!(hear(&mut socket).await, Heard::Closed(1003));
     // A good conversation works as ever.
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, init(taken, "echo")).await;
-    Player::take(&house, taken).await;
+    Player::take(&deployment, taken).await;
     assert_eq!(hear_json(&mut socket).await["type"], "workflow_started");
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_frame_that_is_too_large_and_too_many_frames_are_refused() {
-    let house = System::played().await;
-    let mut socket = house.socket().await;
+    let deployment = System::played().await;
+    let mut socket = deployment.socket().await;
     let large = "x".repeat(3 * 1024 * 1024);
     // The server stops reading it, so the sending may fail: what matters is what is heard.
     let _ = tokio::time::timeout(Duration::from_secs(2), socket.send(tungstenite::Message::Text(large.into()))).await;
     assert_eq!(hear(&mut socket).await, Heard::Closed(1009));
 
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, init(RunId::random(), "echo")).await;
     for _ in 0..17 {
         say(&mut socket, "early").await;
     }
     assert_eq!(hear_json(&mut socket).await["type"], "error");
     assert_eq!(hear(&mut socket).await, Heard::Closed(1008));
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_gateway_that_goes_down_says_so() {
-    let house = System::played().await;
-    let mut idle = house.socket().await;
-    let mut busy = house.socket().await;
+    let deployment = System::played().await;
+    let mut idle = deployment.socket().await;
+    let mut busy = deployment.socket().await;
     let run = RunId::random();
     say(&mut busy, init(run, "echo")).await;
-    Player::take(&house, run).await;
+    Player::take(&deployment, run).await;
     assert_eq!(hear_json(&mut busy).await["type"], "workflow_started");
-    house.shutdown.begin();
+    deployment.shutdown.begin();
     assert_eq!(hear(&mut busy).await, Heard::Closed(1012));
     assert_eq!(hear(&mut idle).await, Heard::Closed(1012));
     drop((busy, idle));
-    assert_eq!(house.end().await, fastagency::lifecycle::End::Clean);
+    assert_eq!(deployment.end().await, fastagency::lifecycle::LifecycleEnd::Clean);
 }
 
 #[tokio::test]
 async fn many_conversations_at_once_are_never_crossed() {
     const CONVERSATIONS: usize = 50;
-    let house = System::played().await;
+    let deployment = System::played().await;
     let mut all = Vec::new();
     for number in 0..CONVERSATIONS {
-        let mut socket = house.socket().await;
+        let mut socket = deployment.socket().await;
         let run = RunId::random();
         say(&mut socket, init(run, "echo")).await;
-        let mut player = Player::take(&house, run).await;
+        let mut player = Player::take(&deployment, run).await;
         all.push(tokio::spawn(async move {
             let question = player.ask(text_input(&format!("question {number}"), false)).await;
             assert_eq!(hear_json(&mut socket).await["workflow_uuid"], run.to_string());
             assert_eq!(hear_json(&mut socket).await["content"]["prompt"], format!("question {number}"));
             say(&mut socket, format!("secret {number}")).await;
             let given = player.answered(&question).await;
-            assert_eq!(given.answer, Answer::Text(format!("secret {number}")));
+            assert_eq!(given.answer, AnswerPayload::Text(format!("secret {number}")));
             player.end(json!(format!("echo: secret {number}"))).await;
             assert_eq!(hear_json(&mut socket).await["content"]["result"], format!("echo: secret {number}"));
         }));
@@ -292,16 +292,16 @@ async fn many_conversations_at_once_are_never_crossed() {
     for one in all {
         one.await.unwrap();
     }
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
-    let house = System::played().await;
+    let deployment = System::played().await;
     let run = RunId::random();
-    let mut socket = house.socket().await;
+    let mut socket = deployment.socket().await;
     say(&mut socket, init(run, "echo")).await;
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     assert_eq!(hear_json(&mut socket).await["type"], "workflow_started");
     let question = player.ask(text_input("Shall I look for it?", false)).await;
     assert_eq!(hear_json(&mut socket).await["type"], "text_input");
@@ -310,11 +310,11 @@ async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
     say(&mut socket, "yes").await;
     player.answered(&question).await;
     let call = player
-        .ask(Content::Approval(Box::new(Approval {
+        .ask(MessageContent::Approval(Box::new(ApprovalQuestion {
             prompt: Some("May I call `pay`?".into()),
             function_name: "pay".into(),
             arguments: serde_json::Map::from_iter([("amount".to_owned(), json!(9))]),
-            ..Approval::default()
+            ..ApprovalQuestion::default()
         })))
         .await;
     let asked = hear_json(&mut socket).await;
@@ -323,26 +323,26 @@ async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
     assert_eq!(refused["type"], "error");
     assert!(refused.to_string().contains("came before this was asked"), "{refused}");
     assert_eq!(hear_json(&mut socket).await["content"], asked["content"], "it is asked again");
-    let slot = fastagency::broker::Slot::Answer(call.uuid);
-    assert!(house.broker.inbox.get(run, slot).await.unwrap().is_none(), "nobody has allowed it");
+    let slot = fastagency::broker::InboxSlot::Answer(call.uuid);
+    assert!(deployment.broker.inbox.get(run, slot).await.unwrap().is_none(), "nobody has allowed it");
     say(&mut socket, "yes").await;
-    assert_eq!(player.answered(&call).await.answer, Answer::Text("yes".into()));
+    assert_eq!(player.answered(&call).await.answer, AnswerPayload::Text("yes".into()));
     // What was typed ahead still answers a question.
     say(&mut socket, "typed ahead").await;
     let question = player.ask(text_input("And then?", false)).await;
-    assert_eq!(player.answered(&question).await.answer, Answer::Text("typed ahead".into()));
-    house.end().await;
+    assert_eq!(player.answered(&question).await.answer, AnswerPayload::Text("typed ahead".into()));
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn a_socket_that_says_nothing_at_first_is_closed() {
-    let house = System::played().await;
-    let mut socket = house.socket().await;
-    assert_eq!(house.get("/healthz").await.0, 200);
+    let deployment = System::played().await;
+    let mut socket = deployment.socket().await;
+    assert_eq!(deployment.get("/healthz").await.0, 200);
     later(Duration::from_secs(61)).await;
     // Pings ask in between whether it lives.
     let said = hear_json(&mut socket).await;
     assert!(said.to_string().contains("did not come within 60 s"), "{said}");
     assert_eq!(hear(&mut socket).await, Heard::Closed(1008));
-    house.end().await;
+    deployment.end().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastagency::run::attach::Delta;
+use fastagency::run::attach::TextDelta;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -18,20 +18,20 @@ fn names(events: &[Event]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() {
-    let house = System::played().await;
-    let run = house.started("echo").await;
-    let mut player = Player::take(&house, run).await;
+    let deployment = System::played().await;
+    let run = deployment.started("echo").await;
+    let mut player = Player::take(&deployment, run).await;
     player.say_text("A **triangle**.").await;
     let question = player.ask(text_input("well?", false)).await;
 
-    let history = house.events(run, "?follow=false").await;
+    let history = deployment.events(run, "?follow=false").await;
     assert_eq!(names(&history), ["created", "claimed", "said", "said", "caught_up"]);
     assert_eq!(history[2].data["message"]["html"], "<p>A <strong>triangle</strong>.</p>\n");
     assert_eq!(history[1].data["message"]["type"], "workflow_started");
     assert_eq!(history[4].data["seq"], json!(history[3].id));
 
     // Connected before the rest happens, to its end.
-    let (http, url) = (house.http.clone(), house.url.clone());
+    let (http, url) = (deployment.http.clone(), deployment.url.clone());
     let after = history[2].id.unwrap();
     let following = tokio::spawn(async move {
         let call = http.get(format!("{url}/api/runs/{run}/events?after=1")).header("Last-Event-ID", after.to_string());
@@ -39,7 +39,7 @@ async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() 
     });
     let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(house.post(&answers, json!({"value": "so"})).await.0, 202);
+    assert_eq!(deployment.post(&answers, json!({"value": "so"})).await.0, 202);
     player.answered(&question).await;
     player.end(json!({"a": 1})).await;
     let text = tokio::time::timeout(PATIENCE, following).await.expect("it ends by itself").unwrap();
@@ -50,14 +50,14 @@ async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() 
     assert_eq!(without_mark[1].data["text"], "so");
     assert_eq!(without_mark[2].data["result"], json!({"a": 1}));
 
-    let all: Vec<Event> = house.events(run, "").await.into_iter().filter(|event| event.name == "record").collect();
+    let all: Vec<Event> = deployment.events(run, "").await.into_iter().filter(|event| event.name == "record").collect();
     assert_eq!(names(&all), ["created", "claimed", "said", "said", "answered", "ended"]);
     for (index, event) in all.iter().enumerate() {
-        let rest = house.events(run, &format!("?after={}", event.id.unwrap())).await;
+        let rest = deployment.events(run, &format!("?after={}", event.id.unwrap())).await;
         let rest: Vec<Event> = rest.into_iter().filter(|event| event.name == "record").collect();
         assert_eq!(rest, all[index + 1..]);
     }
-    house.end().await;
+    deployment.end().await;
 }
 
 /// Reads a stream of events until one of that name.
@@ -78,14 +78,14 @@ async fn until(
 
 #[tokio::test]
 async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
-    let house = System::played_with(|_| {}, |settings| settings.keep_alive = Duration::from_millis(50)).await;
-    let run = house.started("echo").await;
-    let mut player = Player::take(&house, run).await;
+    let deployment = System::played_with(|_| {}, |settings| settings.keep_alive = Duration::from_millis(50)).await;
+    let run = deployment.started("echo").await;
+    let mut player = Player::take(&deployment, run).await;
     let last = player.say_text("hi").await;
-    let answer = house.http.get(format!("{}/api/runs/{run}/events", house.url)).send().await.unwrap();
+    let answer = deployment.http.get(format!("{}/api/runs/{run}/events", deployment.url)).send().await.unwrap();
     let mut stream = answer.bytes_stream();
     until(&mut stream, "caught_up").await;
-    let delta = Delta {
+    let delta = TextDelta {
         message: message(text_input("", false)).uuid,
         attempt: 1,
         offset: 3,
@@ -94,13 +94,13 @@ async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
         recipient: None,
         within: Vec::new(),
     };
-    house.broker.log.whisper(run, serde_json::to_vec(&delta).unwrap().into()).await.unwrap();
+    deployment.broker.log.publish_delta(run, serde_json::to_vec(&delta).unwrap().into()).await.unwrap();
     assert_eq!(until(&mut stream, "delta").await["text"], "a\nb");
     // A silent stream is kept alive.
     let silence = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(silence, ": alive\n\n");
-    house.shutdown.begin();
+    deployment.shutdown.begin();
     assert_eq!(until(&mut stream, "goodbye").await, json!({"after": last}));
     assert!(stream.next().await.is_none());
-    assert_eq!(house.end().await, fastagency::lifecycle::End::Clean);
+    assert_eq!(deployment.end().await, fastagency::lifecycle::LifecycleEnd::Clean);
 }

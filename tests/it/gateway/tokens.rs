@@ -15,7 +15,7 @@ use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::access::{but, claims, ed25519, eddsa, house, hs256, jwt, part, with_token};
+use super::access::{but, claims, deployment, ed25519, eddsa, hs256, jwt, part, with_token};
 use super::player::later;
 
 /// An RSA key of the tests, with its public half beside it.
@@ -70,8 +70,8 @@ async fn public_keys_in_files_check_what_their_owners_sign_and_sign_nothing_them
             _ => es256(&ecdsa, header, claims),
         };
         let public = std::fs::read(&path).unwrap();
-        let house = house(jwt(algorithm, JwtKey::File(path))).await;
-        assert_eq!(with_token(&house, &sign(&header(name), &claims())).await, 200, "{name}");
+        let deployment = deployment(jwt(algorithm, JwtKey::File(path))).await;
+        assert_eq!(with_token(&deployment, &sign(&header(name), &claims())).await, 200, "{name}");
         let other = match algorithm {
             JwtAlgorithm::Rs256 => es256(&ecdsa, &header("ES256"), &claims()),
             _ => rs256(&rsa, &header("RS256"), &claims()),
@@ -89,9 +89,9 @@ async fn public_keys_in_files_check_what_their_owners_sign_and_sign_nothing_them
             ("with half a signature", format!("{signed}.{}", &signature[..signature.len() / 2])),
             ("with a signature of zeros", format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 64]))),
         ] {
-            assert_eq!(with_token(&house, &token).await, 401, "{name}: a token {what}");
+            assert_eq!(with_token(&deployment, &token).await, 401, "{name}: a token {what}");
         }
-        house.end().await;
+        deployment.end().await;
     }
 }
 
@@ -113,26 +113,30 @@ async fn a_published_key_that_changes_is_known_with_the_first_token_that_it_sign
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
     let serving =
         tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/jwks", get(jwks))).await });
-    let house = house(jwt(JwtAlgorithm::Es256, JwtKey::Jwks(url))).await;
+    let deployment = deployment(jwt(JwtAlgorithm::Es256, JwtKey::Jwks(url))).await;
     let token = |which: usize| {
         es256(&curves[which], &json!({"alg": "ES256", "typ": "JWT", "kid": format!("k{which}")}), &claims())
     };
-    assert_eq!(with_token(&house, &token(0)).await, 200);
+    assert_eq!(with_token(&deployment, &token(0)).await, 200);
     assert_eq!(
-        (with_token(&house, &token(1)).await, fetches.load(Ordering::Relaxed)),
+        (with_token(&deployment, &token(1)).await, fetches.load(Ordering::Relaxed)),
         (401, 1),
         "too soon to ask again"
     );
     published.store(1, Ordering::Relaxed);
     later(Duration::from_secs(11)).await;
-    assert_eq!((with_token(&house, &token(1)).await, fetches.load(Ordering::Relaxed)), (200, 2));
-    assert_eq!((with_token(&house, &token(0)).await, fetches.load(Ordering::Relaxed)), (401, 2), "it was taken back");
+    assert_eq!((with_token(&deployment, &token(1)).await, fetches.load(Ordering::Relaxed)), (200, 2));
+    assert_eq!(
+        (with_token(&deployment, &token(0)).await, fetches.load(Ordering::Relaxed)),
+        (401, 2),
+        "it was taken back"
+    );
     // Of another family, with the name of a key that is there.
     let odd = eddsa(&ed25519(), &json!({"alg": "EdDSA", "typ": "JWT", "kid": "k1"}), &claims());
-    assert_eq!(with_token(&house, &odd).await, 401);
+    assert_eq!(with_token(&deployment, &odd).await, 401);
     // Whoever signs is away: his keys count on.
     serving.abort();
     later(Duration::from_secs(3600)).await;
-    assert_eq!(with_token(&house, &token(1)).await, 200);
-    house.end().await;
+    assert_eq!(with_token(&deployment, &token(1)).await, 200);
+    deployment.end().await;
 }

@@ -2,8 +2,8 @@
 
 use fastagency::config;
 use fastagency::ids::RunId;
-use fastagency::lifecycle::{End, Lifecycle};
-use fastagency::serving::Connections;
+use fastagency::lifecycle::{Lifecycle, LifecycleEnd};
+use fastagency::serving::ConnectionLimits;
 use fastagency::ui;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::support::system::System;
 pub struct Front {
     pub url: String,
     shutdown: fastagency::lifecycle::Shutdown,
-    life: tokio::task::JoinHandle<End>,
+    life: tokio::task::JoinHandle<LifecycleEnd>,
 }
 
 impl Front {
@@ -25,32 +25,37 @@ impl Front {
         Self::with(gateway_url, super::login::nobody()).await
     }
 
-    pub async fn with(gateway_url: &str, login: ui::Login) -> Self {
-        Self::of(gateway_url, login, ui::Brand::default(), config::Auth::default()).await
+    pub async fn with(gateway_url: &str, login: ui::LoginSettings) -> Self {
+        Self::of(gateway_url, login, ui::PageBrand::default(), config::AuthConfig::default()).await
     }
 
     /// A page whose brand and `auth` matter.
-    pub async fn of(gateway_url: &str, login: ui::Login, brand: ui::Brand, auth: config::Auth) -> Self {
+    pub async fn of(
+        gateway_url: &str,
+        login: ui::LoginSettings,
+        brand: ui::PageBrand,
+        auth: config::AuthConfig,
+    ) -> Self {
         Self::start(gateway_url, login, brand, auth, Default::default()).await
     }
 
-    pub async fn limited(gateway_url: &str, login: ui::Login, connections: Connections) -> Self {
-        Self::start(gateway_url, login, ui::Brand::default(), config::Auth::default(), connections).await
+    pub async fn limited(gateway_url: &str, login: ui::LoginSettings, connections: ConnectionLimits) -> Self {
+        Self::start(gateway_url, login, ui::PageBrand::default(), config::AuthConfig::default(), connections).await
     }
 
     async fn start(
         gateway_url: &str,
-        login: ui::Login,
-        brand: ui::Brand,
-        auth: config::Auth,
-        connections: Connections,
+        login: ui::LoginSettings,
+        brand: ui::PageBrand,
+        auth: config::AuthConfig,
+        connections: ConnectionLimits,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
         let shutdown = lifecycle.shutdown();
         let settings = ui::Settings {
-            brand: ui::Brand { title: "Geometry <desk>".into(), ..brand },
+            brand: ui::PageBrand { title: "Geometry <desk>".into(), ..brand },
             gateway_url: gateway_url.to_owned(),
             version: "1".into(),
             login,
@@ -61,7 +66,7 @@ impl Front {
         Front { url, shutdown, life: tokio::spawn(lifecycle.run()) }
     }
 
-    pub async fn end(self) -> End {
+    pub async fn end(self) -> LifecycleEnd {
         self.shutdown.begin();
         tokio::time::timeout(PATIENCE, self.life).await.expect("it ends").unwrap()
     }
@@ -69,8 +74,8 @@ impl Front {
 
 #[tokio::test]
 async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let http = client();
     for path in ["/", "/runs/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d"] {
         let page = http.get(format!("{}{path}", front.url)).send().await.unwrap();
@@ -103,18 +108,18 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
     assert_eq!((first.0, again.0, &first.1), (201, 200, &again.1), "headers are forwarded");
     let wrong = http.post(format!("{}/api/runs", front.url)).json(&json!({"workflow": "nope"})).send().await.unwrap();
     assert_eq!(wrong.json::<Value>().await.unwrap()["error"]["code"], "unknown_workflow");
-    assert_eq!(front.end().await, End::Clean);
-    house.end().await;
+    assert_eq!(front.end().await, LifecycleEnd::Clean);
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn events_and_sockets_pass_as_they_happen() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let run = RunId::random();
     let mut conversation = socket(&front.url).await;
     say(&mut conversation, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     assert_eq!(hear_json(&mut conversation).await["type"], "workflow_started");
     let events = client().get(format!("{}/api/runs/{run}/events", front.url)).send().await.unwrap();
     assert_eq!(events.headers()["content-type"], "text/event-stream");
@@ -135,18 +140,18 @@ async fn events_and_sockets_pass_as_they_happen() {
     assert_eq!(hear_json(&mut conversation).await["content"]["result"], "bye");
     assert_eq!(hear(&mut conversation).await, Heard::Closed(1000), "the gateway's close passes, too");
     drop(events);
-    assert_eq!(front.end().await, End::Clean);
-    house.end().await;
+    assert_eq!(front.end().await, LifecycleEnd::Clean);
+    deployment.end().await;
 }
 
 #[tokio::test]
 async fn whoever_listens_through_the_ui_is_told_to_come_back_when_it_ends() {
-    let house = System::played().await;
-    let front = Front::before(&house.url).await;
+    let deployment = System::played().await;
+    let front = Front::before(&deployment.url).await;
     let run = RunId::random();
     let mut conversation = socket(&front.url).await;
     say(&mut conversation, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
-    let mut player = Player::take(&house, run).await;
+    let mut player = Player::take(&deployment, run).await;
     assert_eq!(hear_json(&mut conversation).await["type"], "workflow_started");
     let last = player.say_text("A triangle.").await;
     assert_eq!(hear_json(&mut conversation).await["content"]["body"], "A triangle.");
@@ -168,10 +173,10 @@ async fn whoever_listens_through_the_ui_is_told_to_come_back_when_it_ends() {
         assert_eq!(rest.concat(), format!("event: goodbye\ndata: {{\"after\":{last}}}\n\n").into_bytes());
     }
     assert_eq!(hear(&mut conversation).await, Heard::Closed(1012));
-    assert_eq!(ended.await.unwrap().expect("nobody is waited for until the grace is over"), End::Clean);
+    assert_eq!(ended.await.unwrap().expect("nobody is waited for until the grace is over"), LifecycleEnd::Clean);
     // The run knows nothing of that.
     player.end(json!("bye")).await;
-    house.end().await;
+    deployment.end().await;
 }
 
 #[tokio::test]
@@ -187,5 +192,5 @@ async fn a_gateway_that_is_away_is_told_in_our_shape() {
     assert_eq!(http.get(format!("{}/healthz", front.url)).send().await.unwrap().status(), 200);
     assert_eq!(http.get(format!("{}/readyz", front.url)).send().await.unwrap().status(), 503);
     assert_eq!(http.get(format!("{}/", front.url)).send().await.unwrap().status(), 200);
-    assert_eq!(front.end().await, End::Clean);
+    assert_eq!(front.end().await, LifecycleEnd::Clean);
 }

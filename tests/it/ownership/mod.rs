@@ -13,13 +13,13 @@ use async_trait::async_trait;
 use fastagency::broker::{Broker, Error};
 use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::Lifecycle;
-use fastagency::model::{self, ChatModel, Models, Progress};
-use fastagency::protocol::dialogue::{Reply, Request, Usage};
+use fastagency::model::{self, ChatModel, ModelProgress, ModelRegistry};
+use fastagency::protocol::dialogue::{ModelReply, ModelRequest, ModelUsage};
 use fastagency::run;
-use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
-use fastagency::run::assembler::Assembler;
-use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Body, Ending, LogEntry, Outcome};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer, answer, cancel};
+use fastagency::run::assembler::RecordAssembler;
+use fastagency::run::attach::{FollowedEvent, attach};
+use fastagency::run::record::{EffectOutcome, LogEntry, RecordBody, RunOutcome};
 use fastagency::run::start::start;
 use fastagency::worker::serve;
 use fastagency::workflow::Workflow;
@@ -130,9 +130,9 @@ struct Model {
 impl ChatModel for Model {
     async fn complete(
         &self,
-        request: &Request,
-        _: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
-    ) -> Result<Reply, model::Error> {
+        request: &ModelRequest,
+        _: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
+    ) -> Result<ModelReply, model::Error> {
         let header = |name: &str| request.headers.iter().find(|(key, _)| *key == name).unwrap().1.clone();
         let (run, effect) = (header("x-fastagency-run"), header("x-fastagency-effect"));
         let faults = &self.server.faults;
@@ -141,19 +141,19 @@ impl ChatModel for Model {
         }
         let id = RunId::parse(&run).unwrap();
         for (placed, _) in records(id, &self.server.log(id)) {
-            if matches!(&placed.record.body, Body::Did { key, .. } if key.to_string() == effect) {
+            if matches!(&placed.record.body, RecordBody::Did { key, .. } if key.to_string() == effect) {
                 self.breaches.note(format!("the model is asked again for {effect} of {run} by worker {}", self.actor));
             }
         }
         let millis = faults.random((&run, &effect, "model")).random_range(5..1500);
         tokio::time::sleep(Duration::from_millis(millis)).await;
         faults.gate(self.actor).await;
-        Ok(Reply {
+        Ok(ModelReply {
             content: Some(format!("reply to {effect}")),
             tool_calls: Vec::new(),
             refusal: None,
             finish_reason: Some("stop".to_owned()),
-            usage: Usage::default(),
+            usage: ModelUsage::default(),
             model: "default".to_owned(),
         })
     }
@@ -161,7 +161,7 @@ impl ChatModel for Model {
 
 /// The records of a log, and who wrote each.
 fn records(run: RunId, log: &[Written]) -> Vec<(LogEntry, Actor)> {
-    let mut assembler = Assembler::default();
+    let mut assembler = RecordAssembler::default();
     let mut read = |written: &Written| assembler.take(run, &written.stored).expect("a record").records;
     log.iter().flat_map(|written| read(written).into_iter().map(|placed| (placed, written.by))).collect()
 }
@@ -171,7 +171,7 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
     // A process that cannot reach the broker at its start is started again.
     loop {
         let model: Arc<dyn ChatModel> = Arc::new(Model { server: server.clone(), actor, breaches: breaches.clone() });
-        let models = Models::new(BTreeMap::from([(Name::parse("default").unwrap(), model)]));
+        let models = ModelRegistry::new(BTreeMap::from([(Name::parse("default").unwrap(), model)]));
         let mut parts = worker_parts(server.broker(actor), workflow(), models);
         parts.clock = Arc::new(server.faults.clock(actor));
         parts.sealer = None;
@@ -243,9 +243,9 @@ impl Outside {
             };
             loop {
                 match attached.next().await {
-                    Ok(Some(Seen::Record(placed))) => {
+                    Ok(Some(FollowedEvent::Record(placed))) => {
                         seen.push(placed.seq);
-                        if let Body::Said { message, .. } = &placed.record.body
+                        if let RecordBody::Said { message, .. } = &placed.record.body
                             && message.says.asks()
                         {
                             self.clone().answer_soon(workflow, message.uuid);
@@ -267,12 +267,15 @@ impl Outside {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(random.random_range(0..5000))).await;
                 let word = format!("{person} to {question}");
-                let given = Given::new(Answer::Value(json!(word)), None);
+                let given = SubmittedAnswer::new(AnswerPayload::Value(json!(word)), None);
                 if person == "a" && random.random_bool(0.3) {
-                    if let Ok(Accepted::Yes) = answer(&this.broker, &workflow, this.run, question, &given).await {
+                    if let Ok(AnswerAcceptance::Yes) = answer(&this.broker, &workflow, this.run, question, &given).await
+                    {
                         this.accept(question, word);
                     }
-                } else if again(|| answer(&this.broker, &workflow, this.run, question, &given)).await == Accepted::Yes {
+                } else if again(|| answer(&this.broker, &workflow, this.run, question, &given)).await
+                    == AnswerAcceptance::Yes
+                {
                     this.accept(question, word);
                 }
             });
@@ -303,8 +306,8 @@ impl Outside {
                 breach(format!("something was written after its end: {body:?}"));
             }
             match body {
-                Body::Created(_) if number == 0 => continue,
-                Body::Claimed { epoch, .. } => {
+                RecordBody::Created(_) if number == 0 => continue,
+                RecordBody::Claimed { epoch, .. } => {
                     owner = Some(*by);
                     epochs += 1;
                     if *epoch != epochs {
@@ -312,19 +315,19 @@ impl Outside {
                     }
                     continue;
                 }
-                Body::Said { key, .. } if !keys.insert(("said", key)) => breach(format!("{key} was said twice")),
-                Body::Did { key, outcome } => {
+                RecordBody::Said { key, .. } if !keys.insert(("said", key)) => breach(format!("{key} was said twice")),
+                RecordBody::Did { key, outcome } => {
                     if !keys.insert(("did", key)) {
                         breach(format!("{key} was done twice"));
                     }
-                    if let Outcome::Answer(answered) = outcome {
+                    if let EffectOutcome::Answer(answered) = outcome {
                         answers.insert(
                             answered.question,
                             answered.taken().map(|taken| taken.text.clone()).unwrap_or_default(),
                         );
                     }
                 }
-                Body::Ended(ended) => ending = Some(ended.outcome),
+                RecordBody::Ended(ended) => ending = Some(ended.outcome),
                 _ => {}
             }
             if owner != Some(*by) {
@@ -332,10 +335,10 @@ impl Outside {
             }
         }
         let Some(ending) = ending else { return breach("it has no end".to_owned()) };
-        if ending == Ending::Failed {
+        if ending == RunOutcome::Failed {
             breach(format!("it failed: {:?}", records.last()));
         }
-        if ending == Ending::Completed {
+        if ending == RunOutcome::Completed {
             for (question, word) in self.accepted.lock().unwrap().iter() {
                 if answers.get(question).is_some_and(|answer| answer != word) {
                     breach(format!("{word:?} was accepted, and {:?} counts", answers[question]));
@@ -348,10 +351,10 @@ impl Outside {
 /// A log in a few words.
 fn told(records: &[(LogEntry, Actor)]) -> String {
     let word = |(placed, by): &(LogEntry, Actor)| match &placed.record.body {
-        Body::Claimed { epoch, .. } => format!("{by} claimed {epoch}"),
-        Body::Said { key, .. } => format!("{by} said {key}"),
-        Body::Did { key, .. } => format!("{by} did {key}"),
-        Body::Parked { until } => format!("{by} parked {until:?}"),
+        RecordBody::Claimed { epoch, .. } => format!("{by} claimed {epoch}"),
+        RecordBody::Said { key, .. } => format!("{by} said {key}"),
+        RecordBody::Did { key, .. } => format!("{by} did {key}"),
+        RecordBody::Parked { until } => format!("{by} parked {until:?}"),
         other => format!("{by} {}", serde_json::to_value(other).unwrap()["kind"]),
     };
     records.iter().map(word).collect::<Vec<_>>().join(", ")
@@ -383,7 +386,7 @@ fn simulate(seed: u64, fences: bool) -> Vec<String> {
         if tokio::time::timeout(STORM + CALM, lives).await.is_err() {
             for outside in &outsides {
                 let records = records(outside.run, &server.log(outside.run));
-                if records.last().is_some_and(|(last, _)| !matches!(last.record.body, Body::Ended(_))) {
+                if records.last().is_some_and(|(last, _)| !matches!(last.record.body, RecordBody::Ended(_))) {
                     breaches.note(format!("run {} never ends: {}", outside.run, told(&records)));
                 }
             }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Catalogue, Cleaner, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log,
-    Overheard, Put, Queue, RemovalMethod, Result, ScannedItem, Shelf, Slot, Stored,
+    AnyDelivery, Broker, Bucket, Catalogue, CatalogueEntry, Cleaner, Delivery, Error, Inbox, InboxSlot, InboxUpdate,
+    Job, Log, LogUpdate, PutOutcome, Queue, QueueDepth, RecordLane, RemovalMethod, Result, RunUpdate, ScannedItem,
+    StoredRecord,
 };
 use fastagency::clock::Timestamp;
 use fastagency::ids::RunId;
@@ -23,7 +24,7 @@ use super::faults::{Actor, Fate, Faults};
 /// A record, and who wrote it.
 #[derive(Clone)]
 pub struct Written {
-    pub stored: Stored,
+    pub stored: StoredRecord,
     pub by: Actor,
 }
 
@@ -40,13 +41,13 @@ pub struct Server {
 struct State {
     sequence: u64,
     logs: HashMap<RunId, Vec<Written>>,
-    inbox: HashMap<(RunId, Slot), Stored>,
+    inbox: HashMap<(RunId, InboxSlot), StoredRecord>,
     jobs: BTreeMap<u64, QueuedJob>,
     timers: HashMap<RunId, (Timestamp, QueueName, Job)>,
     dedup: HashMap<String, Instant>,
-    catalogue: HashMap<(Shelf, String), (u64, Bytes, Option<Instant>)>,
-    followers: Vec<Ear<Live>>,
-    bells: Vec<Ear<Bell>>,
+    catalogue: HashMap<(Bucket, String), (u64, Bytes, Option<Instant>)>,
+    followers: Vec<ServerSubscription<RunUpdate>>,
+    inbox_subscribers: Vec<ServerSubscription<InboxUpdate>>,
     told: u64,
 }
 
@@ -58,7 +59,7 @@ struct QueuedJob {
     patience: Duration,
 }
 
-struct Ear<T> {
+struct ServerSubscription<T> {
     actor: Actor,
     run: RunId,
     sender: mpsc::UnboundedSender<T>,
@@ -94,19 +95,26 @@ impl State {
         self.sequence
     }
 
-    fn last(&self, run: RunId) -> Option<&Stored> {
+    fn last(&self, run: RunId) -> Option<&StoredRecord> {
         self.logs.get(&run)?.last().map(|written| &written.stored)
     }
 
-    fn tell<T: Clone>(ears: &mut Vec<Ear<T>>, told: &mut u64, faults: &Faults, run: RunId, item: &T, gap: &T) {
-        ears.retain(|ear| {
-            if ear.run != run {
-                return !ear.sender.is_closed();
+    fn tell<T: Clone>(
+        ears: &mut Vec<ServerSubscription<T>>,
+        told: &mut u64,
+        faults: &Faults,
+        run: RunId,
+        item: &T,
+        gap: &T,
+    ) {
+        ears.retain(|subscription| {
+            if subscription.run != run {
+                return !subscription.sender.is_closed();
             }
             *told += 1;
             // Whoever misses something is told that he did, once he can be told anything.
-            let heard = if faults.drops(ear.actor, *told) { gap.clone() } else { item.clone() };
-            ear.sender.send(heard).is_ok()
+            let heard = if faults.drops(subscription.actor, *told) { gap.clone() } else { item.clone() };
+            subscription.sender.send(heard).is_ok()
         });
     }
 }
@@ -181,24 +189,24 @@ impl Side {
 
 #[async_trait]
 impl Log for Side {
-    async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+    async fn append(&self, run: RunId, _lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         let by = self.actor;
         let appended = self.call("append", run.to_string(), move |state, server| {
             let previous = state.last(run).map_or(0, |last| last.seq);
             if server.fences && previous != expected {
                 return Err(Error::Conflict { expected });
             }
-            let stored = Stored { seq: state.next(), at: server.faults.time(), payload };
+            let stored = StoredRecord { seq: state.next(), at: server.faults.time(), payload };
             let seq = stored.seq;
             state.logs.entry(run).or_default().push(Written { stored: stored.clone(), by });
             let State { followers, told, .. } = state;
-            State::tell(followers, told, &server.faults, run, &Live::Record { stored, previous }, &Live::Gap);
+            State::tell(followers, told, &server.faults, run, &RunUpdate::Record { stored, previous }, &RunUpdate::Gap);
             Ok(seq)
         });
         appended.await?
     }
 
-    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
         let read = self.call("read", run.to_string(), move |state, _| {
             let log = state.logs.get(&run).map(Vec::as_slice).unwrap_or_default();
             log.iter().map(|written| written.stored.clone()).filter(|stored| stored.seq > after).collect()
@@ -206,41 +214,44 @@ impl Log for Side {
         read.await
     }
 
-    fn back(&self, _run: RunId) -> BoxStream<'_, Result<Stored>> {
+    fn read_backwards(&self, _run: RunId) -> BoxStream<'_, Result<StoredRecord>> {
         unreachable!("nobody goes through a gateway in a simulation")
     }
 
-    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.call("last", run.to_string(), move |state, _| state.last(run).cloned()).await
     }
 
-    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.last(run).await
     }
 
-    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+    async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
         let first = self.call("first", run.to_string(), move |state, _| {
             state.logs.get(&run).and_then(|log| log.first()).map(|written| written.stored.clone())
         });
         first.await
     }
 
-    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let actor = self.actor;
-        self.call("follow", run.to_string(), move |state, _| state.followers.push(Ear { actor, run, sender })).await?;
+        self.call("follow", run.to_string(), move |state, _| {
+            state.followers.push(ServerSubscription { actor, run, sender })
+        })
+        .await?;
         Ok(self.heard(receiver))
     }
 
-    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
+    async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {
         unreachable!("nobody watches a simulation")
     }
 
-    async fn whisper(&self, _run: RunId, _delta: Bytes) -> Result<()> {
+    async fn publish_delta(&self, _run: RunId, _delta: Bytes) -> Result<()> {
         Ok(())
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
+    async fn scan(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
         let seen: Vec<ScannedItem> = self
             .call("survey", 0, |state, _| {
                 let records = state.logs.iter().filter_map(|(run, log)| {
@@ -258,11 +269,11 @@ impl Log for Side {
         Ok(stream::iter(seen.into_iter().map(Ok)).boxed())
     }
 
-    async fn bury(&self, _run: RunId, _tombstone: Bytes, _kept: Duration) -> Result<u64> {
+    async fn append_tombstone(&self, _run: RunId, _tombstone: Bytes, _kept: Duration) -> Result<u64> {
         unreachable!("nothing is kept for less than a simulation")
     }
 
-    async fn call_cleaner(&self, _run: RunId) -> Result<()> {
+    async fn notify_cleaner(&self, _run: RunId) -> Result<()> {
         Ok(())
     }
 
@@ -273,36 +284,46 @@ impl Log for Side {
 
 #[async_trait]
 impl Inbox for Side {
-    async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put> {
+    async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<PutOutcome> {
         let put = self.call("put", (run.to_string(), slot), move |state, server| {
             if let Some(first) = state.inbox.get(&(run, slot)) {
-                return Put::Taken(first.clone());
+                return PutOutcome::Taken(first.clone());
             }
-            let stored = Stored { seq: state.next(), at: server.faults.time(), payload };
+            let stored = StoredRecord { seq: state.next(), at: server.faults.time(), payload };
             state.inbox.insert((run, slot), stored.clone());
-            let State { bells, told, .. } = state;
-            State::tell(bells, told, &server.faults, run, &Bell::Rang { slot, stored }, &Bell::Gap);
-            Put::First
+            let State { inbox_subscribers, told, .. } = state;
+            State::tell(
+                inbox_subscribers,
+                told,
+                &server.faults,
+                run,
+                &InboxUpdate::Stored { slot, stored },
+                &InboxUpdate::Gap,
+            );
+            PutOutcome::First
         });
         put.await
     }
 
-    async fn tell(&self, _run: RunId, _slot: Slot, _payload: Bytes) -> Result<()> {
+    async fn notify(&self, _run: RunId, _slot: InboxSlot, _payload: Bytes) -> Result<()> {
         Ok(())
     }
 
-    async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
+    async fn get(&self, run: RunId, slot: InboxSlot) -> Result<Option<StoredRecord>> {
         self.call("get", (run.to_string(), slot), move |state, _| state.inbox.get(&(run, slot)).cloned()).await
     }
 
-    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn reopen(&self, run: RunId, slot: InboxSlot) -> Result<()> {
         self.call("erase", (run.to_string(), slot), move |state, _| drop(state.inbox.remove(&(run, slot)))).await
     }
 
-    async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
+    async fn subscribe(&self, run: RunId) -> Result<BoxStream<'static, InboxUpdate>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let actor = self.actor;
-        self.call("bell", run.to_string(), move |state, _| state.bells.push(Ear { actor, run, sender })).await?;
+        self.call("bell", run.to_string(), move |state, _| {
+            state.inbox_subscribers.push(ServerSubscription { actor, run, sender })
+        })
+        .await?;
         Ok(self.heard(receiver))
     }
 }
@@ -313,11 +334,11 @@ impl Cleaner for Side {
         unreachable!("nothing is redacted in a simulation")
     }
 
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn erase(&self, run: RunId, slot: InboxSlot) -> Result<()> {
         self.reopen(run, slot).await
     }
 
-    async fn called(&self) -> Result<BoxStream<'static, RunId>> {
+    async fn notifications(&self) -> Result<BoxStream<'static, RunId>> {
         Ok(stream::pending().boxed())
     }
 }
@@ -345,8 +366,8 @@ impl Queue for Side {
         .await
     }
 
-    async fn depth(&self, _: &QueueName) -> Result<Depth> {
-        Ok(Depth::default())
+    async fn depth(&self, _: &QueueName) -> Result<QueueDepth> {
+        Ok(QueueDepth::default())
     }
 
     async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
@@ -472,68 +493,68 @@ impl Delivery for Taken {
 
 #[async_trait]
 impl Catalogue for Side {
-    async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+    async fn put(&self, bucket: Bucket, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
         let key = key.to_owned();
-        self.call("catalogue put", shelf, move |state, _| {
+        self.call("catalogue put", bucket, move |state, _| {
             let put = state.next();
-            state.catalogue.insert((shelf, key), (put, value, ttl.map(|ttl| Instant::now() + ttl)));
+            state.catalogue.insert((bucket, key), (put, value, ttl.map(|ttl| Instant::now() + ttl)));
         })
         .await
     }
 
-    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes> {
+    async fn put_first(&self, bucket: Bucket, key: &str, value: Bytes) -> Result<Bytes> {
         let key = key.to_owned();
-        self.call("catalogue put first", shelf, move |state, _| {
+        self.call("catalogue put first", bucket, move |state, _| {
             let put = state.next();
-            state.catalogue.entry((shelf, key)).or_insert((put, value, None)).1.clone()
+            state.catalogue.entry((bucket, key)).or_insert((put, value, None)).1.clone()
         })
         .await
     }
 
-    async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Bytes>> {
         let key = key.to_owned();
-        let got = self.call("catalogue get", shelf, move |state, _| {
-            let (_, value, until) = state.catalogue.get(&(shelf, key))?;
+        let got = self.call("catalogue get", bucket, move |state, _| {
+            let (_, value, until) = state.catalogue.get(&(bucket, key))?;
             until.is_none_or(|until| until > Instant::now()).then(|| value.clone())
         });
         got.await
     }
 
-    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)> {
+    async fn get_to_change(&self, bucket: Bucket, key: &str) -> Result<(Option<Bytes>, u64)> {
         let key = key.to_owned();
-        let got = self.call("catalogue get", shelf, move |state, _| {
-            let (put, value, until) = state.catalogue.get(&(shelf, key))?;
+        let got = self.call("catalogue get", bucket, move |state, _| {
+            let (put, value, until) = state.catalogue.get(&(bucket, key))?;
             let there = until.is_none_or(|until| until > Instant::now());
             Some((there.then(|| value.clone()), *put))
         });
         Ok(got.await?.unwrap_or((None, 0)))
     }
 
-    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()> {
+    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()> {
         let key = key.to_owned();
-        let put = self.call("catalogue put over", shelf, move |state, _| {
-            let found = state.catalogue.get(&(shelf, key.clone())).map_or(0, |(put, ..)| *put);
+        let put = self.call("catalogue put over", bucket, move |state, _| {
+            let found = state.catalogue.get(&(bucket, key.clone())).map_or(0, |(put, ..)| *put);
             if found != revision {
                 return Err(Error::Conflict { expected: revision });
             }
             let put = state.next();
-            state.catalogue.insert((shelf, key), (put, value, None));
+            state.catalogue.insert((bucket, key), (put, value, None));
             Ok(())
         });
         put.await?
     }
 
-    async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+    async fn list(&self, bucket: Bucket, first: Option<&str>) -> Result<Vec<CatalogueEntry>> {
         let prefix = first.map(|first| format!("{first}.")).unwrap_or_default();
-        let listed = self.call("catalogue list", shelf, move |state, _| {
+        let listed = self.call("catalogue list", bucket, move |state, _| {
             let now = Instant::now();
-            let mut found: Vec<(u64, Entry)> = state
+            let mut found: Vec<(u64, CatalogueEntry)> = state
                 .catalogue
                 .iter()
                 .filter(|((at, key), (_, _, until))| {
-                    *at == shelf && key.starts_with(&prefix) && until.is_none_or(|until| until > now)
+                    *at == bucket && key.starts_with(&prefix) && until.is_none_or(|until| until > now)
                 })
-                .map(|((_, key), (put, value, _))| (*put, Entry { key: key.clone(), value: value.clone() }))
+                .map(|((_, key), (put, value, _))| (*put, CatalogueEntry { key: key.clone(), value: value.clone() }))
                 .collect();
             found.sort_by_key(|(put, _)| *put);
             found.into_iter().map(|(_, entry)| entry).collect()
@@ -541,12 +562,12 @@ impl Catalogue for Side {
         listed.await
     }
 
-    async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+    async fn delete(&self, bucket: Bucket, key: &str) -> Result<()> {
         let key = key.to_owned();
-        self.call("catalogue delete", shelf, move |state, _| drop(state.catalogue.remove(&(shelf, key)))).await
+        self.call("catalogue delete", bucket, move |state, _| drop(state.catalogue.remove(&(bucket, key)))).await
     }
 
-    async fn watch(&self, _shelf: Shelf) -> Result<BoxStream<'static, ()>> {
+    async fn watch(&self, _bucket: Bucket) -> Result<BoxStream<'static, ()>> {
         Ok(stream::pending().boxed())
     }
 }

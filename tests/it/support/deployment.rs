@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastagency::broker::{self, Broker};
 use fastagency::ids::RunId;
 use fastagency::run;
-use fastagency::run::record::{Body, Ending, LogEntry};
+use fastagency::run::record::{LogEntry, RecordBody, RunOutcome};
 use serde_json::json;
 
 use super::eventually::eventually;
@@ -148,8 +148,8 @@ impl Deployment {
                 Err(error @ run::Error::Broker(broker::Error::Unavailable { .. })) => return Err(error.to_string()),
                 log => log.unwrap(),
             };
-            if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
-                assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
+            if let Some(RecordBody::Ended(ended)) = log.last().map(|last| &last.record.body) {
+                assert_eq!(ended.outcome, RunOutcome::Completed, "{:?}", ended.reason);
                 return Ok(log);
             }
             Err(format!("{log:#?}"))
@@ -229,5 +229,5 @@ pub async fn question(gateways: &Gateways, run: &str) -> String {
 
 /// The claims of a run: who, and when.
 pub fn claims(log: &[LogEntry]) -> Vec<&LogEntry> {
-    log.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. })).collect()
+    log.iter().filter(|placed| matches!(placed.record.body, RecordBody::Claimed { .. })).collect()
 }

@@ -41,7 +41,7 @@ impl NatsServer {
 
     /// The broker on it, once it can be reached.
     pub async fn broker(&self) -> fastagency::broker::Broker {
-        let settings = fastagency::config::Nats { url: self.url(), ..Default::default() };
+        let settings = fastagency::config::NatsConfig { url: self.url(), ..Default::default() };
         fastagency::broker::nats::connect(&settings, "a test").await.expect("a broker")
     }
 

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastagency::auth::AdminLink;
-use fastagency::broker::{self, Broker, Job, Reason};
+use fastagency::broker::{self, Broker, Job, JobReason};
 use fastagency::ids::{MessageId, Name, RunId};
-use fastagency::lifecycle::{End, Lifecycle, Shutdown};
-use fastagency::model::Models;
+use fastagency::lifecycle::{Lifecycle, LifecycleEnd, Shutdown};
+use fastagency::model::ModelRegistry;
 use fastagency::protocol::queue_name::QueueName;
-use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
-use fastagency::run::attach::{Attached, Seen, attach};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer, answer, cancel};
+use fastagency::run::attach::{AttachedFollower, FollowedEvent, attach};
 use fastagency::run::directory::{self, WorkflowCard};
-use fastagency::run::record::{Body, Ending, LogEntry, Origin};
-use fastagency::run::start::{Start, Started, start};
+use fastagency::run::record::{LogEntry, RecordBody, RunOrigin, RunOutcome};
+use fastagency::run::start::{RunStart, StartOutcome, start};
 use fastagency::seal::Sealer;
-use fastagency::workflow::{Definition, Workflow, from_definition};
+use fastagency::workflow::{Workflow, WorkflowDefinition, from_definition};
 use fastagency::{clock, config, gateway, worker};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
@@ -32,7 +32,7 @@ pub struct SystemBuilder {
     broker: Broker,
     data: Option<tempfile::TempDir>,
     gateway: Option<gateway::Settings>,
-    worker: Option<worker::Parts>,
+    worker: Option<worker::WorkerParts>,
 }
 
 pub struct System {
@@ -45,7 +45,7 @@ pub struct System {
     pub shutdown: Shutdown,
     /// The workflow of its worker.
     workflow: Option<Workflow>,
-    life: tokio::task::JoinHandle<End>,
+    life: tokio::task::JoinHandle<LifecycleEnd>,
     _data: Option<tempfile::TempDir>,
 }
 
@@ -72,11 +72,11 @@ impl SystemBuilder {
 
     /// A worker with this workflow.
     pub fn worker_of(mut self, workflow: Workflow) -> Self {
-        self.worker = Some(worker_parts(self.broker.clone(), workflow, Models::default()));
+        self.worker = Some(worker_parts(self.broker.clone(), workflow, ModelRegistry::default()));
         self
     }
 
-    pub fn models(self, models: Models) -> Self {
+    pub fn models(self, models: ModelRegistry) -> Self {
         self.parts(|parts| parts.models = models)
     }
 
@@ -85,7 +85,7 @@ impl SystemBuilder {
     }
 
     /// Changes what the worker works with.
-    pub fn parts(mut self, change: impl FnOnce(&mut worker::Parts)) -> Self {
+    pub fn parts(mut self, change: impl FnOnce(&mut worker::WorkerParts)) -> Self {
         change(self.worker.as_mut().expect("it has a worker"));
         self
     }
@@ -158,14 +158,14 @@ impl System {
     }
 
     /// Ends it as SIGTERM does; every task of it must end in time.
-    pub async fn end(self) -> End {
+    pub async fn end(self) -> LifecycleEnd {
         self.shutdown.begin();
         tokio::time::timeout(PATIENCE, self.life).await.expect("it ends").expect("no panic")
     }
 
     /// Ends it, which nothing may keep it from.
     pub async fn close(self) {
-        assert_eq!(self.end().await, End::Clean);
+        assert_eq!(self.end().await, LifecycleEnd::Clean);
     }
 
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
@@ -216,7 +216,7 @@ impl System {
     }
 
     /// Starts a run of its worker's workflow, past any gateway.
-    pub async fn start(&self, run: RunId) -> Started {
+    pub async fn start(&self, run: RunId) -> StartOutcome {
         start(&self.broker, start_of(self.worked(), run), None).await.unwrap()
     }
 
@@ -227,7 +227,7 @@ impl System {
 
     /// Has a worker look at a run.
     pub async fn wake(&self, run: RunId) {
-        let (queue, job) = (QueueName::Workflow(self.worked().name.clone()), Job { run, reason: Reason::Wake });
+        let (queue, job) = (QueueName::Workflow(self.worked().name.clone()), Job { run, reason: JobReason::Wake });
         self.broker.queue.enqueue(&queue, &job, &format!("{run}.wake")).await.unwrap();
     }
 
@@ -235,8 +235,8 @@ impl System {
         Follower { attached: attach(&self.broker, run, 0).await.unwrap(), seen: Vec::new() }
     }
 
-    pub async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
-        let given = Given::new(given, None);
+    pub async fn answer(&self, run: RunId, question: MessageId, given: AnswerPayload) -> AnswerAcceptance {
+        let given = SubmittedAnswer::new(given, None);
         answer(&self.broker, &self.worked().name, run, question, &given).await.unwrap()
     }
 }
@@ -246,19 +246,19 @@ pub fn workflow(source: &str) -> Workflow {
     let name = source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name");
     let name = Name::parse(name).unwrap();
     let sources = BTreeMap::from([(name.clone(), source.to_owned())]);
-    from_definition(&Definition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
+    from_definition(&WorkflowDefinition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// What starts a run of a workflow.
-pub fn start_of(workflow: &Workflow, run: RunId) -> Start {
-    Start {
+pub fn start_of(workflow: &Workflow, run: RunId) -> RunStart {
+    RunStart {
         run,
         workflow: workflow.name.clone(),
         definition: Some(workflow.definition.hash()),
         params: Map::new(),
         user: None,
         groups: Box::default(),
-        origin: Origin::Gateway,
+        origin: RunOrigin::Gateway,
     }
 }
 
@@ -268,14 +268,14 @@ pub fn sealer() -> Sealer {
 }
 
 /// What a worker works with, where nothing else is said: it parks no run within a test.
-pub fn worker_parts(broker: Broker, workflow: Workflow, models: Models) -> worker::Parts {
-    worker::Parts {
+pub fn worker_parts(broker: Broker, workflow: Workflow, models: ModelRegistry) -> worker::WorkerParts {
+    worker::WorkerParts {
         broker,
         clock: clock::system(),
         models,
         workflows: vec![workflow],
         sealer: Some(sealer()),
-        settings: config::Worker {
+        settings: config::WorkerConfig {
             max_run_bytes: None,
             max_runs: 100,
             park_after: Duration::from_secs(60),
@@ -308,17 +308,17 @@ pub fn played_workflows() -> Vec<(&'static str, &'static str, Option<Value>)> {
 
 /// Follows a run in the broker.
 pub struct Follower {
-    attached: Attached,
+    attached: AttachedFollower,
     pub seen: Vec<LogEntry>,
 }
 
 impl Follower {
     /// Follows until a record that `found` likes.
-    pub async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
+    pub async fn until<T>(&mut self, what: &str, found: impl Fn(&RecordBody) -> Option<T>) -> T {
         let following = async {
             loop {
                 match self.attached.next().await.unwrap() {
-                    Some(Seen::Record(placed)) => {
+                    Some(FollowedEvent::Record(placed)) => {
                         let hit = found(&placed.record.body);
                         self.seen.push(*placed);
                         if let Some(hit) = hit {
@@ -338,15 +338,15 @@ impl Follower {
 
     pub async fn question(&mut self, prompt: &'static str) -> MessageId {
         self.until(prompt, |body| match body {
-            Body::Said { message, .. } if message.says.prompt() == Some(prompt) => Some(message.uuid),
+            RecordBody::Said { message, .. } if message.says.prompt() == Some(prompt) => Some(message.uuid),
             _ => None,
         })
         .await
     }
 
-    pub async fn ended(&mut self) -> (Ending, Value) {
+    pub async fn ended(&mut self) -> (RunOutcome, Value) {
         self.until("its end", |body| match body {
-            Body::Ended(ended) => Some((ended.outcome, ended.result.clone())),
+            RecordBody::Ended(ended) => Some((ended.outcome, ended.result.clone())),
             _ => None,
         })
         .await
@@ -354,6 +354,6 @@ impl Follower {
 }
 
 /// How many of these records are of a kind.
-pub fn count(seen: &[LogEntry], which: impl Fn(&Body) -> bool) -> usize {
+pub fn count(seen: &[LogEntry], which: impl Fn(&RecordBody) -> bool) -> usize {
     seen.iter().filter(|placed| which(&placed.record.body)).count()
 }
