@@ -25,6 +25,7 @@ mod histories;
 mod kept;
 mod logins;
 mod midstream;
+mod names;
 mod operation;
 mod ownership;
 mod parked;
