@@ -43,12 +43,12 @@ pub fn after(now: Timestamp, span: Duration) -> Timestamp {
 /// This is not the crate `backon`: what is tried again here never gives up, keeps what it knows from one try to the next, and
 /// waits for other things beside.
 #[derive(Debug, Clone)]
-pub struct RetryBackoff {
+pub struct ExponentialBackoff {
     next: Duration,
     longest: Duration,
 }
 
-impl RetryBackoff {
+impl ExponentialBackoff {
     /// The first pause is the shortest.
     pub fn new(shortest: Duration, longest: Duration) -> Self {
         Self { next: shortest, longest }
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_the_longest() {
-        let mut backoff = RetryBackoff::new(Duration::from_millis(20), Duration::from_millis(100));
+        let mut backoff = ExponentialBackoff::new(Duration::from_millis(20), Duration::from_millis(100));
         let mut pauses = Vec::new();
         for _ in 0..5 {
             let begun = tokio::time::Instant::now();

@@ -80,7 +80,10 @@ pub(super) fn offered(choices: &ChoiceList, scope: &ExpressionScope) -> Result<V
         ChoiceList::Computed(template) => match scope.value(&DataTemplate::Text(template.clone()))? {
             Value::Array(items) => items.into_iter().map(computed_offer).collect(),
             other => {
-                return Err(WorkflowStop::failed(FailureKind::Template, format!("choices must be a list, not {other}")));
+                return Err(WorkflowStop::failed(
+                    FailureKind::Template,
+                    format!("choices must be a list, not {other}"),
+                ));
             }
         },
     };

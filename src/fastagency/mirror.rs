@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::broker::contract::FastAgencyContract;
 use crate::broker::{self, Error};
-use crate::clock::RetryBackoff;
+use crate::clock::ExponentialBackoff;
 use crate::fastagency::envelope::envelope;
 use crate::ids::{RunId, user_token};
 use crate::protocol::log::{LogEntry, RunCreation};
@@ -49,7 +49,7 @@ impl FastAgencyMirror {
         let placed = redaction::placed(&self.redactor, placed);
         let Some(message) = placed.record.message() else { return Ok(()) };
         let body = serde_json::to_vec(&envelope(self.run, message)).expect("an envelope is JSON");
-        let mut backoff = RetryBackoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = ExponentialBackoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             let copied = self
                 .contract

@@ -15,7 +15,7 @@ use crate::gateway::body;
 use crate::gateway::error::ApiError;
 use crate::ids::RunId;
 use crate::problem::chain;
-use crate::protocol::api::{DiscoveredWorkflow, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
+use crate::protocol::api::{DiscoveredWorkflowView, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
 pub const LARGEST_BODY: usize = body::LARGEST_BODY;
@@ -27,7 +27,7 @@ pub async fn discovery(State(gateway): State<Arc<GatewayState>>, caller: Caller)
     match gateway.known.all().await {
         Ok(known) => {
             let found = known.described().filter(|(name, _)| gateway.auth.may_start(&caller, name));
-            let found = found.map(|(name, description)| DiscoveredWorkflow {
+            let found = found.map(|(name, description)| DiscoveredWorkflowView {
                 name: name.to_owned(),
                 description: description.to_owned(),
             });

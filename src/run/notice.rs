@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::broker::{self, Broker, Job, JobReason};
-use crate::clock::RetryBackoff;
+use crate::clock::ExponentialBackoff;
 use crate::config::{WebhookConfig, WebhookTrigger};
 use crate::ids::{MessageId, Name, RunId};
 use crate::protocol::log::RecordBody;
@@ -35,7 +35,7 @@ impl WebhookNotices {
         let Some((occasion, about)) = occasion(body) else { return Ok(()) };
         let job = Job { run, reason: JobReason::Notice { about } };
         for (queue, _) in self.queues.iter().filter(|(_, on)| on.contains(&occasion)) {
-            let mut backoff = RetryBackoff::new(Duration::from_millis(50), LONGEST_PAUSE);
+            let mut backoff = ExponentialBackoff::new(Duration::from_millis(50), LONGEST_PAUSE);
             while let Err(error) = self.broker.queue.enqueue(queue, &job, &format!("{queue}.{run}.{about}")).await {
                 let (broker::Error::Unavailable { .. } | broker::Error::Full { .. }) = error else { return Err(error) };
                 backoff.pause().await;

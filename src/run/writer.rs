@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker, StoredRecord};
-use crate::clock::{RetryBackoff, Timestamp};
+use crate::clock::{ExponentialBackoff, Timestamp};
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
 use crate::protocol::log::{LARGEST_PIECE, LogEntry, Record};
@@ -111,7 +111,7 @@ async fn append_at(
     mut expected: u64,
     abandoned: Option<Bytes>,
 ) -> Result<u64> {
-    let mut backoff = RetryBackoff::new(Duration::from_millis(20), LONGEST_PAUSE);
+    let mut backoff = ExponentialBackoff::new(Duration::from_millis(20), LONGEST_PAUSE);
     let mut said: Option<Instant> = None;
     loop {
         match broker.log.append(run, lane, payload.clone(), expected).await {

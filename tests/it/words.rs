@@ -68,9 +68,14 @@ fn without_chance(text: &str, folder: &Path) -> String {
     for (pattern, word) in [
         (r"\b[0-9a-f]{64}\b", "[digest]"),
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "[time]"),
+        (r"\d{4}-\d\d-\d\d \(UTC\)", "[date] (UTC)"),
+        (r"(?m)^ *\d+  \d\d:\d\d:\d\d\.\d+", "[number]  [time]"),
+        (r"\b\d+\.\d+s\b", "[number]s"),
         (r"\b\d+(\.\d+)? (GB|MB|ms)\b", "[number] $2"),
+        (r#"("?"(seq|took_ms)"?":)\d+"#, "$1[number]"),
+        (r"(?m)^(\[id 1\],lesson,,)\d+,", "$1[number],"),
+        (r#",\d+,"\{""run""#, r#",[number],"{""run"""#),
         (r"\b(\d+\.\d+\.\d+\.\d+):\d{2,}\b", "$1:[port]"),
-        (r#""took_ms":\d+"#, r#""took_ms":[number]"#),
     ] {
         text = Regex::new(pattern).unwrap().replace_all(&text, word).into_owned();
     }

@@ -1,14 +1,14 @@
 //! FastAgency's own endpoints.
 
 use super::parts::{ApiOperation, get, post};
-use crate::protocol::api::{DiscoveredWorkflow, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
+use crate::protocol::api::{DiscoveredWorkflowView, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
 
 pub(super) fn operations() -> Vec<ApiOperation> {
     vec![
         get("/", "The names and descriptions of the workflows")
             .sends::<WorkflowNames>(200, "The workflows, unless the gateway serves a front end of its own"),
         get("/fastagency/discovery", "The workflows that can be started")
-            .sends::<Vec<DiscoveredWorkflow>>(200, "The workflows")
+            .sends::<Vec<DiscoveredWorkflowView>>(200, "The workflows")
             .sends::<FastApiError>(504, "The broker is out of reach"),
         post("/fastagency/initiate_workflow", "Make the first frame of a conversation")
             .body::<InitiateWorkflow>()

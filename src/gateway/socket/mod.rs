@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::broker;
-use crate::clock::RetryBackoff;
+use crate::clock::ExponentialBackoff;
 use crate::fastagency::frames::{self, ClientFrame, SentQuestion};
 use crate::gateway::answers;
 use crate::gateway::error::ApiError;
@@ -234,7 +234,7 @@ struct SocketConversation<'a> {
 
 impl SocketConversation<'_> {
     async fn go_on(&mut self) -> CloseReason {
-        let mut backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = ExponentialBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         loop {
             let began = Instant::now();
             let outcome = match Box::pin(attach(&self.gateway.broker, self.target.run, self.last)).await {
@@ -252,7 +252,7 @@ impl SocketConversation<'_> {
                 }
             }
             if began.elapsed() > LONGEST_PAUSE {
-                backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+                backoff = ExponentialBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
             }
             tokio::select! {
                 () = self.gateway.shutdown.soft() => return CloseReason::Restart,
@@ -424,7 +424,7 @@ impl SocketConversation<'_> {
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
     async fn give(&mut self, asked: &SentQuestion, answer: AnswerPayload) -> run::Result<()> {
         let given = SubmittedAnswer::new(answer, self.target.user.clone());
-        let mut backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = ExponentialBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         if self.gateway.limits.has_messages() {
             Box::pin(self.gateway.limits.message_in_time(&self.caller)).await;
         }

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use super::{AuditRunView, ErasureView, RunOutcome, RunUsage};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
-use crate::message::InnerConversation;
 use crate::protocol::dialogue::{self, ChatMessage, ToolCall};
 use crate::protocol::effect_key::EffectKey;
+use crate::protocol::message::InnerConversation;
 
 /// What happened in a run, as the audit shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 /// A workflow that can be started, as FastAgency's clients list it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DiscoveredWorkflow {
+#[schemars(rename = "DiscoveredWorkflow")]
+pub struct DiscoveredWorkflowView {
     /// Its name.
     pub name: String,
     /// What it is for.
