@@ -239,7 +239,7 @@ pub struct ApprovalQuestion {
     /// What valid arguments are; none: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
-    /// Stands for exactly this call ([`CalledTool::digest`]); none in logs of older programs.
+    /// Stands for exactly this call (`CalledTool::digest`); none in logs of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// What the digest was made with; never shown.
