@@ -79,16 +79,17 @@ impl CsvColumns {
     }
 
     /// Writes an event ([`super::event`]) as one line.
-    pub fn write(&self, format: ExportFormat, event: AuditEventView, out: &mut String) {
+    pub fn write(&self, format: ExportFormat, event: &AuditEventView, out: &mut String) {
+        let mut event = json!(event);
         match format {
             ExportFormat::Jsonl => {
-                let workflow = event.workflow.or_else(|| Some(self.workflow.clone()));
-                let user = event.user.or_else(|| Some(Some(self.user.clone())));
-                let event = json!(AuditEventView { workflow, user, ..event });
+                if let Some(fields) = event.as_object_mut() {
+                    fields.entry("workflow").or_insert_with(|| Value::from(self.workflow.as_str()));
+                    fields.entry("user").or_insert_with(|| Value::from(self.user.as_str()));
+                }
                 writeln!(out, "{event}").expect("a text takes everything");
             }
             ExportFormat::Csv => {
-                let event = json!(event);
                 for (place, column) in COLUMNS.into_iter().enumerate() {
                     if place > 0 {
                         out.push(',');
@@ -196,12 +197,12 @@ mod tests {
             prompt: None,
         };
         let mut out = String::new();
-        columns.write(ExportFormat::Csv, event.clone(), &mut out);
+        columns.write(ExportFormat::Csv, &event, &mut out);
         let wanted = format!("{},,\"'=ann\",3,1970-01-01T00:00:00Z,said,A,B,\"x\ny\",,,,,,\"{{", run.id);
         assert!(out.starts_with(&wanted), "{out}");
         assert_eq!(ExportFormat::Csv.head().matches(',').count(), COLUMNS.len() - 1);
         let mut out = String::new();
-        columns.write(ExportFormat::Jsonl, event, &mut out);
+        columns.write(ExportFormat::Jsonl, &event, &mut out);
         let back: Value = serde_json::from_str(out.trim_end()).unwrap();
         assert_eq!((&back["user"], &back["message"], out.lines().count()), (&json!("=ann"), &json!(message), 1));
     }

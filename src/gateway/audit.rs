@@ -220,7 +220,7 @@ async fn lines(gateway: &GatewayState, run: RunId, columns: &CsvColumns, format:
     let mut out = String::new();
     let redactor = &gateway.settings.redactor;
     for event in history(&gateway.broker, run, redactor).await?.told(redactor) {
-        columns.write(format, event, &mut out);
+        columns.write(format, &event, &mut out);
     }
     Ok(out.into())
 }

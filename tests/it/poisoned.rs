@@ -188,7 +188,7 @@ async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read
         for run in &all {
             let told = history(&broker, run.id, &redactor).await.unwrap().told(&redactor);
             let mut lines = String::new();
-            told.iter().cloned().for_each(|event| CsvColumns::of(run).write(ExportFormat::Jsonl, event, &mut lines));
+            told.iter().for_each(|event| CsvColumns::of(run).write(ExportFormat::Jsonl, event, &mut lines));
             lines.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).expect("every line can be read")));
             let unreadable =
                 told.iter().filter(|event| matches!(event.body, AuditEventBodyView::Unreadable { .. })).count();
@@ -859,7 +859,7 @@ async fn read_by_everything(deployment: &System, run: RunId, redactor: &Redactor
     let told = history(broker, run, redactor).await.unwrap().told(redactor);
     for format in [ExportFormat::Jsonl, ExportFormat::Csv] {
         let mut lines = String::new();
-        told.iter().cloned().for_each(|event| CsvColumns::of(&line).write(format, event, &mut lines));
+        told.iter().for_each(|event| CsvColumns::of(&line).write(format, event, &mut lines));
         assert!(!lines.contains("\"unreadable\""), "{context}");
     }
     let mut prompts = PromptHistory::default();

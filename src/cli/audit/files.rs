@@ -146,7 +146,7 @@ impl AuditExportCommand {
             let history = audit::history(broker, run, redactor).await?;
             history.unreadable.iter().for_each(|unread| bar.suspend(|| eprintln!("{}", unread.why)));
             for event in history.told(redactor) {
-                columns.write(format, event, &mut lines);
+                columns.write(format, &event, &mut lines);
             }
             if let Err(error) = out.write_all(lines.as_bytes()) {
                 return Ok(Err(error));
