@@ -39,6 +39,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::access::{as_user, basic, people};
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::system::System;
 use crate::talks::scripted;
@@ -905,6 +906,12 @@ async fn what_the_doors_of_a_deployment_take_every_reader_reads() {
         let settled = redactor.clone();
         let deployment = System::played_with(place, |settings| settings.redactor = settled).await;
         let worker = System::over(deployment.broker.clone()).worker(DOORS).start().await;
+        // A worker announces what it serves a moment after it has begun.
+        eventually("the gateway knows the workflow", async || {
+            let (_, listed) = deployment.get("/api/workflows").await;
+            listed["workflows"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "doors"))
+        })
+        .await;
         let (mut all, mut taken) = (Vec::new(), 0);
         for seed in seeds {
             let mut random = StdRng::seed_from_u64(seed);
