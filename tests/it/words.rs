@@ -54,6 +54,8 @@ fn typed(folder: &Path, arguments: &[&str]) -> String {
 /// The text with a word in brackets for what is another one each time.
 fn without_chance(text: &str, folder: &Path) -> String {
     let text = text.replace(folder.to_str().expect("UTF-8"), "[folder]");
+    // Half of a digest looks like an id.
+    let text = Regex::new(r"\b[0-9a-f]{64}\b").unwrap().replace_all(&text, "[digest]");
     let ids = Regex::new("[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}").unwrap();
     let mut seen = Vec::new();
     let numbered = |found: &Captures<'_>| {
@@ -66,7 +68,6 @@ fn without_chance(text: &str, folder: &Path) -> String {
     };
     let mut text = ids.replace_all(&text, numbered).into_owned();
     for (pattern, word) in [
-        (r"\b[0-9a-f]{64}\b", "[digest]"),
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "[time]"),
         (r"\d{4}-\d\d-\d\d \(UTC\)", "[date] (UTC)"),
         (r"(?m)^ *\d+  \d\d:\d\d:\d\d\.\d+", "[number]  [time]"),
@@ -74,7 +75,7 @@ fn without_chance(text: &str, folder: &Path) -> String {
         (r"\b\d+(\.\d+)? (GB|MB|ms)\b", "[number] $2"),
         (r#"("?"(seq|took_ms)"?":)\d+"#, "$1[number]"),
         (r"(?m)^(\[id 1\],lesson,,)\d+,", "$1[number],"),
-        (r#",\d+,"\{""run""#, r#",[number],"{""run"""#),
+        (r#",\d+,"\{"#, r#",[number],"{"#),
         (r"\b(\d+\.\d+\.\d+\.\d+):\d{2,}\b", "$1:[port]"),
     ] {
         text = Regex::new(pattern).unwrap().replace_all(&text, word).into_owned();
@@ -147,7 +148,7 @@ fn what_doctor_says_of_a_project() {
 gateway: {{ host: 0.0.0.0, port: {port} }}
 ui: {{ host: 203.0.113.7, port: {ui_port} }}
 llms:
-  default: {{ provider: openai, model: x, api_key: \"${{NOWHERE_SET}}\" }}
+  default: {{ provider: compatible, model: x, base_url: \"${{NOWHERE_SET}}\" }}
   away: {{ provider: compatible, model: y, base_url: \"http://127.0.0.1:1/v1\" }}
 "
     );
