@@ -1,6 +1,7 @@
 //! The steps in which agents talk: a workflow's expressions become the arguments of `chat`'s rules, and what the rules do to the
 //! world goes through [`ConversationEffects`], which also executes tools: their steps are steps like any other.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -193,6 +194,7 @@ async fn with_context<T>(
         calls: AtomicU32::new(0),
         nested: AtomicU32::new(0),
         repeats: Mutex::default(),
+        shown_calls: parking_lot::Mutex::default(),
     };
     let mut ctx =
         ConversationContext::new(&execution.workflow.agents, &execution.workflow.tools, &mut memory, &talking);
@@ -288,6 +290,8 @@ struct ConversationEffects<'a, 'w> {
     nested: AtomicU32,
     /// What it did again.
     repeats: Mutex<RepeatedCalls>,
+    /// The ids under which the calls of the last reply are shown, by the provider's id and in their order.
+    shown_calls: parking_lot::Mutex<HashMap<String, VecDeque<String>>>,
 }
 
 impl<'a> ConversationEffects<'a, '_> {
@@ -321,10 +325,23 @@ impl Effects for ConversationEffects<'_, '_> {
             }
             _ => {}
         }
+        if let ChatEvent::ToolCall { calls, .. } = &event {
+            // One of an earlier reply that was never executed is not meant any more.
+            let mut shown_calls = self.shown_calls.lock();
+            calls.iter().for_each(|call| drop(shown_calls.remove(&call.id)));
+        }
         let mut message = message;
-        for shown in shown(event) {
+        for mut shown in shown(event) {
+            let given = shown.says.suggested_call().map(str::to_owned);
+            if let MessageContent::FunctionCallExecution { call_id: Some(id), .. } = &mut shown.says {
+                let next = self.shown_calls.lock().get_mut(id).and_then(VecDeque::pop_front);
+                *id = next.unwrap_or_else(|| std::mem::take(id));
+            }
             // Only a text can have been shown while it was written, and it comes first.
-            self.effects.say(&shown.sender, &shown.recipient, shown.says, message.take()).await?;
+            let suggested = self.effects.say(&shown.sender, &shown.recipient, shown.says, message.take()).await?;
+            if let (Some(given), Some(suggested)) = (given, suggested) {
+                self.shown_calls.lock().entry(given).or_default().push_back(suggested);
+            }
         }
         Ok(())
     }
@@ -351,7 +368,9 @@ impl Effects for ConversationEffects<'_, '_> {
 
     async fn may_call(&self, call: AllowedCall<'_>) -> Result<CallPermission> {
         let AllowedCall { tool, call, agent, arguments, .. } = call;
-        let wanted = RequestedCall { tool, arguments, by: agent.as_str(), call_id: Some(&call.id) };
+        let shown = self.shown_calls.lock().get(&call.id).and_then(|shown| shown.front().cloned());
+        let call_id = Some(shown.as_deref().unwrap_or(&call.id));
+        let wanted = RequestedCall { tool, arguments, by: agent.as_str(), call_id };
         permit(self.execution, self.effects, wanted).await
     }
 

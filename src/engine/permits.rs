@@ -8,7 +8,9 @@ use crate::engine::Error;
 use crate::engine::answered_passwords::revealed;
 use crate::engine::effects::{ScopedEffects, ask_and_show};
 use crate::engine::execution::WorkflowExecution;
-use crate::message::{ApprovalAnswer, ApprovalDecision, ApprovalQuestion, CalledTool, MessageContent};
+use crate::message::{
+    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, CalledTool, MessageContent, differ_in_writing_only,
+};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
 use crate::workflow::{ApprovalRule, WorkflowTool};
@@ -137,8 +139,15 @@ async fn ask_for_permission(
     let verdict: ApprovalAnswer = serde_json::from_value(answer)
         .map_err(|error| Error::unreadable(format!("an approval is no decision ({:?})", error.classify())))?;
     let MessageContent::Approval(shown) = shown else { return Err(not_allowed(tool)) };
-    // An older program showed the passwords themselves.
-    let called = if shown.arguments == *arguments { call_of(execution, tool, by, arguments) } else { called };
+    let called = if shown.arguments == *arguments {
+        // An older program showed the passwords themselves.
+        call_of(execution, tool, by, arguments)
+    } else if differ_in_writing_only(&shown.arguments, &concealed) {
+        // One that did not keep digits showed 1.10 as 1.1.
+        call_of(execution, tool, by, &shown.arguments)
+    } else {
+        called
+    };
     let is_named = match (&shown.digest, &shown.salt) {
         (Some(digest), Some(salt)) => {
             called.digest(salt) == *digest && verdict.digest.as_ref().is_none_or(|named| named == digest)

@@ -310,6 +310,14 @@ impl MessageContent {
         MessageContent::TextMessage { body: Some(body.into()), stopped: false }
     }
 
+    /// The id of the call that it suggests.
+    pub fn suggested_call(&self) -> Option<&str> {
+        match self {
+            MessageContent::SuggestedFunctionCall { call_id, .. } => call_id.as_deref(),
+            _ => None,
+        }
+    }
+
     /// FastAgency's name of the type.
     pub fn kind(&self) -> &str {
         match self {

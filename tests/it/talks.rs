@@ -1,6 +1,7 @@
 //! Whole runs in which agents talk: written in the language, on the embedded broker, with a scripted model, and cut off by
 //! restarts. What is remembered is not asked, said, called or chosen again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fastagency::config;
@@ -472,5 +473,86 @@ steps:
          (limits: repeated_calls) (nodding.yaml:13)"
     );
     assert_eq!(replies(&follower.seen), 4, "its first answer was new");
+    deployment.close().await;
+}
+
+/// Two branches at once, and in each two replies; every call has the same id, as servers give them that name calls by their
+/// function.
+const SAME_IDS: &str = r#"
+version: 1
+name: same_ids
+agents:
+  north: { system_message: You look north., tools: [look] }
+  south: { system_message: You look south., tools: [look] }
+tools:
+  look:
+    description: Looks.
+    approve: always
+    params: { type: object, properties: { place: { type: string } }, required: [place] }
+    do: [ { return: "seen {{ args.place }}" } ]
+steps:
+  - parallel:
+      up: [ { agent: { agent: north, message: Look. } } ]
+      down: [ { agent: { agent: south, message: Look. } } ]
+"#;
+
+const SAME_IDS_SCRIPT: &str = r#"
+- { when: north, tool_calls: [{ id: look, name: look, arguments: { place: Oslo } }, { id: look, name: look, arguments: { place: Bergen } }] }
+- { when: north, tool_calls: [{ id: look, name: look, arguments: { place: Narvik } }] }
+- { when: north, content: Done. }
+- { when: south, tool_calls: [{ id: look, name: look, arguments: { place: Rome } }] }
+- { when: south, content: Done. }
+"#;
+
+#[tokio::test]
+async fn calls_are_told_apart_though_a_provider_gives_all_of_them_one_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let start = || System::at(folder.path()).worker(SAME_IDS).models(scripted(folder.path(), SAME_IDS_SCRIPT)).start();
+    let mut deployment = start().await;
+    deployment.start(run).await;
+    let mut follower = deployment.follow(run).await;
+    let mut asked = BTreeMap::new();
+    for turn in 0..4 {
+        let (question, approval) = follower
+            .until("an approval", |body| match body {
+                RecordBody::Said { message, .. } => match &message.says {
+                    MessageContent::Approval(asked) => Some((message.uuid, asked.clone())),
+                    _ => None,
+                },
+                _ => None,
+            })
+            .await;
+        asked.insert(approval.call_id.clone().unwrap(), approval.arguments["place"].as_str().unwrap().to_owned());
+        if turn == 1 {
+            // What was shown stays as it is, whoever goes on.
+            drop(follower);
+            deployment.close().await;
+            deployment = start().await;
+            follower = deployment.follow(run).await;
+            for _ in 0..=turn {
+                follower.until("the approvals so far", |body| matches!(body, RecordBody::Said { message, .. } if matches!(message.says, MessageContent::Approval(_))).then_some(())).await;
+            }
+        }
+        let value = AnswerPayload::Value(json!({"decision": "once"}));
+        assert_eq!(deployment.answer(run, question, value).await, AnswerAcceptance::Yes);
+    }
+    follower.ended().await;
+    let mut suggested = BTreeMap::new();
+    let mut executed = BTreeMap::new();
+    for (_, says) in said(&follower.seen) {
+        match says {
+            MessageContent::SuggestedFunctionCall { call_id, arguments, .. } => {
+                let place = arguments["place"].as_str().unwrap().to_owned();
+                assert_eq!(suggested.insert(call_id.unwrap(), place), None, "one id for each call");
+            }
+            MessageContent::FunctionCallExecution { call_id, retval, .. } => {
+                executed.insert(call_id.unwrap(), retval.as_str().unwrap().trim_start_matches("seen ").to_owned());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(suggested.keys().map(String::as_str).collect::<Vec<_>>(), ["look", "look-2", "look-3", "look-4"]);
+    assert_eq!((&executed, &asked), (&suggested, &suggested));
     deployment.close().await;
 }

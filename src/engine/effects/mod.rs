@@ -156,20 +156,25 @@ impl ScopedEffects {
         matches!(self.journal.log.remembered(&EffectKey::TimedOut(self.scope.clone())), Some(RememberedEffect::Did(_)))
     }
 
-    /// Says something to people. `message` is the id of a text that was shown while it was written.
+    /// Says something to people. `message` is the id of a text that was shown while it was written. Returns the id of the call
+    /// that it suggests, as it is shown.
     pub(super) async fn say(
         &self,
         sender: &str,
         recipient: &str,
-        says: MessageContent,
+        mut says: MessageContent,
         message: Option<MessageId>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let key = self.key();
         match self.journal.log.remembered(&key) {
-            Some(RememberedEffect::Said(_)) => return Ok(()),
+            Some(RememberedEffect::Said(message)) => return Ok(message.says.suggested_call().map(str::to_owned)),
             Some(other) => return Err(diverged(&key, "a message", &other)),
             None => self.check_new(&key)?,
         }
+        if let MessageContent::SuggestedFunctionCall { call_id: Some(id), .. } = &mut says {
+            *id = self.journal.log.call_id(std::mem::take(id));
+        }
+        let suggested = says.suggested_call().map(str::to_owned);
         // What was shown while a model wrote it is in the log already, as the model's reply.
         let is_remembered = message.is_some();
         let uuid = message.unwrap_or_else(|| self.message_id(&key));
@@ -184,7 +189,12 @@ impl ScopedEffects {
         };
         let _busy = self.journal.idle.busy();
         let said = RecordBody::Said { key, message };
-        if is_remembered { self.journal.log.append_behind(said).await } else { self.journal.log.append(said).await }
+        if is_remembered {
+            self.journal.log.append_behind(said).await?;
+        } else {
+            self.journal.log.append(said).await?;
+        }
+        Ok(suggested)
     }
 
     /// Does something as long as the run's limit of time allows. What is cut off leaves no record: when the run is executed

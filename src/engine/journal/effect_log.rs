@@ -45,6 +45,8 @@ pub(in crate::engine) struct EffectLog {
     remembered: Mutex<HashMap<EffectKey, RememberedEffect>>,
     /// What may be called in the whole run.
     allowed: Mutex<HashSet<Arc<str>>>,
+    /// The ids under which calls of tools were shown, each with how often a provider gave it.
+    shown_calls: Mutex<HashMap<String, u32>>,
     prompts: Mutex<RecentPrompts>,
     behind: Mutex<UnstoredWork>,
     /// How many bytes the log holds.
@@ -97,6 +99,11 @@ impl EffectLog {
         mirror: Option<FastAgencyMirror>,
     ) -> Self {
         let mut remembered = remember(history);
+        let shown_calls = remembered.values().filter_map(|effect| match effect {
+            RememberedEffect::Said(message) => Some((message.says.suggested_call()?.to_owned(), 1)),
+            _ => None,
+        });
+        let shown_calls = shown_calls.collect();
         let allowed = remembered.extract_if(|key, _| key.permission().is_some());
         let allowed = allowed.filter_map(|(key, _)| key.permission().cloned()).collect();
         Self {
@@ -104,6 +111,7 @@ impl EffectLog {
             context,
             remembered: Mutex::new(remembered),
             allowed: Mutex::new(allowed),
+            shown_calls: Mutex::new(shown_calls),
             prompts: Mutex::default(),
             behind: Mutex::new(UnstoredWork::Nothing),
             bytes: writer.bytes().into(),
@@ -125,6 +133,21 @@ impl EffectLog {
     /// Whether the run has a person's permission for every call of a tool.
     pub(in crate::engine) fn is_allowed(&self, tool: &str) -> bool {
         lock(&self.allowed).contains(tool)
+    }
+
+    /// The id under which a call of a tool is shown: the provider's own, unless the run has one of that name. Providers repeat
+    /// ids, within a reply and between replies; whoever follows a run tells its calls apart by them.
+    pub(in crate::engine) fn call_id(&self, given: String) -> String {
+        let mut shown = lock(&self.shown_calls);
+        let mut times = shown.get(&given).copied().unwrap_or(0);
+        let mut id = given.clone();
+        while times > 0 && shown.contains_key(&id) {
+            times += 1;
+            id = format!("{given}-{times}");
+        }
+        shown.insert(given, times.max(1));
+        shown.entry(id.clone()).or_insert(1);
+        id
     }
 
     /// Notes that the run may call a tool from now on.
