@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::problem::chain;
+
 /// How long after *hard* the last tasks are waited for before they are left behind.
 const LAST_BOUND: Duration = Duration::from_secs(2);
 
@@ -54,12 +56,12 @@ impl Shutdown {
     /// Starts a task that belongs to the program. If it fails, the program ends.
     pub fn spawn<E>(&self, name: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static)
     where
-        E: std::fmt::Display + Send + 'static,
+        E: std::error::Error + Send + 'static,
     {
         let this = self.clone();
         self.run(async move {
             if let Err(error) = task.await {
-                tracing::error!(task = name, "{name} failed: {error}");
+                tracing::error!(task = name, "{name} failed: {}", chain(&error));
                 this.failed.store(true, Ordering::Relaxed);
                 this.begin();
             }
@@ -183,7 +185,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(5)).await;
             let _ = told.send(());
         });
-        shutdown.spawn("the task", async { Err::<(), _>("no luck") });
+        shutdown.spawn("the task", async { Err::<(), _>(std::io::Error::other("no luck")) });
         assert_eq!(lifecycle.run().await, LifecycleEnd::Failed);
         heard.await.expect("the patient task finished within the grace period");
     }

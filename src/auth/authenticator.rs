@@ -207,7 +207,7 @@ impl Authenticator {
             Some((user, found)) => Ok(Caller {
                 scopes: found.scopes.clone(),
                 version: Some(found.version().into()),
-                ..Caller::new(user, found.groups.clone())
+                ..Caller::new(user, people.groups_of(found))
             }),
             None => {
                 // A key is too long to be guessed: one that is right never waits for what others tried.

@@ -79,7 +79,7 @@ pub struct ApiKey {
     pub sha256: String,
     /// Whose runs it starts and sees.
     pub user: String,
-    /// What it belongs to.
+    /// What it belongs to beside its user's groups ([`UserDirectory::groups_of`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// What it may be used for, of what its user and groups may; empty: all of that.
@@ -174,10 +174,22 @@ impl UserDirectory {
     pub fn has(&self, user: &str, version: &str, groups: &[String], scopes: &[KeyScope]) -> bool {
         let is_key = |key: &ApiKey| {
             let is_same = key.user == user && key.version() == version;
-            is_same && key.groups == groups && key.scopes == scopes && self.counts(key)
+            is_same && self.groups_of(key) == groups && key.scopes == scopes && self.counts(key)
         };
         self.users.get(user).is_some_and(|known| known.version() == version && known.groups == groups)
             || self.keys.values().any(is_key)
+    }
+
+    /// What a key belongs to: its own groups, and those of its user, where that one is in this file.
+    pub fn groups_of(&self, key: &ApiKey) -> Vec<String> {
+        let mut groups = key.groups.clone();
+        let user = self.users.get(&key.user).filter(|user| key.account.is_some() && user.account == key.account);
+        for group in user.iter().flat_map(|user| &user.groups) {
+            if !groups.contains(group) {
+                groups.push(group.clone());
+            }
+        }
+        groups
     }
 
     /// Whether the user of a key, where it was one of this file, is still there.

@@ -64,6 +64,7 @@ impl AllCommand {
         let page_at = ListenArguments { host: self.host, port: self.ui_port };
         let page_listener = project::listen(&page_at, config.ui.host, config.ui.port).await?;
         project::check_reach(&config, &[&gateway_listener, &page_listener])?;
+        let places = [project::place(&gateway_listener), project::place(&page_listener)];
         let (gateway_url, page_url) = (project::url(&gateway_listener), project::url(&page_listener));
         if let Some(from) = project::calls_from(&gateway_url).await {
             project::safe_header(&config, from)?;
@@ -96,7 +97,7 @@ impl AllCommand {
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));
-        println!("gateway: {gateway_url}\npage: {page_url}{admin}");
+        println!("gateway: {}\npage: {}{admin}", places[0], places[1]);
         Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

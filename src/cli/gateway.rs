@@ -28,7 +28,7 @@ impl GatewayCommand {
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;
         project::check_reach(&config, &[&listener])?;
-        let url = project::url(&listener);
+        let place = project::place(&listener);
         let admin_link = project::admin_link(&config.auth, None)?;
         let page = project::configured_page(&config.ui);
         let admin = project::admin_line(admin_link.as_deref(), page.as_deref());
@@ -50,7 +50,7 @@ impl GatewayCommand {
         let ready = broker_ready(&broker);
         let _sending = self.watching.start(&config, "gateway", ready, None, &shutdown).await?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
-        println!("gateway: {url}{admin}");
+        println!("gateway: {place}{admin}");
         Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

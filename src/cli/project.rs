@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::audit::verify::LogVerifier;
-use crate::auth::{AdminLink, RequestFilter};
+use crate::auth::{AdminLink, RequestFilter, UserDirectory};
 use crate::broker::embedded;
 use crate::broker::{Broker, nats};
 use crate::chain::anchors::AnchorWriter;
@@ -109,6 +109,10 @@ pub(super) fn check_reach(config: &Config, listeners: &[&TcpListener]) -> Result
     for listener in listeners {
         let address = listener.local_addr().context("a listener has no address")?;
         filter.check_listener(address).map_err(|error| CliError::Usage(error.to_string()))?;
+    }
+    // Before anybody is told where to go.
+    if let Some(file) = &config.auth.file {
+        UserDirectory::read(file).context("auth")?;
     }
     Ok(())
 }
@@ -399,6 +403,17 @@ pub(super) async fn listen(listen: &ListenArguments, host: IpAddr, port: u16) ->
 /// The address that a person can open for a listener.
 pub(super) fn url(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| "http://?".to_owned(), url_of)
+}
+
+/// The same, as it is announced: where else it listens is said, too.
+pub(super) fn place(listener: &TcpListener) -> String {
+    let url = url(listener);
+    match listener.local_addr() {
+        Ok(address) if address.ip().is_unspecified() => {
+            format!("{url} (and every other address of this machine, at port {})", address.port())
+        }
+        _ => url,
+    }
 }
 
 fn url_of(address: SocketAddr) -> String {

@@ -30,7 +30,7 @@ impl UiCommand {
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
         project::check_reach(&config, &[&listener])?;
-        let url = project::url(&listener);
+        let place = project::place(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
         if let Some(from) = project::calls_from(&gateway_url).await {
             project::safe_header(&config, from)?;
@@ -39,7 +39,7 @@ impl UiCommand {
         let _sending = self.watching.start(&config, "ui", ready, None, &shutdown).await?;
         let settings = project::page(&config, gateway_url, &config.data_dir);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
-        println!("page: {url}");
+        println!("page: {place}");
         Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

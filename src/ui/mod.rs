@@ -115,6 +115,13 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
             "auth.open is true and auth.mode is none: everyone who reaches {address} can use this page and its gateway"
         );
     }
+    let is_reached = !address.ip().is_loopback() && !matches!(settings.auth.mode, config::AuthMode::None);
+    if is_reached && settings.login.public_url.is_none() {
+        tracing::warn!(
+            "browsers of other machines keep a sign-in at {address} only over https: put a proxy with TLS before it, or, in a \
+             network that you trust, set ui.public_url to the address that people open, like http://{address}"
+        );
+    }
     let app = app(Arc::new(UiState { brand, gateway, sessions, page_tokens, filter }));
     serving::serve(listener, app, settings.connections, shutdown).await;
     Ok(())

@@ -97,6 +97,24 @@ async fn an_address_that_other_machines_reach_is_told_where_no_one_is_asked_who_
 }
 
 #[tokio::test]
+async fn a_program_for_one_machine_is_well_without_a_nats_server() {
+    let (port, ui_port, nowhere) = (free_port().await, free_port().await, free_port().await);
+    let folder = project(&format!(
+        "nats: {{ url: \"nats://127.0.0.1:{nowhere}\" }}\ngateway: {{ port: {port} }}\nui: {{ port: {ui_port} }}\n"
+    ));
+    doctor(&folder, &[]).await.says("error", "no NATS server can be reached", "`fastagency all` needs none");
+    let mut all = Tier::start(folder.path(), &["all", "--mock-llm"]);
+    let url = all.url("gateway");
+    let said = doctor(&folder, &[]).await;
+    assert!(said.healthy && !said.all.contains("WARN"), "{}", said.all);
+    assert_eq!(said.finding(&format!("`fastagency all` runs at {url}"))["level"], "ok");
+    assert_eq!(said.finding("the gateway at")["level"], "ok");
+    assert_eq!(said.finding("the page at")["level"], "ok");
+    all.terminate();
+    assert!(!doctor(&folder, &[]).await.healthy, "it is not there any more");
+}
+
+#[tokio::test]
 async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
     let test = "doctor::a_system_that_is_well_is_told_so_with_all_who_are_up";
     let Some(server) = NatsServer::start(test) else { return };

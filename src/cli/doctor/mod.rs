@@ -2,11 +2,13 @@
 //! well what to do about it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
+use crate::broker::embedded;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, VERSION};
 use crate::config::{Config, ConfigSection};
@@ -53,6 +55,13 @@ struct DoctorFinding {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     todo: Option<String>,
+}
+
+/// A `fastagency all` that has the data folder open, and with it a store of its own.
+struct AllOnThisMachine {
+    /// Where its gateway listens; none: no such process is there.
+    address: Option<String>,
+    data_dir: PathBuf,
 }
 
 /// All that was found.
@@ -119,9 +128,11 @@ impl DoctorCommand {
         let mut findings = DoctorFindings::default();
         if let Some(config) = configuration(&common, &mut findings) {
             machine::look(&config, &mut findings);
-            let known = nats::look(&config, &self.nats_monitor, &mut findings).await;
+            let data_dir = crate::cli::project::data_dir(&config, None);
+            let all = AllOnThisMachine { address: embedded::running_address(&data_dir), data_dir };
+            let known = nats::look(&config, &self.nats_monitor, &all, &mut findings).await;
             models::look(&config, &mut findings).await;
-            tiers::look(&config, &known, &mut findings).await;
+            tiers::look(&config, &known, all.address.as_deref(), &mut findings).await;
         }
         if self.json {
             let all = serde_json::json!({"version": VERSION, "worst": findings.worst(), "findings": findings.0});

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::DoctorFindings;
+use super::{AllOnThisMachine, DoctorFindings};
 use crate::broker::nats::examine::{ServerExamination, StreamExamination};
 use crate::broker::nats::{ConnectError, examine};
 use crate::broker::subjects::{FASTAGENCY_STREAM, RUNS_STREAM};
@@ -14,8 +14,8 @@ use crate::problem::chain;
 use crate::run::directory::{WorkerCard, WorkflowCard};
 
 const TOPIC: &str = "nats";
-/// How long a server may take to answer at all.
-const CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// How long the server's monitoring may take to answer.
+const MONITOR_WAIT: Duration = Duration::from_secs(3);
 /// Clocks may differ by this much without anybody noticing: leases are counted by each machine's own.
 const CLOCKS_DIFFER: i64 = 1000;
 /// A stream that is so full is soon full, in percent.
@@ -31,12 +31,24 @@ pub(super) struct KnownTiers {
     pub asked: bool,
 }
 
-pub(super) async fn look(config: &Config, monitor: &str, findings: &mut DoctorFindings) -> KnownTiers {
+pub(super) async fn look(
+    config: &Config,
+    monitor: &str,
+    all: &AllOnThisMachine,
+    findings: &mut DoctorFindings,
+) -> KnownTiers {
     // What is not set was said already.
     let Ok(settings) = config.nats() else { return KnownTiers::default() };
-    let settings = crate::config::NatsConfig { connect_wait: CONNECT_WAIT, ..settings.clone() };
+    // It is asked once: whoever looks wants to know how things are now.
+    let settings = crate::config::NatsConfig { connect_wait: Duration::ZERO, ..settings.clone() };
     let examined = match examine::examine(&settings, &crate::cli::project::nats_name(config, "doctor")).await {
         Ok(examined) => examined,
+        Err(ConnectError::Unreachable { url, .. }) if all.address.is_some() => {
+            let (address, folder) = (all.address.as_deref().unwrap_or_default(), all.data_dir.display());
+            findings.ok("store", format!("`fastagency all` runs at {address} and keeps everything in {folder}"));
+            findings.note(TOPIC, format!("no NATS server is up at {url}"), "none is needed for `fastagency all`");
+            return KnownTiers::default();
+        }
         Err(error) => {
             findings.fail(TOPIC, chain(&error), todo(&error));
             return KnownTiers::default();
@@ -197,6 +209,13 @@ fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas
             format!("nats stream edit {name} --replicas {replicas}"),
         );
     }
+    if is_foreign && replicas > 1 && stream.replicas < 2 {
+        findings.warn(
+            TOPIC,
+            format!("the stream {name} has one copy, as FastAgency's Python worker makes it"),
+            "while its server is away, Python's tiers stand still, and our own go on (docs/explanation/broker.md)",
+        );
+    }
     if stream.behind > 0 {
         findings.warn(
             TOPIC,
@@ -211,7 +230,7 @@ async fn sync_interval(monitor: &str, findings: &mut DoctorFindings) {
     let asked = async {
         let client = crate::model::http_client().ok()?;
         let url = format!("{}/jsz", monitor.trim_end_matches('/'));
-        let answer = client.get(url).timeout(CONNECT_WAIT).send().await.ok()?;
+        let answer = client.get(url).timeout(MONITOR_WAIT).send().await.ok()?;
         crate::bounds::parse::<Value>(&answer.bytes().await.ok()?).ok()
     };
     let Some(jsz) = asked.await else {

@@ -14,16 +14,19 @@ const TOPIC: &str = "tiers";
 /// How long a tier may take to say what it is.
 const TIER_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn look(config: &Config, known: &KnownTiers, findings: &mut DoctorFindings) {
+/// `all`: where the gateway of a `fastagency all` on this machine listens.
+pub(super) async fn look(config: &Config, known: &KnownTiers, all: Option<&str>, findings: &mut DoctorFindings) {
     workers(config, known, findings);
     let near = |host: std::net::IpAddr, port: u16| match host.is_unspecified() {
         true => format!("http://127.0.0.1:{port}"),
         false => format!("http://{}", std::net::SocketAddr::new(host, port)),
     };
-    let own = near(config.gateway.host, config.gateway.port);
+    let own = all.map_or_else(|| near(config.gateway.host, config.gateway.port), str::to_owned);
     let mut urls = BTreeMap::from([(own.clone(), "gateway")]);
     // The page is told of its gateway only where it is another one.
-    urls.entry(config.ui.gateway_url.trim_end_matches('/').to_owned()).or_insert("ui.gateway_url");
+    if all.is_none() {
+        urls.entry(config.ui.gateway_url.trim_end_matches('/').to_owned()).or_insert("ui.gateway_url");
+    }
     for (url, key) in urls {
         gateway(&url, key, url == own, findings).await;
     }

@@ -74,7 +74,8 @@ impl Tier {
     /// The address that it prints after `name: ` when it is ready.
     pub fn url(&mut self, name: &str) -> String {
         let line = self.says(&format!("{name}: http"));
-        line[name.len() + 2..].trim().to_owned()
+        // What follows says where else it listens.
+        line[name.len() + 2..].split_whitespace().next().unwrap_or_default().to_owned()
     }
 
     /// Sends SIGTERM, and waits for the end.

@@ -111,6 +111,7 @@ async function askWho(show) {
         method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(credential),
       }).catch(() => { throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0); });
       if (!response.ok) throw await refusedSignIn(response, 'user' in credential);
+      if (!(await whoAmI()).user) throw new ApiError('no_cookie', 'your browser did not keep the sign-in: this address needs https, or the operator must set ui.public_url to it', 0);
       settle?.();
     },
   });
