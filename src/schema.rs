@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::problem::did_you_mean;
 
 /// How many parts a schema may have, those that it refers to counted each time.
 const MOST_PARTS: usize = 100_000;
@@ -53,6 +55,47 @@ pub fn validator(schema: &Value) -> Result<Validator, Error> {
         )
         .build(schema)
         .map_err(|error| Error::Invalid(Box::new(error)))
+}
+
+/// The fields of an object that its schema does not have, a sentence for each, with the one that was probably meant. A schema
+/// that takes other fields, or says by other rules what it takes, has none.
+pub fn unknown_fields(schema: &Value, given: &Map<String, Value>) -> Vec<String> {
+    let mut problems = Vec::new();
+    add_unknown_fields(schema, given, "", &mut problems);
+    problems
+}
+
+fn add_unknown_fields(schema: &Value, given: &Map<String, Value>, place: &str, problems: &mut Vec<String>) {
+    const OTHER_RULES: [&str; 9] = [
+        "patternProperties",
+        "unevaluatedProperties",
+        "$ref",
+        "$dynamicRef",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "if",
+        "propertyNames",
+    ];
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    for (name, value) in given {
+        match (properties.get(name), value) {
+            (Some(inner), Value::Object(given)) => {
+                add_unknown_fields(inner, given, &format!("{place}{name}."), problems);
+            }
+            (Some(_), _) => {}
+            (None, _) if schema.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false)) => {}
+            (None, _) if OTHER_RULES.iter().any(|rule| schema.get(rule).is_some()) => {}
+            (None, _) => {
+                let known = properties.keys().map(String::as_str);
+                let hint = did_you_mean(name, known.clone()).unwrap_or_else(|| match known.clone().count() {
+                    0 => "there is none".to_owned(),
+                    _ => format!("there is {}", known.collect::<Vec<_>>().join(", ")),
+                });
+                problems.push(format!("there is no parameter \"{place}{name}\" ({hint})"));
+            }
+        }
+    }
 }
 
 /// Counts the parts of a schema as a check meets them: what is referred to from many places is met in each.

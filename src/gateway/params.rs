@@ -1,5 +1,6 @@
 //! The parameters of a start against the workflow's schema: defaults filled in, and a sentence for whoever got them wrong.
 
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 
 use crate::run::directory::WorkflowCard;
@@ -29,23 +30,22 @@ impl ParamsSchema {
 
     /// The parameters with defaults, or what is wrong with them. A workflow without a schema takes anything and ignores it.
     pub fn check(&self, params: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        let unknown = self.schema.as_ref().map(|schema| crate::schema::unknown_fields(schema, &params));
         let mut value = Value::Object(params);
         if let Some(schema) = &self.schema {
             fill_in(schema, &mut value);
         }
-        let problems: Vec<String> = self
-            .validator
-            .iter()
-            .flat_map(|validator| validator.iter_errors(&value))
-            .take(MOST_PROBLEMS)
-            .map(|error| {
-                let path = error.instance_path().to_string();
-                match path.trim_start_matches('/') {
-                    "" => error.to_string(),
-                    path => format!("{}: {error}", path.replace('/', ".")),
-                }
-            })
-            .collect();
+        let errors = self.validator.iter().flat_map(|validator| validator.iter_errors(&value));
+        // It is said already, and with what was meant.
+        let errors = errors.filter(|error| !matches!(error.kind(), ValidationErrorKind::AdditionalProperties { .. }));
+        let errors = errors.map(|error| {
+            let path = error.instance_path().to_string();
+            match path.trim_start_matches('/') {
+                "" => error.to_string(),
+                path => format!("{}: {error}", path.replace('/', ".")),
+            }
+        });
+        let problems: Vec<String> = unknown.into_iter().flatten().chain(errors).take(MOST_PROBLEMS).collect();
         match value {
             Value::Object(params) if problems.is_empty() => Ok(params),
             _ => Err(problems.join("; ")),
@@ -104,8 +104,32 @@ mod tests {
             json!({"topic": "x", "more": {"n": 3}, "level": "easy"})
         );
         let wrong = check(&schema, json!({"level": "odd", "more": {"n": "three"}, "extra": 1})).unwrap_err();
-        for part in ["\"topic\" is a required property", "level: ", "more.n: ", "'extra'"] {
+        for part in [
+            "\"topic\" is a required property",
+            "level: ",
+            "more.n: ",
+            "there is no parameter \"extra\" (there is topic,",
+        ] {
             assert!(wrong.contains(part), "{part} is not in {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_there_is_refused_with_the_one_that_was_meant() {
+        let properties = json!({"number": {"type": "string", "default": "INV-1"}, "more": {"type": "object", "properties": {"days": {}}}});
+        let schema = json!({"type": "object", "properties": properties});
+        assert_eq!(
+            check(&schema, json!({"numbr": "INV-2"})).unwrap_err(),
+            "there is no parameter \"numbr\" (did you mean \"number\"?)"
+        );
+        assert_eq!(
+            check(&schema, json!({"more": {"day": 1}})).unwrap_err(),
+            "there is no parameter \"more.day\" (did you mean \"days\"?)"
+        );
+        for open in [json!({"additionalProperties": true}), json!({"patternProperties": {}}), json!({"anyOf": [{}]})] {
+            let Value::Object(mut schema) = schema.clone() else { unreachable!() };
+            schema.extend(open.as_object().unwrap().clone());
+            assert!(check(&Value::Object(schema), json!({"numbr": 1})).is_ok(), "{open}");
         }
     }
 

@@ -188,10 +188,14 @@ fn call_problem(
     let schema = &called.workflow.as_ref()?.params;
     let json = schema.as_ref().map_or(&serde_json::Value::Null, |schema| &schema.json);
     let properties = json.get("properties").and_then(serde_json::Value::as_object);
+    let given = call.params.iter().map(|name| (name.clone(), serde_json::Value::Null)).collect();
+    let unknown = crate::schema::unknown_fields(json, &given);
     let has_default = |key: &str| properties.and_then(|properties| properties.get(key)?.get("default")).is_some();
     let required = json.get("required").and_then(serde_json::Value::as_array).into_iter().flatten();
     let missing = required
         .filter_map(|key| key.as_str())
         .find(|key| !call.params.iter().any(|given| given == key) && !has_default(key));
-    missing.map(|key| problem(format!("the workflow {name:?} needs the parameter {key:?}")))
+    let missing = missing.map(|key| format!("the workflow {name:?} needs the parameter {key:?}"));
+    let said: Vec<String> = missing.into_iter().chain(unknown).collect();
+    (!said.is_empty()).then(|| problem(said.join("; ")))
 }

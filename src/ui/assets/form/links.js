@@ -1,6 +1,7 @@
 // @ts-check
 /** The parameters of a workflow in a link, as people write them there: lists as `a,b`, objects as JSON. Pure. */
 
+import { exactParse, exactText } from '../gateway/exact-json.js';
 import { checkList, checkText } from './schema.js';
 
 /**
@@ -8,9 +9,12 @@ import { checkList, checkText } from './schema.js';
  * @typedef {{written: string, problem: string}} Misfit   what a link brings and its field cannot take
  */
 
+/** What a link says beside the parameters. */
+const OWN = ['workflow', 'theme', 'autostart'];
+
 /**
  * Reads the parameters of a link. `given` is what it brings, `value` has the defaults, too; `complete` says that nothing
- * required is missing and all of it fits.
+ * required is missing and all of it fits; `unknown` are those that the workflow does not have.
  * @param {readonly Field[]} fields @param {URLSearchParams} query
  */
 export function fromLink(fields, query) {
@@ -29,7 +33,8 @@ export function fromLink(fields, query) {
     else if (field.initial !== undefined) value[field.name] = field.initial;
     else if (field.required) complete = false;
   }
-  return { value, given, misfits, complete: complete && Object.keys(misfits).length === 0 };
+  const unknown = [...query.keys()].filter((name) => !OWN.includes(name) && !fields.some((field) => field.name === name));
+  return { value, given, misfits, unknown, complete: complete && unknown.length === 0 && Object.keys(misfits).length === 0 };
 }
 
 /** @param {Field} field @param {string} written */
@@ -38,7 +43,7 @@ function checkWritten(field, written) {
   if (written === '' || !isList) return checkText(field, written);
   const items = listIn(written);
   const parts = written.split(',').map((item) => item.trim()).filter(Boolean);
-  if (field.kind === 'json') return checkText(field, JSON.stringify(items ?? parts.map(meant)));
+  if (field.kind === 'json') return checkText(field, exactText(items ?? parts.map(meant)));
   return checkList(field, items?.map(textOf) ?? parts);
 }
 
@@ -46,19 +51,19 @@ function checkWritten(field, written) {
 function listIn(written) {
   if (!written.trimStart().startsWith('[')) return null;
   try {
-    return JSON.parse(written);
+    return exactParse(written);
   } catch {
     return null;
   }
 }
 
 /** @param {unknown} item */
-const textOf = (item) => typeof item === 'string' ? item : JSON.stringify(item);
+const textOf = (item) => typeof item === 'string' ? item : exactText(item);
 
 /** What an item means in a list of anything: `1` is a number there. @param {string} item */
 function meant(item) {
   try {
-    return JSON.parse(item);
+    return exactParse(item);
   } catch {
     return item;
   }

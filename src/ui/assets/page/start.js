@@ -114,7 +114,7 @@ function drawOne(start, workflow, mayStartNow) {
   const { actions, column, query } = start;
   const schema = workflow.params ?? {};
   const fields = fieldsOf(schema);
-  const { value, given, misfits, complete } = fromLink(fields, query);
+  const { value, given, misfits, unknown, complete } = fromLink(fields, query);
   const brought = Object.fromEntries(Object.entries(misfits).map(([name, { written }]) => [name, written]));
   const startsAtOnce = mayStartNow && complete;
   const draft = startsAtOnce ? null : readDraft(START, draftName(start));
@@ -155,6 +155,7 @@ function drawOne(start, workflow, mayStartNow) {
     begin(start, workflow, value, true, onRefused);
   } else if (startsAtOnce) form.read();
   else {
+    if (unknown.length > 0) say(`The link has what this form does not: ${unknown.join(', ')}.`);
     if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
     if (!form.focusProblem()) form.focus();
   }
