@@ -211,11 +211,57 @@ pub static LLM: MapShape = MapShape {
             ValueKind::OneOf(&["fixed_order", "round_robin"]),
             "Whom each request asks first: always this model (default), or in turn this one and those in `fallback`.",
         ),
-        may("script", ValueKind::List(&ValueKind::Any), "The replies of a scripted model (default: it makes them up)."),
+        may(
+            "script",
+            ValueKind::List(&ValueKind::Either(&[ValueKind::Text, ValueKind::Shape(&SCRIPT_REPLY)])),
+            "scripted: the replies, one after the other (default: it makes them up).",
+        ),
         may("rate", ValueKind::Shape(&RATE), "How often it may be asked, by all workers together (default: no limit)."),
         later("retry"),
     ],
     shared: REQUEST_PARAMETERS,
+};
+
+pub static SCRIPT_REPLY: MapShape = MapShape {
+    name: "script_reply",
+    about: "A reply of a scripted model. An agent's first reply is the first of the script.",
+    keys: &[
+        may("when", ValueKind::Text, "Only for requests with this text in a system message: so agents share a model."),
+        may("content", ValueKind::Text, "What it says."),
+        may("chunks", ValueKind::List(&ValueKind::Text), "The same in the pieces in which it is streamed."),
+        may("tool_calls", ValueKind::List(&ValueKind::Shape(&SCRIPT_CALL)), "The tools that it wants called."),
+        may("refusal", ValueKind::Text, "How it refuses."),
+        may("finish_reason", ValueKind::Text, "Why it ended (default: stop, or tool_calls)."),
+        may("usage", ValueKind::Any, "The tokens: {prompt_tokens, completion_tokens}."),
+        may("delay", ValueKind::Duration, "How long it takes (default: no time)."),
+        may("delay_s", ValueKind::Number, "The same in seconds."),
+        may("status", ValueKind::Whole(100), "It fails with this status of HTTP."),
+        may("error", ValueKind::Any, "It fails: a message, or {message, code}."),
+    ],
+    shared: &[],
+};
+
+pub static SCRIPT_CALL: MapShape = MapShape {
+    name: "script_call",
+    about: "A call of a tool in a scripted reply.",
+    keys: &[
+        may("name", ValueKind::Text, "The tool."),
+        may("arguments", ValueKind::Any, "Its arguments: an object, or the text that the model writes (default: {})."),
+        may("id", ValueKind::Text, "The call's id (default: call_1, call_2, …)."),
+        may("type", ValueKind::Text, "As OpenAI writes it: function."),
+        may("function", ValueKind::Shape(&SCRIPT_FUNCTION), "As OpenAI writes it, in place of name and arguments."),
+    ],
+    shared: &[],
+};
+
+pub static SCRIPT_FUNCTION: MapShape = MapShape {
+    name: "script_function",
+    about: "The function of a call, as OpenAI writes it.",
+    keys: &[
+        must("name", ValueKind::Text, "The tool."),
+        may("arguments", ValueKind::Any, "Its arguments: an object, or a text."),
+    ],
+    shared: &[],
 };
 
 pub static RATE: MapShape = MapShape {

@@ -10,6 +10,8 @@ use super::content::{shortened, text_of};
 use super::sample::sample;
 use crate::protocol::dialogue::{ChatMessage, ChatRole, FunctionCall, ModelRequest, ToolCall};
 
+/// How the functions are named by which an agent of a group hands over.
+const HANDS_OVER: &str = "transfer_to_";
 /// After so many replies a conversation has been seen, and an agent that was told how to end it ends it.
 const ENDS_WITH_REPLY: usize = 3;
 
@@ -28,10 +30,10 @@ pub(super) fn call(request: &ModelRequest) -> Option<ToolCall> {
     let calls = request.messages.iter().flat_map(|message| &message.tool_calls);
     let called: Vec<&str> = calls.map(|call| call.function.name.as_str()).collect();
     let functions = request.tools.iter().filter_map(|tool| tool.get("function"));
-    let (name, function) = functions
-        .filter_map(|function| Some((function.get("name")?.as_str()?, function)))
-        // A group does not show who has handed over already: it would never end.
-        .find(|(name, _)| !called.contains(name) && !name.starts_with("transfer_to_"))?;
+    let functions = || functions.clone().filter_map(|function| Some((function.get("name")?.as_str()?, function)));
+    let (name, function) = functions()
+        .find(|(name, _)| !called.contains(name) && !name.starts_with(HANDS_OVER))
+        .or_else(|| handover(request, functions().filter(|(name, _)| name.starts_with(HANDS_OVER))))?;
     let arguments = function.get("parameters").map_or_else(|| json!({}), arguments);
     let turn = replies_so_far(&request.messages) + 1;
     Some(ToolCall {
@@ -40,6 +42,34 @@ pub(super) fn call(request: &ModelRequest) -> Option<ToolCall> {
         function: FunctionCall { name: name.to_owned(), arguments: arguments.to_string() },
         extra_content: None,
     })
+}
+
+/// To whom an agent of a group hands over: whom the last message names, so that a person can go to each of them, else the
+/// first who has not spoken. After some replies an agent stays: a group does not show who has handed over already, and would
+/// never end.
+fn handover<'r>(
+    request: &ModelRequest,
+    offered: impl Iterator<Item = (&'r str, &'r Value)> + Clone,
+) -> Option<(&'r str, &'r Value)> {
+    if replies_so_far(&request.messages) >= ENDS_WITH_REPLY {
+        return None;
+    }
+    let last = request.messages.last()?;
+    let said = text(last).to_lowercase().replace('_', " ");
+    let has_spoken = |target: &str| request.messages.iter().any(|message| message.name.as_deref() == Some(target));
+    let named = |target: &str| said.contains(&target.to_lowercase().replace('_', " "));
+    let is_last = |target: &str| last.name.as_deref() == Some(target);
+    let mut named_ones = offered.clone().filter(|(name, _)| named(target_of(name)) && !is_last(target_of(name)));
+    named_ones.next().or_else(|| offered.clone().find(|(name, _)| !has_spoken(target_of(name))))
+}
+
+/// `transfer_to_billing_1` hands over to `billing`.
+fn target_of(function: &str) -> &str {
+    let target = function.strip_prefix(HANDS_OVER).unwrap_or(function);
+    match target.rsplit_once('_') {
+        Some((target, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => target,
+        _ => target,
+    }
 }
 
 /// Arguments that fit a schema; a plain text says what it stands for.
@@ -372,6 +402,25 @@ mod tests {
         assert_eq!(call(&request), None, "each was called");
         let summary = vec![user("Go."), message(ChatRole::System, "Summarize it.")];
         assert_eq!(call(&ModelRequest { messages: shared(summary), ..request }), None, "a summary is a text");
+    }
+
+    #[test]
+    fn a_group_hands_over_to_whom_a_person_names_or_to_who_has_not_spoken() {
+        let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+        let tools = vec![tool("transfer_to_billing_1"), tool("transfer_to_tech_support_2")];
+        let called = |messages: Vec<ChatMessage>| {
+            let request = ModelRequest { messages: shared(messages), tools: tools.clone(), ..ModelRequest::default() };
+            call(&request).map(|call| call.function.name)
+        };
+        let by = |name: &str, text: &str| ChatMessage { name: Some(name.to_owned()), ..user(text) };
+        let (billing, support) =
+            (Some("transfer_to_billing_1".to_owned()), Some("transfer_to_tech_support_2".to_owned()));
+        assert_eq!(called(vec![by("customer", "Hello.")]), billing);
+        assert_eq!(called(vec![by("customer", "I want tech support!")]), support);
+        assert_eq!(called(vec![by("customer", "Hello."), by("billing", "Yes?"), by("customer", "Hm.")]), support);
+        let both = vec![by("billing", "Yes?"), by("tech_support", "Yes?"), by("customer", "Hm.")];
+        assert_eq!(called(both.clone()), None, "each has spoken");
+        assert_eq!(called([both, vec![by("customer", "Back to billing.")]].concat()), billing);
     }
 
     #[test]

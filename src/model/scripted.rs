@@ -7,7 +7,7 @@
 //! request for a summary comes after the agent's last reply and so gets the next one. Where agents share a model, `when`
 //! tells their replies apart: such a reply exists only for requests with that text in a system message.
 //!
-//! A reply is a text, or an object: `content`, `tool_calls` (`{id, name, arguments}`, or as OpenAI writes them), `refusal`,
+//! A reply is a text, or an object: `content`, `tool_calls` (`{name, arguments, id}`, or as OpenAI writes them), `refusal`,
 //! `chunks` (how the text is cut when it is streamed), `finish_reason`, `usage`, `delay` (seconds, or "200ms", "2s"), `when`;
 //! or an error: `status` and/or `error` (a message, or `{message, code}`).
 
@@ -181,7 +181,7 @@ struct WrittenReply {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenCall {
-    id: String,
+    id: Option<String>,
     #[serde(rename = "type")]
     _kind: Option<String>,
     name: Option<String>,
@@ -200,7 +200,8 @@ struct WrittenFunction {
 
 impl WrittenReply {
     fn checked(self) -> Result<ScriptEntry, String> {
-        let calls = self.tool_calls.into_iter().map(WrittenCall::checked).collect::<Result<Vec<_>, _>>()?;
+        let calls =
+            (1..).zip(self.tool_calls).map(|(number, call)| call.checked(number)).collect::<Result<Vec<_>, _>>()?;
         let content = self.content.or_else(|| self.chunks.as_ref().map(|chunks| chunks.concat()));
         let pieces = match (self.chunks, &content) {
             (Some(chunks), _) => chunks,
@@ -230,11 +231,12 @@ impl WrittenReply {
 }
 
 impl WrittenCall {
-    fn checked(self) -> Result<ToolCall, String> {
+    fn checked(self, number: usize) -> Result<ToolCall, String> {
+        let id = self.id.unwrap_or_else(|| format!("call_{number}"));
         let (name, arguments) = match (self.function, self.name) {
             (Some(function), _) => (function.name, function.arguments),
             (None, Some(name)) => (name, self.arguments),
-            (None, None) => return Err(format!("the call {:?} has no name", self.id)),
+            (None, None) => return Err(format!("the call {id:?} has no name")),
         };
         let arguments = match arguments {
             Value::String(text) => text,
@@ -242,7 +244,7 @@ impl WrittenCall {
             other => other.to_string(),
         };
         Ok(ToolCall {
-            id: self.id,
+            id,
             kind: "function".to_owned(),
             function: FunctionCall { name, arguments },
             extra_content: None,

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde_json::Value;
 
 use super::{LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource};
 use crate::config::fields::{base_url, path, secret, unset_in};
-use crate::config::shapes::{LLM, PRICE, RATE, TIMEOUT};
+use crate::config::shapes::{LLM, PRICE, RATE, SCRIPT_CALL, SCRIPT_FUNCTION, SCRIPT_REPLY, TIMEOUT};
 use crate::config::variables::Environment;
 use crate::ids::Name;
 use crate::money::Usd;
@@ -19,6 +20,40 @@ use crate::yaml::{FieldReader, MapEntry, MapReader};
 const AZURE_VERSION: &str = "2024-10-21";
 
 /// Where a provider is, if it is at one place only.
+/// A reply of a script: a text, or a map of which everything is looked at.
+fn script_reply(field: &FieldReader<'_>) -> Option<Value> {
+    if !field.is_map() {
+        return field.text().map(Into::into);
+    }
+    let fields = field.fields(&SCRIPT_REPLY)?;
+    for key in ["when", "content", "refusal", "finish_reason"] {
+        fields.read(key, FieldReader::text);
+    }
+    fields.read("chunks", |field| field.items()?.iter().map(FieldReader::text).collect::<Option<Vec<_>>>());
+    fields.read("delay", FieldReader::duration);
+    fields.read("delay_s", FieldReader::duration);
+    fields.read("status", |field| field.whole::<u16>(100));
+    fields.read("tool_calls", |field| {
+        for call in field.items()? {
+            let fields = call.fields(&SCRIPT_CALL)?;
+            for key in ["name", "id", "type"] {
+                fields.read(key, FieldReader::text);
+            }
+            let function = fields.read("function", |field| {
+                let fields = field.fields(&SCRIPT_FUNCTION)?;
+                fields.read("name", FieldReader::text)
+            });
+            if fields.get("name").is_none() && fields.get("function").is_none() {
+                call.note("the call names no tool: {name: …, arguments: …}");
+            } else if fields.get("name").is_some() && function.is_some() {
+                call.note("the call names a tool twice: `name` and `function`");
+            }
+        }
+        Some(())
+    });
+    Some(field.json())
+}
+
 fn default_url(provider: ModelProvider) -> Option<&'static str> {
     match provider {
         ModelProvider::OpenAi => Some("https://api.openai.com/v1"),
@@ -78,8 +113,8 @@ fn llm(
     let fallback = fields.read("fallback", |field| Some(fallback(field, name, names))).unwrap_or_default();
     let orders = [("fixed_order", false), ("round_robin", true)];
     let round_robin = fields.read("routing_method", |field| field.one_of(&orders)).unwrap_or(false);
-    let script =
-        fields.read("script", |field| Some(field.items()?.iter().map(FieldReader::json).collect())).unwrap_or_default();
+    let script = fields.read("script", |field| Some(field.items()?.iter().filter_map(script_reply).collect()));
+    let script = script.unwrap_or_default();
     let only_for = |key: &'static str, providers: &[ModelProvider], words: &str| {
         if fields.get(key).is_some() && provider.is_some_and(|provider| !providers.contains(&provider)) {
             field.review.add(fields.problem_at_key(key, format!("this is for `provider: {words}`")));
