@@ -140,6 +140,7 @@ impl RunEventStream {
             FollowedEvent::Record(placed) if placed.seq > self.after => {
                 self.last = placed.seq;
                 self.gateway.unclaimed.saw(self.run, &placed);
+                self.gateway.recent_ends.saw(self.run, &placed);
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
                 if let Some(shown) = projection::record(&placed) {
                     self.waiting.push_back(event("record", Some(placed.seq), &shown));

@@ -43,6 +43,7 @@ mod overview;
 mod params;
 mod placeholders;
 mod projection;
+mod recent_ends;
 mod routes;
 mod run_start;
 mod runs;
@@ -140,6 +141,7 @@ struct GatewayState {
     sessions: sessions::EndedSessions,
     idempotency: idempotency::IdempotencyKeys,
     unclaimed: run_start::UnclaimedRuns,
+    recent_ends: recent_ends::RecentEnds,
     /// Whole audits that read every log: verifications and exports.
     audits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -170,6 +172,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
         sessions: sessions::EndedSessions::new(broker.clone()),
         idempotency: idempotency::IdempotencyKeys::default(),
         unclaimed,
+        recent_ends: recent_ends::RecentEnds::default(),
         audits: Arc::new(Semaphore::new(audit::AT_ONCE)),
         clock: crate::clock::system(),
         shutdown: shutdown.clone(),

@@ -159,6 +159,7 @@ async fn wait_for_news(gateway: &GatewayState, summary: &mut RunSummary, wait: D
             match attached.next().await? {
                 Some(FollowedEvent::Record(placed)) => {
                     gateway.unclaimed.saw(summary.id, &placed);
+                    gateway.recent_ends.saw(summary.id, &placed);
                     summary.apply(&placed);
                 }
                 Some(FollowedEvent::CaughtUp { .. } | FollowedEvent::Delta(_)) => {}
@@ -180,7 +181,7 @@ pub async fn list(
     caller: Caller,
     ValidatedQuery(filter): ValidatedQuery<ListRunsQuery>,
 ) -> Result<Reply<RunList>> {
-    let runs = if filter.everybody == Some(true) {
+    let mut runs = if filter.everybody == Some(true) {
         if !gateway.auth.may_with_others(&caller, AccessRight::See) {
             return Err(ApiError::forbidden(
                 "the runs of others are for admins, and for whom auth.access lets see them",
@@ -192,6 +193,7 @@ pub async fn list(
     } else {
         summary::list(&gateway.broker, caller.user.as_ref()).await?
     };
+    gateway.recent_ends.apply(&mut runs);
     let mut runs = select(runs, &filter);
     // Workers have written these lines, perhaps before it was said what is not to be seen.
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
@@ -239,6 +241,7 @@ pub async fn questions(
     } else {
         summary::list(&gateway.broker, caller.user.as_ref()).await?
     };
+    gateway.recent_ends.apply(&mut runs);
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
     let name = |run: &RunSummary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
     let wanted = runs.iter().filter(|run| asking.workflow.as_ref().is_none_or(|workflow| *workflow == name(run)));

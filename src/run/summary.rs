@@ -151,6 +151,14 @@ impl RunSummary {
         summary
     }
 
+    /// It has ended so.
+    pub fn end(&mut self, outcome: RunOutcome, reason: Option<&str>) {
+        self.state = RunState::Ended;
+        self.outcome = Some(outcome);
+        self.reason = reason.map(shortened);
+        self.questions.clear();
+    }
+
     /// Takes the next record in.
     pub fn apply(&mut self, placed: &LogEntry) {
         self.seq = placed.seq;
@@ -191,10 +199,7 @@ impl RunSummary {
                 self.cost_usd += reply.usage.cost_usd;
             }
             RecordBody::Ended(ended) => {
-                self.state = RunState::Ended;
-                self.outcome = Some(ended.outcome);
-                self.reason = ended.reason.as_deref().map(shortened);
-                self.questions.clear();
+                self.end(ended.outcome, ended.reason.as_deref());
             }
             // All that is left of a run is its tombstone.
             RecordBody::Removed(removal) => self.remove(removal, placed.at),

@@ -316,6 +316,7 @@ impl SocketConversation<'_> {
         }
         self.last = placed.seq;
         self.gateway.unclaimed.saw(self.target.run, placed);
+        self.gateway.recent_ends.saw(self.target.run, placed);
         match frames::live(self.target.run, placed, &self.gateway.settings.redactor) {
             Some(frame) => self.send(frame).await,
             None => Ok(None),

@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::player::{Player, message, text_input};
-use crate::support::eventually::PATIENCE;
+use crate::support::client::run_id;
+use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::http::Event;
 use crate::support::system::System;
 
@@ -103,4 +104,29 @@ async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
     assert_eq!(until(&mut stream, "goodbye").await, json!({"after": last}));
     assert!(stream.next().await.is_none());
     assert_eq!(deployment.end().await, fastagency::lifecycle::LifecycleEnd::Clean);
+}
+
+#[tokio::test]
+async fn a_list_shows_a_run_as_ended_once_a_client_was_told_so() {
+    const SHORT: &str = "version: 1\nname: short\nsteps:\n  - text_input: { prompt: Well? }\n  - return: done\n";
+    let system = System::in_own_folder().gateway(|_| {}).worker(SHORT).start().await;
+    let listed = async |run: &str| {
+        let (_, listed) = system.get("/api/runs").await;
+        let found = listed["runs"].as_array().unwrap().iter().find(|listed| listed["id"] == run).cloned();
+        found.unwrap_or_default()
+    };
+    eventually("the workflow is known", async || system.post("/api/runs", json!({"workflow": "short"})).await.0 == 201)
+        .await;
+    for _ in 0..10 {
+        let (_, started) = system.post("/api/runs?wait=30", json!({"workflow": "short"})).await;
+        let (id, question) = (started["id"].as_str().unwrap(), started["question"]["id"].as_str().unwrap());
+        eventually("it is listed as waiting", async || listed(id).await["state"] == "waiting").await;
+        let path = format!("/api/runs/{id}/answers/{question}");
+        assert_eq!(system.post(&path, json!({"value": "yes"})).await.0, 202);
+        let events = system.events(run_id(&started), "").await;
+        assert!(names(&events).contains(&"ended".to_owned()), "{events:?}");
+        let found = listed(id).await;
+        assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("completed")), "{found}");
+    }
+    system.close().await;
 }
