@@ -59,6 +59,11 @@ pub trait FastAgencyContract: Send + Sync {
     /// are left as they are.
     async fn prepare(&self) -> Result<()>;
 
+    /// Whether the stream can be reached.
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Puts a workflow's name and description into `discovery`.
     async fn announce(&self, name: &str, description: &str) -> Result<()>;
 

@@ -359,6 +359,11 @@ pub type AnyDelivery = Box<dyn Delivery>;
 /// to one worker.
 #[async_trait]
 pub trait Queue: Send + Sync {
+    /// Whether jobs can be queued.
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Queues a job. A second one with the same `dedup` within two minutes is not queued again.
     async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()>;
 

@@ -122,6 +122,11 @@ async fn ensure(server: &NatsConnection, config: Value) -> Result<StreamSetup> {
 
 #[async_trait]
 impl FastAgencyContract for NatsContract {
+    async fn ready(&self) -> Result<()> {
+        let call = format!("STREAM.INFO.{FASTAGENCY_STREAM}");
+        self.server.api_plainly::<Value>("reach FastAgency's stream", call, &Value::Null).await.map(drop)
+    }
+
     async fn prepare(&self) -> Result<()> {
         ensure_all(&self.server).await.map(drop)
     }

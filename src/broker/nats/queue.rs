@@ -25,6 +25,11 @@ pub(super) struct NatsQueue(pub(super) Arc<NatsConnection>);
 
 #[async_trait]
 impl Queue for NatsQueue {
+    async fn ready(&self) -> Result<()> {
+        let asked = self.0.api_plainly::<Value>("reach the queue", format!("STREAM.INFO.{QUEUE_STREAM}"), &Value::Null);
+        asked.await.map(drop)
+    }
+
     async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()> {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, token(dedup));

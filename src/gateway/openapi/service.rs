@@ -3,7 +3,9 @@
 use serde_json::{Map, json};
 
 use super::parts::{ApiOperation, get, post};
-use crate::protocol::api::{AdminToken, CallerView, EndSession, FastApiError, RedeemAdminLink, TokenForm, TokenView};
+use crate::protocol::api::{
+    AdminToken, CallerView, EndSession, FastApiError, Readiness, RedeemAdminLink, TokenForm, TokenView,
+};
 
 pub(super) fn operations() -> Vec<ApiOperation> {
     let anything = |name: &str| Map::from_iter([(name.to_owned(), json!({}))]);
@@ -37,7 +39,7 @@ pub(super) fn operations() -> Vec<ApiOperation> {
         .refuses(422, "`invalid_body`"),
         get("/healthz", "Whether the process is alive").says(200, "It is"),
         get("/readyz", "Whether the broker can be reached and takes new runs")
-            .says(200, "It can")
+            .sends::<Readiness>(200, "It can, with what is so of FastAgency's part")
             .refuses(503, "`not_ready`, and why"),
         get("/openapi.json", "This description").answers(200, "OpenAPI 3.1", anything("application/json")),
         get("/docs", "This description as a page").answers(200, "HTML", anything("text/html")),

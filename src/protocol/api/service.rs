@@ -117,3 +117,24 @@ pub struct GoodbyeView {
     /// The sequence of the last record that was sent: what to ask for `after`.
     pub after: u64,
 }
+
+/// What a gateway that can work says of its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readiness {
+    /// `ready`: runs can be started, answered and followed.
+    pub status: String,
+    /// Whether FastAgency's Python tiers are served: their stream and their workflows.
+    pub fastagency: PeerStatus,
+}
+
+/// Whether FastAgency's stream can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerStatus {
+    /// It can.
+    Ready,
+    /// The NATS server that holds it is away. Our own workflows go on.
+    Unavailable,
+    /// There are no such tiers: an embedded broker, or a login that may not use their stream.
+    NotServed,
+}
