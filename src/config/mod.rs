@@ -35,7 +35,7 @@ pub use auth::{
 };
 pub use gateway::{CallerLimits, GatewayConfig};
 pub use models::{LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource, unpriced};
-pub use nats::{NatsConfig, NatsLogin, NatsTlsConfig};
+pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use shapes::json_schema;
 pub use ui::{UiConfig, UiLimits};

@@ -17,9 +17,9 @@ pub struct NatsConfig {
     /// User name.
     pub user: Option<String>,
     /// Password.
-    pub password: Option<SecretString>,
+    pub password: Option<NatsSecret>,
     /// Token, instead of a user.
-    pub token: Option<SecretString>,
+    pub token: Option<NatsSecret>,
     /// A file with an nkey seed, instead.
     pub nkey_seed_file: Option<PathBuf>,
     /// A `.creds` file, instead.
@@ -36,15 +36,31 @@ pub struct NatsConfig {
     pub python: Option<NatsLogin>,
 }
 
+/// A secret of a login. One that comes from a file is read again for each connection.
+#[derive(Debug, Clone)]
+pub struct NatsSecret {
+    /// What it was when the configuration was read.
+    pub value: SecretString,
+    /// The file, where the whole value is one `${file:…}`.
+    pub file: Option<PathBuf>,
+}
+
+impl<T: Into<SecretString>> From<T> for NatsSecret {
+    /// One that is written down.
+    fn from(value: T) -> Self {
+        Self { value: value.into(), file: None }
+    }
+}
+
 /// Another way to log in at the same server.
 #[derive(Debug, Clone, Default)]
 pub struct NatsLogin {
     /// User name.
     pub user: Option<String>,
     /// Password.
-    pub password: Option<SecretString>,
+    pub password: Option<NatsSecret>,
     /// Token, instead of a user.
-    pub token: Option<SecretString>,
+    pub token: Option<NatsSecret>,
     /// A file with an nkey seed, instead.
     pub nkey_seed_file: Option<PathBuf>,
     /// A `.creds` file, instead.
@@ -150,6 +166,12 @@ fn other_login(field: &FieldReader<'_>, folder: &Path) -> Option<NatsLogin> {
     Some(login)
 }
 
+fn login_secret(fields: &MapReader<'_>, key: &'static str) -> Option<NatsSecret> {
+    let value = secret(fields, key)?;
+    let file = fields.get(key).and_then(|field| field.file().map(Path::to_owned));
+    Some(NatsSecret { value, file })
+}
+
 fn login(field: &FieldReader<'_>, fields: &MapReader<'_>, folder: &Path) -> NatsLogin {
     let ways = ["user", "token", "nkey_seed_file", "credentials_file"];
     let given: Vec<_> = ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
@@ -163,8 +185,8 @@ fn login(field: &FieldReader<'_>, fields: &MapReader<'_>, folder: &Path) -> Nats
     }
     NatsLogin {
         user: fields.read("user", FieldReader::text).filter(|user| !user.is_empty()).map(str::to_owned),
-        password: secret(fields, "password"),
-        token: secret(fields, "token"),
+        password: login_secret(fields, "password"),
+        token: login_secret(fields, "token"),
         nkey_seed_file: path(fields, "nkey_seed_file", folder),
         credentials_file: path(fields, "credentials_file", folder),
     }

@@ -34,6 +34,8 @@ fn substitute_one(
     if !scalar.text.contains("${") {
         return Ok(());
     }
+    let only = scalar.text.strip_prefix("${file:").and_then(|rest| rest.strip_suffix('}'));
+    scalar.file = only.filter(|path| !path.contains('}')).map(|path| folder.join(path));
     let mut text = String::new();
     let mut rest = scalar.text.as_str();
     let mut missing = None;

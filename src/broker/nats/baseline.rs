@@ -47,8 +47,8 @@ pub async fn measure(
     conversations: usize,
     concurrency: usize,
 ) -> Result<Duration, Error> {
-    let (client, _connections) = open(nats, name).await?;
-    let context = jetstream::new(client);
+    let opened = open(nats, name).await?;
+    let context = jetstream::new(opened.client.clone());
     // One that was cut off may have left its stream behind.
     let _ = context.delete_stream(STREAM).await;
     let config = stream::Config {

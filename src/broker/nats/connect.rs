@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
-use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::cleaner::{self, NatsCleaner};
 use super::contract::{self, NatsContract};
 use super::log::NatsLog;
+use super::login::{AddressLogin, ConnectionLogin, OpenConnection};
 use super::monitor::ConnectionMonitor;
 use super::queue::NatsQueue;
 use super::server::{NO_JETSTREAM, NatsConnection};
@@ -33,7 +33,7 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody answers there.
-    #[error("no NATS server can be reached at {url} (tried for {} s)", waited.as_secs())]
+    #[error("no NATS server can be reached at {url}{}", tried_for(*waited))]
     Unreachable {
         /// Where.
         url: String,
@@ -110,6 +110,10 @@ pub enum ConnectError {
     },
 }
 
+fn tried_for(waited: Duration) -> String {
+    if waited.is_zero() { String::new() } else { format!(" (tried for {} s)", waited.as_secs()) }
+}
+
 /// Connects, waiting for the server for [`NatsConfig::connect_wait`], and makes the streams that are missing, or says that they are,
 /// if this login may not. From then on a lost connection is made again for ever. `name`: how this process calls itself in the
 /// server's lists.
@@ -172,28 +176,29 @@ pub async fn set_up(settings: &NatsConfig, name: &str) -> Result<Vec<StreamSetup
 
 /// A connection to a server that has what we need.
 async fn usable(settings: &NatsConfig, name: &str) -> Result<NatsConnection, ConnectError> {
-    let (client, monitor) = open(settings, name).await?;
+    let opened = open(settings, name).await?;
     let url = shown(&settings.url);
-    check_version(&client, &url)?;
-    let server = NatsConnection::new(client, &monitor);
+    check_version(&opened.client, &url)?;
+    let server = NatsConnection::new(opened);
     check_jetstream(&server, &url).await?;
     Ok(server)
 }
 
 /// Opens the connection, trying again while nobody answers.
-pub(super) async fn open(settings: &NatsConfig, name: &str) -> Result<(Client, Arc<ConnectionMonitor>), ConnectError> {
+pub(super) async fn open(settings: &NatsConfig, name: &str) -> Result<OpenConnection, ConnectError> {
     // Another part of the program may have chosen it already; it chooses the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = shown(&settings.url);
     let addresses = addresses(&settings.url)?;
     let start = Instant::now();
     let mut said: Option<Instant> = None;
+    let login = Arc::new(ConnectionLogin::new(settings, login_in(&addresses)));
     loop {
         let monitor = ConnectionMonitor::new();
-        let source = match options(settings, name, &monitor).await?.connect(addresses.clone()).await {
+        let source = match options(settings, name, &monitor, &login).await?.connect(addresses.clone()).await {
             Ok(client) => {
                 monitor.watch(&client);
-                return Ok((client, monitor));
+                return Ok(OpenConnection { client, monitor, login });
             }
             Err(source) => source,
         };
@@ -220,9 +225,23 @@ async fn options(
     settings: &NatsConfig,
     name: &str,
     monitor: &Arc<ConnectionMonitor>,
+    login: &Arc<ConnectionLogin>,
 ) -> Result<ConnectOptions, ConnectError> {
     let events = monitor.clone();
-    let mut options = ConnectOptions::new()
+    // What cannot be used is found out now, and is an error of its file; later the server says what it refuses.
+    let file_error = |(file, source)| ConnectError::Credentials { file, source };
+    login.check().map_err(file_error)?;
+    let mut options = match login.is_given() {
+        false => ConnectOptions::new(),
+        true => {
+            let login = login.clone();
+            ConnectOptions::with_auth_callback(move |nonce| {
+                let login = login.clone();
+                async move { login.answer(nonce).await }
+            })
+        }
+    };
+    options = options
         .name(name)
         .ping_interval(PING_EVERY)
         .subscription_capacity(follow::MOST_UNREAD)
@@ -234,25 +253,6 @@ async fn options(
         });
     if let Some(prefix) = inbox_prefix(settings) {
         options = options.custom_inbox_prefix(prefix);
-    }
-    if let Some(user) = &settings.user {
-        let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
-        options = options.user_and_password(user.clone(), password.to_owned());
-    } else if let Some(login) = login_in(&addresses(&settings.url)?) {
-        options = match login {
-            UrlLogin::User(user, password) => options.user_and_password(user, password),
-            UrlLogin::Token(token) => options.token(token),
-        };
-    }
-    if let Some(token) = &settings.token {
-        options = options.token(token.expose_secret().to_owned());
-    }
-    if let Some(file) = &settings.nkey_seed_file {
-        options = options.nkey(read(file).await?.trim().to_owned());
-    }
-    if let Some(file) = &settings.credentials_file {
-        let unusable = |source| ConnectError::Credentials { file: file.clone(), source };
-        options = options.credentials(&read(file).await?).map_err(unusable)?;
     }
     let tls = &settings.tls;
     for file in [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten() {
@@ -276,21 +276,15 @@ fn inbox_prefix(settings: &NatsConfig) -> Option<String> {
     fits.then(|| format!("_INBOX.{user}"))
 }
 
-/// What a URL says about who connects.
-enum UrlLogin {
-    User(String, String),
-    Token(String),
-}
-
 /// The login in the first address that has one, as NATS's own tools read it: a name alone is a token. async-nats takes an
 /// address's host and port only.
-fn login_in(addresses: &[ServerAddr]) -> Option<UrlLogin> {
+fn login_in(addresses: &[ServerAddr]) -> Option<AddressLogin> {
     let plain = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
     addresses.iter().find_map(|address| {
         let user = address.username().filter(|user| !user.is_empty())?;
         Some(match address.password() {
-            Some(password) => UrlLogin::User(plain(user), plain(password)),
-            None => UrlLogin::Token(plain(user)),
+            Some(password) => AddressLogin::User(plain(user), plain(password).into()),
+            None => AddressLogin::Token(plain(user).into()),
         })
     })
 }

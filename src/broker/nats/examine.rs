@@ -67,11 +67,11 @@ pub struct StreamExamination {
 
 /// Looks at the server. The error is for the connection itself.
 pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<ServerExamination, ConnectError> {
-    let (client, monitor) = connect::open(settings, name).await?;
+    let opened = connect::open(settings, name).await?;
     let url = connect::shown(&settings.url);
-    connect::check_version(&client, &url)?;
-    let info = client.server_info();
-    let server = NatsConnection::new(client, &monitor);
+    connect::check_version(&opened.client, &url)?;
+    let info = opened.client.server_info();
+    let server = NatsConnection::new(opened);
     connect::check_jetstream(&server, &url).await?;
     let begun = std::time::Instant::now();
     let account: Result<Value> =
@@ -97,10 +97,7 @@ pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<S
     let server = Arc::new(server);
     let beside_python = match &settings.python {
         None => server.clone(),
-        Some(login) => {
-            let (client, monitor) = connect::open(&settings.with(login), name).await?;
-            Arc::new(NatsConnection::new(client, &monitor))
-        }
+        Some(login) => Arc::new(NatsConnection::new(connect::open(&settings.with(login), name).await?)),
     };
     let found = within(look_at(&beside_python, FASTAGENCY_STREAM)).await;
     let contract = match (&settings.python, &found) {

@@ -20,6 +20,7 @@ mod follow;
 mod headers;
 mod inbox;
 mod log;
+mod login;
 mod monitor;
 mod pull;
 mod queue;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub(super) struct ConnectionMonitor {
     start: Instant,
     /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
     slow_said: AtomicU64,
+    /// The next loss is our own doing.
+    loss_expected: AtomicBool,
 }
 
 impl ConnectionMonitor {
@@ -35,7 +37,13 @@ impl ConnectionMonitor {
             statistics: OnceLock::new(),
             start: Instant::now(),
             slow_said: AtomicU64::new(0),
+            loss_expected: AtomicBool::new(false),
         })
+    }
+
+    /// The connection is about to be made again: that is no loss to speak of.
+    pub(super) fn expect_loss(&self) {
+        self.loss_expected.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn watch(&self, client: &Client) {
@@ -44,6 +52,9 @@ impl ConnectionMonitor {
 
     pub(super) fn heard(&self, event: &Event) {
         match event {
+            Event::Disconnected if self.loss_expected.swap(false, Ordering::Relaxed) => {
+                self.troubles.send_modify(|troubles| troubles.losses += 1);
+            }
             Event::Disconnected => {
                 self.troubles.send_modify(|troubles| troubles.losses += 1);
                 metrics().broker_losses.inc();
@@ -57,13 +68,22 @@ impl ConnectionMonitor {
                     tracing::debug!(%error, "the NATS server reports an error");
                     self.troubles.send_modify(|troubles| troubles.add(refusal));
                 }
-                refusal => {
+                Some(refusal) => {
                     tracing::warn!(%error, "the NATS server reports an error");
-                    self.troubles.send_modify(|troubles| refusal.into_iter().for_each(|one| troubles.add(one)));
+                    self.troubles.send_modify(|troubles| troubles.add(refusal));
+                }
+                // Words before it closes the connection: they say why.
+                None => {
+                    tracing::warn!(%error, "the NATS server reports an error");
+                    self.troubles.send_modify(|troubles| troubles.said = Some(error.to_string().into()));
                 }
             },
-            Event::ClientError(error) => tracing::debug!(%error, "no connection to NATS yet"),
-            Event::Connected | Event::Draining | Event::Closed => {}
+            Event::ClientError(error) => {
+                tracing::debug!(%error, "no connection to NATS yet");
+                self.troubles.send_modify(|troubles| troubles.said = Some(error.to_string().into()));
+            }
+            Event::Connected => self.troubles.send_modify(|troubles| troubles.said = None),
+            Event::Draining | Event::Closed => {}
         }
         // Counted rather than taken from the event: async-nats drops events when too many wait, but each that comes finds
         // the true number.
@@ -98,6 +118,8 @@ pub(super) struct ConnectionTroubles {
     /// The last things that the server would not let us do, each with a number that grows.
     refused: VecDeque<(u64, PermissionRefusal)>,
     refusals: u64,
+    /// What the server, or the last attempt to reach it, has said since there was a connection.
+    said: Option<Arc<str>>,
 }
 
 /// A subject, as its hash: each request carries one, and hardly any is ever compared.
@@ -123,6 +145,20 @@ impl ConnectionTroubles {
     /// How many losses and refusals there have been.
     pub(super) fn known(&self) -> (u64, u64) {
         (self.losses, self.refusals)
+    }
+
+    /// The error of what cannot be asked.
+    pub(super) fn without_connection(&self) -> String {
+        format!("there is no connection to NATS{}", self.reason())
+    }
+
+    /// The error of what is never answered.
+    pub(super) fn lost(&self) -> String {
+        format!("the connection to NATS was lost{}", self.reason())
+    }
+
+    fn reason(&self) -> String {
+        self.said.as_ref().map(|said| format!(" ({said})")).unwrap_or_default()
     }
 
     pub(super) fn add(&mut self, refusal: PermissionRefusal) {

@@ -1,5 +1,6 @@
 //! One connection to the server, and the questions asked over it: each has an end, and each failure is one of the broker's.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::client::{Request, RequestErrorKind};
@@ -12,12 +13,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
-use super::monitor::{ConnectionMonitor, ConnectionTroubles, SubjectHash};
+use super::login::{LoginRenewal, OpenConnection};
+use super::monitor::{ConnectionTroubles, SubjectHash};
 use crate::broker::{Error, Result};
 use crate::traces;
 
-/// How long an answer may take. A stream that changes its leader answers within two or three seconds.
-pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How long an answer may take. A stream without a leader answers nobody, and whoever asked it must ask again: most have the next
+/// leader within five seconds.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// How often the calls that wait look at the clock. One timer for each call would cost more than the rest of its waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a call waits for a lost connection to come back before it fails: longer than a server takes to start again.
@@ -51,6 +54,8 @@ pub(super) struct NatsConnection {
     /// Changes when the connection is lost, or something is refused: what is asked then is never answered. And from time to
     /// time, so that what waits looks at the clock.
     troubles: watch::Receiver<ConnectionTroubles>,
+    /// Held by all that waits for an answer; closed while the connection is made again with another login.
+    gate: Arc<tokio::sync::RwLock<()>>,
     /// Whether this login may purge.
     pub(super) may_clean: bool,
     /// Whether a direct get may be answered by a replica that is behind.
@@ -84,23 +89,28 @@ struct PublishAck {
 
 impl NatsConnection {
     /// One over a connection that is there.
-    pub(super) fn new(client: Client, monitor: &ConnectionMonitor) -> Self {
+    pub(super) fn new(opened: OpenConnection) -> Self {
+        let OpenConnection { client, monitor, login } = opened;
         let (connections, troubles) = (monitor.connections.subscribe(), monitor.troubles.subscribe());
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let renewal = LoginRenewal { client: client.clone(), monitor: monitor.clone(), login, gate: gate.clone() };
         let clock = monitor.troubles.clone();
         #[expect(clippy::disallowed_methods, reason = "it holds nothing, and ends when nobody can wait any more")]
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(LOOK_EVERY);
+            let mut renewal = std::pin::pin!(renewal.run());
             loop {
                 tokio::select! {
                     () = clock.closed() => return,
                     _ = ticks.tick() => clock.send_modify(|_| {}),
+                    () = &mut renewal => {}
                 }
             }
         });
         // One that nobody reads from: what matters is where all inboxes of ours begin.
         let inbox = client.new_inbox();
         let inbox = inbox.rsplit_once('.').map_or(inbox.as_str(), |(prefix, _)| prefix).to_owned();
-        Self { client, connections, troubles, may_clean: false, replicated: false, inbox, full: Mutex::new(None) }
+        Self { client, connections, troubles, gate, may_clean: false, replicated: false, inbox, full: Mutex::new(None) }
     }
 
     /// Waits for what the server answers to something published on `subject`: until it does or refuses, the connection is lost,
@@ -111,13 +121,14 @@ impl NatsConnection {
     }
 
     async fn answered_at<T>(&self, doing: &str, place: SubjectHash, answer: impl Future<Output = T>) -> Result<T> {
+        let _open = self.gate.read().await;
         let mut troubles = self.troubles.clone();
         let (mut losses, mut refusals) = troubles.borrow_and_update().known();
         let waiting = Instant::now();
         let mut asked = waiting;
         while !self.is_connected() {
             if waiting.elapsed() > DOWN_PATIENCE {
-                return Err(unavailable(doing, "there is no connection to NATS"));
+                return Err(unavailable(doing, troubles.borrow().without_connection()));
             }
             tokio::time::sleep(DOWN_PAUSE).await;
             (losses, refusals) = troubles.borrow_and_update().known();
@@ -137,7 +148,7 @@ impl NatsConnection {
                         return Err(Error::Denied { doing: doing.to_owned(), what: refusal.what() });
                     }
                     if trouble.losses != losses {
-                        return Err(unavailable(doing, "the connection to NATS was lost"));
+                        return Err(unavailable(doing, trouble.lost()));
                     }
                     if asked.elapsed() >= ANSWER_WAIT {
                         return Err(unavailable(doing, "the server did not answer in time"));
@@ -305,7 +316,7 @@ impl NatsConnection {
         const PATIENCE: Duration = Duration::from_millis(100);
         self.fits(&payload)?;
         if !self.is_connected() {
-            return Err(unavailable(doing, "there is no connection to NATS"));
+            return Err(unavailable(doing, self.troubles.borrow().without_connection()));
         }
         match tokio::time::timeout(PATIENCE, self.client.publish(subject.into(), payload)).await {
             Ok(Ok(())) => Ok(()),
