@@ -83,7 +83,9 @@ impl Serialize for Usd {
 
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        f64::deserialize(deserializer).map(Self::from_dollars)
+        // Within a tagged or flattened object the JSON parser passes a number on as its text, which f64 itself does not read.
+        let dollars = serde_json::Number::deserialize(deserializer)?.as_f64();
+        dollars.map(Self::from_dollars).ok_or_else(|| serde::de::Error::custom("an amount of dollars is too large"))
     }
 }
 
@@ -115,6 +117,13 @@ mod tests {
             assert_eq!(serde_json::from_str::<Usd>(&serde_json::to_string(&usd).unwrap()).unwrap(), usd);
         }
         assert_eq!(serde_json::from_str::<Usd>("2").unwrap(), Usd::from_dollars(2.0));
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(tag = "kind")]
+        enum Tagged {
+            Cost { usd: Usd },
+        }
+        let tagged: Tagged = serde_json::from_str(r#"{"kind": "Cost", "usd": 0.0123}"#).unwrap();
+        assert_eq!(tagged, Tagged::Cost { usd: Usd::from_dollars(0.0123) });
         let shown = |dollars| Usd::from_dollars(dollars).to_string();
         assert_eq!([2.0, 1.5, 0.0123, 0.000_123].map(shown), ["$2.00", "$1.50", "$0.0123", "$0.000123"]);
     }

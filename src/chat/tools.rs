@@ -2,13 +2,12 @@
 //! them, one after the other. Whatever goes wrong with a call is a result, for the model to read; only what must stop the
 //! run stops it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use crate::bounds::{OUTSIDE, UnfitJson, read};
 use crate::chat::memory::{OutgoingMessage, RememberedMessage};
 use crate::chat::{AllowedCall, CallPermission, ChatEvent, ConversationContext, Result, ToolResponse};
 use crate::ids::Name;
-use crate::message::{CANNOT_BE_KEPT, inexact_number};
 use crate::protocol::dialogue::{ChatRole, ToolCall};
 use crate::workflow::{Agent, ApprovalRule, ToolReturn, WorkflowTool, apply_defaults};
 
@@ -75,12 +74,6 @@ pub(super) async fn execute(
         Ok(given) => given,
         Err(error) => return refuse(ctx, agent, call, Value::Null, error).await,
     };
-    if tool.approve != ApprovalRule::Never
-        && let Some(number) = inexact_number(&call.function.arguments)
-    {
-        // A person would be shown, and the tool given, another number than the model wrote.
-        return refuse(ctx, agent, call, Value::Object(given), format!("Error: {number} {CANNOT_BE_KEPT}")).await;
-    }
     let arguments = Value::Object(given.clone());
     ctx.tell(ChatEvent::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
         .await?;
@@ -238,10 +231,16 @@ fn coerce(value: &mut Value, wanted: &Value) {
         return;
     }
     let read = match (wanted.get("type").and_then(Value::as_str), &mut *value) {
-        (Some("integer"), Value::String(text)) => text.trim().parse().ok().and_then(whole),
-        (Some("integer"), Value::Number(number)) if !number.is_i64() => number.as_f64().and_then(whole),
+        (Some("integer"), Value::String(text)) => match text.trim().parse::<Number>() {
+            Ok(number) if is_whole(&number) => Some(number.into()),
+            _ => text.trim().parse().ok().and_then(whole),
+        },
+        (Some("integer"), Value::Number(number)) if !is_whole(number) => number.as_f64().and_then(whole),
         (Some("integer"), Value::Bool(truth)) => Some(json!(u8::from(*truth))),
-        (Some("number"), Value::String(text)) => text.trim().parse::<f64>().ok().map(Value::from),
+        (Some("number"), Value::String(text)) => match text.trim().parse::<Number>() {
+            Ok(number) if number.as_f64().is_some() => Some(number.into()),
+            _ => text.trim().parse::<f64>().ok().map(Value::from),
+        },
         (Some("number"), Value::Bool(truth)) => Some(json!(f64::from(u8::from(*truth)))),
         (Some("boolean"), Value::Number(number)) => match number.as_f64() {
             Some(0.0) => Some(json!(false)),
@@ -274,6 +273,11 @@ fn coerce(value: &mut Value, wanted: &Value) {
     }
 }
 
+/// Whether a number is written as a whole one, however many digits it has.
+fn is_whole(number: &Number) -> bool {
+    number.as_str().bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+}
+
 /// A number without a fraction, as a whole one.
 fn whole(number: f64) -> Option<Value> {
     (number.fract() == 0.0 && number.abs() < 1e15).then(|| Value::from(number as i64))
@@ -281,7 +285,7 @@ fn whole(number: f64) -> Option<Value> {
 
 fn has_type(value: &Value, wanted: &Value) -> bool {
     match wanted.get("type").and_then(Value::as_str) {
-        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("integer") => value.as_number().is_some_and(is_whole),
         Some("number") => value.is_number(),
         Some("boolean") => value.is_boolean(),
         Some("string") => value.is_string(),

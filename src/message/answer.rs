@@ -1,8 +1,8 @@
 //! Whether an answer fits its question. A refusal is a sentence for the person who gave it.
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
-use crate::bounds::{UNAMBIGUOUS, UnfitJson, read};
+use crate::bounds::{OUTSIDE, UNAMBIGUOUS, UnfitJson, read};
 
 use super::{
     ApprovalAnswer, ApprovalDecision, ApprovalQuestion, FormQuestion, MessageContent, MultipleChoice, TextInput,
@@ -78,13 +78,13 @@ fn check_text(asked: &TextInput, answer: &Value) -> Result<ValidAnswer, String> 
     };
     let value = match asked.value_type {
         TextValue::String => json!(text),
-        TextValue::Integer => match text.trim().parse::<i64>() {
-            Ok(number) => json!(number),
-            Err(_) => return Err(format!("{} is not a whole number", quoted(&text))),
+        TextValue::Integer => match whole_number(text.trim()) {
+            Some(number) => number.into(),
+            None => return Err(format!("{} is not a whole number", quoted(&text))),
         },
-        TextValue::Number => match text.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() => json!(number),
-            _ => return Err(format!("{} is not a number", quoted(&text))),
+        TextValue::Number => match number(text.trim()) {
+            Some(number) => number.into(),
+            None => return Err(format!("{} is not a number", quoted(&text))),
         },
     };
     if let Some(pattern) = &asked.pattern {
@@ -96,6 +96,32 @@ fn check_text(asked: &TextInput, answer: &Value) -> Result<ValidAnswer, String> 
         }
     }
     Ok(ValidAnswer { value, text })
+}
+
+/// A whole number as people write it (`007`, `+5`), however many digits it has.
+fn whole_number(text: &str) -> Option<Number> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let significant = digits.trim_start_matches('0');
+    match (is_whole, significant) {
+        (false, _) => None,
+        (true, "") => Some(0.into()),
+        (true, significant) => parsed(&format!("{sign}{significant}")),
+    }
+}
+
+/// A number as people write it, digit for digit where JSON writes it so too.
+fn number(text: &str) -> Option<Number> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite())?;
+    parsed(text).or_else(|| whole_number(text)).or_else(|| Number::from_f64(value))
+}
+
+/// A number in JSON's own form, if it may come from outside.
+fn parsed(text: &str) -> Option<Number> {
+    read(text.as_bytes(), &OUTSIDE).ok()
 }
 
 fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<ValidAnswer, String> {

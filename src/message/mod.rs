@@ -10,7 +10,7 @@ use crate::visible;
 
 pub use crate::protocol::message::*;
 pub use answer::{OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
-pub use permission::{CANNOT_BE_KEPT, CalledTool, PASSWORD, inexact_number};
+pub use permission::{CalledTool, PASSWORD, differ_in_writing_only};
 
 /// What a message says, as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
 pub fn shown(content: &MessageContent) -> Value {
@@ -40,6 +40,6 @@ fn arguments_text(content: &MessageContent) -> Option<String> {
     let value = Value::Object(arguments.clone());
     let text = visible::json(&value);
     let is_needed =
-        matches!(content, MessageContent::Approval(_)) || permission::has_long_number(&value) || text.contains("\\u");
+        matches!(content, MessageContent::Approval(_)) || permission::has_exact_number(&value) || text.contains("\\u");
     is_needed.then_some(text)
 }

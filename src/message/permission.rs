@@ -132,9 +132,6 @@ fn apply(arguments: &mut Value, change: &ArgumentChange, bounds: &ValueBounds) -
         };
         return Err(format!("{place}: {limit}"));
     }
-    if let Some(number) = inexact_number(text) {
-        return Err(format!("{place}: {} {CANNOT_BE_KEPT}", shown(number)));
-    }
     fields.insert(name, value);
     Ok(())
 }
@@ -147,17 +144,14 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// Why a number is refused.
-pub const CANNOT_BE_KEPT: &str = "has more digits than a number here can hold exactly; write it as a text";
-
 /// A number that was shown exactly, and came back as what is left of it in a program that knows only floating-point numbers.
 fn rounded(before: &Value, after: &Value, place: String) -> Option<(String, String)> {
     match (before, after) {
         (Value::Number(before), Value::Number(after)) => {
-            let float = before.as_f64().filter(|float| before != after && after.as_f64() == Some(*float))?;
+            let float = before.as_f64().filter(|float| after.as_f64() == Some(*float))?;
             // Such programs write it with the fewest digits, or with all of its own; another neighbour is what a person wrote.
             let written = after.to_string();
-            let is_rounded = !before.is_f64()
+            let is_rounded = decimal(before.as_str()) != decimal(after.as_str())
                 && (after.is_f64() || written == float.to_string() || written == (float as i128).to_string());
             is_rounded.then(|| (place, before.to_string()))
         }
@@ -173,50 +167,37 @@ fn rounded(before: &Value, after: &Value, place: String) -> Option<(String, Stri
 }
 
 /// Whether a value has a number that a program with nothing but floating-point numbers would show in other digits.
-pub(super) fn has_long_number(value: &Value) -> bool {
-    const LONGEST: u64 = (1 << 53) - 1;
+pub(super) fn has_exact_number(value: &Value) -> bool {
+    const LARGEST: u64 = (1 << 53) - 1;
     match value {
-        Value::Number(number) => {
-            number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64()).is_some_and(|number| number > LONGEST)
-        }
-        Value::Array(items) => items.iter().any(has_long_number),
-        Value::Object(fields) => fields.values().any(has_long_number),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => whole.unsigned_abs() > LARGEST || number.as_str() == "-0",
+            None => {
+                let shortest = number.as_f64().and_then(Number::from_f64);
+                number.as_str().contains('e') || number.as_str().ends_with(".0") || shortest.as_ref() != Some(number)
+            }
+        },
+        Value::Array(items) => items.iter().any(has_exact_number),
+        Value::Object(fields) => fields.values().any(has_exact_number),
         _ => false,
     }
 }
 
-/// The first number in a JSON text that is another one after it was read: one with more digits than fit.
-pub fn inexact_number(json: &str) -> Option<&str> {
-    let mut rest = json;
-    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
-        rest = &rest[at..];
-        if rest.starts_with('"') {
-            rest = behind_text(&rest[1..]);
-            continue;
-        }
-        let end = rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9')).unwrap_or(rest.len());
-        let (number, behind) = rest.split_at(end);
-        let read = serde_json::from_str::<Number>(number).ok().and_then(|read| decimal(&read.to_string()));
-        if read != decimal(number) {
-            return Some(number);
-        }
-        rest = behind;
-    }
-    None
+/// Whether two objects differ at most in how their numbers are written: 1.10 is worth the same as 1.1.
+pub fn differ_in_writing_only(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    one.len() == other.len()
+        && one.iter().all(|(name, one)| other.get(name).is_some_and(|other| are_worth_the_same(one, other)))
 }
 
-/// What stands behind the quotation mark that ends a text.
-fn behind_text(text: &str) -> &str {
-    let mut escaped = false;
-    for (at, letter) in text.bytes().enumerate() {
-        match letter {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return &text[at + 1..],
-            _ => {}
+fn are_worth_the_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || decimal(one.as_str()) == decimal(other.as_str()),
+        (Value::Object(one), Value::Object(other)) => differ_in_writing_only(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| are_worth_the_same(one, other))
         }
+        _ => one == other,
     }
-    ""
 }
 
 /// A decimal number as its sign, its digits without zeros at either end, and where its point is; none: it is no number.
@@ -241,24 +222,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_cannot_be_kept_is_found_and_one_that_can_is_not() {
-        for exact in [
-            "{\"a\": 9007199254740993, \"b\": [18446744073709551615, -9223372036854775808], \"c\": 0.1, \"d\": 1.10}",
-            "[1e2, 1E+2, 100, 0.0, -0, -0.0, 1.5e-7, 123456.789, 1e22]",
-            // Read with less care these come out as their neighbours.
-            "[0.30000000000000004, 1.7976931348623157e308, 5e-324, 2.2250738585072014e-308, 8.41e21, 9.5e-7]",
-            "{\"12345678901234567890123\": \"12345678901234567890123 \\\" 12345678901234567890123\"}",
-        ] {
-            assert_eq!(inexact_number(exact), None, "{exact}");
+    fn numbers_that_other_programs_show_in_other_digits_are_found() {
+        let has = |text: &str| has_exact_number(&serde_json::from_str(text).unwrap());
+        for same in ["1", "-5", "9007199254740991", "0.1", "[1.5, {\"a\": 19.99}]", "\"1.0\"", "true"] {
+            assert!(!has(same), "{same}");
         }
-        for (text, number) in [
-            ("{\"a\": 12345678901234567890123}", "12345678901234567890123"),
-            ("[1, 18446744073709551616]", "18446744073709551616"),
-            ("{\"a\": 0.1000000000000000055511151231257827}", "0.1000000000000000055511151231257827"),
-            ("9007199254740993.5", "9007199254740993.5"),
-            ("[1e-400]", "1e-400"),
+        for other in
+            ["9007199254740993", "18446744073709551616", "1.0", "[1.10]", "{\"a\": 1e3}", "-0", "0.1234567890123456789"]
+        {
+            assert!(has(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_rounded_on_its_way_is_no_change_that_a_person_made() {
+        let asked = |json: &str| ApprovalQuestion {
+            arguments: serde_json::from_str(&format!("{{\"n\": {json}}}")).unwrap(),
+            ..ApprovalQuestion::default()
+        };
+        let sent = |before: &str, after: &str| {
+            let answer = format!("{{\"decision\": \"once\", \"arguments\": {{\"n\": {after}}}}}");
+            changed(&asked(before), &serde_json::from_str(&answer).unwrap())
+                .map(|arguments| arguments.unwrap()["n"].to_string())
+        };
+        for (before, after) in [
+            ("2512292042121000001", "2512292042121000000"),
+            ("2512292042121000001", "2.512292042121e18"),
+            ("123456789012345678901234567890", "1.2345678901234568e+29"),
+            ("0.1234567890123456789012345678", "0.12345678901234568"),
         ] {
-            assert_eq!(inexact_number(text), Some(number), "{text}");
+            assert!(sent(before, after).unwrap_err().contains("rounded"), "{before} {after}");
+        }
+        for (before, after) in
+            [("1.10", "1.1"), ("1e3", "1000"), ("1.0", "1"), ("7", "8"), ("2512292042121000001", "2512292042121000002")]
+        {
+            assert_eq!(sent(before, after).unwrap(), after, "{before}");
         }
     }
 
@@ -308,8 +306,11 @@ mod tests {
             (change("/note", nested(64).to_string()).to_vec(), "/note: nested deeper than 64 levels"),
             (change("/note", nested(126).to_string()).to_vec(), "/note: k.k.k.k.k.k…: nested deeper than 64 levels"),
             (chained(2), "/k: nested deeper than 64 levels"),
-            (change("/note", format!("{{{reserved:?}: \"[[]]\"}}")).to_vec(), "/note: a field may not be named"),
-            (change(&format!("/{reserved}"), "\"[[]]\"".to_owned()).to_vec(), "a field may not be named"),
+            (
+                change("/note", format!("{{{reserved:?}: \"[[]]\"}}")).to_vec(),
+                "/note: the name of a field may not begin with",
+            ),
+            (change(&format!("/{reserved}"), "\"[[]]\"".to_owned()).to_vec(), "the name of a field may not begin with"),
             (change(&format!("/{}", "n".repeat(2000)), "1".to_owned()).to_vec(), "the name of a field is longer"),
             (
                 vec![("/note".to_owned(), "1".to_owned()); MOST_CHANGES + 1],

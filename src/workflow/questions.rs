@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::json_schema::{passwords_in, schema};
 use super::scope::NameScope;
@@ -133,6 +133,8 @@ fn choice(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<ChoiceOption
         let Some(scalar) = field.scalar().filter(|_| !field.is_null()) else { return field.is_not("a choice") };
         return match field.json() {
             Value::String(_) => Some(ChoiceOption { label: template(field, scope)?, value: None, description: None }),
+            // `3.10` would be shown, and 3.1 be the value.
+            Value::Number(number) if !is_shown_as_it_is(&number, &scalar.text) => field.text().and(None),
             // A number or a truth keeps its type.
             plain => Some(ChoiceOption {
                 label: Template::plain(&scalar.text),
@@ -145,6 +147,13 @@ fn choice(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<ChoiceOption
     let value = fields.read("value", |field| data(field, scope));
     let description = fields.read("description", |field| template(field, scope));
     Some(ChoiceOption { label: fields.read("label", |field| template(field, scope))?, value, description })
+}
+
+/// Whether a number, written by a program that reads it, looks as it does here.
+fn is_shown_as_it_is(number: &Number, written: &str) -> bool {
+    let is_small = number.as_i64().is_some() || number.as_u64().is_some();
+    let shown = if is_small { Some(number.clone()) } else { number.as_f64().and_then(Number::from_f64) };
+    shown.is_some_and(|shown| shown.as_str() == written)
 }
 
 fn check_labels(items: &[FieldReader<'_>], choices: &[ChoiceOption]) {

@@ -3,6 +3,7 @@
 //! truth, a text) is decided by whoever reads it, see [`YamlScalar::typed`].
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 use serde_json::Number;
@@ -118,6 +119,8 @@ pub struct YamlScalar {
     pub substituted: bool,
     /// The variables that it names.
     pub variables: Vec<String>,
+    /// The file that it is the whole content of, where it is one `${file:…}`.
+    pub file: Option<PathBuf>,
     /// Why it has no value: a variable that is not set. Whoever reads it gets nothing, and no second problem.
     pub missing: Option<String>,
 }
@@ -138,7 +141,7 @@ pub enum ScalarValue<'a> {
 impl YamlScalar {
     /// A scalar as it is written, with or without quotes.
     pub fn new(text: String, plain: bool) -> Self {
-        Self { text, plain, substituted: false, variables: Vec::new(), missing: None }
+        Self { text, plain, substituted: false, variables: Vec::new(), file: None, missing: None }
     }
 
     /// Its meaning.
@@ -183,7 +186,9 @@ pub fn number(text: &str) -> Option<Number> {
             return Some(number.into());
         }
     }
-    Number::from_f64(text.parse().ok()?)
+    let double = Number::from_f64(text.parse().ok()?)?;
+    // Where JSON writes it so too, it keeps its digits.
+    Some(text.parse().unwrap_or(double))
 }
 
 /// Nodes that aliases may add to a file: enough for people, too few for a bomb.
@@ -426,9 +431,9 @@ mod tests {
             ("0o10", "number 8"),
             ("0xff", "number 255"),
             ("0x", "text 0x"),
-            ("1.50", "number 1.5"),
+            ("1.50", "number 1.50"),
             (".5", "number 0.5"),
-            ("1e3", "number 1000.0"),
+            ("1e3", "number 1e+3"),
             ("18446744073709551615", "number 18446744073709551615"),
             ("inf", "text inf"),
             ("nan", "text nan"),

@@ -2,6 +2,7 @@
 //! one type, or notes what is wrong in the [`FileReview`] and gives `None`, so that one pass finds everything.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -240,6 +241,11 @@ impl<'a> FieldReader<'a> {
                 None
             }
         }
+    }
+
+    /// The file that a text is the whole content of.
+    pub fn file(&self) -> Option<&'a Path> {
+        self.scalar()?.file.as_deref()
     }
 
     /// `true` or `false`.

@@ -456,7 +456,7 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
     let doors = [
         (nested_text(124), "params.x[0][0][0][0]…: nested deeper than 64 levels"),
         (nested_text(64), "params.x[0][0][0][0]…: nested deeper than 64 levels"),
-        (reserved.to_owned(), "a field may not be named"),
+        (reserved.to_owned(), "a field may not begin with"),
         (wide, "more than 100000 elements and fields in all"),
         (format!(r#"{{"{}": 1}}"#, "k".repeat(1025)), "the name of a field is longer than 1024 bytes"),
     ];

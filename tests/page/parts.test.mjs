@@ -88,7 +88,7 @@ describe('forms of a JSON Schema', () => {
   for (const [name, written, expected] of [
     ['name', 'Ann', { value: 'Ann' }], ['name', '', { problem: 'This is needed.' }], ['name', 'A', { problem: 'Write at least 2 characters.' }],
     ['days', '3', { value: 3 }], ['days', '', { absent: true }], ['days', '2.5', { problem: 'Write a whole number.' }],
-    ['days', '8', { problem: 'It must be 7 or less.' }], ['days', 'x', { problem: 'Write a number.' }], ['price', '2,50', { value: 2.5 }],
+    ['days', '8', { problem: 'It must be 7 or less.' }], ['days', 'x', { problem: 'Write a number.' }], ['price', '2,50', { value: new ExactNumber('2.50') }], ['price', '2,5', { value: 2.5 }], ['days', '2.0', { value: 2 }],
     ['kind', 'large', { value: 'large' }], ['kind', 'huge', { problem: 'Choose one of small, large.' }], ['level', 'high', { value: 2 }],
     ['tags', 'a\n\n b', { value: ['a', 'b'] }], ['sure', 'no', { value: false }], ['where', '{"city":"Split"}', { value: { city: 'Split' } }],
   ]) {
@@ -102,11 +102,13 @@ describe('forms of a JSON Schema', () => {
 
   test('a link is complete when it brings all that is needed', () => {
     assert.deepEqual(fromLink(fields, new URLSearchParams('workflow=w&name=Ann&kind=small&days=2')),
-      { value: { name: 'Ann', kind: 'small', days: 2, sure: true }, given: { name: 'Ann', kind: 'small', days: 2 }, misfits: {}, complete: true });
+      { value: { name: 'Ann', kind: 'small', days: 2, sure: true }, given: { name: 'Ann', kind: 'small', days: 2 }, misfits: {}, unknown: [], complete: true });
     assert.equal(fromLink(fields, new URLSearchParams('name=Ann')).complete, false);
     const misfit = fromLink(fields, new URLSearchParams('name=Ann&kind=small&days=99'));
     assert.equal(misfit.complete, false);
     assert.deepEqual(misfit.misfits, { days: { written: '99', problem: 'It must be 7 or less.' } });
+    const other = fromLink(fields, new URLSearchParams('workflow=w&name=Ann&kind=small&dayz=2&theme=dark&autostart='));
+    assert.deepEqual([other.unknown, other.complete], [['dayz'], false], 'what the workflow does not have is not passed over');
   });
 
   test('lists come back from a link item by item', () => {
@@ -387,8 +389,26 @@ describe('numbers with more digits than JavaScript keeps', () => {
 
   test('a person writes them as they like', () => {
     const written = ['5', ' 007 ', '+9007199254740993', '-0009007199254740993', '0.5', '1e3'].map((text) => String(numberOf(text)));
-    assert.deepEqual(written, ['5', '7', '9007199254740993', '-9007199254740993', '0.5', '1000']);
+    assert.deepEqual(written, ['5', '7', '9007199254740993', '-9007199254740993', '0.5', '1e3']);
     assert.ok(Number.isNaN(numberOf('a lot')));
+  });
+
+  test('every number comes back digit for digit, and can be reckoned with', () => {
+    const met = ['0', '-0', '0.0', '1.0', '19.90', '3.10', '1e3', '1E3', '1e+3', '100000000000000000000', '2512292042121000001', '18446744073709551616',
+      '0.1234567890123456789012345678901', '-9223372036854775809', '1e-400', '1.7976931348623157e308', '7', '0.1', '123456.789'];
+    let seed = 1;
+    const next = (below) => (seed = (seed * 48271) % 2147483647) % below;
+    const digits = (count) => Array.from({ length: count }, () => next(10)).join('');
+    const random = Array.from({ length: 300 }, () => `${['', '-'][next(2)]}${digits(1 + next(30)).replace(/^0+(?=.)/, '')}${next(2) ? `.${digits(1 + next(30))}` : ''}${next(4) ? '' : `e${next(99)}`}`);
+    for (const number of [...met, ...random]) {
+      for (const text of [number, `[${number}]`, `{"a":${number},"b":"${number}"}`, `{"a":[1,\n ${number} , 2]}`]) {
+        assert.equal(exactText(exactParse(text)), text.replace(/\s/g, ''), text);
+      }
+      assert.equal(Number(exactParse(number)), Number(number), number);
+    }
+    const { cost } = exactParse('{"cost":2.50}');
+    assert.equal(cost + 1, 3.5);
+    assert.equal(`${cost} ${cost.toFixed(1)}`, '2.50 2.5');
   });
 
   test('only what was changed is told', () => {

@@ -11,6 +11,7 @@
  */
 
 import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './gateway/api.js';
+import { exactParse, exactText } from './gateway/exact-json.js';
 import { byId, h, legible } from './elements/dom.js';
 import { beginSession, whoIsHere } from './session/session.js';
 import { themeButton } from './page/theme.js';
@@ -47,7 +48,7 @@ let again = false;
 async function call(path, init = {}) {
   const response = await request(path, () => init);
   if (!response.ok) throw await refusalOf(response);
-  return response.status === 204 ? null : response.json();
+  return response.status === 204 ? null : exactParse(await response.text());
 }
 
 /** What the filters say, as a query; what is empty says nothing. */
@@ -257,7 +258,7 @@ function wordsOfEvent(event) {
     case 'asked': return { said: between, more: text || shown(content) };
     case 'said': return { said: between, more: text || shown(content) };
     case 'answered': return { said: `${event.by ? `by ${event.by}` : ''}${event.on_timeout ? ' (nobody in time)' : ''}${event.secret ? ' a password' : ''}`, more: event.text ?? undefined };
-    case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd ? `, ${dollars(event.usage.cost_usd)}` : ''}`, more: event.content || shown(event.tool_calls) };
+    case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd && event.usage.cost_usd > 0 ? `, ${dollars(event.usage.cost_usd)}` : ''}`, more: event.content || shown(event.tool_calls) };
     case 'failed': return { said: event.error ?? '', more: event.reason };
     case 'ended': return { said: event.outcome ?? '', more: event.reason ?? shown(event.result) };
     case 'removed': return wordsOfRemoval(event);
@@ -284,7 +285,7 @@ function wordsOfRemoval(event) {
 /** @param {unknown} value */
 function shown(value) {
   if (value == null || (typeof value === 'object' && Object.keys(value).length === 0)) return undefined;
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+  return typeof value === 'string' ? value : exactText(value, 2);
 }
 
 /** @param {string} id */

@@ -6,6 +6,7 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::bounds::weigh;
+use super::digits;
 use super::values::described;
 
 /// The function that takes the place of the operators. No name that a person may use begins so.
@@ -27,13 +28,26 @@ pub fn install(environment: &mut Environment<'static>) {
         }
     }
     environment.add_filter("min", |state: &State, list: Value, options: Kwargs| {
-        minijinja::filters::min(state, sortable(list, &options)?, options)
+        let list = sortable(list, &options)?;
+        if digits::contains_exact(&list)? {
+            return Ok(digits::sorted(state, &list, None, &options)?.into_iter().next().unwrap_or_default());
+        }
+        minijinja::filters::min(state, list, options)
     });
     environment.add_filter("max", |state: &State, list: Value, options: Kwargs| {
-        minijinja::filters::max(state, sortable(list, &options)?, options)
+        let list = sortable(list, &options)?;
+        if digits::contains_exact(&list)? {
+            return Ok(digits::sorted(state, &list, None, &options)?.into_iter().next_back().unwrap_or_default());
+        }
+        minijinja::filters::max(state, list, options)
     });
     environment.add_filter("sort", |state: &State, list: Value, options: Kwargs| {
-        minijinja::filters::sort(state, sortable(list, &options)?, options)
+        let list = sortable(list, &options)?;
+        if digits::contains_exact(&list)? {
+            let by: Option<String> = options.peek("attribute").ok().flatten();
+            return digits::sorted(state, &list, by.as_deref(), &options).map(Value::from);
+        }
+        minijinja::filters::sort(state, list, options)
     });
 }
 
@@ -62,6 +76,8 @@ fn holds(operator: &str, left: &Value, right: &Value) -> Result<bool, Error> {
         weigh(left)?;
         weigh(right)?;
     }
+    // What is compared is what numbers are worth, not how they are written.
+    let (left, right) = (&digits::reckoned_within(left)?, &digits::reckoned_within(right)?);
     match operator {
         "==" => equal(left, right),
         "!=" => equal(left, right).map(|equal| !equal),
@@ -93,6 +109,7 @@ enum ComparisonClass {
 
 fn class(value: &Value) -> ComparisonClass {
     match value.kind() {
+        ValueKind::Plain if digits::exact(value).is_some() => ComparisonClass::Number,
         ValueKind::None => ComparisonClass::Null,
         ValueKind::Bool => ComparisonClass::Truth,
         ValueKind::Number => ComparisonClass::Number,

@@ -9,6 +9,7 @@ use minijinja::machinery::ast::{self, BinOpKind, CallArg, CompareOpKind, Expr, S
 use minijinja::value::ValueKind;
 
 use super::bounds::WEIGHED;
+use super::digits::RECKONED;
 use super::guard::COMPARE;
 use super::{ENVIRONMENT, EvaluationError, NamePath};
 use crate::problem::did_you_mean;
@@ -204,11 +205,16 @@ impl ExpressionRewriter {
             Expr::Const(constant) => self.constant(&constant.value),
             Expr::Slice(slice) => self.slice(slice),
             Expr::UnaryOp(unary) => {
-                self.write(match unary.op {
-                    UnaryOpKind::Not => "(not ",
-                    UnaryOpKind::Neg => "(-",
-                });
-                self.expression(&unary.expr)?;
+                match unary.op {
+                    UnaryOpKind::Not => {
+                        self.write("(not ");
+                        self.expression(&unary.expr)?;
+                    }
+                    UnaryOpKind::Neg => {
+                        self.write("(-");
+                        self.operand(&unary.expr)?;
+                    }
+                }
                 self.write(")");
                 Ok(())
             }
@@ -366,12 +372,28 @@ impl ExpressionRewriter {
 
     /// `a + b + c` is written without inner parentheses, lest a long sum become a deep one.
     fn chain(&mut self, binary: &ast::BinOp<'_>, operator: &str) -> RewriteResult {
+        use BinOpKind::{Add, Div, FloorDiv, Mul, Pow, Rem, Sub};
+        let reckons = matches!(binary.op, Add | Sub | Mul | Div | FloorDiv | Rem | Pow);
+        let side = |this: &mut Self, side: &Expr<'_>| if reckons { this.operand(side) } else { this.expression(side) };
         match &binary.left {
             Expr::BinOp(left) if same_and_leftward(left.op, binary.op) => self.chain(left, operator)?,
-            left => self.expression(left)?,
+            left => side(self, left)?,
         }
         self.write(operator);
-        self.expression(&binary.right)
+        side(self, &binary.right)
+    }
+
+    /// What is reckoned with: of a number that keeps its digits, its value.
+    fn operand(&mut self, operand: &Expr<'_>) -> RewriteResult {
+        let may_be_exact = !matches!(operand, Expr::Const(_) | Expr::UnaryOp(_) | Expr::Compare(_));
+        if !may_be_exact {
+            return self.expression(operand);
+        }
+        self.write(RECKONED);
+        self.write("(");
+        self.expression(operand)?;
+        self.write(")");
+        Ok(())
     }
 
     fn comparison<'e>(

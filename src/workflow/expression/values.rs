@@ -5,17 +5,14 @@ use minijinja::value::ValueKind;
 use serde_json::{Map, Number};
 
 use super::bounds::RoomLeft;
+use super::digits::{exact, seen_number};
 
 /// A JSON value as templates and expressions see it.
 pub fn seen(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::from(()),
         serde_json::Value::Bool(flag) => Value::from(*flag),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(whole), _) => Value::from(whole),
-            (None, Some(whole)) => Value::from(whole),
-            _ => Value::from(number.as_f64().unwrap_or_default()),
-        },
+        serde_json::Value::Number(number) => seen_number(number),
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Array(items) => items.iter().map(seen).collect(),
         serde_json::Value::Object(map) => seen_map(map),
@@ -34,6 +31,9 @@ pub fn json(value: &Value) -> Result<serde_json::Value, String> {
 
 fn json_within(value: &Value, depth: usize, room: &mut RoomLeft) -> Result<serde_json::Value, String> {
     room.take(value.as_str().map_or(0, str::len), depth)?;
+    if let Some(number) = exact(value) {
+        return Ok(serde_json::Value::Number(number.clone()));
+    }
     Ok(match value.kind() {
         ValueKind::None => serde_json::Value::Null,
         ValueKind::Bool => value.is_true().into(),
@@ -77,6 +77,9 @@ pub fn text(value: &Value) -> Result<String, String> {
 
 /// What a value is, for messages: `text "9"`, `number 18`, `a list`.
 pub fn described(value: &Value) -> String {
+    if let Some(number) = exact(value) {
+        return format!("number {number}");
+    }
     match value.kind() {
         ValueKind::Undefined => "undefined".to_owned(),
         ValueKind::None => "null".to_owned(),

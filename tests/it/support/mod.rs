@@ -5,6 +5,7 @@ pub mod collector;
 pub mod deployment;
 pub mod eventually;
 pub mod http;
+pub mod nats_operator;
 pub mod nats_server;
 pub mod project;
 pub mod slow_model;

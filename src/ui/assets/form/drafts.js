@@ -4,6 +4,8 @@
  * Storage may be full or forbidden; then there simply is no draft.
  */
 
+import { exactParse, exactText } from '../gateway/exact-json.js';
+
 const PREFIX = 'fastagency.draft.';
 /** Behind the name of a question: what was written there and can no longer be sent. */
 export const UNSENT = '.unsent';
@@ -13,7 +15,7 @@ export const LATE = '.late';
 /** @param {string} run @param {string} question @returns {any} */
 export function readDraft(run, question) {
   try {
-    return JSON.parse(localStorage.getItem(PREFIX + run + '.' + question) ?? 'null');
+    return exactParse(localStorage.getItem(PREFIX + run + '.' + question) ?? 'null');
   } catch {
     return null;
   }
@@ -23,7 +25,7 @@ export function readDraft(run, question) {
 export function keepDraft(run, question, value) {
   try {
     if (value === '' || value === null || value === undefined) localStorage.removeItem(PREFIX + run + '.' + question);
-    else localStorage.setItem(PREFIX + run + '.' + question, JSON.stringify(value));
+    else localStorage.setItem(PREFIX + run + '.' + question, exactText(value));
   } catch { /* see above */ }
 }
 

@@ -6,7 +6,7 @@
  * is asked for as JSON rather than left out.
  */
 
-import { exactParse, numberOf } from '../gateway/exact-json.js';
+import { exactParse, exactText, numberOf } from '../gateway/exact-json.js';
 
 /**
  * @typedef {Record<string, any>} Schema
@@ -113,7 +113,7 @@ function optionsOf(schema) {
 }
 
 /** @param {unknown} value */
-const labelOf = (value) => typeof value === 'string' ? value : value === null ? 'none' : JSON.stringify(value);
+const labelOf = (value) => typeof value === 'string' ? value : value === null ? 'none' : exactText(value);
 
 /**
  * Says what a text, as it stands in an input or in a link, means for this field.
@@ -183,6 +183,7 @@ function checkNumber(field, text) {
   if (exclusiveMinimum !== undefined && number <= exclusiveMinimum) return { problem: `It must be more than ${exclusiveMinimum}.` };
   if (exclusiveMaximum !== undefined && number >= exclusiveMaximum) return { problem: `It must be less than ${exclusiveMaximum}.` };
   if (multipleOf > 0 && !isMultiple(number, multipleOf)) return { problem: `It must be in steps of ${multipleOf}, like ${stepsAround(number, multipleOf)}.` };
+  if (field.kind === 'integer' && Number.isSafeInteger(number)) return { value: number };
   return { value: numberOf(text.replace(/^(-?\d+),(\d+)$/, '$1.$2')) };
 }
 
@@ -261,8 +262,8 @@ function valueWords(value, field) {
     const words = value.map((part) => valueWords(part, field));
     return words.join(words.some((each) => each.includes(',')) ? '\n' : ', ');
   }
-  const chosen = field?.options.find((option) => option.value === value);
+  const chosen = field?.options.find((option) => exactText(option.value) === exactText(value));
   if (chosen) return chosen.label;
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  return typeof value === 'string' ? value : exactText(value);
 }

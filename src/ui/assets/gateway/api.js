@@ -165,7 +165,7 @@
  *
  * Here end the types from the schemas.
  */
-import { exactText } from './exact-json.js';
+import { exactParse, exactText } from './exact-json.js';
 import { sentenceOf } from '../text/words.js';
 
 const PATIENCE_MS = 30_000;
@@ -314,7 +314,7 @@ async function call(method, path, body, headers = {}) {
   if (!response.ok) throw await refusalOf(response);
   if (response.status === 204) return undefined;
   const text = await response.text();
-  return text ? JSON.parse(text) : undefined;
+  return text ? exactParse(text) : undefined;
 }
 
 /**

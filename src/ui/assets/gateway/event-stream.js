@@ -5,6 +5,7 @@
  */
 
 import { eventsUrl, mayBeTriedAgain, refusalOf, request, ApiError } from './api.js';
+import { exactParse } from './exact-json.js';
 
 /**
  * @typedef {'connecting' | 'connected' | 'reconnecting' | 'offline' | 'paused' | 'closed'} Connection
@@ -165,7 +166,7 @@ async function readOnce(run, connection, options, onAlive) {
 /** An event that cannot be read is a fault to be seen, but the ones after it are worth having. @param {string} text @returns {any} */
 function eventData(text) {
   try {
-    return JSON.parse(text);
+    return exactParse(text);
   } catch (error) {
     console.error('an event of the run could not be read', error);
     return undefined;

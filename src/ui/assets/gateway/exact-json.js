@@ -4,20 +4,18 @@
  * come back as another number than the one that was shown. Pure.
  */
 
-/** A number with more digits than JavaScript keeps. */
-export class ExactNumber {
+/** A number that JavaScript would write in other digits; it reckons like any other. */
+export class ExactNumber extends Number {
+  #text;
+
   /** @param {string} text */
   constructor(text) {
-    this.text = text;
+    super(text);
+    this.#text = text;
   }
 
   toString() {
-    return this.text;
-  }
-
-  /** `JSON.stringify` writes a plain number. */
-  toJSON() {
-    return Number(this.text);
+    return this.#text;
   }
 }
 
@@ -31,14 +29,15 @@ const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 export function numberOf(written) {
   const number = written.trim().replace(/^\+/, '').replace(/^(-?)0+(?=\d)/, '$1');
   if (!NUMBER.test(number)) return Number(written);
-  const isWhole = /^-?\d+$/.test(number);
-  const digits = number.replace(/[eE].*$/, '').replace(/[^\d]/g, '').replace(/^0+/, '');
-  const isKept = isWhole ? Number.isSafeInteger(Number(number)) : digits.length <= 15;
-  return isKept ? Number(number) : new ExactNumber(number);
+  return String(Number(number)) === number ? Number(number) : new ExactNumber(number);
 }
+
+/** What begins like a number that is not kept: few texts have one. */
+const LIKELY = /(?:^|[[:,\s])-?(?:\d{9}|\d+\.\d*(?:0(?!\d)|\d{7})|\d+(?:\.\d+)?e|0(?<=-0)(?![.\d]))/i;
 
 /** @param {string} text @returns {any} */
 export function exactParse(text) {
+  if (!LIKELY.test(text)) return JSON.parse(text);
   const marked = text.replace(TOKEN, (token) => {
     if (token.startsWith('"') || !(numberOf(token) instanceof ExactNumber)) return token;
     return `{"${MARK}":"${token}"}`;
@@ -50,7 +49,7 @@ export function exactParse(text) {
 export function exactText(value, indent) {
   /** @this {any} @param {string} key @param {unknown} each */
   const replacer = function mark(key, each) {
-    return this[key] instanceof ExactNumber ? `${MARK}${this[key].text}` : each;
+    return this[key] instanceof ExactNumber ? `${MARK}${this[key]}` : each;
   };
   const text = JSON.stringify(value, replacer, indent) ?? '';
   return text.includes(MARK) ? text.replaceAll(new RegExp(`"${MARK}([^"]*)"`, 'g'), '$1') : text;

@@ -2,6 +2,7 @@
 /** The bar above a conversation: what it is, who takes part, how it stands, and what can be done with it. */
 
 import { ApiError, cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, request, startRun, wordsOf } from '../gateway/api.js';
+import { exactParse, exactText } from '../gateway/exact-json.js';
 import { copyText } from '../text/copying.js';
 import { announce, askedFor, confirmed } from '../elements/dialogs.js';
 import { h } from '../elements/dom.js';
@@ -267,8 +268,8 @@ async function downloadJson(bar) {
   if (!response.ok) throw await refusalOf(response);
   const records = (await response.text()).split(/\r?\n\r?\n/)
     .filter((block) => /^event: ?record$/m.test(block))
-    .map((block) => JSON.parse(block.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')));
-  download(bar, JSON.stringify({ run, title: currentTitle(bar), workflow: bar.means.view().workflow, records }, null, 2), 'application/json', 'json');
+    .map((block) => exactParse(block.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')));
+  download(bar, exactText({ run, title: currentTitle(bar), workflow: bar.means.view().workflow, records }, 2), 'application/json', 'json');
 }
 
 /** @param {Bar} bar @param {string} text @param {string} type @param {string} ending */

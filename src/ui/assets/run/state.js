@@ -11,6 +11,7 @@
  */
 
 import { hueFor } from '../elements/agents.js';
+import { exactText } from '../gateway/exact-json.js';
 
 /**
  * @typedef {import('../gateway/api.js').RunRecord} RunRecord
@@ -428,5 +429,5 @@ function scalarCount(text) {
 /** @param {unknown} value */
 function asText(value) {
   if (value == null) return '';
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+  return typeof value === 'string' ? value : exactText(value, 2);
 }

@@ -1,6 +1,8 @@
 // @ts-check
 /** Words, numbers and times as people read them. Pure; times are said in the reader's own zone. */
 
+import { exactText } from '../gateway/exact-json.js';
+
 // Made once: each takes as long to make as a thousand times to format.
 const TIME = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const DAY = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
@@ -121,8 +123,8 @@ export function oneLine(value, limit = 90) {
   let text;
   if (typeof value === 'string') text = value;
   else if (typeof value === 'object' && !Array.isArray(value)) {
-    text = Object.entries(value).map(([name, part]) => `${name}: ${JSON.stringify(part)}`).join(', ');
-  } else text = JSON.stringify(value);
+    text = Object.entries(value).map(([name, part]) => `${name}: ${exactText(part)}`).join(', ');
+  } else text = exactText(value);
   // A megabyte is not needed for one line of it.
   text = visible(text.slice(0, limit * 8)).replace(/\s+/g, ' ').trim();
   return text.length > limit ? `${[...text].slice(0, limit - 1).join('')}…` : text;
@@ -144,7 +146,7 @@ export function plainLine(markdown, limit = 90) {
 
 /** @param {unknown} value */
 export function prettyJson(value) {
-  return typeof value === 'string' ? value : visible(JSON.stringify(value, null, 2) ?? '');
+  return typeof value === 'string' ? value : visible(exactText(value, 2));
 }
 
 /** Words as a sentence. @param {string} text */

@@ -4,6 +4,8 @@
 //! A JSON text is measured by one scan of its bytes, before it is parsed: no value of it is ever made that is too deep. The
 //! sentence of a refusal names the place and the limit.
 
+mod numbers;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::{self, Write};
@@ -56,8 +58,9 @@ pub const STORED: ValueBounds = ValueBounds {
 /// What the parser takes anyway, with its own limit of levels.
 const READABLE: ValueBounds = ValueBounds { depth: usize::MAX, ..STORED };
 
-/// The name of a field that the JSON parser keeps for itself: it would read the field's text as JSON of its own, however deep.
-const RESERVED: &str = "$serde_json::private::RawValue";
+/// How the names of fields begin that the JSON parser keeps for itself: it would read the field's text as JSON of its own,
+/// however deep, or as a number.
+const RESERVED: &str = "$serde_json::private::";
 
 /// The longest place that is named whole: parts of it, and characters of a part.
 const PARTS: usize = 6;
@@ -83,6 +86,8 @@ pub enum BoundKind {
     Size(usize),
     /// The name of a field that the parser keeps for itself.
     Reserved,
+    /// A number that no double is near to, or that is too long.
+    Number,
     /// A name that stands twice in one object.
     Repeated(String),
 }
@@ -95,7 +100,14 @@ impl fmt::Display for BoundKind {
             BoundKind::Key(most) => write!(f, "the name of a field is longer than {most} bytes"),
             BoundKind::Text(most) => write!(f, "a text is longer than {most} bytes"),
             BoundKind::Size(most) => write!(f, "the whole is larger than {most} bytes"),
-            BoundKind::Reserved => write!(f, "a field may not be named {RESERVED:?}"),
+            BoundKind::Reserved => write!(f, "the name of a field may not begin with {RESERVED:?}"),
+            BoundKind::Number => {
+                write!(
+                    f,
+                    "a number must lie between -1e308 and 1e308, and have at most {} digits",
+                    numbers::MOST_DIGITS
+                )
+            }
             BoundKind::Repeated(name) => write!(f, "the key \"{name}\" stands twice in one object"),
         }
     }
@@ -149,6 +161,9 @@ pub fn check(text: &[u8], bounds: &ValueBounds) -> Result<(), ExceededBound> {
     }
     if bounds.unique_names {
         look_for_repeated(text).map_err(exceeded)?;
+    }
+    if bounds.depth != usize::MAX && numbers::may_have_unfit(text) {
+        numbers::check(text).map_err(exceeded)?;
     }
     Ok(())
 }
@@ -273,10 +288,9 @@ fn next_is_colon(text: &[u8], at: usize) -> bool {
 /// Whether a name is the one that the parser keeps for itself, however it is written.
 fn is_reserved(name: &[u8]) -> bool {
     if !name.contains(&b'\\') {
-        return name == RESERVED.as_bytes();
+        return name.starts_with(RESERVED.as_bytes());
     }
-    // Each of its letters is one escape of six bytes at most.
-    name.len() <= 6 * RESERVED.len() && *unescaped(name) == *RESERVED.as_bytes()
+    unescaped(name).starts_with(RESERVED.as_bytes())
 }
 
 /// A step on the way to a place.
@@ -397,7 +411,7 @@ fn measure<'v>(
                 if name.len() > bounds.key {
                     return Err(BoundKind::Key(bounds.key));
                 }
-                if name == RESERVED {
+                if name.starts_with(RESERVED) {
                     return Err(BoundKind::Reserved);
                 }
                 left.size = left.size.checked_sub(name.len()).ok_or(BoundKind::Size(bounds.size))?;
@@ -505,7 +519,7 @@ mod tests {
     fn a_name_that_the_parser_keeps_for_itself_is_refused_however_it_is_written() {
         for name in [RESERVED.to_owned(), format!("\\u0024{}", &RESERVED[1..])] {
             let text = format!(r#"{{"x": {{"{name}" : "[[]]"}}}}"#);
-            assert_eq!(refused(&text, &STORED), format!("x: a field may not be named {RESERVED:?}"));
+            assert_eq!(refused(&text, &STORED), format!("x: the name of a field may not begin with {RESERVED:?}"));
             let value = json!({"x": {RESERVED: "[]"}});
             assert_eq!(check_value(&value, &MADE).unwrap_err().limit, BoundKind::Reserved);
         }
