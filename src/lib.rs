@@ -16,6 +16,7 @@ pub mod redact;
 pub mod schema;
 pub mod seal;
 pub mod signing;
+pub mod surrogates;
 pub mod telemetry;
 pub mod traces;
 pub mod visible;

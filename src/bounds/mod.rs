@@ -14,6 +14,8 @@ use memchr::{memchr2, memmem};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::surrogates;
+
 /// How much a value may be. Lists and objects count as levels, and the value itself is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValueBounds {
@@ -135,10 +137,17 @@ pub enum UnfitJson {
     Json(#[from] serde_json::Error),
 }
 
-/// Reads a JSON text, if it is within bounds.
+/// Reads a JSON text, if it is within bounds. A lone half of a pair of surrogates is U+FFFD ([`surrogates`]).
 pub fn read<T: DeserializeOwned>(text: &[u8], bounds: &ValueBounds) -> Result<T, UnfitJson> {
     check(text, bounds)?;
-    Ok(serde_json::from_slice(text)?)
+    serde_json::from_slice(text).or_else(|error| match surrogates::mended(text) {
+        Cow::Owned(mended) if error.is_syntax() => {
+            // Two names may be one now.
+            check(&mended, bounds)?;
+            Ok(serde_json::from_slice(&mended)?)
+        }
+        _ => Err(error.into()),
+    })
 }
 
 /// Reads what this system has stored, or what a server sends that its operator has chosen: the parser has a limit of depth of
@@ -576,6 +585,14 @@ mod tests {
         // One pass over the text, whatever it is made of.
         let many: Vec<String> = (0..50_000).map(|at| format!("\"{at}\": 0")).collect();
         check(format!("{{{}}}", many.join(",")).as_bytes(), &UNAMBIGUOUS).unwrap();
+    }
+
+    #[test]
+    fn half_a_letter_is_read_as_a_replacement_and_names_stay_unambiguous() {
+        let read = |text: &str| read::<Value>(text.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| unfit.to_string());
+        assert_eq!(read(r#"{"a": ["\ud83d", "\ud83d\ude00"]}"#), Ok(json!({"a": ["\u{fffd}", "😀"]})));
+        let names = read(r#"{"\ud83d": 1, "\ude00": 2}"#).unwrap_err();
+        assert_eq!(names, "the key \"\u{fffd}\" stands twice in one object");
     }
 
     #[test]

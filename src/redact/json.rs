@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::bounds::cut;
+use crate::surrogates::mended_text;
 
 /// A value in a text.
 pub(super) enum JsonText {
@@ -40,6 +41,8 @@ const DEPTH: usize = 64;
 impl JsonText {
     /// Reads a text, and whether something of it was too deep and was left out; none: it is something else.
     pub(super) fn read(text: &str) -> Option<(Self, bool)> {
+        // What a reader of this text reads, whatever halves of letters are in it, is to be seen here as well.
+        let text = &*mended_text(text);
         match cut(text.as_bytes(), DEPTH) {
             Some(shallow) => Some((Self::read_shallow(std::str::from_utf8(&shallow).ok()?)?, true)),
             None => Some((Self::read_shallow(text)?, false)),

@@ -329,6 +329,7 @@ mod tests {
             (r#"[1.23456789e8, 0.5]"#, r#"["[redacted]",0.5]"#),
             (r#"{"inner":"{\"ssn\":\"1\"}"}"#, r#"{"inner":"{\"ssn\":\"[redacted]\"}"}"#),
             (r#"{"a": 1}"#, r#"{"a": 1}"#),
+            (r#"{"ssn":"1","a":"\ud83d"}"#, "{\"ssn\":\"[redacted]\",\"a\":\"\u{fffd}\"}"),
         ] {
             assert_eq!(cards().text(text), shown, "{text}");
         }

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("schema", 0),
     ("seal", 0),
     ("signing", 0),
+    ("surrogates", 0),
     ("telemetry", 0),
     ("visible", 0),
     ("metrics", 0),
@@ -52,9 +53,10 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 14] = [
+const STEPS: &[(&str, &str)] = &[
     ("lifecycle", "problem"),
     ("schema", "problem"),
+    ("bounds", "surrogates"),
     ("seal", "ids"),
     ("signing", "ids"),
     ("protocol", "bounds"),
@@ -63,6 +65,7 @@ const STEPS: [(&str, &str); 14] = [
     ("protocol", "money"),
     ("protocol", "signing"),
     ("redact", "bounds"),
+    ("redact", "surrogates"),
     ("telemetry", "redact"),
     ("telemetry", "visible"),
     ("yaml", "problem"),

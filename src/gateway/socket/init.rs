@@ -81,6 +81,13 @@ mod tests {
     }
 
     #[test]
+    fn half_a_letter_in_a_first_frame_is_no_mistake() {
+        let uuid = "0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d";
+        let text = format!(r#"{{"workflow_uuid": "{uuid}", "name": "echo", "params": {{"said": "a \ud83d"}}}}"#);
+        assert_eq!(json!(parse(&text).unwrap().params), json!({"said": "a \u{fffd}"}));
+    }
+
+    #[test]
     fn a_wrong_first_frame_is_answered_in_words() {
         for (text, code, what) in [
             ("{", 1003, "the first frame is not JSON"),

@@ -241,6 +241,35 @@ async fn a_bad_call_is_answered_in_words() {
 }
 
 #[tokio::test]
+async fn half_a_letter_in_what_a_person_sends_is_no_mistake() {
+    let deployment = System::played().await;
+    let post = async |path: String, body: &'static str| {
+        let call = deployment.http.post(format!("{}{path}", deployment.url)).header("content-type", "application/json");
+        let answer = call.body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or_default())
+    };
+    let body = r#"{"workflow": "params", "params": {"topic": "a \ud83d", "right": "\ud83d\ude00"}}"#;
+    let (status, run) = post("/api/runs".to_owned(), body).await;
+    assert_eq!(status, 201, "{run}");
+    let mut player = Player::take(&deployment, run_id(&run)).await;
+    let question = player.ask(text_input("Say something", false)).await;
+    let answers = format!("/api/runs/{}/answers/{}", run_id(&run), question.uuid);
+    assert_eq!(post(answers, r#"{"value": "pasted \ud83d, cut"}"#).await.0, 202);
+    player.answered(&question).await;
+    player.end(Value::Null).await;
+    let events = deployment.events(run_id(&run), "").await;
+    let records: Vec<&Value> = events.iter().filter(|event| event.name == "record").map(|event| &event.data).collect();
+    assert_eq!(records[0]["params"], json!({"topic": "a \u{fffd}", "right": "😀"}));
+    let answered = records.iter().find(|record| record["kind"] == "answered").unwrap();
+    assert_eq!(answered["value"], "pasted \u{fffd}, cut");
+    // Two names that are one now are two in one object.
+    let (status, refused) =
+        post("/api/runs".to_owned(), r#"{"workflow": "params", "params": {"\ud83d": 1, "\ude00": 2}}"#).await;
+    assert_eq!((status, &refused["error"]["code"]), (422, &json!("invalid_body")), "{refused}");
+    deployment.end().await;
+}
+
+#[tokio::test]
 async fn a_title_and_a_reason_are_one_line_in_which_nothing_is_hidden() {
     let deployment = System::played().await;
     let run = deployment.started("echo").await;
