@@ -29,6 +29,7 @@ mod sse;
 #[cfg(test)]
 mod testing;
 mod turns;
+mod unpack;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

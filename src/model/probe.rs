@@ -8,12 +8,15 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::providers::wire_of;
+use super::unpack::AnswerBody;
 use super::{http, remote};
 use crate::config::LlmConfig;
 use crate::ids::Name;
 
 /// How long the server may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of its list that are read.
+const LONGEST_LIST: usize = 8 << 20;
 
 /// What was found out about a model's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +75,7 @@ pub async fn probe(name: &Name, llm: &LlmConfig) -> ProbeResult {
         Err(error) => return ProbeResult::Unreachable { why: http::in_words(error) },
     };
     match answer.status().as_u16() {
-        200..=299 => match crate::bounds::parse::<Value>(&answer.bytes().await.unwrap_or_default()) {
+        200..=299 => match crate::bounds::parse::<Value>(&AnswerBody::of(answer).beginning(LONGEST_LIST).await) {
             Ok(list) if names(&list, &llm.model) == Some(false) => ProbeResult::NotListed,
             _ => ProbeResult::Good,
         },

@@ -18,6 +18,7 @@ use super::provider_error::ErrorWords;
 use super::rate::{RateGate, WorkerCount};
 use super::request_time_limits::RequestTimeLimits;
 use super::retry::{RetryAdvice, RetryBackoff, asked_in, may_pass};
+use super::unpack::{AnswerBody, BodyError};
 use super::wire::ProviderWire;
 use super::{ChatModel, Error, ModelProgress, http};
 use crate::bounds::{self, OUTSIDE};
@@ -145,7 +146,7 @@ impl RemoteModel {
         let endpoint = if streamed { &endpoints.streamed } else { &endpoints.whole };
         let mut waits = RequestTimeLimits::begin(&self.name, self.llm.provider.api(), self.llm.timeout, streamed);
         let sent = client.post(endpoint.clone()).headers(headers.clone()).body(body.clone()).send();
-        let mut response = waits.for_next(sent).await?.map_err(|error| self.unreachable(http::in_words(error)))?;
+        let response = waits.for_next(sent).await?.map_err(|error| self.unreachable(http::in_words(error)))?;
         if !response.status().is_success() {
             return Err(self.refused(response, &waits).await);
         }
@@ -153,13 +154,14 @@ impl RemoteModel {
         let content_type =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut reader = answer::AnswerReader::new(&self.name, self.wire, content_type.contains("event-stream"));
+        let mut body = AnswerBody::of(response);
         let mut show = |text: &str| {
             if streamed {
                 progress(ModelProgress::Text(text));
             }
         };
         loop {
-            match waits.for_next(response.chunk()).await? {
+            match waits.for_next(body.chunk()).await? {
                 Ok(Some(bytes)) => match reader.feed(&bytes, &mut show)? {
                     AnswerPiece::Nothing => waits.heard_something(),
                     AnswerPiece::Part => {
@@ -168,27 +170,31 @@ impl RemoteModel {
                     }
                     AnswerPiece::End => {
                         // Whatever comes now, the answer is here.
-                        let _ = tokio::time::timeout(LAST_BYTES_WITHIN, response.chunk()).await;
+                        let _ = tokio::time::timeout(LAST_BYTES_WITHIN, body.chunk()).await;
                         break;
                     }
                 },
                 Ok(None) => break,
                 Err(_) if reader.is_complete() => break,
-                Err(error) => return Err(self.unreachable(http::in_words(error)).into()),
+                Err(BodyError::Broken(reason)) => return Err(self.unreachable(reason).into()),
+                Err(BodyError::Unreadable(reason)) => {
+                    return Err(Error::Malformed { model: self.name.clone(), reason }.into());
+                }
             }
         }
         Ok(reader.end(&mut show)?)
     }
 
     /// Reads the error that the server answered with.
-    async fn refused(&self, mut response: Response, waits: &RequestTimeLimits<'_>) -> AttemptFailure {
+    async fn refused(&self, response: Response, waits: &RequestTimeLimits<'_>) -> AttemptFailure {
         let status = response.status();
         let advice = RetryAdvice::of(response.headers(), SystemClock.now());
         let elsewhere = response.headers().get(LOCATION).filter(|_| status.is_redirection());
         let elsewhere = elsewhere.and_then(|location| response.url().join(location.to_str().ok()?).ok());
         let mut body = Vec::new();
+        let mut unread = AnswerBody::of(response);
         while body.len() < LONGEST_ERROR
-            && let Ok(Ok(Some(bytes))) = waits.for_next(response.chunk()).await
+            && let Ok(Ok(Some(bytes))) = waits.for_next(unread.chunk()).await
         {
             body.extend_from_slice(&bytes);
         }
