@@ -158,28 +158,37 @@ pub fn result_text(tool: &WorkflowTool, returned: &Value) -> String {
     }
 }
 
-/// Reads arguments as a model wrote them. Line breaks outside of texts do not count, those in texts need no escaping.
+/// Reads arguments as a model wrote them. What is JSON is read as it is. Only what is none is mended: line breaks outside of
+/// texts do not count, and those in texts need no escaping.
 pub(super) fn read_arguments(written: &str) -> std::result::Result<Map<String, Value>, String> {
+    let read_as = |text: &str| read(text.as_bytes(), &OUTSIDE);
+    let parsed = match read_as(written) {
+        Err(UnfitJson::Json(error)) => read_as(&with_escaped_breaks(written)).map_err(|_| UnfitJson::Json(error)),
+        parsed => parsed,
+    };
+    match parsed {
+        Ok(Value::Object(arguments)) => Ok(arguments),
+        Ok(other) => Err(format!("Error: the arguments are {other}\n The argument must be a JSON object.")),
+        Err(UnfitJson::Exceeded(exceeded)) => Err(format!("Error: {exceeded}\n The argument must be simpler.")),
+        Err(UnfitJson::Json(error)) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
+    }
+}
+
+/// Escapes the line breaks and tabs in texts, and leaves out the line breaks between them.
+fn with_escaped_breaks(written: &str) -> String {
     let mut text = String::with_capacity(written.len());
-    let (mut quoted, mut before) = (false, ' ');
+    let (mut quoted, mut escaped) = (false, false);
     for letter in written.chars() {
-        if letter == '"' && before != '\\' {
-            quoted = !quoted;
-        }
-        before = letter;
         match letter {
             '\n' if quoted => text.push_str("\\n"),
             '\t' if quoted => text.push_str("\\t"),
             '\n' => {}
             other => text.push(other),
         }
+        quoted ^= letter == '"' && !escaped;
+        escaped = letter == '\\' && !escaped;
     }
-    match read(text.as_bytes(), &OUTSIDE) {
-        Ok(Value::Object(arguments)) => Ok(arguments),
-        Ok(other) => Err(format!("Error: the arguments are {other}\n The argument must be a JSON object.")),
-        Err(UnfitJson::Exceeded(exceeded)) => Err(format!("Error: {exceeded}\n The argument must be simpler.")),
-        Err(UnfitJson::Json(error)) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
-    }
+    text
 }
 
 /// Arguments that fit a tool: those that it does not know are left out, defaults are filled in, and a text that reads as a
@@ -347,6 +356,11 @@ mod tests {
     fn arguments_may_have_line_breaks_anywhere() {
         let read = read_arguments("{\n\"text\": \"one\ntwo\tthree \\\"x\\\"\"\n}").unwrap();
         assert_eq!(Value::Object(read), json!({"text": "one\ntwo\tthree \"x\""}));
+        // What is right stays as it is, whatever comes before a quotation mark.
+        let path = "{\"path\": \"C:\\\\temp\\\\\",\n \"n\": 1}";
+        assert_eq!(Value::Object(read_arguments(path).unwrap()), json!({"path": "C:\\temp\\", "n": 1}));
+        let broken = "{\"path\": \"C:\\\\temp\\\\\",\n \"text\": \"one\ntwo\"}";
+        assert_eq!(Value::Object(read_arguments(broken).unwrap()), json!({"path": "C:\\temp\\", "text": "one\ntwo"}));
         for wrong in ["", "null", "[1]", "{\"a\":"] {
             let error = read_arguments(wrong).unwrap_err();
             assert!(error.starts_with("Error: ") && error.contains("The argument must be"), "{error}");

@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use crate::bounds::{OUTSIDE, UnfitJson, read};
 use crate::chat::{
     self, AgentQuestion, AllowedCall, CallPermission, CallPermit, ChatEvent, ConversationContext, Effects,
     GroupChatRequest, HandoffGroupRequest, HumanQuestion, HumanReply, IdentifiedReply, Result, SpeakingPair,
@@ -21,6 +20,7 @@ use crate::engine::permits::{RequestedCall, check_permit, permit};
 use crate::engine::repeats::RepeatedCalls;
 use crate::engine::run_metrics::ToolCallMetrics;
 use crate::engine::scope::ExpressionScope;
+use crate::engine::structured_output::structured;
 use crate::ids::{MessageId, Name};
 use crate::message::{InnerConversation, MessageContent};
 use crate::protocol::dialogue::ModelRequest;
@@ -115,20 +115,8 @@ pub(super) async fn ask_agent(
         effects.say(agent.name.as_str(), USER, MessageContent::text(text.clone()), Some(message)).await?;
         return Ok(json!(text));
     };
-    let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| {
-        let why = match unfit {
-            UnfitJson::Exceeded(exceeded) => format!("replied with too much: {exceeded}"),
-            UnfitJson::Json(error) => format!("did not reply with JSON: {error}"),
-        };
-        WorkflowStop::failed(FailureKind::Output, format!("agent {:?} {why}", agent.name))
-    })?;
-    match schema.validator.validate(&value) {
-        Ok(()) => Ok(value),
-        Err(error) => {
-            let problem = format!("the reply of agent {:?} does not fit its output schema: {error}", agent.name);
-            Err(WorkflowStop::failed(FailureKind::Output, problem))
-        }
-    }
+    structured(&text, schema)
+        .map_err(|unfit| WorkflowStop::failed(FailureKind::Output, unfit.of(agent.name.as_str())))
 }
 
 /// Calls a tool by itself, without a model.

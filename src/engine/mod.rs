@@ -36,6 +36,7 @@ mod repeats;
 mod run_metrics;
 mod scope;
 mod steps;
+mod structured_output;
 mod summary_publisher;
 
 pub use ending::DriveEnd;
