@@ -76,6 +76,7 @@ fn dearest(runs: &[RunSummary], of: impl Fn(&RunSummary) -> Option<String>) -> V
         cost.runs += 1;
         cost.tokens += run.tokens;
         cost.cost_usd += run.cost_usd;
+        cost.estimated |= run.estimated;
     }
     let mut costs: Vec<_> = costs.into_iter().collect();
     costs.sort_by_key(|(_, cost)| Reverse((cost.cost_usd, cost.tokens, cost.runs)));

@@ -12,6 +12,7 @@ use super::provider_error::{error_in, provider_error};
 use super::sse::{self, SseLimitError};
 use super::wire::ProviderWire;
 use crate::protocol::dialogue::ModelReply;
+use crate::surrogates::marked;
 
 /// The most bytes that one event, or an answer that is not streamed, may have: a reply and what JSON puts around it.
 const LONGEST_PIECE: usize = 8 << 20;
@@ -86,7 +87,8 @@ impl<'a> AnswerReader<'a> {
             AnswerForm::Unknown => Err(malformed(self.draft.model(), "it is empty".to_owned())),
             AnswerForm::Whole(body) => {
                 let body = String::from_utf8_lossy(&body);
-                let answer = read_served(body.trim_start_matches('\u{feff}'))
+                let answer = self
+                    .read_served(body.trim_start_matches('\u{feff}'))
                     .map_err(|why| malformed(self.draft.model(), format!("it {why}: {}", body.trim())))?;
                 match &answer {
                     // A stream that came as a list, all at once.
@@ -128,7 +130,7 @@ impl<'a> AnswerReader<'a> {
                 return Ok(AnswerPiece::End);
             }
             let chunk =
-                read_served(data).map_err(|why| malformed(self.draft.model(), format!("a piece {why}: {}", data)));
+                self.read_served(data).map_err(|why| malformed(self.draft.model(), format!("a piece {why}: {}", data)));
             // An error that is no JSON is still an error that the server tells.
             let chunk = if event.name == "error" { chunk.unwrap_or_else(|_| Value::from(data)) } else { chunk? };
             self.take(&chunk, &event.name, show)?;
@@ -145,13 +147,25 @@ impl<'a> AnswerReader<'a> {
 
     fn take(&mut self, piece: &Value, event: &str, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
         match error_in(piece, event) {
-            Some(error) => Err(provider_error(self.draft.model(), error)),
+            Some(error) => Err(provider_error(self.draft.model(), &self.draft.whole_letters(error))),
             None => self.wire.take(piece, event, &mut self.draft, show),
         }
     }
 
     fn too_long(&self) -> Error {
         too_long(self.draft.model())
+    }
+
+    /// Reads what a server has sent; halves of letters are marked, so that the draft can join them. What it is not, in words.
+    fn read_served(&mut self, text: &str) -> Result<Value, String> {
+        let marked = marked(text.as_bytes());
+        if marked.is_some() {
+            self.draft.expect_marks();
+        }
+        read(marked.as_deref().unwrap_or(text.as_bytes()), &SERVED).map_err(|unfit| match unfit {
+            UnfitJson::Exceeded(exceeded) => format!("is too much ({exceeded})"),
+            UnfitJson::Json(error) => format!("is not JSON ({error})"),
+        })
     }
 }
 
@@ -164,14 +178,6 @@ fn form_of(first: u8, declared_events: bool) -> AnswerForm {
         _ => declared_events,
     };
     if events { AnswerForm::Events(sse::SseReader::new(LONGEST_PIECE)) } else { AnswerForm::Whole(Vec::new()) }
-}
-
-/// Reads what a server has sent. What it is not, in words.
-fn read_served(text: &str) -> Result<Value, String> {
-    read(text.as_bytes(), &SERVED).map_err(|unfit| match unfit {
-        UnfitJson::Exceeded(exceeded) => format!("is too much ({exceeded})"),
-        UnfitJson::Json(error) => format!("is not JSON ({error})"),
-    })
 }
 
 #[cfg(test)]

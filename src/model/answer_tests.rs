@@ -336,3 +336,86 @@ fn noise_does_no_harm() {
         let _ = read_pieces(bytes.chunks(random.random_range(1..50)), random.random());
     }
 }
+
+#[test]
+fn an_empty_reason_is_no_end() {
+    let piece = |text: &str, reason: &str| {
+        event(&json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}))
+    };
+    for none in ["", "null"] {
+        let lost = piece("Three ", none) + &piece("sides", none);
+        assert!(failure(&lost).contains("broke off before its end"), "{none:?}");
+        let whole = lost + &piece(".", "stop");
+        assert_eq!(reply(&whole).content.as_deref(), Some("Three sides."));
+        assert_eq!(reply(&whole).finish_reason.as_deref(), Some("stop"));
+        let done = piece("Pi.", none) + "data: [DONE]\n\n";
+        assert_eq!(reply(&done).finish_reason, None);
+        let mut reader = AnswerReader::new("m", &ChatCompletionsApi, true);
+        reader.feed(piece("Three ", none).as_bytes(), &mut |_| {}).unwrap();
+        assert!(!reader.is_complete());
+    }
+    let gave_up = failure(&(delta(json!({"content": "Three "})) + &ending("insufficient_system_resource")));
+    assert!(gave_up.contains("answered 500: the server gave up in the middle of its answer"), "{gave_up}");
+}
+
+#[test]
+fn usage_comes_in_the_choice_in_pieces_and_in_parts() {
+    let counted = |chunks: &[Value]| {
+        let pieces: String = chunks.iter().map(event).collect();
+        let usage = reply(&(delta(json!({"content": "x"})) + &pieces + &ending("stop"))).usage;
+        (usage.prompt_tokens, usage.completion_tokens)
+    };
+    let piece = |text: &str, usage: Value| json!({"choices": [{"delta": {"content": text}}], "usage": usage});
+    let in_choice = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop",
+        "usage": {"prompt_tokens": 12, "completion_tokens": 3}}]});
+    assert_eq!(counted(&[in_choice]), (12, 3), "Moonshot");
+    let so_far = |tokens: u64| json!({"prompt_tokens": 9, "completion_tokens": tokens});
+    assert_eq!(counted(&[piece("a", so_far(1)), piece("b", so_far(2)), piece("", so_far(2))]), (9, 2), "so far");
+    assert_eq!(counted(&["one ", "two ", "three"].map(|text| piece(text, so_far(1)))), (9, 3), "of a piece");
+    let parts = [json!({"usage": {"prompt_tokens": 9}}), json!({"usage": {"completion_tokens": 4}})];
+    assert_eq!(counted(&parts), (9, 4), "in parts");
+    assert_eq!(counted(&[json!({"usage": so_far(7)}), json!({"usage": {"completion_tokens": 0}})]), (9, 7));
+}
+
+#[test]
+fn halves_of_letters_are_joined_or_replaced_wherever_they_are() {
+    let raw = |content: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n");
+    let said = |pieces: &[&str]| {
+        let text: String = pieces.iter().map(|piece| raw(piece)).collect();
+        let (reply, shown) = read(&(text + &ending("stop")));
+        let content = reply.unwrap().content.unwrap();
+        assert!(content.starts_with(&shown.concat()), "{shown:?}");
+        content
+    };
+    assert_eq!(said(&["Hi \\ud83d", "\\ude00!"]), "Hi 😀!");
+    assert_eq!(said(&["\\ud83d", "", "\\uDE00"]), "😀");
+    assert_eq!(said(&["Hi \\ud83d", "there"]), "Hi \u{fffd}there");
+    assert_eq!(said(&["Hi \\ud83d"]), "Hi \u{fffd}");
+    assert_eq!(said(&["\\ude00", "\\ud83d\\ude00"]), "\u{fffd}😀");
+    // The letters that stand for halves meanwhile are letters where nothing is halved.
+    assert_eq!(said(&["\u{10F83D}", "\u{10FA00}"]), "\u{10F83D}\u{10FA00}");
+
+    let call = |arguments: &str| {
+        let function = format!("{{\"name\":\"f\",\"arguments\":\"{arguments}\"}}");
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":0,\"function\":{function}}}]}}}}]}}\n\n"
+        )
+    };
+    let arguments = |pieces: &[&str]| {
+        let text: String = pieces.iter().map(|piece| call(piece)).collect();
+        reply(&(text + &ending("tool_calls"))).tool_calls.remove(0).function.arguments
+    };
+    assert_eq!(arguments(&["{\\\"q\\\": \\\"\\ud83d", "\\ude00\\\"}"]), "{\"q\": \"😀\"}");
+    assert_eq!(arguments(&["{\\\"q\\\": \\\"\\\\ud83d\\\"}"]), "{\"q\": \"\\ufffd\"}", "an escape in the arguments");
+    assert_eq!(
+        arguments(&["{\\\"q\\\": \\\"\\\\ud83d\\\\ude00\\\"}"]),
+        "{\"q\": \"\\ud83d\\ude00\"}",
+        "a letter is right"
+    );
+
+    let whole = "{\"choices\":[{\"message\":{\"content\":\"a \\ud83d b\",\"refusal\":\"\\ud83d\"},\"finish_reason\":\"stop\"}]}";
+    let whole = reply(whole);
+    assert_eq!((whole.content.as_deref(), whole.refusal.as_deref()), (Some("a \u{fffd} b"), Some("\u{fffd}")));
+    let error = failure("data: {\"error\": {\"message\": \"no \\ud83d\", \"code\": 503}}\n\n");
+    assert!(error.ends_with(": no \u{fffd}"), "{error}");
+}

@@ -1,11 +1,15 @@
 //! A reply as far as it has come, put together from the pieces that a provider sends; how each provider's pieces look is
 //! known to its own module. Nothing in it grows without bound.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Error;
+use super::usage::UsageMeter;
 use crate::protocol::dialogue::{FunctionCall, ModelReply, ModelUsage, ToolCall};
+use crate::surrogates::{HalfJoiner, mended_text};
 
 /// The most that a reply may hold, text and arguments together: far more than any model writes, and little enough that many
 /// runs at once are safe.
@@ -32,6 +36,11 @@ pub(super) struct ReplyDraft<'a> {
     /// The end was announced.
     pub(super) done: bool,
     size: usize,
+    /// The counts that came with pieces, where each piece may have some.
+    meter: UsageMeter,
+    /// Halves of letters stand in the pieces as marks; the joiner is that of the text.
+    has_marks: bool,
+    halves: HalfJoiner,
 }
 
 /// A call as far as it has come.
@@ -75,6 +84,9 @@ impl<'a> ReplyDraft<'a> {
             chosen: false,
             done: false,
             size: 0,
+            meter: UsageMeter::default(),
+            has_marks: false,
+            halves: HalfJoiner::default(),
         }
     }
 
@@ -91,9 +103,32 @@ impl<'a> ReplyDraft<'a> {
     /// Adds text, and shows it.
     pub(super) fn add_text(&mut self, text: &str, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
         self.grow(text.len())?;
+        let joined = self.has_marks.then(|| self.halves.next(text));
+        let text = joined.as_deref().unwrap_or(text);
         self.content.get_or_insert_default().push_str(text);
         show(text);
         Ok(())
+    }
+
+    /// From now on, marks in texts are halves of letters ([`crate::surrogates::marked`]).
+    pub(super) fn expect_marks(&mut self) {
+        self.has_marks = true;
+    }
+
+    /// A value of a piece, with the halves of letters in it joined.
+    pub(super) fn whole_letters<'v>(&self, value: &'v Value) -> Cow<'v, Value> {
+        if !self.has_marks {
+            return Cow::Borrowed(value);
+        }
+        let mut value = value.clone();
+        join_halves(&mut value);
+        Cow::Owned(value)
+    }
+
+    /// Takes the counts that came with a piece of the answer, after what the piece says.
+    pub(super) fn count_usage(&mut self, counts: &ModelUsage) {
+        self.meter.take(counts, self.size);
+        self.usage = self.meter.usage();
     }
 
     /// Adds to the words in which the model refuses.
@@ -184,6 +219,21 @@ impl<'a> ReplyDraft<'a> {
 
     /// The reply, of an answer that came whole.
     pub(super) fn reply(mut self) -> ModelReply {
+        if let Some(content) = &mut self.content {
+            content.push_str(self.halves.end());
+        }
+        if self.has_marks {
+            let texts = self.calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
+            texts.chain(&mut self.refusal).for_each(|text| *text = HalfJoiner::whole(text));
+            let values = self.calls.iter_mut().filter_map(|call| call.extra.as_mut());
+            values.chain(&mut self.keepsake).for_each(join_halves);
+        }
+        for call in &mut self.calls {
+            // Others read them, too, and not all of them take half a letter.
+            if let Cow::Owned(mended) = mended_text(&call.arguments) {
+                call.arguments = mended;
+            }
+        }
         // The provider gets it back with the first call, which is the first of the reply to be sent again.
         if let (Some(call), Some(keepsake)) = (self.calls.first_mut(), self.keepsake.take()) {
             call.extra = Some(keepsake);
@@ -203,6 +253,16 @@ impl<'a> ReplyDraft<'a> {
             usage: self.usage,
             model: self.model.to_owned(),
         }
+    }
+}
+
+/// Joins the halves of letters in the texts of a value, each by itself.
+fn join_halves(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = HalfJoiner::whole(text),
+        Value::Array(items) => items.iter_mut().for_each(join_halves),
+        Value::Object(fields) => fields.values_mut().for_each(join_halves),
+        _ => {}
     }
 }
 

@@ -10,6 +10,7 @@ mod credential;
 mod draft;
 mod error;
 mod fallback;
+mod finish;
 mod gemini;
 pub(crate) mod http;
 mod mock;
@@ -30,6 +31,7 @@ mod sse;
 mod testing;
 mod turns;
 mod unpack;
+mod usage;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -19,6 +19,7 @@ use super::rate::{RateGate, WorkerCount};
 use super::request_time_limits::RequestTimeLimits;
 use super::retry::{RetryAdvice, RetryBackoff, asked_in, may_pass};
 use super::unpack::{AnswerBody, BodyError};
+use super::usage::with_estimates;
 use super::wire::ProviderWire;
 use super::{ChatModel, Error, ModelProgress, http};
 use crate::bounds::{self, OUTSIDE};
@@ -103,6 +104,7 @@ impl RemoteModel {
     /// One attempt, if the breaker and the rate leave room for it.
     async fn attempt(
         &self,
+        request: &ModelRequest,
         (body, streamed): (&Bytes, bool),
         headers: &HeaderMap,
         progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
@@ -116,10 +118,11 @@ impl RemoteModel {
         };
         let outcome = self.exchange((body, streamed), headers, progress, &mut || leave.it_lives()).await;
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let outcome = outcome.map_err(|AttemptFailure { error, advice }| AttemptFailure {
-            error: self.presentable(error, bearer),
-            advice,
-        });
+        // A rate, too, counts what the server does not.
+        let outcome =
+            outcome.map(|reply| with_estimates(reply, request)).map_err(|AttemptFailure { error, advice }| {
+                AttemptFailure { error: self.presentable(error, bearer), advice }
+            });
         match &outcome {
             Ok(reply) => {
                 self.gate.used(pass, reply.usage.tokens());
@@ -309,10 +312,11 @@ impl ChatModel for RemoteModel {
         loop {
             attempt += 1;
             progress(ModelProgress::Attempt(attempt));
-            let AttemptFailure { error, advice } = match self.attempt((&body, streamed), &headers, progress).await {
-                Ok(reply) => return Ok(reply),
-                Err(failure) => failure,
-            };
+            let AttemptFailure { error, advice } =
+                match self.attempt(request, (&body, streamed), &headers, progress).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(failure) => failure,
+                };
             if let (Some(credential), Error::Status { status: 401, .. }, false) =
                 (&self.credential, &error, has_fresh_token)
             {

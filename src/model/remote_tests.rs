@@ -4,8 +4,8 @@ use super::*;
 use crate::config::{ModelPrice, ModelRateLimit, ModelTimeouts};
 use crate::model::providers::wire_of;
 use crate::model::testing::{
-    ServerAct, TestServer, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying,
-    stream_answer,
+    ServerAct, TestServer, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, open_one,
+    saying, stream_answer,
 };
 use crate::model::{ModelRegistry, open_all};
 use crate::money::Usd;
@@ -528,4 +528,20 @@ async fn a_token_that_has_expired_is_fetched_again_and_shown_to_nobody() {
     let words = outcome.unwrap_err().to_string();
     assert!(words.contains("still bad ***") && !words.contains("token-two"), "{words}");
     assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_server_that_counts_nothing_has_its_tokens_estimated() {
+    let server = TestServer::start(vec![whole()]).await;
+    let usage = ask(&client(&llm(&server.base_url)), &asking(&"x".repeat(77))).await.0.unwrap().usage;
+    assert_eq!(usage, ModelUsage { prompt_tokens: 25, completion_tokens: 1, estimated: true, ..ModelUsage::default() });
+    let price = ModelPrice {
+        input: Usd::from_dollars(4.0),
+        output: Usd::from_dollars(0.0),
+        cached_input: None,
+        cache_write: None,
+    };
+    let priced = open_one(&LlmConfig { price: Some(price), ..llm(&server.base_url) });
+    let usage = ask(&*priced, &asking(&"x".repeat(77))).await.0.unwrap().usage;
+    assert_eq!((usage.cost_usd, usage.estimated), (Usd::from_dollars(0.0001), true));
 }

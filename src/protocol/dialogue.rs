@@ -93,7 +93,8 @@ pub struct ModelReply {
     /// Why it refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// Why it stopped: `stop`, `length`, `tool_calls`, ….
+    /// Why it stopped: `stop`, `tool_calls`, `length`, `content_filter`, `refusal`, `pause`, or a word of its provider that
+    /// is none of these; none: its provider does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// What it used.
@@ -102,7 +103,67 @@ pub struct ModelReply {
     pub model: String,
 }
 
-/// What one request used; 0 where a server did not say.
+impl ModelReply {
+    /// Why it is not all that the model had to say; none: it is, as far as anybody knows.
+    pub fn cut(&self) -> Option<CutReason> {
+        match self.finish_reason.as_deref() {
+            Some("length") => Some(CutReason::Length),
+            Some("content_filter") => Some(CutReason::ContentFilter),
+            Some("pause") => Some(CutReason::Pause),
+            Some("refusal") => Some(CutReason::Refusal),
+            _ if self.refusal.as_deref().is_some_and(|words| !words.is_empty()) => Some(CutReason::Refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Why a reply is not all that a model had to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CutReason {
+    /// It was as long as it may be.
+    Length,
+    /// A filter stopped it.
+    ContentFilter,
+    /// The model refused.
+    Refusal,
+    /// The provider paused it.
+    Pause,
+    /// A reason of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl CutReason {
+    /// The word that workflows and clients know.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CutReason::Length => "length",
+            CutReason::ContentFilter => "content_filter",
+            CutReason::Refusal => "refusal",
+            CutReason::Pause => "pause",
+            CutReason::Unknown => "unknown",
+        }
+    }
+
+    /// What happened to the reply: the end of a sentence that begins with it.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            CutReason::Length => "was cut off at its greatest length",
+            CutReason::ContentFilter => "was cut off by a content filter",
+            CutReason::Refusal => "is a refusal",
+            CutReason::Pause => "was paused by the provider",
+            CutReason::Unknown => "was cut off",
+        }
+    }
+
+    /// Whether the model may go on if it is asked to.
+    pub fn may_go_on(self) -> bool {
+        matches!(self, CutReason::Length | CutReason::Pause)
+    }
+}
+
+/// What one request used; 0 where a server did not say, and nothing was there to be estimated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 #[schemars(rename = "ModelUsage")]
@@ -120,6 +181,9 @@ pub struct ModelUsage {
     /// Of the tokens written: those of reasoning that nobody sees.
     #[serde(skip_serializing_if = "is_nothing")]
     pub reasoning_tokens: u64,
+    /// The server did not count tokens read or written, and they are estimated.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// What they cost by the price table; nothing where the model has no price.
     #[serde(skip_serializing_if = "Usd::is_zero")]
     #[schemars(with = "f64")]

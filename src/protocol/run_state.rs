@@ -43,6 +43,9 @@ pub struct RunUsage {
     /// Calls of tools.
     #[serde(default)]
     pub tool_calls: u64,
+    /// Requests among those to models whose tokens the server did not count: they are estimated. Left out if none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub estimated_calls: u64,
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Tokens written.
@@ -57,6 +60,7 @@ impl RunUsage {
     /// Counts a request to a model that was answered. Sums stop at the largest number there is: a server may say what it likes.
     pub fn add(&mut self, used: &dialogue::ModelUsage) {
         self.llm_calls += 1;
+        self.estimated_calls += u64::from(used.estimated);
         self.prompt_tokens = self.prompt_tokens.saturating_add(used.prompt_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(used.completion_tokens);
         self.cost_usd += used.cost_usd;
@@ -66,4 +70,8 @@ impl RunUsage {
     pub fn tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens)
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -71,6 +71,9 @@ pub struct RunSummary {
     /// What they cost by the price table.
     #[serde(default)]
     pub cost_usd: Usd,
+    /// Some of these tokens, and what they cost, are estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its last record was stored, but for those of parking.
@@ -135,6 +138,7 @@ impl RunSummary {
             worker: None,
             tokens: 0,
             cost_usd: Usd::default(),
+            estimated: false,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             seq: 0,
@@ -197,6 +201,7 @@ impl RunSummary {
             RecordBody::Did { outcome: EffectOutcome::Reply(reply), .. } => {
                 self.tokens = self.tokens.saturating_add(reply.usage.tokens());
                 self.cost_usd += reply.usage.cost_usd;
+                self.estimated |= reply.usage.estimated;
             }
             RecordBody::Ended(ended) => {
                 self.end(ended.outcome, ended.reason.as_deref());
@@ -226,6 +231,7 @@ impl RunSummary {
             self.outcome = evidence.outcome;
             self.tokens = evidence.usage.tokens();
             self.cost_usd = evidence.usage.cost_usd;
+            self.estimated = evidence.usage.estimated_calls > 0;
         }
         let at = removal.at.unwrap_or(at);
         self.removed = Some(Box::new(RunRemoval { at: Some(at), ..removal.clone() }));

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::model::Error;
 use crate::model::draft::{CallPiece, ReplyDraft, count};
+use crate::model::finish::take_finish;
 use crate::protocol::dialogue::ModelUsage;
 
 /// Takes an event of a stream, or a whole message.
@@ -14,13 +15,13 @@ pub(super) fn take(piece: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnM
             take_message(piece, draft);
             let blocks = piece.get("content").and_then(Value::as_array).into_iter().flatten();
             blocks.zip(0..).try_for_each(|(block, index)| take_block(block, Some(index), draft, show))?;
-            take_end(piece, draft);
+            take_end(piece, draft)?;
         }
         "message_start" => take_message(&piece["message"], draft),
         "content_block_start" => take_block(&piece["content_block"], index, draft, show)?,
         "content_block_delta" => take_delta(&piece["delta"], index, draft, show)?,
         "message_delta" => {
-            take_end(&piece["delta"], draft);
+            take_end(&piece["delta"], draft)?;
             take_usage(piece, draft);
         }
         "message_stop" => draft.done = true,
@@ -117,22 +118,18 @@ fn extend_thought(draft: &mut ReplyDraft<'_>, index: Option<u64>, key: &str, wor
     Ok(())
 }
 
-fn take_end(holder: &Value, draft: &mut ReplyDraft<'_>) {
-    let Some(reason) = holder.get("stop_reason").and_then(Value::as_str) else { return };
-    let reason = match reason {
-        "end_turn" | "stop_sequence" | "pause_turn" => "stop",
-        "max_tokens" | "model_context_window_exceeded" => "length",
-        "tool_use" => "tool_calls",
-        "refusal" => "content_filter",
-        other => other,
-    };
-    draft.finish_reason = Some(reason.to_owned());
+fn take_end(holder: &Value, draft: &mut ReplyDraft<'_>) -> Result<(), Error> {
+    take_finish(draft, holder.get("stop_reason"))?;
+    if draft.finish_reason.is_none() {
+        return Ok(());
+    }
     draft.end_calls();
     // The numbers of the blocks were only for putting them together.
     if let Some(kept) = draft.keepsake() {
         let thoughts = kept["anthropic"]["thinking"].as_array_mut().into_iter().flatten();
         thoughts.filter_map(Value::as_object_mut).for_each(|thought| drop(thought.shift_remove("index")));
     }
+    Ok(())
 }
 
 fn text<'v>(of: &'v Value, key: &str) -> &'v str {

@@ -286,7 +286,8 @@ fn reasons_to_stop_have_openais_names() {
         ("stop_sequence", "stop"),
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
-        ("refusal", "content_filter"),
+        ("refusal", "refusal"),
+        ("pause_turn", "pause"),
         ("something_new", "something_new"),
     ] {
         let [delta, stop] = end(theirs, 1);

@@ -4,47 +4,45 @@ use serde_json::{Value, json};
 
 use crate::model::Error;
 use crate::model::draft::{CallPiece, ReplyDraft, count};
+use crate::model::finish::take_finish;
 use crate::protocol::dialogue::ModelUsage;
 
 /// Takes a chunk, or a whole answer.
 pub(super) fn take(chunk: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    if let Some(reason) = chunk.pointer("/promptFeedback/blockReason").and_then(Value::as_str) {
+        let message = format!("the conversation was blocked ({reason})");
+        return Err(refused(draft, 400, message, "content_filter"));
+    }
+    if let Some(candidate) = chunk.pointer("/candidates/0") {
+        take_candidate(candidate, draft, show)?;
+    }
     if let Some(usage) = chunk.get("usageMetadata") {
         let reasoning_tokens = count(usage, "thoughtsTokenCount");
-        draft.usage = ModelUsage {
+        draft.count_usage(&ModelUsage {
             prompt_tokens: count(usage, "promptTokenCount").saturating_add(count(usage, "toolUsePromptTokenCount")),
             completion_tokens: count(usage, "candidatesTokenCount").saturating_add(reasoning_tokens),
             cached_tokens: count(usage, "cachedContentTokenCount"),
             reasoning_tokens,
             ..ModelUsage::default()
-        };
+        });
     }
-    if let Some(reason) = chunk.pointer("/promptFeedback/blockReason").and_then(Value::as_str) {
-        let message = format!("the conversation was blocked ({reason})");
-        return Err(refused(draft, 400, message, "content_filter"));
-    }
-    let Some(candidate) = chunk.pointer("/candidates/0") else { return Ok(()) };
+    Ok(())
+}
+
+fn take_candidate(candidate: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     draft.chosen = true;
     for part in candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten() {
         take_part(part, draft, show)?;
     }
-    let Some(reason) = candidate.get("finishReason").and_then(Value::as_str) else { return Ok(()) };
-    let reason = match reason {
-        "STOP" if draft.has_calls() => "tool_calls",
-        "STOP" => "stop",
-        "MAX_TOKENS" => "length",
-        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY" => {
-            "content_filter"
-        }
+    match candidate.get("finishReason").and_then(Value::as_str) {
         // The model failed to write a call, and may not fail another time.
-        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" => {
+        Some(reason @ ("MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL")) => {
             let words =
                 candidate.get("finishMessage").and_then(Value::as_str).unwrap_or("it wrote a call that is none");
-            return Err(refused(draft, 500, words.to_owned(), reason));
+            Err(refused(draft, 500, words.to_owned(), reason))
         }
-        other => other,
-    };
-    draft.finish_reason = Some(reason.to_owned());
-    Ok(())
+        _ => take_finish(draft, candidate.get("finishReason")),
+    }
 }
 
 fn take_part(part: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {

@@ -235,8 +235,13 @@ fn an_answer_of_a_given_form_and_images() {
 
 #[test]
 fn reasons_to_stop_have_openais_names() {
-    for (theirs, ours) in [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("OTHER", "OTHER")]
-    {
+    for (theirs, ours) in [
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("RECITATION", "content_filter"),
+        ("OTHER", "OTHER"),
+    ] {
         let reply = read_cut_everywhere(&GenerateContentApi, &event(&candidate(json!([{"text": "x"}]), Some(theirs))));
         assert_eq!(reply.finish_reason.as_deref(), Some(ours));
     }

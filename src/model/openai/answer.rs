@@ -5,30 +5,36 @@ use serde_json::Value;
 use crate::model::Error;
 use crate::model::content::text_of;
 use crate::model::draft::{CallPiece, ReplyDraft, count};
+use crate::model::finish::take_finish;
 use crate::model::provider_error::provider_error;
 use crate::protocol::dialogue::ModelUsage;
 
 /// Takes a chunk of a stream, or a whole answer: the one has a `delta` where the other has a `message`.
 pub(super) fn take(chunk: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    if let Some(usage) = usage_in(chunk) {
-        draft.usage = usage;
-    }
     // A chunk without a choice carries the usage, or what a filter found; only the first choice is ever asked for.
     let choices = chunk.get("choices").and_then(Value::as_array);
     let first = |choice: &&Value| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0;
-    let Some(choice) = choices.and_then(|choices| choices.iter().find(first)) else { return Ok(()) };
+    let choice = choices.and_then(|choices| choices.iter().find(first));
+    if let Some(choice) = choice {
+        take_choice(choice, draft, show)?;
+    }
+    if let Some(usage) = usage_in(chunk, choice) {
+        draft.count_usage(&usage);
+    }
+    Ok(())
+}
+
+fn take_choice(choice: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if let Some(error) = choice.get("error").filter(|error| !error.is_null()) {
-        return Err(provider_error(draft.model(), error));
+        return Err(provider_error(draft.model(), &draft.whole_letters(error)));
     }
     draft.chosen = true;
-    if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
-        draft.finish_reason = Some(reason.to_owned());
-    }
     match (choice.get("delta").filter(|delta| !delta.is_null()), choice.get("message")) {
-        (Some(delta), _) => take_piece(delta, false, draft, show),
-        (None, Some(message)) => take_piece(message, true, draft, show),
-        (None, None) => Ok(()),
+        (Some(delta), _) => take_piece(delta, false, draft, show)?,
+        (None, Some(message)) => take_piece(message, true, draft, show)?,
+        (None, None) => {}
     }
+    take_finish(draft, choice.get("finish_reason"))
 }
 
 /// Takes a delta, or a message, whose calls are `whole`.
@@ -63,9 +69,10 @@ fn take_piece(piece: &Value, whole: bool, draft: &mut ReplyDraft<'_>, show: &mut
     Ok(())
 }
 
-fn usage_in(chunk: &Value) -> Option<ModelUsage> {
-    let usage = chunk.get("usage").filter(|usage| usage.is_object());
-    let usage = usage.or_else(|| chunk.get("x_groq")?.get("usage"))?;
+/// The counts of a chunk, where servers put them: beside the choices, in the choice (Moonshot), or in a part of their own (Groq).
+fn usage_in(chunk: &Value, choice: Option<&Value>) -> Option<ModelUsage> {
+    let places = [Some(chunk), choice, chunk.get("x_groq")];
+    let usage = places.into_iter().flatten().find_map(|place| place.get("usage").filter(|usage| usage.is_object()))?;
     let detail = |of: &str, key: &str| usage.get(of).map_or(0, |details| count(details, key));
     Some(ModelUsage {
         prompt_tokens: count(usage, "prompt_tokens"),

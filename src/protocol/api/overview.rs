@@ -101,6 +101,9 @@ pub struct Cost {
     /// In dollars, as far as the models have prices.
     #[schemars(with = "f64")]
     pub cost_usd: Usd,
+    /// Some of the tokens, and what they cost, are estimated: a model's server did not count them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }
 
 /// What people are waited for.

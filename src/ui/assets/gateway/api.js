@@ -22,6 +22,7 @@
  * @typedef {object} Usage
  * @property {number} llm_calls   Requests to models that were answered.
  * @property {number} tool_calls   Calls of tools.
+ * @property {number} [estimated_calls]   Requests among those to models whose tokens the server did not count: they are estimated. Left out if none.
  * @property {number} prompt_tokens   Tokens read.
  * @property {number} completion_tokens   Tokens written.
  * @property {number} [cost_usd]   What they cost, as far as the models have prices; left out if nothing.
@@ -126,7 +127,7 @@
  * @property {Record<string, any>[]} [tool_calls]   What it wants to be called, in the shape of OpenAI's chat completions.
  * @property {string} [refusal]   Why it refused.
  * @property {string} [finish_reason]   Why it stopped: stop, length, tool_calls, and others.
- * @property {Usage | {prompt_tokens: number, completion_tokens: number, cached_tokens?: number, cache_write_tokens?: number, reasoning_tokens?: number, cost_usd?: number}} [usage]   What the request used.
+ * @property {Usage | {prompt_tokens: number, completion_tokens: number, cached_tokens?: number, cache_write_tokens?: number, reasoning_tokens?: number, estimated?: boolean, cost_usd?: number}} [usage]   What the request used.
  * @property {string} [model]   The name of the model that answered.
  * @property {string} [error]   The kind of failure.
  * @property {string} [reason]   In a sentence.
@@ -151,7 +152,7 @@
  * @property {{completed: number, failed: number, cancelled: number}} outcomes   How many runs ended in which way.
  * @property {{workflow: string, waiting: number, taken: number}[]} queue   What waits in the queue, by workflow.
  * @property {boolean} cleaner   Whether anybody may remove runs for ever.
- * @property {{by_workflow: {workflow: string | null, runs: number, tokens: number, cost_usd: number}[], by_user: {user: string | null, runs: number, tokens: number, cost_usd: number}[]}} costs   What runs cost, the dearest first; removed runs are counted.
+ * @property {{by_workflow: {workflow: string | null, runs: number, tokens: number, cost_usd: number, estimated?: boolean}[], by_user: {user: string | null, runs: number, tokens: number, cost_usd: number, estimated?: boolean}[]}} costs   What runs cost, the dearest first; removed runs are counted.
  * @property {{open: number, oldest: {run: string, workflow: string | null, user: string | null, prompt: string, asked_at: string}[]}} questions   What people are waited for.
  *
  * @typedef {object} Worker
