@@ -12,7 +12,7 @@ use crate::chat::memory::{OutgoingMessage, unnamed, wire};
 use crate::chat::request::request;
 use crate::chat::voice::AgentReply;
 use crate::chat::{
-    ConversationContext, IdentifiedReply, RememberedMessage, Result, SpeakingPair, WorkflowStop, executor, nested,
+    ConversationContext, IdentifiedReply, RememberedMessage, Result, SpeakingPair, WorkflowStop, cut, executor, nested,
     pattern, tools,
 };
 use crate::ids::Name;
@@ -40,7 +40,7 @@ pub(super) fn generate_reply<'f>(
         if let Some(last) = heard.last() {
             match check_termination(ctx, agent, peer, last).await? {
                 TerminationVerdict::Stop(silence) => return Ok(Err(silence)),
-                TerminationVerdict::Reply(words) => return Ok(Ok(words)),
+                TerminationVerdict::Reply(words) => return Ok(Ok(*words)),
                 TerminationVerdict::GoOn => {}
             }
             if let Some(nested) = agent.nested_chats.iter().rev().find(|nested| nested.trigger.fires_on(peer)) {
@@ -67,16 +67,18 @@ async fn ask_model(
     let mut messages = vec![Arc::new(unnamed(ChatRole::System, pattern::system_message(ctx, agent)?))];
     messages.extend(wire(heard.iter().map(AsRef::as_ref)));
     let request = request(ctx, agent, llm, messages)?;
-    let speaking = SpeakingPair { sender: agent.name.as_str(), recipient: peer.as_str() };
-    let IdentifiedReply { reply, message } =
-        ctx.effects.ask_model(llm, request, Some(speaking)).await?.map_err(WorkflowStop::Failed)?;
+    let speaking = SpeakingPair::new(agent.name.as_str(), peer.as_str());
+    let IdentifiedReply { reply, message, .. } =
+        cut::ask(ctx, Some(agent), llm, request, Some(speaking)).await?.map_err(WorkflowStop::Failed)?;
+    let cut = reply.cut();
     let content = match reply.content {
         Some(text) => json!(text),
         None if reply.tool_calls.is_empty() => json!(""),
         None => Value::Null,
     };
     let tool_calls = reply.tool_calls.into_iter().map(with_a_valid_name).collect();
-    Ok(OutgoingMessage { content, tool_calls, shown_as: Some(message), ..OutgoingMessage::default() })
+    let (refusal, shown_as) = (reply.refusal, Some(message));
+    Ok(OutgoingMessage { content, tool_calls, cut, refusal, shown_as, ..OutgoingMessage::default() })
 }
 
 /// What a model made up of a tool's name, as providers take it.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::chat::{RememberedMessage, ToolResponse};
 use crate::ids::Name;
-use crate::protocol::dialogue::ToolCall;
+use crate::protocol::dialogue::{CutReason, ToolCall};
 use crate::workflow::HumanInputMode;
 
 /// Something that happened.
@@ -21,6 +21,10 @@ pub enum ChatEvent {
         recipient: Name,
         /// What: a text, or a list of parts.
         content: Value,
+        /// Why it is not all that a model had to say.
+        cut: Option<CutReason>,
+        /// The words of a refusal that is no part of what was said.
+        refusal: Option<String>,
     },
     /// Somebody wants tools to be called.
     ToolCall {

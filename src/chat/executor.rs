@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::chat::cut::call_cut_off;
 use crate::chat::memory::{OutgoingMessage, RememberedMessage};
 use crate::chat::pattern::{display, handed_over, transfer};
 use crate::chat::tools::{execute, read_arguments, refuse, results};
@@ -45,8 +46,11 @@ async fn execute_calls(
     let source = message.name.as_deref().and_then(|name| Name::parse(name).ok());
     let mut responses = Vec::with_capacity(message.tool_calls.len());
     let mut next = None;
-    for call in &message.tool_calls {
+    for (call, cut) in message.calls() {
         let (text, target) = match transfer(ctx, source.as_ref(), call) {
+            _ if let Some(cut) = cut => {
+                (refuse(ctx, &executor.name, call, Value::Null, call_cut_off(cut)).await?.text, None)
+            }
             Some(target) => match read_arguments(&call.function.arguments) {
                 Ok(arguments) => {
                     tell_transfer(ctx, executor, call, arguments, &target).await?;

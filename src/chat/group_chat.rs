@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::chat::pair::initiate;
 use crate::chat::parties::{ChatRecipient, ChatRequest, FinishedChat, SpeakerGroup, SpeakerSelection, completed};
 use crate::chat::{ConversationContext, Result};
-use crate::workflow::{Agent, GroupChat, SummaryMethod};
+use crate::workflow::{Agent, GroupChat, OnCut, SummaryMethod};
 
 /// A group chat as it is held, with what a workflow computed for it.
 #[derive(Debug, Clone)]
@@ -41,6 +41,7 @@ pub async fn hold_group_chat(ctx: &mut ConversationContext<'_>, led: GroupChatRe
         summary: chat.summary.clone(),
         clear_history: chat.clear_history,
         silent: chat.silent,
+        on_cut: chat.on_cut,
     };
     let ended = begin(ctx, initiator, group, start).await?;
     completed(ctx, &ended).await?;
@@ -55,6 +56,7 @@ pub(super) struct GroupChatStart {
     pub summary: SummaryMethod,
     pub clear_history: bool,
     pub silent: bool,
+    pub on_cut: Option<OnCut>,
 }
 
 /// Begins a group's chat, and holds it to its end.
@@ -75,6 +77,7 @@ pub(super) async fn begin(
         without_summaries_of: Vec::new(),
         clear_history: start.clear_history,
         silent: start.silent,
+        on_cut: start.on_cut,
     };
     initiate(ctx, &initiator, &ChatRecipient::Group(Arc::new(group)), chat).await
 }

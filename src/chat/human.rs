@@ -22,7 +22,7 @@ pub(super) enum TerminationVerdict {
     /// No reply.
     Stop(NoReplyReason),
     /// A person's words are the reply.
-    Reply(OutgoingMessage),
+    Reply(Box<OutgoingMessage>),
     /// The agent replies by itself.
     GoOn,
 }
@@ -76,7 +76,7 @@ pub(super) async fn check_termination(
         "" if agent.max_consecutive_auto_reply > 0 => go_on(ctx, agent, peer, count).await,
         _ => {
             ctx.memory.set_auto_replies(&agent.name, peer, 0);
-            Ok(TerminationVerdict::Reply(interruption(input, last)))
+            Ok(TerminationVerdict::Reply(Box::new(interruption(input, last))))
         }
     }
 }

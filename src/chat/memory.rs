@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Result, WorkflowStop};
 use crate::ids::{MessageId, Name};
-use crate::protocol::dialogue::{ChatMessage, ChatRole, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, CutReason, ToolCall};
 use crate::protocol::failure::FailureKind;
 
 /// A message as somebody remembers it: its role is the one that the list's owner sees.
@@ -23,6 +23,9 @@ pub struct RememberedMessage {
     /// What came of calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_responses: Vec<ToolResponse>,
+    /// Why it is not all that a model had to say.
+    #[serde(skip)]
+    pub cut: Option<CutReason>,
 }
 
 impl Deref for RememberedMessage {
@@ -64,6 +67,10 @@ pub(super) struct OutgoingMessage {
     pub tool_calls: Vec<ToolCall>,
     pub tool_responses: Vec<ToolResponse>,
     pub tool_call_id: Option<String>,
+    /// Why it is not all that a model had to say.
+    pub cut: Option<CutReason>,
+    /// The words of a refusal. People see them if there are no others; agents do not hear them (AG2).
+    pub refusal: Option<String>,
     /// The id under which it was shown while it was written.
     pub shown_as: Option<MessageId>,
 }
@@ -94,6 +101,8 @@ impl OutgoingMessage {
             name: text_field(&fields, "name"),
             tool_call_id: text_field(&fields, "tool_call_id"),
             content: fields.remove("content").unwrap_or_default(),
+            cut: None,
+            refusal: None,
             shown_as: None,
         };
         match &utterance.content {
@@ -120,7 +129,7 @@ impl OutgoingMessage {
             tool_calls: self.tool_calls.clone(),
             tool_call_id: self.tool_call_id.clone(),
         };
-        RememberedMessage { message: Arc::new(message), tool_responses: self.tool_responses.clone() }
+        RememberedMessage { message: Arc::new(message), tool_responses: self.tool_responses.clone(), cut: self.cut }
     }
 }
 
@@ -132,6 +141,13 @@ impl RememberedMessage {
     /// What models get of it, to change it for this list alone.
     pub(super) fn message_mut(&mut self) -> &mut ChatMessage {
         Arc::make_mut(&mut self.message)
+    }
+
+    /// Its calls, each with why it is not whole: models write one after the other, so of a message that was cut off it is the
+    /// last one.
+    pub(super) fn calls(&self) -> impl Iterator<Item = (&ToolCall, Option<CutReason>)> {
+        let last = self.tool_calls.len().saturating_sub(1);
+        self.tool_calls.iter().enumerate().map(move |(index, call)| (call, self.cut.filter(|_| index == last)))
     }
 
     /// Its text; `""` where there is none.

@@ -14,9 +14,10 @@ use crate::ids::{MessageId, Name};
 use crate::message::MessageContent;
 use crate::protocol::dialogue::{ModelReply, ModelRequest, ToolCall};
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, ModelUse, WorkflowTool};
+use crate::workflow::{Agent, ModelUse, OnCut, WorkflowTool};
 
 mod agent;
+mod cut;
 mod event;
 mod executor;
 mod group;
@@ -36,6 +37,7 @@ mod summary;
 mod tools;
 mod voice;
 
+pub use cut::ReplyEnds;
 pub use event::{ChatEvent, HandoffCause};
 pub use group_chat::{GroupChatRequest, hold_group_chat};
 pub use memory::{AgentMemory, RememberedMessage, ToolResponse};
@@ -45,7 +47,7 @@ pub use pattern::HandoffGroupRequest;
 pub use pattern_chat::hold_group;
 pub use queue::hold_all;
 pub use request::response_format;
-pub use single::{AgentQuestion, ask_with_tools};
+pub use single::{AgentAnswer, AgentQuestion, ask_with_tools};
 pub use tools::{checked_arguments, denial, result_text};
 
 use agent::generate_reply;
@@ -112,6 +114,26 @@ pub struct SpeakingPair<'a> {
     pub sender: &'a str,
     /// To whom.
     pub recipient: &'a str,
+    /// What was said before, if this goes on with it.
+    pub after: Option<SpokenPart<'a>>,
+}
+
+impl<'a> SpeakingPair<'a> {
+    /// Somebody who begins to speak.
+    pub fn new(sender: &'a str, recipient: &'a str) -> Self {
+        Self { sender, recipient, after: None }
+    }
+}
+
+/// The first part of a text that a model is asked to go on with.
+#[derive(Debug, Clone, Copy)]
+pub struct SpokenPart<'a> {
+    /// The id under which it was shown; the rest is shown under it as well.
+    pub message: MessageId,
+    /// The attempt in which it was written.
+    pub attempt: u32,
+    /// The text.
+    pub text: &'a str,
 }
 
 /// A model's reply, and the id that its text has if it is said.
@@ -121,6 +143,8 @@ pub struct IdentifiedReply {
     pub reply: ModelReply,
     /// The id under which its text was shown while it was written.
     pub message: MessageId,
+    /// The attempt that gave it, as those who look on count them.
+    pub attempt: u32,
 }
 
 /// A call of a tool whose arguments fit its parameters.
@@ -198,6 +222,10 @@ pub struct ConversationContext<'s> {
     handoff_state: Option<HandoffState>,
     /// How deep the nested chats are within each other.
     depth: u32,
+    /// What is done about replies that are cut off, whoever gives them; none: what each agent says.
+    on_cut: Option<OnCut>,
+    /// How the replies ended so far.
+    replies: ReplyEnds,
     /// How an agent replies. A conversation has replies in it, and a reply may have conversations in it: so those who hold
     /// conversations are given this, and stand below it.
     generate_reply: ReplyGenerator,
@@ -214,7 +242,13 @@ impl<'s> ConversationContext<'s> {
         memory: &'s mut AgentMemory,
         effects: &'s dyn Effects,
     ) -> Self {
-        Self { agents, tools, memory, effects, handoff_state: None, depth: 0, generate_reply }
+        let replies = ReplyEnds::default();
+        Self { agents, tools, memory, effects, handoff_state: None, depth: 0, on_cut: None, replies, generate_reply }
+    }
+
+    /// How the replies of models ended so far.
+    pub fn reply_ends(&self) -> &ReplyEnds {
+        &self.replies
     }
 
     fn agent(&self, name: &Name) -> Result<Arc<Agent>> {

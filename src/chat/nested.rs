@@ -74,6 +74,7 @@ async fn hold(
             without_summaries_of: Vec::new(),
             clear_history: nested.clear_history,
             silent: nested.silent,
+            on_cut: nested.on_cut,
         };
         finished.push(hold_next(ctx, sender, chat, &finished).await?);
     }

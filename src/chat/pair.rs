@@ -53,6 +53,19 @@ pub(super) async fn initiate(
     recipient: &ChatRecipient,
     chat: ChatRequest,
 ) -> Result<FinishedChat> {
+    let outside = ctx.on_cut;
+    ctx.on_cut = chat.on_cut.or(outside);
+    let finished = converse(ctx, sender, recipient, chat).await;
+    ctx.on_cut = outside;
+    finished
+}
+
+async fn converse(
+    ctx: &mut ConversationContext<'_>,
+    sender: &Arc<Agent>,
+    recipient: &ChatRecipient,
+    chat: ChatRequest,
+) -> Result<FinishedChat> {
     check_summary(&chat.summary, sender, recipient)?;
     prepare(ctx, &sender.name, recipient, chat.clear_history);
     let message = match chat.message {

@@ -8,7 +8,7 @@ use crate::chat::memory::RememberedMessages;
 use crate::chat::{ChatEvent, ConversationContext, Result};
 use crate::ids::Name;
 use crate::workflow::{
-    Agent, Expression, GroupChatManager, SelectionMethod, SelectionPrompts, SpeakerTransitions, SummaryMethod,
+    Agent, Expression, GroupChatManager, OnCut, SelectionMethod, SelectionPrompts, SpeakerTransitions, SummaryMethod,
 };
 
 /// A conversation that is about to begin.
@@ -34,6 +34,8 @@ pub struct ChatRequest {
     pub clear_history: bool,
     /// Whether nothing of what they say is told.
     pub silent: bool,
+    /// What is done about replies that are cut off; none: what is done outside, or what each agent says.
+    pub on_cut: Option<OnCut>,
 }
 
 /// Whom a conversation is with.

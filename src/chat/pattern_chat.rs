@@ -68,6 +68,7 @@ async fn play(
         summary: described.summary.clone(),
         clear_history: !resumes,
         silent: false,
+        on_cut: described.on_cut,
     };
     let mut ended = begin(ctx, initiator, group, start).await?;
     for line in &mut ended.messages {

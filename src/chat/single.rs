@@ -8,12 +8,12 @@ use crate::chat::memory::{OutgoingMessage, unnamed, wire};
 use crate::chat::request::request;
 use crate::chat::tools::execute_calls;
 use crate::chat::voice::tell_sent;
-use crate::chat::{ConversationContext, IdentifiedReply, Result, SpeakingPair, WorkflowStop};
+use crate::chat::{ConversationContext, IdentifiedReply, Result, SpeakingPair, WorkflowStop, cut};
 use crate::ids::{MessageId, Name};
-use crate::protocol::dialogue::ChatRole;
+use crate::protocol::dialogue::{ChatRole, CutReason};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
-use crate::workflow::{Agent, CompiledSchema};
+use crate::workflow::{Agent, CompiledSchema, OnCut};
 
 /// One question to one agent's model, whose calls are executed for it.
 pub struct AgentQuestion<'a> {
@@ -27,13 +27,23 @@ pub struct AgentQuestion<'a> {
     pub tools: &'a [Name],
     /// How often calls are executed before there must be a reply.
     pub max_tool_rounds: u32,
+    /// What is done about a reply that is cut off; none: what the agent says.
+    pub on_cut: Option<OnCut>,
 }
 
-/// Asks, executes what the model calls, and asks again, until it replies: the text, and the id under which it was shown.
-pub async fn ask_with_tools(
-    ctx: &mut ConversationContext<'_>,
-    asked: AgentQuestion<'_>,
-) -> Result<(String, MessageId)> {
+/// What an agent's model replied at last.
+pub struct AgentAnswer {
+    /// The text.
+    pub text: String,
+    /// Why it is not all that the model had to say.
+    pub cut: Option<CutReason>,
+    /// The id under which it was shown.
+    pub message: MessageId,
+}
+
+/// Asks, executes what the model calls, and asks again, until it replies.
+pub async fn ask_with_tools(ctx: &mut ConversationContext<'_>, asked: AgentQuestion<'_>) -> Result<AgentAnswer> {
+    ctx.on_cut = asked.on_cut;
     let recipient = super::own_name(USER);
     let agent = Agent {
         tools: asked.tools.to_vec(),
@@ -52,12 +62,15 @@ pub async fn ask_with_tools(
     for round in 0.. {
         let request = request(ctx, &agent, llm, messages.clone())?;
         // What people are to read is said; an object is for the workflow.
-        let speaking = SpeakingPair { sender: agent.name.as_str(), recipient: recipient.as_str() };
+        let speaking = SpeakingPair::new(agent.name.as_str(), recipient.as_str());
         let speaking = agent.output.is_none().then_some(speaking);
-        let IdentifiedReply { reply, message } =
-            ctx.effects.ask_model(llm, request, speaking).await?.map_err(WorkflowStop::Failed)?;
+        let IdentifiedReply { reply, message, .. } =
+            cut::ask(ctx, Some(&agent), llm, request, speaking).await?.map_err(WorkflowStop::Failed)?;
+        let cut = reply.cut();
         if reply.tool_calls.is_empty() {
-            return Ok((reply.content.unwrap_or_default(), message));
+            // A refusal's words are better than nothing; AG2, which hears none of them, has no such question.
+            let text = reply.content.filter(|text| !text.is_empty()).or(reply.refusal).unwrap_or_default();
+            return Ok(AgentAnswer { text, cut, message });
         }
         if round == asked.max_tool_rounds {
             let problem = format!("agent {:?} still calls tools after {round} rounds", agent.name.as_str());
@@ -67,6 +80,7 @@ pub async fn ask_with_tools(
         let calls = OutgoingMessage {
             content,
             tool_calls: reply.tool_calls,
+            cut,
             shown_as: Some(message),
             ..OutgoingMessage::default()
         };

@@ -251,8 +251,8 @@ async fn tell_selection(
         return Ok(());
     }
     let content = said.last().map(|message| message.content.clone()).unwrap_or(Value::Null);
-    ctx.tell(ChatEvent::Text { sender: own_name(sender), recipient: own_name(recipient), content: json!(content) })
-        .await
+    let (sender, recipient) = (own_name(sender), own_name(recipient));
+    ctx.tell(ChatEvent::Text { sender, recipient, content: json!(content), cut: None, refusal: None }).await
 }
 
 /// A template with `{roles}` and `{agentlist}` filled in.

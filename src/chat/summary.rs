@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::chat::memory::{content_text, unnamed, wire};
 use crate::chat::parties::ChatRecipient;
 use crate::chat::request::request;
-use crate::chat::{ConversationContext, IdentifiedReply, RememberedMessage, Result};
+use crate::chat::{ConversationContext, IdentifiedReply, RememberedMessage, Result, cut};
 use crate::ids::Name;
 use crate::protocol::dialogue::{ChatRole, ModelRequest};
 use crate::workflow::{Agent, SummaryMethod};
@@ -66,7 +66,7 @@ pub(super) async fn reflect(
         Some(agent) => request(ctx, agent, llm, messages)?,
         None => ModelRequest { messages, parameters: llm.parameters.clone(), ..ModelRequest::default() },
     };
-    match ctx.effects.ask_model(llm, request, None).await? {
+    match cut::ask(ctx, asked, llm, request, None).await? {
         Ok(IdentifiedReply { reply, .. }) => Ok(reply.content.unwrap_or_default()),
         // As in AG2, a summary that cannot be had is empty, and the run goes on.
         Err(failure) => {

@@ -5,6 +5,7 @@
 use serde_json::{Map, Number, Value, json};
 
 use crate::bounds::{OUTSIDE, UnfitJson, read};
+use crate::chat::cut::call_cut_off;
 use crate::chat::memory::{OutgoingMessage, RememberedMessage};
 use crate::chat::{AllowedCall, CallPermission, ChatEvent, ConversationContext, Result, ToolResponse};
 use crate::ids::Name;
@@ -40,8 +41,12 @@ pub(super) async fn execute_calls(
     message: &RememberedMessage,
 ) -> Result<OutgoingMessage> {
     let mut responses = Vec::with_capacity(message.tool_calls.len());
-    for call in &message.tool_calls {
-        let done = execute(ctx, &agent.name, &agent.executes, call).await?;
+    for (call, cut) in message.calls() {
+        let done = match cut {
+            // Whatever its arguments mean now, it is not what the model meant to call.
+            Some(cut) => refuse(ctx, &agent.name, call, Value::Null, call_cut_off(cut)).await?,
+            None => execute(ctx, &agent.name, &agent.executes, call).await?,
+        };
         responses.push(ToolResponse::new(call, done.text));
     }
     Ok(results(responses, "\n\n"))

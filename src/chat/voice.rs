@@ -84,7 +84,7 @@ pub(super) async fn tell_sent(
     } else if !utterance.tool_calls.is_empty() {
         ChatEvent::ToolCall { sender, recipient, content, calls: utterance.tool_calls.clone() }
     } else {
-        ChatEvent::Text { sender, recipient, content }
+        ChatEvent::Text { sender, recipient, content, cut: utterance.cut, refusal: utterance.refusal.clone() }
     };
     ctx.effects.tell(event, utterance.shown_as).await
 }

@@ -132,7 +132,7 @@ impl RunRenderer {
 
     fn said(&mut self, message: &ClientMessage) -> String {
         let mut words = String::new();
-        if let MessageContent::TextMessage { body, stopped } = &message.says {
+        if let MessageContent::TextMessage { body, stopped, cut } = &message.says {
             let body = body.as_deref().unwrap_or_default();
             match self.streaming.take_if(|streaming| streaming.message == message.uuid) {
                 Some(streaming) if body.starts_with(&streaming.text) => {
@@ -150,6 +150,9 @@ impl RunRenderer {
             }
             if *stopped {
                 words.push_str(&self.note("cut off here"));
+            }
+            if let Some(cut) = cut {
+                words.push_str(&self.note(&format!("this reply {}", cut.in_words())));
             }
             words.push_str(&self.line_end());
             return words;
@@ -209,8 +212,9 @@ impl RunRenderer {
             let usage = &ended.usage;
             let calls = if usage.llm_calls == 1 { "call" } else { "calls" };
             let cost = if usage.cost_usd.is_zero() { String::new() } else { format!(", {}", usage.cost_usd) };
+            let about = if usage.estimated_calls > 0 { " (estimated)" } else { "" };
             words.push_str(&self.faint(&format!(
-                "{} model {calls}, {} tokens read, {} written{cost}",
+                "{} model {calls}, {} tokens read, {} written{cost}{about}",
                 usage.llm_calls, usage.prompt_tokens, usage.completion_tokens
             )));
             words.push('\n');

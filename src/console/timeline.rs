@@ -8,6 +8,7 @@ use crate::client::event;
 use crate::clock::Timestamp;
 use crate::message::MessageContent;
 use crate::protocol::answer::AnswerRecord;
+use crate::protocol::dialogue::CutReason;
 use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunOrigin, RunOutcome, RunRemoval};
 
 /// The longest value that is shown in a line, in characters; `--json` shows all of it.
@@ -149,6 +150,9 @@ fn said(sender: Option<&str>, recipient: Option<&str>, says: &MessageContent) ->
     let names: Vec<String> = [sender, recipient].into_iter().flatten().map(line).collect();
     let kind = match says {
         MessageContent::TextMessage { stopped: true, .. } => " (cut off)",
+        MessageContent::TextMessage { cut: Some(cut), .. } => {
+            return format!("{} ({}): {}", names.join(" → "), cut_in_words(*cut), in_words(says).unwrap_or_default());
+        }
         MessageContent::TextMessage { .. } => "",
         _ if says.is_secret() => " asks for a secret",
         _ if says.asks() => " asks",
@@ -184,12 +188,26 @@ fn did(outcome: &EffectOutcome) -> String {
             let calls = if calls.is_empty() { String::new() } else { format!(", calls {}", calls.join(", ")) };
             let usage = &reply.usage;
             let cost = if usage.cost_usd.is_zero() { String::new() } else { format!(", {}", usage.cost_usd) };
-            let tokens = format!("{} tokens read, {} written{cost}", usage.prompt_tokens, usage.completion_tokens);
+            let about = if usage.estimated { ", estimated" } else { "" };
+            let tokens =
+                format!("{} tokens read, {} written{cost}{about}", usage.prompt_tokens, usage.completion_tokens);
+            let calls = match reply.cut() {
+                Some(cut) => format!("{calls}, {}", cut_in_words(cut)),
+                None => calls,
+            };
             let text = reply.content.as_deref().map(|text| format!(": {}", shortened(&line(text)))).unwrap_or_default();
             format!("model {} replied ({tokens}{calls}){text}", line(&reply.model))
         }
         EffectOutcome::Failed { kind, message } => format!("failed ({}): {}", line(kind.as_str()), plain(message)),
         EffectOutcome::Value(found) => value(found),
+    }
+}
+
+/// Why a reply is not all that a model had to say.
+fn cut_in_words(cut: CutReason) -> String {
+    match cut {
+        CutReason::Refusal => "a refusal".to_owned(),
+        cut => format!("cut off: {}", cut.as_str()),
     }
 }
 

@@ -23,8 +23,11 @@ pub(super) struct ShownMessage {
 /// What is shown of an event, in order.
 pub(super) fn shown(event: ChatEvent) -> Vec<ShownMessage> {
     match event {
-        ChatEvent::Text { sender, recipient, content } => {
-            vec![message(&sender, &recipient, MessageContent::text(text_of(&content)))]
+        ChatEvent::Text { sender, recipient, content, cut, refusal } => {
+            let said = text_of(&content);
+            let body = Some(if said.is_empty() { refusal.unwrap_or(said) } else { said });
+            let says = MessageContent::TextMessage { body, stopped: false, cut };
+            vec![message(&sender, &recipient, says)]
         }
         ChatEvent::ToolCall { sender, recipient, content, calls } => {
             let text = text_of(&content);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use crate::chat::{
-    self, AgentQuestion, AllowedCall, CallPermission, CallPermit, ChatEvent, ConversationContext, Effects,
+    self, AgentAnswer, AgentQuestion, AllowedCall, CallPermission, CallPermit, ChatEvent, ConversationContext, Effects,
     GroupChatRequest, HandoffGroupRequest, HumanQuestion, HumanReply, IdentifiedReply, Result, SpeakingPair,
     WorkflowFailure, WorkflowStop,
 };
@@ -108,15 +108,20 @@ pub(super) async fn ask_agent(
         output,
         tools: asking.tools.as_ref().unwrap_or(&agent.tools),
         max_tool_rounds: asking.max_tool_rounds,
+        on_cut: asking.on_cut,
     };
-    let (text, message) =
+    let AgentAnswer { text, cut, message } =
         with_context(execution, effects, scope, place, async |ctx| chat::ask_with_tools(ctx, asked).await).await?;
     let Some(schema) = output else {
-        effects.say(agent.name.as_str(), USER, MessageContent::text(text.clone()), Some(message)).await?;
+        let says = MessageContent::TextMessage { body: Some(text.clone()), stopped: false, cut };
+        effects.say(agent.name.as_str(), USER, says, Some(message)).await?;
         return Ok(json!(text));
     };
-    structured(&text, schema)
-        .map_err(|unfit| WorkflowStop::failed(FailureKind::Output, unfit.of(agent.name.as_str())))
+    structured(&text, schema).map_err(|unfit| {
+        // What was cut off is not wrong, but not whole.
+        let because = cut.map(|cut| format!(" (the reply {})", cut.in_words())).unwrap_or_default();
+        WorkflowStop::failed(FailureKind::Output, format!("{}{because}", unfit.of(agent.name.as_str())))
+    })
 }
 
 /// Calls a tool by itself, without a model.
@@ -187,7 +192,9 @@ async fn with_context<T>(
     let mut ctx =
         ConversationContext::new(&execution.workflow.agents, &execution.workflow.tools, &mut memory, &talking);
     let held = hold(&mut ctx).await;
+    let reply_ends = ctx.reply_ends().clone();
     scope.memory = memory;
+    scope.reply_ends = Some(reply_ends);
     held
 }
 
@@ -220,6 +227,7 @@ async fn execute(
 fn used(before: RunUsage, after: RunUsage) -> Value {
     json!({
         "llm_calls": after.llm_calls - before.llm_calls,
+        "estimated_calls": after.estimated_calls - before.estimated_calls,
         "tool_calls": after.tool_calls - before.tool_calls,
         "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
         "completion_tokens": after.completion_tokens - before.completion_tokens,
@@ -240,6 +248,7 @@ fn given(chat: &workflow::TwoAgentChat, scope: &ExpressionScope) -> Result<chat:
         without_summaries_of: chat.without_summaries_of.clone(),
         clear_history: chat.clear_history,
         silent: chat.silent,
+        on_cut: chat.on_cut,
     })
 }
 

@@ -145,7 +145,14 @@ impl ModelRequestMetrics {
                     cost_usd: usage.cost_usd.dollars(),
                 };
                 // Another model may have stood in.
-                self.workflow_metrics.model(&reply.model).answered(told, took);
+                let answered = self.workflow_metrics.model(&reply.model);
+                answered.answered(told, took);
+                if let Some(cut) = reply.cut() {
+                    answered.cut(cut.as_str());
+                }
+                if usage.estimated {
+                    answered.estimated.inc();
+                }
                 if self.span.is_seen() {
                     self.tell(reply, redactor);
                 }

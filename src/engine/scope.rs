@@ -8,7 +8,7 @@ use minijinja::Value as Seen;
 use serde_json::{Map, Value};
 
 use crate::bounds::{MADE, check_value};
-use crate::chat::{AgentMemory, Result, WorkflowStop};
+use crate::chat::{AgentMemory, ReplyEnds, Result, WorkflowStop};
 use crate::ids::{Name, RunId};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::RunCreation;
@@ -25,11 +25,15 @@ pub(super) struct ExpressionScope {
     run: Seen,
     vars: BTreeMap<String, Seen>,
     steps: BTreeMap<String, Seen>,
+    /// How the replies of models ended, by the step that asked.
+    replies: BTreeMap<String, Seen>,
     locals: BTreeMap<String, Seen>,
     /// What was set and which steps ended since the branch began: the last value of each.
     changes: Vec<ScopeChange>,
     /// What the agents remember.
     pub memory: AgentMemory,
+    /// How the replies of models ended in the step that ended last; none: it asked none.
+    pub reply_ends: Option<ReplyEnds>,
     /// How many tools called each other to come here.
     pub depth: u32,
 }
@@ -39,13 +43,15 @@ pub(super) struct ExpressionScope {
 pub(super) enum ScopeChange {
     Var(String, Seen),
     Step(String, Seen),
+    Reply(String, Seen),
 }
 
 impl ScopeChange {
     fn replaces(&self, other: &ScopeChange) -> bool {
         match (self, other) {
             (ScopeChange::Var(one, _), ScopeChange::Var(other, _))
-            | (ScopeChange::Step(one, _), ScopeChange::Step(other, _)) => one == other,
+            | (ScopeChange::Step(one, _), ScopeChange::Step(other, _))
+            | (ScopeChange::Reply(one, _), ScopeChange::Reply(other, _)) => one == other,
             _ => false,
         }
     }
@@ -63,18 +69,18 @@ fn user(created: &RunCreation) -> Seen {
 impl ExpressionScope {
     /// The context in which a workflow begins.
     pub(super) fn new(workflow: &Workflow, run: RunId, created: &RunCreation, params: &Map<String, Value>) -> Self {
-        let mut steps = BTreeMap::new();
-        // A step that did not run is null.
-        declare(&workflow.steps, &mut steps);
+        let (steps, replies) = declared(&workflow.steps);
         Self {
             params: seen_map(params),
             user: user(created),
             run: minijinja::context! { id => run.to_string(), workflow => created.workflow.as_str() },
             vars: workflow.vars.iter().map(|(name, value)| (name.clone(), seen(value))).collect(),
             steps,
+            replies,
             locals: BTreeMap::new(),
             changes: Vec::new(),
             memory: AgentMemory::default(),
+            reply_ends: None,
             depth: 0,
         }
     }
@@ -100,6 +106,7 @@ impl ExpressionScope {
             match &change {
                 ScopeChange::Var(name, value) => self.vars.insert(name.clone(), value.clone()),
                 ScopeChange::Step(id, value) => self.steps.insert(id.clone(), value.clone()),
+                ScopeChange::Reply(id, value) => self.replies.insert(id.clone(), value.clone()),
             };
             self.note(change);
         }
@@ -120,12 +127,11 @@ impl ExpressionScope {
         arguments: &Map<String, Value>,
         context: Option<&Map<String, Value>>,
     ) -> Self {
-        let mut steps = BTreeMap::new();
-        declare(&tool.steps, &mut steps);
+        let (steps, replies) = declared(&tool.steps);
         let mut locals = BTreeMap::from([("args".to_owned(), seen_map(arguments))]);
         locals.insert("context".to_owned(), context.map_or_else(|| seen_map(&Map::new()), seen_map));
         let memory = AgentMemory::default();
-        Self { steps, locals, changes: Vec::new(), memory, depth: self.depth + 1, ..self.clone() }
+        Self { steps, replies, locals, changes: Vec::new(), memory, depth: self.depth + 1, ..self.clone() }
     }
 
     /// Takes over the variables that a tool has set.
@@ -159,6 +165,11 @@ impl ExpressionScope {
         let value = seen(value);
         self.steps.insert(id.to_string(), value.clone());
         self.note(ScopeChange::Step(id.to_string(), value));
+        if let Some(ends) = self.reply_ends.take() {
+            let ends = minijinja::context! { finish_reason => ends.finish_reason, cut => ends.cut };
+            self.replies.insert(id.to_string(), ends.clone());
+            self.note(ScopeChange::Reply(id.to_string(), ends));
+        }
     }
 
     fn context(&self) -> Seen {
@@ -168,6 +179,7 @@ impl ExpressionScope {
         context.insert("run".to_owned(), self.run.clone());
         context.insert("vars".to_owned(), Seen::from_pairs(self.vars.clone()));
         context.insert("steps".to_owned(), Seen::from_pairs(self.steps.clone()));
+        context.insert("replies".to_owned(), Seen::from_pairs(self.replies.clone()));
         Seen::from_pairs(context)
     }
 
@@ -211,19 +223,31 @@ fn in_words(error: EvaluationError) -> WorkflowStop {
     WorkflowStop::failed(FailureKind::Template, error.to_string())
 }
 
-/// Makes every step's id known as null.
-fn declare(steps: &[WorkflowStep], ids: &mut BTreeMap<String, Seen>) {
+/// No reply yet.
+static NO_REPLY: LazyLock<Seen> = LazyLock::new(|| minijinja::context! { finish_reason => (), cut => false });
+
+/// What is known of steps before they run: the value of each is null, and models have replied nothing.
+fn declared(steps: &[WorkflowStep]) -> (BTreeMap<String, Seen>, BTreeMap<String, Seen>) {
+    let (mut values, mut replies) = (BTreeMap::new(), BTreeMap::new());
+    declare(steps, &mut values, &mut replies);
+    (values, replies)
+}
+
+fn declare(steps: &[WorkflowStep], values: &mut BTreeMap<String, Seen>, replies: &mut BTreeMap<String, Seen>) {
     for step in steps {
         if let Some(id) = &step.id {
-            ids.insert(id.to_string(), Seen::from(()));
+            values.insert(id.to_string(), Seen::from(()));
+            if step.action.asks_a_model() {
+                replies.insert(id.to_string(), NO_REPLY.clone());
+            }
         }
         if let OnError::Do(body) = &step.on_error {
-            declare(body, ids);
+            declare(body, values, replies);
         }
         match &step.action {
-            StepAction::Branch(arms) => arms.iter().for_each(|arm| declare(&arm.body, ids)),
-            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => declare(body, ids),
-            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| declare(body, ids)),
+            StepAction::Branch(arms) => arms.iter().for_each(|arm| declare(&arm.body, values, replies)),
+            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => declare(body, values, replies),
+            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| declare(body, values, replies)),
             _ => {}
         }
     }

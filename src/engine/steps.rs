@@ -55,8 +55,10 @@ fn body<'f>(
             {
                 continue;
             }
+            scope.reply_ends = None;
             match execute_step(execution, step, scope, &at).await? {
                 BodyEnd::Next(value) => {
+                    scope.reply_ends.take_if(|_| !step.action.asks_a_model());
                     if let Some(id) = &step.id {
                         scope.ended(id, &value);
                     }
@@ -140,9 +142,9 @@ async fn timed(
         // First what the log remembers: the deadline of a step that ended in time has passed when it is replayed.
         biased;
         flow = Box::pin(action(execution, step, &mut within, place)) => {
-            let memory = std::mem::take(&mut within.memory);
+            let (memory, reply_ends) = (std::mem::take(&mut within.memory), within.reply_ends.take());
             scope.merge(within);
-            scope.memory = memory;
+            (scope.memory, scope.reply_ends) = (memory, reply_ends);
             flow
         }
         () = timer.wait_until(deadline) => {

@@ -84,7 +84,11 @@ pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<Clie
         }
         questions.push(message);
         if over || answered.contains(&message.uuid) {
-            let prompt = MessageContent::TextMessage { body: message.says.prompt().map(str::to_owned), stopped: false };
+            let prompt = MessageContent::TextMessage {
+                body: message.says.prompt().map(str::to_owned),
+                stopped: false,
+                cut: None,
+            };
             frames.push(ClientFrame::shows(run, &Message { says: prompt, ..message.clone() }, redactor));
         } else {
             frames.push(ClientFrame::asks(run, message, redactor));

@@ -44,6 +44,13 @@ struct ModelOutcomeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CutLabels {
+    model: String,
+    workflow: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
     model: String,
     workflow: String,
@@ -70,6 +77,8 @@ pub(super) struct WorkflowFamilies {
     requests: Family<ModelOutcomeLabels, Counter>,
     request_seconds: HistogramFamily<ModelLabels>,
     retries: Family<ModelLabels, Counter>,
+    cut: Family<CutLabels, Counter>,
+    estimated: Family<ModelLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     cost: Family<ModelLabels, DollarCounter>,
     tools: Family<ToolOutcomeLabels, Counter>,
@@ -90,6 +99,8 @@ impl WorkflowFamilies {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(PATIENT)),
             retries: Family::default(),
+            cut: Family::default(),
+            estimated: Family::default(),
             tokens: Family::default(),
             cost: Family::default(),
             tools: Family::default(),
@@ -116,7 +127,8 @@ impl WorkflowFamilies {
             "Jobs among them that had been delivered before.",
             redeliveries.clone(),
         );
-        let Self { requests, request_seconds, retries, tokens, cost, tools, tool_seconds, .. } = &families;
+        let Self { requests, request_seconds, retries, cut, estimated, tokens, cost, tools, tool_seconds, .. } =
+            &families;
         registry.register("fastagency_model_requests", "Requests to models, by what came of it.", requests.clone());
         registry.register(
             "fastagency_model_request_seconds",
@@ -124,6 +136,16 @@ impl WorkflowFamilies {
             request_seconds.clone(),
         );
         registry.register("fastagency_model_retries", "Further attempts after a failed one.", retries.clone());
+        registry.register(
+            "fastagency_model_cut_replies",
+            "Replies that were cut off or are refusals, by why.",
+            cut.clone(),
+        );
+        registry.register(
+            "fastagency_model_estimated_replies",
+            "Replies whose tokens the server did not count, so that they are estimated.",
+            estimated.clone(),
+        );
         registry.register("fastagency_model_tokens", "Tokens read and written by models.", tokens.clone());
         registry.register(
             "fastagency_model_cost_usd",
@@ -157,6 +179,8 @@ pub struct WorkflowMetrics {
     asked: Family<ModelOutcomeLabels, Counter>,
     request_seconds: HistogramFamily<ModelLabels>,
     retries: Family<ModelLabels, Counter>,
+    cut: Family<CutLabels, Counter>,
+    estimated: Family<ModelLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     cost: Family<ModelLabels, DollarCounter>,
     models: RwLock<HashMap<Box<str>, Arc<ModelMetrics>>>,
@@ -170,11 +194,17 @@ pub struct ModelMetrics {
     seconds: Histogram,
     /// Further attempts after a failed one.
     pub retries: Counter,
+    /// Replies whose tokens are estimated.
+    pub estimated: Counter,
+    cut: [Counter; CUT_REASONS.len()],
     input: Counter,
     output: Counter,
     cached: Counter,
     cost: DollarCounter,
 }
+
+/// Why a reply is not all that a model had to say.
+const CUT_REASONS: [&str; 4] = ["length", "content_filter", "refusal", "pause"];
 
 /// What a model told about a request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -209,6 +239,8 @@ impl WorkflowMetrics {
             asked: families.requests.clone(),
             request_seconds: families.request_seconds.clone(),
             retries: families.retries.clone(),
+            cut: families.cut.clone(),
+            estimated: families.estimated.clone(),
             tokens: families.tokens.clone(),
             cost: families.cost.clone(),
             models: RwLock::default(),
@@ -273,6 +305,10 @@ impl WorkflowMetrics {
             timed_out: asked("timeout"),
             seconds: self.request_seconds.get_or_create_owned(&of),
             retries: self.retries.get_or_create_owned(&of),
+            estimated: self.estimated.get_or_create_owned(&of),
+            cut: CUT_REASONS.map(|reason| {
+                self.cut.get_or_create_owned(&CutLabels { model: model.clone(), workflow: workflow.clone(), reason })
+            }),
             input: tokens("input"),
             output: tokens("output"),
             cached: tokens("cached"),
@@ -290,6 +326,13 @@ impl ModelMetrics {
         self.output.inc_by(told.output);
         self.cached.inc_by(told.cached);
         self.cost.inc_by(told.cost_usd);
+    }
+
+    /// Its reply was cut off.
+    pub fn cut(&self, reason: &str) {
+        if let Some(place) = CUT_REASONS.iter().position(|known| *known == reason) {
+            self.cut[place].inc();
+        }
     }
 
     /// It has failed.

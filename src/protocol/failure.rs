@@ -12,6 +12,8 @@ pub enum FailureKind {
     Answer,
     /// The broker did not take a run that the workflow starts, or a cancel.
     Broker,
+    /// A reply of a model was cut off, and `on_cut` says that this is a failure.
+    Cut,
     /// A person did not allow the call of a tool.
     Denied,
     /// A step `fail`.
@@ -48,9 +50,10 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind that this program makes.
-    pub const ALL: [FailureKind; 17] = [
+    pub const ALL: [FailureKind; 18] = [
         Self::Answer,
         Self::Broker,
+        Self::Cut,
         Self::Denied,
         Self::Fail,
         Self::Limit,
@@ -73,6 +76,7 @@ impl FailureKind {
         match self {
             Self::Answer => "answer",
             Self::Broker => "broker",
+            Self::Cut => "cut",
             Self::Denied => "denied",
             Self::Fail => "fail",
             Self::Limit => "limit",

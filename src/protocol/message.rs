@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
+use crate::protocol::dialogue::CutReason;
 
 /// One message of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub enum MessageContent {
         /// It was cut off by a cancel.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         stopped: bool,
+        /// Why it is not all that a model had to say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<CutReason>,
     },
     /// A model wants a function called.
     SuggestedFunctionCall {
@@ -307,7 +311,7 @@ pub struct AnswerDeadline {
 impl MessageContent {
     /// A text.
     pub fn text(body: impl Into<String>) -> Self {
-        MessageContent::TextMessage { body: Some(body.into()), stopped: false }
+        MessageContent::TextMessage { body: Some(body.into()), stopped: false, cut: None }
     }
 
     /// The id of the call that it suggests.

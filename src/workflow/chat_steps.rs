@@ -16,7 +16,7 @@ use super::shapes::talks::{
     AFTER_WORK, CARRYOVER_CONFIG, CHAT, GROUP, GROUP_CHAT, HANDOFFS, LLM_HANDOFF, MANAGER, NESTED_CHAT, NESTED_CHATS,
     QUEUED_CHAT, SUMMARY_ARGS, TARGET,
 };
-use super::values::{data, entries, expression, template};
+use super::values::{data, entries, expression, on_cut, template};
 use super::{Agent, DataTemplate, ModelUse, StepAction};
 use crate::ids::Name;
 use crate::yaml::{FieldReader, MapReader};
@@ -90,6 +90,7 @@ fn talk(
         without_summaries_of,
         clear_history: fields.read("clear_history", FieldReader::bool).unwrap_or(true),
         silent: fields.read("silent", FieldReader::bool).unwrap_or(false),
+        on_cut: on_cut(fields),
         recipient: recipient?,
     })
 }
@@ -145,6 +146,7 @@ pub(super) fn group_chat(
         carryover,
         clear_history: fields.read("clear_history", FieldReader::bool).unwrap_or(true),
         silent: fields.read("silent", FieldReader::bool).unwrap_or(false),
+        on_cut: on_cut(&fields),
         agents,
     })))
 }
@@ -301,6 +303,7 @@ pub(super) fn group(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &Na
         exclude_transit_message: fields.read("exclude_transit_message", FieldReader::bool).unwrap_or(true),
         manager: manager?,
         summary: summary?,
+        on_cut: on_cut(&fields),
     };
     check_targets(reader, &fields, &group);
     Some(StepAction::Group(Box::new(group)))
@@ -466,6 +469,7 @@ fn nested_chat(
         carryover,
         clear_history: fields.read("clear_history", FieldReader::bool).unwrap_or(true),
         silent: fields.read("silent", FieldReader::bool).unwrap_or(false),
+        on_cut: on_cut(&fields),
         sender: match sender {
             Some(sender) => Some(sender?),
             None => None,
@@ -565,10 +569,14 @@ fn target(field: &FieldReader<'_>, names: &DeclaredNames, declared: &WorkflowDec
     }
 }
 
-/// An agent that has tools to offer needs a model to offer them to.
+/// An agent that has tools to offer needs a model to offer them to, and only a model's replies are cut off.
 pub(super) fn check_tools(fields: &MapReader<'_>, agent: &Agent) {
     if agent.llm.is_none() && !agent.tools.is_empty() {
         let problem = fields.problem_at_key("tools", "the agent has no model that could call them");
         fields.field.review.add(problem.with_hint("give it an `llm`; who executes tools has them in `executes`"));
+    }
+    if agent.llm.is_none() && agent.on_cut.is_some() {
+        let problem = fields.problem_at_key("on_cut", "the agent has no model whose replies could be cut off");
+        fields.field.review.add(problem.with_hint("give it an `llm`, or leave this out"));
     }
 }

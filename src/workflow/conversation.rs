@@ -31,6 +31,20 @@ pub struct TwoAgentChat {
     pub clear_history: bool,
     /// Show nothing of what they say.
     pub silent: bool,
+    /// What is done about replies that are cut off; none: what each agent says.
+    pub on_cut: Option<OnCut>,
+}
+
+/// What is done about a reply that is not all that a model had to say: it was cut off, or it is a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnCut {
+    /// It counts as it is, and is marked (AG2 does not look at it).
+    #[default]
+    Continue,
+    /// It is a failure.
+    Fail,
+    /// The model is asked to go on where its reply stops, and the parts are joined.
+    AskOn,
 }
 
 /// How a chat is summed up (`docs/reference/ag2-semantics.md`, section 4).
@@ -98,6 +112,8 @@ pub struct NestedChat {
     pub clear_history: bool,
     /// Show nothing of what they say.
     pub silent: bool,
+    /// What is done about replies that are cut off; none: what is done outside.
+    pub on_cut: Option<OnCut>,
 }
 
 /// What of an outer conversation goes into a nested one (AG2 `carryover_config`).
@@ -147,6 +163,8 @@ pub struct GroupChat {
     pub clear_history: bool,
     /// Show nothing of the first message.
     pub silent: bool,
+    /// What is done about replies that are cut off; none: what each agent says.
+    pub on_cut: Option<OnCut>,
 }
 
 /// How the next speaker is chosen.
@@ -283,6 +301,8 @@ pub struct HandoffGroup {
     pub manager: GroupChatManager,
     /// How it is summed up.
     pub summary: SummaryMethod,
+    /// What is done about replies that are cut off; none: what each agent says.
+    pub on_cut: Option<OnCut>,
 }
 
 /// Who speaks when nobody hands over.

@@ -30,7 +30,7 @@ mod values;
 pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
     AgentHandoffs, ApprovalRule, ContextHandoff, GroupChat, GroupChatManager, GroupPattern, HandoffGroup,
-    HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, SelectionMethod,
+    HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, OnCut, SelectionMethod,
     SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolReturn, TwoAgentChat, WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
@@ -211,6 +211,8 @@ pub struct Agent {
     pub handoffs: AgentHandoffs,
     /// Its system message in a group, made anew before each reply; `context` is in the context.
     pub update_system_message: Option<Template>,
+    /// What is done about replies of its model that are cut off.
+    pub on_cut: Option<OnCut>,
 }
 
 /// AG2's default system message of a conversable agent.
@@ -237,6 +239,7 @@ impl Agent {
             nested_chats: Vec::new(),
             handoffs: AgentHandoffs::default(),
             update_system_message: None,
+            on_cut: None,
         }
     }
 }
@@ -479,6 +482,13 @@ pub enum StepAction {
     Fail(Template),
 }
 
+impl StepAction {
+    /// Whether agents' models are asked in it, and by no steps of its own.
+    pub fn asks_a_model(&self) -> bool {
+        matches!(self, Self::Agent(_) | Self::Chat(_) | Self::Chats(_) | Self::GroupChat(_) | Self::Group(_))
+    }
+}
+
 /// A question to an agent's model.
 #[derive(Debug, Clone)]
 pub struct AgentRequest {
@@ -492,6 +502,8 @@ pub struct AgentRequest {
     pub tools: Option<Vec<Name>>,
     /// How often its calls are executed before it must reply.
     pub max_tool_rounds: u32,
+    /// What is done about replies that are cut off; none: what the agent says.
+    pub on_cut: Option<OnCut>,
 }
 
 /// The choices of a multiple choice.

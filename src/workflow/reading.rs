@@ -334,6 +334,7 @@ fn agent(name: Name, field: &FieldReader<'_>, names: &DeclaredNames, declared: &
         handoffs: fields.read("handoffs", |field| handoffs(field, names, declared)).unwrap_or_default(),
         update_system_message: fields
             .read("update_system_message", |field| values::template(field, &NameScope::only(declared, "context"))),
+        on_cut: values::on_cut(&fields),
     };
     check_tools(&fields, &agent);
     Some(agent)

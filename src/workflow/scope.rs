@@ -18,6 +18,10 @@ enum StepOutcome {
 const CHAT_RESULT: [&str; 8] =
     ["summary", "messages", "last", "turns", "stop_reason", "usage", "last_speaker", "context_variables"];
 
+/// The steps that ask models, and what is known of how their replies ended (`replies.id`).
+const ASKING_STEPS: [&str; 5] = ["agent", "chat", "chats", "group_chat", "group"];
+const REPLY_ENDS: [&str; 2] = ["finish_reason", "cut"];
+
 /// What the whole workflow declares.
 #[derive(Debug, Default)]
 pub struct WorkflowDeclarations {
@@ -29,6 +33,8 @@ pub struct WorkflowDeclarations {
     args: Option<BTreeSet<String>>,
     /// Each step id of the workflow, wherever it is, with its places.
     steps: BTreeMap<String, Vec<(SourcePlace, StepOutcome)>>,
+    /// Those among them that ask models.
+    asking: BTreeSet<String>,
 }
 
 impl WorkflowDeclarations {
@@ -46,6 +52,9 @@ impl WorkflowDeclarations {
                     () => StepOutcome::Unknown,
                 };
                 self.steps.entry(id.text.clone()).or_default().push((*place, outcome));
+                if ASKING_STEPS.iter().any(|asking| step.get(asking).is_some()) {
+                    self.asking.insert(id.text.clone());
+                }
             }
             let blocks = ["loop", "foreach", "on_error"].iter().filter_map(|block| step.get(block)?.get("do"));
             let arms = step.get("branch").into_iter().flat_map(YamlNode::items);
@@ -57,7 +66,8 @@ impl WorkflowDeclarations {
 
     /// What is declared in a tool: the same, but its own steps and arguments.
     pub fn of_tool(&self, steps: &YamlNode, args: Option<BTreeSet<String>>) -> Self {
-        let mut declared = Self { vars: self.vars.clone(), params: self.params.clone(), args, steps: BTreeMap::new() };
+        let (vars, params) = (self.vars.clone(), self.params.clone());
+        let mut declared = Self { vars, params, args, ..Self::default() };
         declared.find_steps(steps);
         declared
     }
@@ -163,9 +173,10 @@ impl<'d> NameScope<'d> {
         match (root.as_str(), rest.first()) {
             _ if self.only_locals => self.unknown(root),
             ("steps", Some(id)) => self.check_step(id, rest.get(1).map(String::as_str)),
+            ("replies", Some(id)) => self.check_reply(id, rest.get(1).map(String::as_str)),
             ("vars", Some(name)) => self.check_var(name),
             ("params", Some(name)) => self.check_param(name),
-            ("steps" | "vars" | "params" | "user" | "run", _) => Ok(()),
+            ("steps" | "replies" | "vars" | "params" | "user" | "run", _) => Ok(()),
             _ => self.unknown(root),
         }
     }
@@ -195,6 +206,22 @@ impl<'d> NameScope<'d> {
                 if places.iter().all(|(_, outcome)| *outcome == StepOutcome::Text) && part.parse::<i64>().is_err() =>
             {
                 Err((format!("the value of {id:?} is a text, it has no {part:?}"), None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_reply(&self, id: &str, part: Option<&str>) -> Result<(), (String, Option<String>)> {
+        self.check_step(id, None)?;
+        if !self.declared.asking.contains(id) {
+            let hint = format!("only these steps do: {}", ASKING_STEPS.join(", "));
+            return Err((format!("the step {id:?} asks no model"), Some(hint)));
+        }
+        match part {
+            Some(part) if !REPLY_ENDS.contains(&part) => {
+                let hint =
+                    did_you_mean(part, REPLY_ENDS).unwrap_or_else(|| format!("it has {}", REPLY_ENDS.join(", ")));
+                Err((format!("what is known of a reply has no {part:?}"), Some(hint)))
             }
             _ => Ok(()),
         }
@@ -246,12 +273,14 @@ impl<'d> NameScope<'d> {
             }
             _ => did_you_mean(
                 root,
-                ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str)),
+                ["steps", "replies", "vars", "params", "user", "run"]
+                    .into_iter()
+                    .chain(self.locals.iter().map(String::as_str)),
             ),
         };
         let mut known: Vec<_> = self.locals.iter().map(String::as_str).collect();
         if !self.only_locals {
-            known.extend(["params", "run", "steps", "user", "vars"]);
+            known.extend(["params", "replies", "run", "steps", "user", "vars"]);
         }
         Err((format!("there is no {root:?} here"), hint.or_else(|| Some(format!("there is {}", known.join(", "))))))
     }

@@ -11,7 +11,7 @@ use super::questions::{form, message, multiple_choice, text_input};
 use super::reader::{StepReader, WorkflowCall};
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
-use super::values::{data, entries, expression, list_or_expression, template};
+use super::values::{data, entries, expression, list_or_expression, on_cut, template};
 use super::{
     AgentRequest, BranchArm, DataTemplate, LoopCondition, OnError, RetryPolicy, StepAction, WaitTime, WorkflowStep,
 };
@@ -205,7 +205,8 @@ fn ask_agent(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope
     let output = fields.read("output", schema);
     let tools = fields.read("tools", |field| reader.names().tools(field));
     let max_tool_rounds = fields.read("max_tool_rounds", |field| field.whole(0)).unwrap_or(MAX_TOOL_ROUNDS);
-    Some(StepAction::Agent(AgentRequest { agent: agent?, message: message?, output, tools, max_tool_rounds }))
+    let on_cut = on_cut(&fields);
+    Some(StepAction::Agent(AgentRequest { agent: agent?, message: message?, output, tools, max_tool_rounds, on_cut }))
 }
 
 fn call(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {

@@ -215,5 +215,5 @@ fn retry_takes_every_kind_of_failure_and_no_other_word() {
     assert!(problems.contains("\"timeuot\" is no kind of failure"), "{problems}");
     assert!(problems.contains("did you mean \"timeout\"?"), "{problems}");
     let problems = on("busy").unwrap_err();
-    assert!(problems.contains("one of answer, broker, denied"), "{problems}");
+    assert!(problems.contains("one of answer, broker, cut, denied"), "{problems}");
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::scope::NameScope;
-use super::{DataTemplate, EvaluationError, Expression, Template};
-use crate::yaml::{FieldReader, NodeContent};
+use super::{DataTemplate, EvaluationError, Expression, OnCut, Template};
+use crate::yaml::{FieldReader, MapReader, NodeContent};
 
 /// Notes what is wrong with a template or an expression.
 fn parsed<T>(field: &FieldReader<'_>, result: Result<T, EvaluationError>) -> Option<T> {
@@ -90,4 +90,10 @@ pub fn list_or_expression<T>(
         return None;
     }
     read(field)
+}
+
+/// `on_cut`, where it is given.
+pub fn on_cut(fields: &MapReader<'_>) -> Option<OnCut> {
+    let words = [("continue", OnCut::Continue), ("fail", OnCut::Fail), ("ask_on", OnCut::AskOn)];
+    fields.read("on_cut", |field| field.one_of(&words))
 }

@@ -170,7 +170,7 @@ async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     assert_eq!(status, 202);
     let log = cancelled(&deployment, &run).await;
     let stopped = log.iter().find_map(|placed| match &placed.record.message()?.says {
-        MessageContent::TextMessage { body, stopped: true } => body.clone(),
+        MessageContent::TextMessage { body, stopped: true, .. } => body.clone(),
         _ => None,
     });
     assert!(stopped.is_some_and(|body| body.starts_with("you ")), "{log:#?}");

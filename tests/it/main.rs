@@ -34,6 +34,7 @@ mod parked;
 mod permissions;
 mod poisoned;
 mod renewal;
+mod replies;
 mod rolling;
 mod runs;
 mod schemas;

@@ -396,6 +396,7 @@ steps:
     let used = |requests: u64| {
         json!({
             "llm_calls": requests,
+            "estimated_calls": 0,
             "tool_calls": 0,
             "prompt_tokens": 10 * requests,
             "completion_tokens": 5 * requests,

@@ -455,6 +455,13 @@ await describePage('the page in a browser', (onNew) => {
       await assertTextsAreTheLogs(run.id);
     });
 
+    test('cut off by its model, it says why', async () => {
+      await open('cut_off');
+      await page.locator('.ending').waitFor();
+      assert.deepEqual(await page.locator('.stopped-mark').allInnerTexts(), ['Cut off here: the reply reached its greatest length.', 'The model refused.', 'Cut off here.']);
+      assert.match(await page.locator('.totals').innerText(), /\(1,834 read, 612 written, estimated\)/);
+    });
+
     test('does not move a reader who went back up', async () => {
       const run = gateway.start('many_messages');
       await page.goto(`${gateway.url}/runs/${run.id}`);

@@ -98,7 +98,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     // As the engine has it: the message of another end tells that end in words.
     const told = outcome === 'completed' ? result : outcome === 'failed' ? `The run failed: ${reason}` : 'The run was stopped.';
     append(run, 'ended', {
-      outcome, reason, result, usage: { llm_calls: 5, prompt_tokens: 1834, completion_tokens: 612, cost_usd: 0.0184 },
+      outcome, reason, result, usage: { llm_calls: 5, prompt_tokens: 1834, completion_tokens: 612, cost_usd: 0.0184, ...scripts[run.workflow].usage },
       message: message({ type: 'workflow_completed', content: { result: told }, html: typeof told === 'string' ? renderMarkdown(told) : null }),
     });
   }

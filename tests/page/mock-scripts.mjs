@@ -170,6 +170,14 @@ export const scripts = {
     },
   },
 
+  cut_off: {
+    description: 'Replies that are not all that a model had to say.', usage: { estimated_calls: 2 },
+    play: async (stage) => {
+      stage.say('Teacher', 'Student', 'text_message', { body: 'A triangle has never more than', cut: 'length' });
+      stage.say('Teacher', 'Student', 'text_message', { body: "I can't help with that.", cut: 'refusal' });
+      stage.say('Teacher', 'Student', 'text_message', { body: 'And', cut: 'of tomorrow' });
+    },
+  },
   failing: {
     title: 'Something breaks', description: 'Ends badly, and says why.',
     play: async (stage) => {

@@ -189,6 +189,11 @@ describe('text that is being written', () => {
   });
 });
 
+test('why a reply is not whole stays with it', () => {
+  const view = after(created(), said('m', 'text_message', { body: 'never more than', cut: 'length' }), said('n', 'text_message', { body: 'Three.' }));
+  assert.deepEqual(view.items.map((item) => item.kind === 'text' && [item.text, item.cut]), [['never more than', 'length'], ['Three.', null]]);
+});
+
 describe('questions', () => {
   test('several are open at once and close one by one', () => {
     const view = after(created(), said('q1', 'text_input', { prompt: '?' }), said('q2', 'form', { prompt: '?' }));

@@ -30,11 +30,12 @@ pub(in crate::engine) async fn ask_model(
     in_circles: Option<String>,
 ) -> Result<std::result::Result<IdentifiedReply, WorkflowFailure>> {
     let key = effects.key();
-    let message = effects.message_id(&key);
+    let own = effects.message_id(&key);
+    let message = speaking.and_then(|speaking| speaking.after).map_or(own, |before| before.message);
     match effects.journal.log.remembered(&key) {
         Some(RememberedEffect::Did(EffectOutcome::Reply(reply))) => {
             effects.journal.budget.count(reply.usage);
-            return Ok(Ok(IdentifiedReply { reply: *reply, message }));
+            return Ok(Ok(IdentifiedReply { reply: *reply, message, attempt: 1 }));
         }
         Some(RememberedEffect::Did(EffectOutcome::Failed { kind: FailureKind::Limit, message })) => {
             return Err(WorkflowStop::failed(FailureKind::Limit, message));
@@ -72,10 +73,16 @@ pub(in crate::engine) async fn ask_model(
     }
     let noting = effects.journal.log.note(&key, llm, &request);
     let begun = Instant::now();
+    let mut attempt = 1;
     let replying = asking.span.instrument(async {
         match speaking {
             None => asked.complete(&request, &mut |progress| asking.saw(progress)).await,
-            Some(speaking) => complete_aloud(effects, &*asked, &request, message, speaking, &asking).await,
+            Some(speaking) => {
+                let told = ToldText::of(message, speaking);
+                let (replied, last) = complete_aloud(effects, &*asked, &request, told, &asking).await;
+                attempt = last;
+                replied
+            }
         }
     });
     let replied = effects.within_duration(replying).await;
@@ -88,7 +95,7 @@ pub(in crate::engine) async fn ask_model(
             effects.journal.budget.count(reply.usage);
             let outcome = EffectOutcome::Reply(Box::new(reply.clone()));
             effects.journal.log.done(key, outcome, noting, begun.elapsed()).await?;
-            Ok(Ok(IdentifiedReply { reply, message }))
+            Ok(Ok(IdentifiedReply { reply, message, attempt }))
         }
         Err(error) => {
             tracing::warn!(run.id = %effects.journal.run, "a model gave no answer: {}", error.in_log());
@@ -105,6 +112,7 @@ pub(in crate::engine) async fn ask_model(
 fn limit_met(effects: &ScopedEffects, llm: &ModelUse) -> Option<String> {
     let used = effects.journal.budget.usage();
     let limits = &effects.journal.budget.limits;
+    let about = if used.estimated_calls > 0 { " (estimated, as its models do not count all tokens)" } else { "" };
     if limits.cost_usd.is_some() && !effects.journal.context.models.has_price(&llm.name) {
         return Some(format!(
             "the run has a limit of money, and what the model {:?} costs, or one that stands in for it, is not known: put its price under prices: in the configuration",
@@ -114,7 +122,7 @@ fn limit_met(effects: &ScopedEffects, llm: &ModelUse) -> Option<String> {
     if let Some(limit) = limits.cost_usd
         && used.cost_usd >= limit
     {
-        return Some(format!("the run has cost {}, its limit is {limit}", used.cost_usd));
+        return Some(format!("the run has cost {}{about}, its limit is {limit}", used.cost_usd));
     }
     if let Some(limit) = limits.llm_calls
         && used.llm_calls >= limit
@@ -125,27 +133,48 @@ fn limit_met(effects: &ScopedEffects, llm: &ModelUse) -> Option<String> {
     if let Some(limit) = limits.tokens
         && tokens >= limit
     {
-        return Some(format!("the run has used {tokens} tokens, its limit is {limit}"));
+        return Some(format!("the run has used {tokens} tokens{about}, its limit is {limit}"));
     }
     effects.journal.log.too_large()
 }
 
-/// Asks a model, and tells people its text while it writes: what came while one piece was being told is told in one.
+/// A text that is told while it is written.
+struct ToldText<'a> {
+    message: MessageId,
+    speaking: SpeakingPair<'a>,
+    /// What was written of it in an earlier request, in which attempt.
+    before: &'a str,
+    attempts: u32,
+}
+
+impl<'a> ToldText<'a> {
+    fn of(message: MessageId, speaking: SpeakingPair<'a>) -> Self {
+        let (before, attempts) = speaking.after.map_or(("", 0), |part| (part.text, part.attempt.saturating_sub(1)));
+        Self { message, speaking, before, attempts }
+    }
+
+    /// What is to be told when an attempt begins: with the first one those who look on go on where they are.
+    fn begun(&self, attempt: u32) -> UnsentText {
+        UnsentText { attempt: self.attempts + attempt, offset: 0, text: self.before.to_owned() }
+    }
+}
+
+/// Asks a model, and tells people its text while it writes: what came while one piece was being told is told in one. The number
+/// of the last attempt is returned as well.
 async fn complete_aloud(
     effects: &ScopedEffects,
     asked: &dyn model::ChatModel,
     request: &ModelRequest,
-    message: MessageId,
-    speaking: SpeakingPair<'_>,
+    told: ToldText<'_>,
     asking: &ModelRequestMetrics,
-) -> std::result::Result<ModelReply, model::Error> {
-    let unsaid = Mutex::new(UnsentText::default());
+) -> (std::result::Result<ModelReply, model::Error>, u32) {
+    let unsaid = Mutex::new(told.begun(1));
     let something = Notify::new();
     let mut progress = |progress: ModelProgress<'_>| {
         asking.saw(progress);
         let mut unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner);
         match progress {
-            ModelProgress::Attempt(attempt) => *unsaid = UnsentText { attempt, ..UnsentText::default() },
+            ModelProgress::Attempt(attempt) => *unsaid = told.begun(attempt),
             ModelProgress::Text(piece) => {
                 unsaid.text.push_str(piece);
                 something.notify_one();
@@ -160,19 +189,20 @@ async fn complete_aloud(
                 let text = std::mem::take(&mut unsaid.text);
                 let offset = unsaid.offset;
                 unsaid.offset += text.chars().count();
-                (unsaid.attempt.max(1), offset, text)
+                (unsaid.attempt, offset, text)
             };
             if text.is_empty() {
                 continue;
             }
-            tell(effects, message, attempt, offset, text, speaking).await;
+            tell(effects, told.message, attempt, offset, text, told.speaking).await;
         }
     };
     let replied = tokio::select! {
         replied = asked.complete(request, &mut progress) => replied,
         () = tell => unreachable!("telling goes on until the model has answered"),
     };
-    replied
+    let attempt = unsaid.lock().unwrap_or_else(PoisonError::into_inner).attempt;
+    (replied, attempt)
 }
 
 async fn tell(
@@ -183,7 +213,7 @@ async fn tell(
     text: String,
     speaking: SpeakingPair<'_>,
 ) {
-    let SpeakingPair { sender, recipient } = speaking;
+    let SpeakingPair { sender, recipient, .. } = speaking;
     let delta = TextDelta {
         message,
         attempt,
@@ -205,7 +235,7 @@ async fn tell(
 /// Says what was being written when the run was stopped, marked as cut off.
 pub(in crate::engine) async fn say_cut_off(effects: &ScopedEffects) -> Result<()> {
     for (uuid, TextInProgress { sender, recipient, within, text, .. }) in effects.journal.texts.take() {
-        let says = MessageContent::TextMessage { body: Some(text), stopped: true };
+        let says = MessageContent::TextMessage { body: Some(text), stopped: true, cut: None };
         let place = ScopedEffects::new(effects.journal.clone(), effects.scope.message(uuid), within);
         place.say(&sender, &recipient, says, Some(uuid)).await?;
     }
@@ -221,7 +251,6 @@ fn model_failure(error: &model::Error) -> WorkflowFailure {
 }
 
 /// What a model has written and nobody was told yet.
-#[derive(Default)]
 struct UnsentText {
     attempt: u32,
     /// How much of the text was told before.

@@ -192,11 +192,11 @@ function drawQueue(queue) {
   put(byId('queue', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'It is empty.')]);
 }
 
-/** @param {HTMLElement} place @param {string} of @param {{name: string | null, runs: number, tokens: number, cost_usd: number}[]} costs */
+/** @param {HTMLElement} place @param {string} of @param {{name: string | null, runs: number, tokens: number, cost_usd: number, estimated?: boolean}[]} costs */
 function drawCosts(place, of, costs) {
   const lines = costs.map((cost) => h('tr', null,
     h('td', null, cost.name ?? '—'), h('td', { class: 'number' }, cost.runs), h('td', { class: 'number' }, cost.tokens.toLocaleString('en')),
-    h('td', { class: 'number' }, dollars(cost.cost_usd))));
+    h('td', { class: 'number' }, (cost.estimated ? '≈ ' : '') + dollars(cost.cost_usd))));
   const head = h('thead', null, h('tr', null, h('th', { scope: 'col' }, of), ...['Runs', 'Tokens', 'Cost'].map((name) => h('th', { scope: 'col', class: 'number' }, name))));
   put(place, [h('table', { class: 'admin-table' }, head, h('tbody', null, ...lines))]);
 }
@@ -258,7 +258,7 @@ function wordsOfEvent(event) {
     case 'asked': return { said: between, more: text || shown(content) };
     case 'said': return { said: between, more: text || shown(content) };
     case 'answered': return { said: `${event.by ? `by ${event.by}` : ''}${event.on_timeout ? ' (nobody in time)' : ''}${event.secret ? ' a password' : ''}`, more: event.text ?? undefined };
-    case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd && event.usage.cost_usd > 0 ? `, ${dollars(event.usage.cost_usd)}` : ''}`, more: event.content || shown(event.tool_calls) };
+    case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd && event.usage.cost_usd > 0 ? `, ${dollars(event.usage.cost_usd)}` : ''}${event.usage && 'estimated' in event.usage ? ', estimated' : ''}${/^(stop|tool_calls)?$/.test(event.finish_reason ?? '') ? '' : `, ended by ${event.finish_reason}`}`, more: event.content || shown(event.tool_calls) };
     case 'failed': return { said: event.error ?? '', more: event.reason };
     case 'ended': return { said: event.outcome ?? '', more: event.reason ?? shown(event.result) };
     case 'removed': return wordsOfRemoval(event);

@@ -87,6 +87,7 @@ pub static AGENT: MapShape = MapShape {
         may("tools", NAMES, "The tools that its model is offered."),
         may("executes", NAMES, "The tools that it executes when another agent calls them."),
         may("output", ValueKind::Schema, "What its model's replies must be."),
+        ON_CUT,
         may(
             "nested_chats",
             ValueKind::List(&ValueKind::Shape(&NESTED_CHATS)),
@@ -101,6 +102,13 @@ pub static AGENT: MapShape = MapShape {
     ],
     shared: REQUEST_PARAMETERS,
 };
+
+/// What is done about replies of models that are cut off.
+pub(super) const ON_CUT: ShapeKey = may(
+    "on_cut",
+    ValueKind::OneOf(&["continue", "fail", "ask_on"]),
+    "What to do about a reply that was cut off, or is a refusal: `continue` with it, marked (default), `fail`, or `ask_on`: the model goes on where it stopped.",
+);
 
 /// The keys of a step that say what it does.
 pub const ACTIONS: &[&str] = &[
@@ -299,6 +307,7 @@ pub static ASK_AGENT: MapShape = MapShape {
             ValueKind::Whole(0),
             "How often its calls are executed before it must reply (default 10).",
         ),
+        ON_CUT,
     ],
     shared: &[],
 };

@@ -1,6 +1,6 @@
 //! What the keys about conversations may hold.
 
-use super::NAMES;
+use super::{NAMES, ON_CUT};
 use crate::yaml::shape::{MapShape, REQUEST_PARAMETERS, ShapeKey, ValueKind, may, must};
 
 const CARRYOVER: ValueKind = ValueKind::Either(&[ValueKind::Template, ValueKind::List(&ValueKind::Data)]);
@@ -18,7 +18,7 @@ const SUMMARY: [ShapeKey; 2] = [
 ];
 
 /// What all chats of two have.
-static TALK: [ShapeKey; 7] = [
+static TALK: [ShapeKey; 8] = [
     must("recipient", ValueKind::Name, "Who answers first."),
     may("message", ValueKind::Data, "The first message."),
     may("max_turns", ValueKind::Whole(1), "How many turns, a message and its reply, at most."),
@@ -26,6 +26,7 @@ static TALK: [ShapeKey; 7] = [
     SUMMARY[1],
     may("clear_history", ValueKind::Bool, "Forget what the two said before (default true)."),
     may("silent", ValueKind::Bool, "Show nothing of what they say (default false)."),
+    ON_CUT,
 ];
 
 pub static CHAT: MapShape = MapShape {
@@ -159,6 +160,7 @@ pub static GROUP_CHAT: MapShape = MapShape {
         may("carryover", CARRYOVER, "Added to the first message under `Context:`."),
         may("clear_history", ValueKind::Bool, "Forget what the group said before (default true)."),
         may("silent", ValueKind::Bool, "Do not show the first message (default false)."),
+        ON_CUT,
     ],
     shared: &[],
 };
@@ -207,6 +209,7 @@ pub static GROUP: MapShape = MapShape {
         may("manager", ValueKind::Shape(&MANAGER), "Who leads it."),
         SUMMARY[0],
         SUMMARY[1],
+        ON_CUT,
     ],
     shared: &[],
 };

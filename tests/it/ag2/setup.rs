@@ -309,6 +309,7 @@ fn texts(value: &Value) -> Vec<String> {
 /// A conversation of two.
 pub fn chat(pattern: &Value, sender: Option<&Value>, recipient: &Value) -> chat::ChatRequest {
     chat::ChatRequest {
+        on_cut: None,
         sender: sender.map(name),
         user_input: pattern["user_input"] == true,
         recipient: name(recipient),
@@ -362,6 +363,7 @@ pub fn group_chat(pattern: &Value) -> (GroupChat, Option<Value>) {
         map.iter().map(|(key, value)| (Name::parse(key).expect("a name"), names(value))).collect()
     };
     let chat = GroupChat {
+        on_cut: None,
         agents: names(&pattern["agents"]),
         initiator: name(&pattern["initiator"]),
         message: None,
@@ -396,6 +398,7 @@ pub fn group_chat(pattern: &Value) -> (GroupChat, Option<Value>) {
 /// A group that hands over.
 pub fn group(pattern: &Value) -> HandoffGroup {
     HandoffGroup {
+        on_cut: None,
         pattern: match pattern["pattern"].as_str() {
             Some("AutoPattern") => GroupPattern::Auto,
             Some("RoundRobinPattern") => GroupPattern::RoundRobin,

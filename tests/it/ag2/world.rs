@@ -71,7 +71,7 @@ impl Effects for World {
             }
         };
         Ok(match asked.complete(&request, &mut told).await {
-            Ok(reply) => Ok(IdentifiedReply { reply, message: MessageId::random() }),
+            Ok(reply) => Ok(IdentifiedReply { reply, message: MessageId::random(), attempt: 1 }),
             Err(error) => Err(failed(error)),
         })
     }
@@ -138,7 +138,7 @@ fn reply_result(what: &Value, arguments: &Map<String, Value>) -> Value {
 
 fn in_ag2_words(event: ChatEvent) -> (&'static str, Value) {
     match event {
-        ChatEvent::Text { sender, recipient, content } => {
+        ChatEvent::Text { sender, recipient, content, .. } => {
             ("text", json!({"content": content, "sender": sender, "recipient": recipient}))
         }
         ChatEvent::ToolCall { sender, recipient, content, calls } => {

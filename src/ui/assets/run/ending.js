@@ -54,7 +54,7 @@ export function totalsWords(view) {
     counted(totals.messages, 'message'),
     totals.toolCalls > 0 && counted(totals.toolCalls, 'tool call'),
     usage?.llm_calls && counted(usage.llm_calls, 'model call'),
-    tokens > 0 && `${counted(tokens, 'token')} (${(usage?.prompt_tokens ?? 0).toLocaleString()} read, ${(usage?.completion_tokens ?? 0).toLocaleString()} written)`,
+    tokens > 0 && `${counted(tokens, 'token')} (${(usage?.prompt_tokens ?? 0).toLocaleString()} read, ${(usage?.completion_tokens ?? 0).toLocaleString()} written${usage?.estimated_calls ? ', estimated' : ''})`,
     usage?.cost_usd && usage.cost_usd > 0 && `$${usage.cost_usd.toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 6 })}`,
     totals.milliseconds !== null && duration(totals.milliseconds),
   ].filter(Boolean).join(' · ');

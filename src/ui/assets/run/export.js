@@ -30,7 +30,7 @@ function itemMarkdown(item, reader) {
   const speakers = escapedLine([item.sender, item.recipient].filter(Boolean).join(' → ') + inside);
   switch (item.kind) {
     // It stands there already, as the answer to the question for it, or as its buttons.
-    case 'text': return item.standsInQuestion ? [] : [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : '')];
+    case 'text': return item.standsInQuestion ? [] : [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : item.cut && item.cut !== 'refusal' ? ' … (cut off)' : '')];
     case 'tool': return [
       `## ${speakers || 'Tool'}`, `Tool \`${item.name}\``,
       ...(item.asked ? [fenced(item.argumentsText ?? prettyJson(item.arguments ?? {}), 'json')] : []),

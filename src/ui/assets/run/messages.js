@@ -30,13 +30,17 @@ export function frameAttributes(item, className = 'message') {
   };
 }
 
+/** Why a reply is not all that a model had to say. @type {Record<string, string>} */
+const CUT_MARKS = { length: 'Cut off here: the reply reached its greatest length.', content_filter: 'Cut off here by a content filter.', refusal: 'The model refused.' };
+
 /** @param {import('./state.js').TextItem} item @param {Hues} hues */
 export function textMessage(item, hues) {
   // It stands there already, as the answer to the question for it.
   if (item.standsInQuestion) return h('article', { ...frameAttributes(item), hidden: true });
   const body = item.text.trim() || item.html?.trim() ? richText(item.html, item.text) : h('p', { class: 'muted' }, '(an empty message)');
   const frame = messageFrame(item, hues, body);
-  if (item.stopped) frame.lastElementChild?.append(h('p', { class: 'stopped-mark' }, icon('stop'), 'Stopped here; the rest was never written.'));
+  const mark = item.stopped ? 'Stopped here; the rest was never written.' : item.cut && (CUT_MARKS[item.cut] ?? 'Cut off here.');
+  if (mark) frame.lastElementChild?.append(h('p', { class: 'stopped-mark' }, icon('stop'), mark));
   frame.append(h('div', { class: 'message-actions' }, copyButton('Copy this message', () => item.text)));
   return frame;
 }

@@ -29,7 +29,7 @@ import { exactText } from '../gateway/exact-json.js';
  * @property {readonly Within[]} within   the conversations inside the workflow's own that it belongs to, outermost first
  *
  * @typedef {import('../gateway/api.js').Within} Within
- * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, standsInQuestion: boolean}} TextItem
+ * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, cut: string | null, standsInQuestion: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, argumentsText: string | null, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
  *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null, batch: number}} ToolItem   `person`: the tool asks somebody;
@@ -222,7 +222,7 @@ function itemOf(message, at) {
   const base = baseOf(message, at);
   switch (message.type) {
     case 'text_message':
-      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true, standsInQuestion: false };
+      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true, cut: content.cut ?? null, standsInQuestion: false };
     case 'suggested_function_call':
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
