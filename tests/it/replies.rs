@@ -115,8 +115,13 @@ async fn complete(State(played): State<Played>, Json(body): Json<Value>) -> Resp
             (events, Body::from_stream(pieces)).into_response()
         }
         Answer::Lost(text) => {
-            let pieces = [Ok(Bytes::from(text)), Err(std::io::Error::other("the connection is lost"))];
-            (events, Body::from_stream(stream::iter(pieces))).into_response()
+            let lost = async {
+                // What was said before it is on its way.
+                tokio::time::sleep(PACE).await;
+                Err(std::io::Error::other("the connection is lost"))
+            };
+            let pieces = stream::iter([Ok(Bytes::from(text))]).chain(stream::once(lost));
+            (events, Body::from_stream(pieces)).into_response()
         }
     }
 }

@@ -135,7 +135,7 @@ function drawFigures({ runs, outcomes, queue, questions, costs }, workers) {
   const figures = [
     ['running', runs.running], ['queued', runs.queued], ['open questions', questions.open], ['jobs waiting', waiting],
     ['workers', workers.length, workers.length === 0], ['completed', outcomes.completed], ['failed', outcomes.failed, outcomes.failed > 0],
-    ['spent', dollars(spent)],
+    ['spent', (costs.by_workflow.some((line) => line.estimated) ? '≈ ' : '') + dollars(spent)],
   ];
   put(byId('figures', HTMLElement), figures.map(([name, value, isBad]) => h('div', isBad ? { class: 'is-bad' } : null, h('dt', null, name), h('dd', null, value))));
 }
