@@ -523,6 +523,8 @@ async fn the_terminal_and_the_audit_say_what_was_cut_off_and_what_is_estimated()
     let shown = printed(folder.path(), &["run", "asks"]).await;
     assert!(shown.contains("(this reply was cut off at its greatest length)"), "{shown}");
     assert!(shown.contains("1 model call, ") && shown.contains(" (estimated)"), "{shown}");
+    let records = printed(folder.path(), &["run", "asks", "--json"]).await;
+    assert!(records.contains(r#""cut":"length""#) && records.contains(r#""estimated_calls":1"#), "{records}");
     let list = printed(folder.path(), &["audit", "list", "--json"]).await;
     let id = serde_json::from_str::<Value>(list.lines().next().unwrap()).unwrap()["id"].as_str().unwrap().to_owned();
     let audit = printed(folder.path(), &["audit", "show", &id]).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastagency::fastagency::envelope::from_envelope;
 use fastagency::ids::RunId;
-use fastagency::message::{ApprovalQuestion, MessageContent};
+use fastagency::message::{AnswerDeadline, ApprovalQuestion, FormQuestion, MessageContent};
 use fastagency::run::answer::AnswerPayload;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
@@ -169,6 +169,28 @@ async fn whoever_comes_back_sees_the_past_and_goes_on() {
     assert_eq!(player.answered(&last).await.answer, AnswerPayload::Text("done".into()));
     player.end(json!("bye")).await;
     assert_eq!(hear_json(&mut socket).await["content"]["result"], "bye");
+    deployment.end().await;
+}
+
+#[tokio::test]
+async fn half_a_letter_in_a_frame_is_no_mistake() {
+    let deployment = System::played().await;
+    let run = RunId::random();
+    let mut socket = deployment.socket().await;
+    let first = init(run, "params").replace(r#""params":{}"#, r#""params":{"said":"a \ud83d"}"#);
+    say(&mut socket, first).await;
+    let mut player = Player::take(&deployment, run).await;
+    assert_eq!(hear_json(&mut socket).await["content"]["params"], json!({"said": "a \u{fffd}"}));
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+    let form = FormQuestion { prompt: Some("Who?".into()), schema, deadline: AnswerDeadline::default() };
+    let question = player.ask(MessageContent::Form(form)).await;
+    assert_eq!(hear_json(&mut socket).await["type"], "text_input");
+    say(&mut socket, r#"{"name": "Ann \ud83d\ude00 \ude00"}"#).await;
+    player.answered(&question).await;
+    player.end(Value::Null).await;
+    let events = deployment.events(run, "").await;
+    let answered = events.iter().find(|event| event.data["kind"] == "answered").expect("it was answered");
+    assert_eq!(answered.data["value"], json!({"name": "Ann 😀 \u{fffd}"}));
     deployment.end().await;
 }
 
