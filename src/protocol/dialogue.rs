@@ -200,3 +200,39 @@ impl ModelUsage {
 fn is_nothing(count: &u64) -> bool {
     *count == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_is_cut_by_its_reason_or_by_a_refusal_that_came_as_its_own_text() {
+        let cut = |finish_reason: Option<&str>, refusal: Option<&str>| {
+            let (finish_reason, refusal) = (finish_reason.map(str::to_owned), refusal.map(str::to_owned));
+            let (content, tool_calls, usage) = (None, Vec::new(), ModelUsage::default());
+            ModelReply { content, tool_calls, refusal, finish_reason, usage, model: String::new() }.cut()
+        };
+        for whole in [None, Some("stop"), Some("tool_calls"), Some("a word of its provider")] {
+            assert_eq!(cut(whole, None), None);
+            assert_eq!(cut(whole, Some("")), None);
+            assert_eq!(cut(whole, Some("no")), Some(CutReason::Refusal));
+        }
+        for reason in [CutReason::Length, CutReason::ContentFilter, CutReason::Refusal, CutReason::Pause] {
+            assert_eq!(cut(Some(reason.as_str()), None), Some(reason));
+            assert_eq!(json!(reason), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn a_reason_of_a_later_version_is_read() {
+        assert_eq!(serde_json::from_value::<CutReason>(json!("of tomorrow")).unwrap(), CutReason::Unknown);
+        let usage: ModelUsage = serde_json::from_value(json!({"prompt_tokens": 1})).unwrap();
+        assert_eq!(
+            json!(usage),
+            json!({"prompt_tokens": 1, "completion_tokens": 0}),
+            "nothing is added to older records"
+        );
+    }
+}
