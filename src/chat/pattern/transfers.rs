@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::handoff_state::in_words;
-use super::transfer_names::named;
+use super::transfer_names::{named, named_in_full};
 use crate::chat::memory::OutgoingMessage;
 use crate::chat::tools::function;
 use crate::chat::{ChatEvent, ConversationContext, HandoffCause, Result};
@@ -84,6 +84,7 @@ pub(in crate::chat) fn transfer(
 ) -> Option<HandoffTarget> {
     let handoff_state = ctx.handoff_state.as_ref()?;
     let own = source.and_then(|source| handoff_state.handoffs(source));
-    let mut all = own.into_iter().chain(handoff_state.handoffs.values()).flat_map(named);
+    let all = own.into_iter().chain(handoff_state.handoffs.values());
+    let mut all = all.flat_map(|handoffs| named(handoffs).chain(named_in_full(handoffs)));
     all.find(|(name, _)| *name == call.function.name).map(|(_, handoff)| handoff.target.clone())
 }
