@@ -18,6 +18,7 @@ mod audit;
 mod auth;
 mod fields;
 mod gateway;
+mod model_shapes;
 mod models;
 mod nats;
 mod operation;
@@ -34,7 +35,10 @@ pub use auth::{
     TrustedHeaderConfig, UsersAndGroups,
 };
 pub use gateway::{CallerLimits, GatewayConfig};
-pub use models::{LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource, unpriced};
+pub use models::{
+    CallIdForm, ChatDialect, CompatibleServer, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts,
+    ReasoningReturn, TokenLimitKey, TokenSource, unpriced,
+};
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use shapes::json_schema;

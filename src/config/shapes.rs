@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::yaml::shape::{MapShape, REQUEST_PARAMETERS, ShapeKey, ValueKind, later, may, must};
+use super::model_shapes::{LLM, PRICE};
+use crate::yaml::shape::{MapShape, ShapeKey, ValueKind, later, may, must};
 
 /// The JSON Schema of `fastagency.yaml`.
 pub fn json_schema() -> Value {
@@ -161,138 +162,6 @@ pub static TLS: MapShape = MapShape {
         may("ca_file", ValueKind::Text, "Authorities to trust beside the system's."),
         may("cert_file", ValueKind::Text, "Our certificate, for servers that ask for one."),
         may("key_file", ValueKind::Text, "Its key."),
-    ],
-    shared: &[],
-};
-
-pub static LLM: MapShape = MapShape {
-    name: "model",
-    about: "A model: who serves it, and what each request says.",
-    keys: &[
-        must(
-            "provider",
-            ValueKind::OneOf(&["openai", "azure", "anthropic", "gemini", "compatible", "scripted"]),
-            "Who serves it.",
-        ),
-        may("model", ValueKind::Text, "Its name, as the provider knows it."),
-        may(
-            "api_key",
-            ValueKind::Text,
-            "The key (default by provider: ${OPENAI_API_KEY:-}, ${AZURE_OPENAI_API_KEY:-}, ${ANTHROPIC_API_KEY:-} or ${GEMINI_API_KEY:-}).",
-        ),
-        may("token", ValueKind::Text, "A bearer token instead of a key, for azure, anthropic and gemini."),
-        may(
-            "token_file",
-            ValueKind::Text,
-            "A file with a bearer token that somebody renews; it is read again and again.",
-        ),
-        may(
-            "token_command",
-            ValueKind::Some(&ValueKind::Text),
-            "A program and its arguments that print a bearer token; it is run again every 5 minutes, and when a token is refused.",
-        ),
-        may("base_url", ValueKind::Text, "Where the interface begins (azure and compatible have no default)."),
-        may("deployment", ValueKind::Text, "azure: what the deployment is called (default: as the model)."),
-        may(
-            "api_version",
-            ValueKind::Text,
-            "azure: the version of the interface (default 2024-10-21); anthropic: 2023-06-01.",
-        ),
-        may("stream", ValueKind::Bool, "Whether the answer is streamed (default true)."),
-        may(
-            "timeout",
-            ValueKind::Either(&[ValueKind::Duration, ValueKind::Shape(&TIMEOUT)]),
-            "How long a request may take.",
-        ),
-        may("max_retries", ValueKind::Whole(0), "How often a failed request is tried again (default 2)."),
-        may("fallback", ValueKind::List(&ValueKind::Name), "Models to ask, in this order, when this one fails."),
-        may(
-            "routing_method",
-            ValueKind::OneOf(&["fixed_order", "round_robin"]),
-            "Whom each request asks first: always this model (default), or in turn this one and those in `fallback`.",
-        ),
-        may(
-            "script",
-            ValueKind::List(&ValueKind::Either(&[ValueKind::Text, ValueKind::Shape(&SCRIPT_REPLY)])),
-            "scripted: the replies, one after the other (default: it makes them up).",
-        ),
-        may("rate", ValueKind::Shape(&RATE), "How often it may be asked, by all workers together (default: no limit)."),
-        later("retry"),
-    ],
-    shared: REQUEST_PARAMETERS,
-};
-
-pub static SCRIPT_REPLY: MapShape = MapShape {
-    name: "script_reply",
-    about: "A reply of a scripted model. An agent's first reply is the first of the script.",
-    keys: &[
-        may("when", ValueKind::Text, "Only for requests with this text in a system message: so agents share a model."),
-        may("content", ValueKind::Text, "What it says."),
-        may("chunks", ValueKind::List(&ValueKind::Text), "The same in the pieces in which it is streamed."),
-        may("tool_calls", ValueKind::List(&ValueKind::Shape(&SCRIPT_CALL)), "The tools that it wants called."),
-        may("refusal", ValueKind::Text, "How it refuses."),
-        may("finish_reason", ValueKind::Text, "Why it ended (default: stop, or tool_calls)."),
-        may("usage", ValueKind::Any, "The tokens: {prompt_tokens, completion_tokens}."),
-        may("delay", ValueKind::Duration, "How long it takes (default: no time)."),
-        may("delay_s", ValueKind::Number, "The same in seconds."),
-        may("status", ValueKind::Whole(100), "It fails with this status of HTTP."),
-        may("error", ValueKind::Any, "It fails: a message, or {message, code}."),
-    ],
-    shared: &[],
-};
-
-pub static SCRIPT_CALL: MapShape = MapShape {
-    name: "script_call",
-    about: "A call of a tool in a scripted reply.",
-    keys: &[
-        may("name", ValueKind::Text, "The tool."),
-        may("arguments", ValueKind::Any, "Its arguments: an object, or the text that the model writes (default: {})."),
-        may("id", ValueKind::Text, "The call's id (default: call_1, call_2, …)."),
-        may("type", ValueKind::Text, "As OpenAI writes it: function."),
-        may("function", ValueKind::Shape(&SCRIPT_FUNCTION), "As OpenAI writes it, in place of name and arguments."),
-    ],
-    shared: &[],
-};
-
-pub static SCRIPT_FUNCTION: MapShape = MapShape {
-    name: "script_function",
-    about: "The function of a call, as OpenAI writes it.",
-    keys: &[
-        must("name", ValueKind::Text, "The tool."),
-        may("arguments", ValueKind::Any, "Its arguments: an object, or a text."),
-    ],
-    shared: &[],
-};
-
-pub static RATE: MapShape = MapShape {
-    name: "rate",
-    about: "How often a model may be asked, by all workers together; a request that finds no room waits.",
-    keys: &[
-        may("requests_per_minute", ValueKind::Whole(1), "Requests in any minute, retries included."),
-        may("tokens_per_minute", ValueKind::Whole(1), "Tokens in any minute, read and written."),
-    ],
-    shared: &[],
-};
-
-pub static PRICE: MapShape = MapShape {
-    name: "price",
-    about: "What a million tokens of a model cost, in US dollars.",
-    keys: &[
-        must("input", ValueKind::Number, "Tokens read."),
-        must("output", ValueKind::Number, "Tokens written, those of reasoning included."),
-        may("cached_input", ValueKind::Number, "Tokens read from the provider's cache (default: as input)."),
-        may("cache_write", ValueKind::Number, "Tokens put into the provider's cache (default: as input)."),
-    ],
-    shared: &[],
-};
-
-pub static TIMEOUT: MapShape = MapShape {
-    name: "timeout",
-    about: "How long a request may take.",
-    keys: &[
-        may("first_token", ValueKind::Duration, "Until the first byte of the answer (default 300s)."),
-        may("idle", ValueKind::Duration, "Between two pieces of it (default 120s)."),
-        may("total", ValueKind::Duration, "All in all (default 600s)."),
     ],
     shared: &[],
 };

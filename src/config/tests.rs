@@ -122,6 +122,64 @@ fn each_provider_has_its_place_and_its_key() {
 }
 
 #[test]
+fn a_known_server_has_its_place_its_key_and_its_dialect() {
+    let set = |name: &str| name.ends_with("_KEY").then(|| format!("the value of {name}"));
+    let groq = llm("{ provider: groq, model: m }", &set);
+    assert_eq!((groq.provider, groq.base_url.as_str()), (ModelProvider::Compatible, "https://api.groq.com/openai/v1"));
+    assert_eq!(groq.api_key.as_ref().unwrap().expose_secret(), "the value of GROQ_API_KEY");
+    assert!(groq.needs_key() && !groq.dialect.names);
+    let ollama = llm("{ provider: ollama, model: m }", &set);
+    assert_eq!((ollama.base_url.as_str(), ollama.api_key.is_none()), ("http://127.0.0.1:11434/v1", true));
+    assert!(!ollama.needs_key());
+    // A proxy in front of it, or its address without its name.
+    let proxied = llm("{ provider: mistral, model: m, base_url: 'http://proxy/v1', api_key: x }", &nothing);
+    assert_eq!((proxied.base_url.as_str(), proxied.dialect.call_ids), ("http://proxy/v1", CallIdForm::Nine));
+    let unnamed = llm("{ provider: compatible, model: m, base_url: 'https://api.mistral.ai:443/v1' }", &nothing);
+    assert_eq!((unnamed.dialect, unnamed.needs_key()), (proxied.dialect, false));
+    let [kimi, moonshot] = ["kimi", "moonshot"].map(|word| llm(&format!("{{ provider: {word}, model: m }}"), &set));
+    assert_eq!((kimi.dialect, kimi.base_url), (moonshot.dialect, moonshot.base_url));
+    assert_eq!(llm("{ provider: openai, model: m }", &set).dialect, ChatDialect::OPENAI);
+    assert_eq!(llm("{ provider: compatible, model: m, base_url: 'http://x' }", &set).dialect, ChatDialect::OPEN);
+    // The list for editors and the table of servers are one.
+    for word in model_shapes::PROVIDERS {
+        let place = if matches!(*word, "azure" | "compatible") { ", base_url: 'http://x'" } else { "" };
+        let found = llm(&format!("{{ provider: {word}, model: m{place} }}"), &set);
+        assert!(*word == "scripted" || !found.base_url.is_empty(), "{word}");
+    }
+}
+
+#[test]
+fn a_dialect_goes_before_what_is_known_of_a_server() {
+    let described = llm(
+        "{ provider: groq, model: m, dialect: { names: true, roles_alternate: true, system: false, max_tokens_key: max_completion_tokens, \
+         call_ids: plain, reasoning: always, leave_out: [temperature] } }",
+        &nothing,
+    );
+    let expected = ChatDialect {
+        names: true,
+        system: false,
+        roles_alternate: true,
+        stream_options: true,
+        max_tokens_key: Some(TokenLimitKey::MaxCompletionTokens),
+        call_ids: CallIdForm::Plain,
+        reasoning: ReasoningReturn::Always,
+    };
+    assert_eq!(described.dialect, expected);
+    assert_eq!(described.leave_out.into_iter().collect::<Vec<_>>(), ["temperature"]);
+    let wrong = |llm: &str| read(&format!("version: 1\nllms:\n  default: {llm}"), &nothing).unwrap_err();
+    assert!(wrong("{ provider: groq, model: m, dialect: { name: false } }").contains("did you mean \"names\"?"));
+    assert!(
+        wrong("{ provider: groq, model: m, dialect: { call_ids: ten } }")
+            .contains("is not one of any, distinct, plain, nine")
+    );
+    let anthropic = wrong("{ provider: anthropic, model: m, dialect: { names: false } }");
+    assert!(
+        anthropic.contains("this is for `provider: openai`, `azure`, `compatible` and servers like `groq`"),
+        "{anthropic}"
+    );
+}
+
+#[test]
 fn prices_belong_to_models_by_the_name_that_the_provider_knows() {
     let source = "version: 1\nllms:\n  a: { provider: openai, model: gpt-4.1 }\n  b: { provider: openai, model: gpt-4.1, fallback: [c] }\n  \
                   c: { provider: gemini, model: x }\n  d: { provider: scripted, fallback: [b] }\n  e: { provider: scripted }\nprices:\n  \

@@ -236,7 +236,10 @@ impl<'a> ReplyDraft<'a> {
         }
         // The provider gets it back with the first call, which is the first of the reply to be sent again.
         if let (Some(call), Some(keepsake)) = (self.calls.first_mut(), self.keepsake.take()) {
-            call.extra = Some(keepsake);
+            match (&mut call.extra, keepsake) {
+                (Some(Value::Object(extra)), Value::Object(keepsake)) => extra.extend(keepsake),
+                (extra, keepsake) => *extra = Some(keepsake),
+            }
         }
         let calls = self.calls.into_iter().map(|call| ToolCall {
             // The result of a call names it by its id, so it needs one that no other call of the conversation has.

@@ -5,6 +5,7 @@
 mod answer;
 mod anthropic;
 mod breaker;
+mod call_ids;
 mod content;
 mod credential;
 mod draft;
@@ -13,6 +14,8 @@ mod fallback;
 mod finish;
 mod gemini;
 pub(crate) mod http;
+#[cfg(test)]
+mod matrix_tests;
 mod mock;
 mod openai;
 mod parameters;
@@ -21,6 +24,7 @@ pub mod probe;
 mod provider_error;
 mod providers;
 mod rate;
+mod refusal;
 mod remote;
 mod request_time_limits;
 mod retry;
@@ -29,6 +33,7 @@ mod scripted;
 mod sse;
 #[cfg(test)]
 mod testing;
+mod thoughts;
 mod turns;
 mod unpack;
 mod usage;
@@ -139,6 +144,7 @@ impl ChatModel for UnsetModel {
 /// Who serves a model, by the names of OpenTelemetry's conventions for generative AI (`gen_ai.provider.name`).
 fn system(llm: &LlmConfig) -> &'static str {
     match llm.provider {
+        _ if let Some(server) = llm.server => server.system,
         ModelProvider::OpenAi => "openai",
         ModelProvider::Azure => "azure.ai.openai",
         ModelProvider::Anthropic => "anthropic",

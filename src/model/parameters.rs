@@ -40,7 +40,8 @@ pub(super) fn parameters(llm: &LlmConfig, request: &ModelRequest) -> RequestPara
     let response_format = response_format.filter(|format| !format.is_null()).cloned();
     let mut given = request.parameters.clone();
     given.extend(llm.parameters.clone());
-    given.retain(|key, value| !value.is_null() && !NEVER_SENT.contains(&key.as_str()));
+    let is_sent = |key: &String| !NEVER_SENT.contains(&key.as_str()) && !llm.leave_out.contains(key);
+    given.retain(|key, value| !value.is_null() && is_sent(key));
     RequestParameters { given, streamed: llm.stream && response_format.is_none(), response_format }
 }
 

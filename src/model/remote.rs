@@ -1,10 +1,13 @@
 //! A model behind HTTP, whoever serves it: connections, attempts, waits, and what is done about failures. What is said to it
 //! is known to its [`ProviderWire`].
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,19 +15,21 @@ use serde_json::Value;
 
 use super::answer::{self, AnswerPiece};
 use super::breaker::{CircuitBreaker, FIRST_REST, OpenCircuit, speaks_against_the_endpoint};
+use super::call_ids::with_fitting_ids;
 use super::content::shortened;
 use super::credential::RenewedToken;
 use super::provider_error::ErrorWords;
 use super::rate::{RateGate, WorkerCount};
+use super::refusal::Adaptation;
 use super::request_time_limits::RequestTimeLimits;
 use super::retry::{RetryAdvice, RetryBackoff, asked_in, may_pass};
 use super::unpack::{AnswerBody, BodyError};
 use super::usage::with_estimates;
 use super::wire::ProviderWire;
-use super::{ChatModel, Error, ModelProgress, http};
+use super::{ChatModel, Error, ModelProgress, http, thoughts};
 use crate::bounds::{self, OUTSIDE};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{LlmConfig, ModelProvider};
+use crate::config::LlmConfig;
 use crate::ids::Name;
 use crate::protocol::dialogue::{ModelReply, ModelRequest};
 
@@ -34,6 +39,8 @@ const LONGEST_ERROR: usize = 64 << 10;
 const LONGEST_MESSAGE: usize = 500;
 /// How long the connection gets to end after the answer has: most servers end it at once, and then it can be used again.
 const LAST_BYTES_WITHIN: Duration = Duration::from_millis(50);
+/// How often one request is asked in another way because the server refused something in it.
+const MOST_ADAPTATIONS: u32 = 8;
 /// About how many bytes of a request are one token.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -41,6 +48,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(super) struct RemoteModel {
     name: String,
     llm: LlmConfig,
+    /// The same, and what the server has refused by now is left out.
+    suited: Mutex<Arc<LlmConfig>>,
     wire: &'static dyn ProviderWire,
     endpoints: Result<ModelEndpoints, String>,
     /// The server's address as it may be shown.
@@ -65,12 +74,22 @@ struct ModelEndpoints {
 struct AttemptFailure {
     error: Error,
     advice: RetryAdvice,
+    /// How to ask instead, if the server refused the way it was asked.
+    instead: Option<Adaptation>,
 }
 
 impl From<Error> for AttemptFailure {
     fn from(error: Error) -> Self {
-        Self { error, advice: RetryAdvice::default() }
+        Self { error, advice: RetryAdvice::default(), instead: None }
     }
+}
+
+/// A request as it is sent.
+struct SentRequest<'r> {
+    request: &'r ModelRequest,
+    llm: Arc<LlmConfig>,
+    body: Bytes,
+    streamed: bool,
 }
 
 impl RemoteModel {
@@ -88,6 +107,7 @@ impl RemoteModel {
         llm.token = usable(name, llm.token.as_ref());
         Self {
             name: name.to_string(),
+            suited: Mutex::new(Arc::new(llm.clone())),
             wire,
             address: endpoints.as_ref().map_or_else(|_| "its base_url".to_owned(), |endpoints| shown(&endpoints.whole)),
             endpoints,
@@ -101,28 +121,69 @@ impl RemoteModel {
         }
     }
 
+    /// The request as the server takes it, as far as that is known.
+    fn sent<'r>(&self, llm: Arc<LlmConfig>, request: &'r ModelRequest) -> SentRequest<'r> {
+        let (body, streamed) = match with_fitting_ids(&request.messages, self.wire.call_ids(&llm)) {
+            Cow::Borrowed(_) => self.wire.body(&llm, request),
+            Cow::Owned(messages) => self.wire.body(&llm, &ModelRequest { messages, ..request.clone() }),
+        };
+        SentRequest { request, llm, body: Bytes::from(body), streamed }
+    }
+
+    fn suited(&self) -> Arc<LlmConfig> {
+        self.suited.lock().clone()
+    }
+
+    /// What to ask with instead. What holds for the model is remembered for later requests.
+    fn adapt(&self, llm: &LlmConfig, instead: &Adaptation) -> Arc<LlmConfig> {
+        let setting = instead.as_setting();
+        if instead.is_remembered() {
+            let mut suited = self.suited.lock();
+            instead.apply(Arc::make_mut(&mut suited));
+            tracing::warn!(
+                llm.name = self.name,
+                setting,
+                "the server refuses how it was asked; until this process ends it is asked as if llms.{} had this setting",
+                self.name,
+            );
+        } else {
+            tracing::info!(
+                llm.name = self.name,
+                setting,
+                "the server refuses this request; it is asked once with this setting"
+            );
+        }
+        let mut llm = llm.clone();
+        instead.apply(&mut llm);
+        Arc::new(llm)
+    }
+
     /// One attempt, if the breaker and the rate leave room for it.
     async fn attempt(
         &self,
-        request: &ModelRequest,
-        (body, streamed): (&Bytes, bool),
+        sent: &SentRequest<'_>,
         headers: &HeaderMap,
         progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
     ) -> Result<ModelReply, AttemptFailure> {
         let mut leave = self.breaker.enter().map_err(|resting| self.down(resting))?;
-        let expected = body.len() as u64 / BYTES_PER_TOKEN;
+        let expected = sent.body.len() as u64 / BYTES_PER_TOKEN;
         let longest = self.llm.timeout.total;
         let Some(pass) = self.gate.pass(expected, longest).await else {
             let (model, rate) = (self.name.clone(), self.llm.rate.to_string());
             return Err(Error::Crowded { model, rate, after: longest }.into());
         };
-        let outcome = self.exchange((body, streamed), headers, progress, &mut || leave.it_lives()).await;
+        let mut outcome = self.exchange(sent, headers, progress, &mut || leave.it_lives()).await;
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         // A rate, too, counts what the server does not.
-        let outcome =
-            outcome.map(|reply| with_estimates(reply, request)).map_err(|AttemptFailure { error, advice }| {
-                AttemptFailure { error: self.presentable(error, bearer), advice }
-            });
+        outcome = outcome.map(|reply| with_estimates(reply, sent.request));
+        if let Ok(reply) = &mut outcome {
+            thoughts::sign(reply, &self.llm.model);
+        }
+        let outcome = outcome.map_err(|failure| AttemptFailure {
+            instead: Adaptation::after(&failure.error, &sent.llm, sent.request),
+            error: self.presentable(failure.error, bearer),
+            ..failure
+        });
         match &outcome {
             Ok(reply) => {
                 self.gate.used(pass, reply.usage.tokens());
@@ -137,7 +198,7 @@ impl RemoteModel {
     /// One request, from its first byte to the last of its answer. `begun` hears that the answer has begun.
     async fn exchange(
         &self,
-        (body, streamed): (&Bytes, bool),
+        SentRequest { body, streamed, .. }: &SentRequest<'_>,
         headers: &HeaderMap,
         progress: &mut (dyn for<'a> FnMut(ModelProgress<'a>) + Send),
         begun: &mut (dyn FnMut() + Send),
@@ -146,6 +207,7 @@ impl RemoteModel {
             (Ok(endpoints), Ok(client)) => (endpoints, client),
             (Err(reason), _) | (_, Err(reason)) => return Err(self.unreachable(reason.clone()).into()),
         };
+        let streamed = *streamed;
         let endpoint = if streamed { &endpoints.streamed } else { &endpoints.whole };
         let mut waits = RequestTimeLimits::begin(&self.name, self.llm.provider.api(), self.llm.timeout, streamed);
         let sent = client.post(endpoint.clone()).headers(headers.clone()).body(body.clone()).send();
@@ -219,7 +281,7 @@ impl RemoteModel {
             Err(_) => ErrorWords { message: text.into_owned(), code: None },
         };
         let error = Error::Status { model: self.name.clone(), status: status.as_u16(), message, code };
-        AttemptFailure { error, advice }
+        AttemptFailure { error, advice, instead: None }
     }
 
     async fn headers(&self, request: &ModelRequest) -> Result<HeaderMap, Error> {
@@ -249,7 +311,7 @@ impl RemoteModel {
                     headers.insert(HeaderName::from_static(name), value);
                 }
             }
-            None if self.llm.provider != ModelProvider::Compatible => {
+            None if self.llm.needs_key() => {
                 let variable = self.llm.api_key_variable.clone();
                 let variable = variable.unwrap_or_else(|| format!("llms.{}.api_key", self.name));
                 return Err(Error::NoKey { model: self.name.clone(), variable });
@@ -274,6 +336,7 @@ impl RemoteModel {
         AttemptFailure {
             error: Error::Down { model: self.name.clone(), failures, again_in, last },
             advice: RetryAdvice { again: Some(self.llm.fallback.is_empty()), after: Some(again_in) },
+            instead: None,
         }
     }
 
@@ -306,17 +369,22 @@ impl ChatModel for RemoteModel {
     ) -> Result<ModelReply, Error> {
         let mut headers = self.headers(request).await?;
         let mut has_fresh_token = false;
-        let (body, streamed) = self.wire.body(&self.llm, request);
-        let body = Bytes::from(body);
+        let mut sent = self.sent(self.suited(), request);
         let mut attempt = 0;
+        let mut adaptations = 0;
         loop {
             attempt += 1;
             progress(ModelProgress::Attempt(attempt));
-            let AttemptFailure { error, advice } =
-                match self.attempt(request, (&body, streamed), &headers, progress).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(failure) => failure,
-                };
+            let failure = match self.attempt(&sent, &headers, progress).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            let AttemptFailure { error, advice, instead, .. } = failure;
+            if let Some(instead) = instead.filter(|_| adaptations < MOST_ADAPTATIONS) {
+                adaptations += 1;
+                sent = self.sent(self.adapt(&sent.llm, &instead), request);
+                continue;
+            }
             if let (Some(credential), Error::Status { status: 401, .. }, false) =
                 (&self.credential, &error, has_fresh_token)
             {
@@ -326,10 +394,11 @@ impl ChatModel for RemoteModel {
                 has_fresh_token = true;
                 continue;
             }
-            if attempt > self.llm.max_retries || !advice.again.unwrap_or_else(|| may_pass(&error)) {
+            let failed = attempt - adaptations;
+            if failed > self.llm.max_retries || !advice.again.unwrap_or_else(|| may_pass(&error)) {
                 return Err(error);
             }
-            let wait = advice.after.unwrap_or_else(|| self.backoff.wait(attempt, rand::random()));
+            let wait = advice.after.unwrap_or_else(|| self.backoff.wait(failed, rand::random()));
             let wait_ms = wait.as_millis() as u64;
             tracing::info!(llm.name = self.name, attempt, wait_ms, error = error.in_log(), "asking a model again");
             tokio::time::sleep(wait).await;

@@ -1,7 +1,7 @@
 //! The client against servers that send exact bytes.
 
 use super::*;
-use crate::config::{ModelPrice, ModelRateLimit, ModelTimeouts};
+use crate::config::{ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts};
 use crate::model::providers::wire_of;
 use crate::model::testing::{
     ServerAct, TestServer, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, open_one,

@@ -1,6 +1,6 @@
 //! What the tests of models share: settings, requests, and a server that sends exactly the bytes that a test gives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::draft::OUR_CALL_IDS;
 use super::wire::ProviderWire;
 use super::{ChatModel, Error, ModelProgress, answer, open_all};
-use crate::config::{LlmConfig, ModelProvider, ModelRateLimit, ModelTimeouts};
+use crate::config::{ChatDialect, LlmConfig, ModelProvider, ModelRateLimit, ModelTimeouts};
 use crate::ids::Name;
 use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelReply, ModelRequest};
 
@@ -22,6 +22,9 @@ pub(super) fn llm(base_url: &str) -> LlmConfig {
     let minute = Duration::from_secs(60);
     LlmConfig {
         provider: ModelProvider::Compatible,
+        server: None,
+        dialect: ChatDialect::OPEN,
+        leave_out: BTreeSet::new(),
         model: "gpt-4o-mini".to_owned(),
         api_key: None,
         api_key_variable: None,
@@ -124,7 +127,10 @@ pub(super) struct SeenRequest {
     pub(super) body: Value,
 }
 
-/// A server that answers the nth request with the nth act, and every further one with the last.
+/// What a server does with its nth request, counted from 0.
+type Behaviour = dyn Fn(usize, &SeenRequest) -> ServerAct + Send + Sync;
+
+/// A server that answers the nth request with the nth act, and every further one with the last; or as it is told.
 pub(super) struct TestServer {
     pub(super) base_url: String,
     seen: Arc<Mutex<Vec<SeenRequest>>>,
@@ -136,6 +142,12 @@ pub(super) struct TestServer {
 
 impl TestServer {
     pub(super) async fn start(acts: Vec<ServerAct>) -> Self {
+        Self::behaving(move |number, _| acts.get(number).or(acts.last()).unwrap().clone()).await
+    }
+
+    /// One that looks at each request.
+    pub(super) async fn behaving(behaviour: impl Fn(usize, &SeenRequest) -> ServerAct + Send + Sync + 'static) -> Self {
+        let behaviour: Arc<Behaviour> = Arc::new(behaviour);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -148,7 +160,7 @@ impl TestServer {
                 let mut connections = JoinSet::new();
                 while let Ok((socket, _)) = listener.accept().await {
                     accepted.fetch_add(1, Ordering::Relaxed);
-                    connections.spawn(serve(socket, acts.clone(), seen.clone(), left.clone()));
+                    connections.spawn(serve(socket, behaviour.clone(), seen.clone(), left.clone()));
                 }
             }
         });
@@ -164,15 +176,20 @@ impl TestServer {
     }
 }
 
-async fn serve(mut socket: TcpStream, acts: Vec<ServerAct>, seen: Arc<Mutex<Vec<SeenRequest>>>, left: Arc<Notify>) {
+async fn serve(
+    mut socket: TcpStream,
+    behaviour: Arc<Behaviour>,
+    seen: Arc<Mutex<Vec<SeenRequest>>>,
+    left: Arc<Notify>,
+) {
     while let Some(request) = read_request(&mut socket).await {
         let number = {
             let mut seen = seen.lock().unwrap();
-            seen.push(request);
+            seen.push(request.clone());
             seen.len()
         };
-        let act = acts.get(number - 1).or(acts.last()).unwrap();
-        let (ServerAct::Send(bytes) | ServerAct::SendAndClose(bytes) | ServerAct::SendAndHang(bytes)) = act;
+        let act = behaviour(number - 1, &request);
+        let (ServerAct::Send(bytes) | ServerAct::SendAndClose(bytes) | ServerAct::SendAndHang(bytes)) = &act;
         if socket.write_all(bytes).await.is_err() {
             return;
         }

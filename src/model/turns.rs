@@ -95,7 +95,7 @@ fn says(words: &'static str) -> ModelTurn<'static> {
 struct TurnBuilder<'r> {
     named: bool,
     calls: bool,
-    /// The calls so far.
+    /// The calls so far. No two have one id: that was seen to before.
     by_id: BTreeMap<&'r str, &'r ToolCall>,
     turns: Vec<ModelTurn<'r>>,
 }
@@ -222,7 +222,8 @@ fn answer_all_calls(turns: &mut Vec<ModelTurn<'_>>) {
 }
 
 impl<'r> TurnPart<'r> {
-    fn call(&self) -> Option<&'r ToolCall> {
+    /// The call, if it is one.
+    pub(super) fn call(&self) -> Option<&'r ToolCall> {
         match self {
             TurnPart::Call(call) => Some(call),
             _ => None,

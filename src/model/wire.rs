@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::draft::ReplyDraft;
-use crate::config::LlmConfig;
+use crate::config::{CallIdForm, LlmConfig};
 use crate::protocol::dialogue::ModelRequest;
 
 /// A provider's language. Knows no network.
@@ -20,6 +20,9 @@ pub(super) trait ProviderWire: Send + Sync {
 
     /// The header that carries a key.
     fn key_header(&self, llm: &LlmConfig, key: &SecretString) -> (&'static str, SecretString);
+
+    /// What ids of calls must look like.
+    fn call_ids(&self, llm: &LlmConfig) -> CallIdForm;
 
     /// The body of a request as JSON, and whether it asks for a stream.
     fn body(&self, llm: &LlmConfig, request: &ModelRequest) -> (String, bool);

@@ -17,6 +17,7 @@ mod cluster;
 mod crash;
 mod dependencies;
 mod deploys;
+mod dialects;
 mod digits;
 mod doctor;
 mod documentation;

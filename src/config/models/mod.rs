@@ -10,9 +10,13 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::money::Usd;
 
+mod dialect;
 mod reading;
+mod servers;
 
+pub use dialect::{CallIdForm, ChatDialect, ReasoningReturn, TokenLimitKey};
 pub(super) use reading::{llms, prices};
+pub use servers::CompatibleServer;
 
 /// Where a token that expires is fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,12 @@ pub enum TokenSource {
 pub struct LlmConfig {
     /// Who serves it.
     pub provider: ModelProvider,
+    /// Which known server of chat completions it is; none: another one.
+    pub server: Option<&'static CompatibleServer>,
+    /// What the server of chat completions takes.
+    pub dialect: ChatDialect,
+    /// Parameters that are never sent, because the server refuses them.
+    pub leave_out: BTreeSet<String>,
     /// The model's name, as the provider knows it.
     pub model: String,
     /// The key; none: not set.
@@ -67,6 +77,17 @@ pub struct LlmConfig {
     pub unset: Vec<String>,
 }
 
+impl LlmConfig {
+    /// Whether nobody is asked without a key or a token.
+    pub fn needs_key(&self) -> bool {
+        match self.provider {
+            ModelProvider::Compatible => self.server.is_some_and(|server| server.key_variable.is_some()),
+            ModelProvider::Scripted => false,
+            ModelProvider::OpenAi | ModelProvider::Azure | ModelProvider::Anthropic | ModelProvider::Gemini => true,
+        }
+    }
+}
+
 /// The models of which it is not known what a reply costs, because they have no price, or a model that stands in for them
 /// has none. A scripted model without a price costs nothing.
 pub fn unpriced(llms: &BTreeMap<Name, LlmConfig>) -> BTreeSet<Name> {
@@ -98,7 +119,7 @@ pub enum ModelProvider {
     Anthropic,
     /// Google, by Gemini's `generateContent`.
     Gemini,
-    /// Any server that speaks OpenAI's chat completions; a key is not needed.
+    /// Any server that speaks OpenAI's chat completions: a known one, or another, which needs no key.
     Compatible,
     /// Nobody: replies from a script, or made up, with no key and no network.
     Scripted,

@@ -7,9 +7,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource};
+use super::dialect::dialect;
+use super::servers;
+use super::{
+    ChatDialect, CompatibleServer, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts, TokenSource,
+};
 use crate::config::fields::{base_url, path, secret, unset_in};
-use crate::config::shapes::{LLM, PRICE, RATE, SCRIPT_CALL, SCRIPT_FUNCTION, SCRIPT_REPLY, TIMEOUT};
+use crate::config::model_shapes::{LLM, PRICE, RATE, SCRIPT_CALL, SCRIPT_FUNCTION, SCRIPT_REPLY, TIMEOUT};
 use crate::config::variables::Environment;
 use crate::ids::Name;
 use crate::money::Usd;
@@ -98,16 +102,19 @@ fn llm(
     environment: Environment<'_>,
 ) -> Option<LlmConfig> {
     let fields = field.fields(&LLM)?;
-    let provider = fields.read("provider", provider);
+    let (provider, named) = fields.read("provider", provider).unzip();
+    let named: Option<&'static CompatibleServer> = named.flatten();
     let model = fields.read("model", FieldReader::text).map(str::to_owned);
     if fields.get("model").is_none() && provider.is_some_and(|provider| provider != ModelProvider::Scripted) {
         field.note("\"model\" is missing");
     }
     let base_url = fields.read("base_url", base_url);
-    if fields.get("base_url").is_none() && matches!(provider, Some(ModelProvider::Azure | ModelProvider::Compatible)) {
+    let has_no_place = matches!(provider, Some(ModelProvider::Azure | ModelProvider::Compatible)) && named.is_none();
+    if fields.get("base_url").is_none() && has_no_place {
         field.note("\"base_url\" is missing");
     }
-    let (api_key, api_key_variable) = api_key(&fields, provider, environment);
+    let variable = named.map_or_else(|| provider.and_then(key_variable), |server| server.key_variable);
+    let (api_key, api_key_variable) = api_key(&fields, variable, environment);
     let timeout = fields.read("timeout", timeouts).unwrap_or(TIMEOUTS);
     let max_retries = fields.read("max_retries", |field| field.whole(0)).unwrap_or(2);
     let fallback = fields.read("fallback", |field| Some(fallback(field, name, names))).unwrap_or_default();
@@ -125,6 +132,8 @@ fn llm(
     only_for("api_version", &[ModelProvider::Azure, ModelProvider::Anthropic], "azure` and `anthropic");
     let with_tokens = [ModelProvider::Azure, ModelProvider::Anthropic, ModelProvider::Gemini];
     only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
+    let chat_completions = [ModelProvider::OpenAi, ModelProvider::Azure, ModelProvider::Compatible];
+    only_for("dialect", &chat_completions, "openai`, `azure`, `compatible` and servers like `groq");
     let token_source = token_source(&fields, folder);
     for key in provider.map_or(&[][..], ModelProvider::lacks).iter().filter(|key| fields.get(key).is_some()) {
         let message = "the provider has no such setting (an agent's is left out for it)";
@@ -133,14 +142,24 @@ fn llm(
     let parameters = fields.request_parameters();
     let stream = fields.read("stream", FieldReader::bool).unwrap_or(true);
     let provider = provider?;
-    let default_url = default_url(provider).unwrap_or_default();
+    let default_url = named.map(|server| server.base_url).or(default_url(provider)).unwrap_or_default();
     let base_url = base_url
         // An address that is not set is no address; the default would send the request to somebody else.
         .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned());
     let api_version = fields.read("api_version", FieldReader::text).map(str::to_owned);
     let needs_version = provider == ModelProvider::Azure && !base_url.ends_with("/openai/v1");
+    // The address of a known server tells as much as its name, but not that a key is needed: a proxy may stand there.
+    let known = match provider {
+        ModelProvider::OpenAi | ModelProvider::Azure => ChatDialect::OPENAI,
+        _ => named.or_else(|| servers::by_address(&base_url)).map_or(ChatDialect::OPEN, |server| server.dialect),
+    };
+    let (dialect, leave_out) =
+        fields.read("dialect", |field| dialect(field, known)).unwrap_or((known, BTreeSet::new()));
     Some(LlmConfig {
         provider,
+        server: named,
+        dialect,
+        leave_out,
         model: model.unwrap_or_else(|| "scripted".to_owned()),
         api_key,
         api_key_variable,
@@ -184,11 +203,11 @@ fn token_source(fields: &MapReader<'_>, folder: &Path) -> Option<TokenSource> {
 /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
 fn api_key(
     fields: &MapReader<'_>,
-    provider: Option<ModelProvider>,
+    default_variable: Option<&'static str>,
     environment: Environment<'_>,
 ) -> (Option<SecretString>, Option<String>) {
     let Some(field) = fields.get("api_key") else {
-        let Some(variable) = provider.and_then(key_variable) else { return (None, None) };
+        let Some(variable) = default_variable else { return (None, None) };
         let key = environment(variable).filter(|key| !key.is_empty());
         return (key.map(Into::into), Some(variable.to_owned()));
     };
@@ -199,15 +218,19 @@ fn api_key(
     (field.text().filter(|key| !key.is_empty()).map(|key| key.to_owned().into()), variable)
 }
 
-fn provider(field: &FieldReader<'_>) -> Option<ModelProvider> {
-    field.one_of(&[
+/// Who serves the model, and which known server that is.
+fn provider(field: &FieldReader<'_>) -> Option<(ModelProvider, Option<&'static CompatibleServer>)> {
+    let own = [
         ("openai", ModelProvider::OpenAi),
         ("azure", ModelProvider::Azure),
         ("anthropic", ModelProvider::Anthropic),
         ("gemini", ModelProvider::Gemini),
-        ("compatible", ModelProvider::Compatible),
-        ("scripted", ModelProvider::Scripted),
-    ])
+    ];
+    let last = [("compatible", ModelProvider::Compatible), ("scripted", ModelProvider::Scripted)];
+    let named = servers::all().iter().map(|server| (server.word, (ModelProvider::Compatible, Some(server))));
+    let plain = |(word, provider)| (word, (provider, None));
+    let words: Vec<_> = own.map(plain).into_iter().chain(named).chain(last.map(plain)).collect();
+    field.one_of(&words)
 }
 
 fn rate(field: &FieldReader<'_>) -> Option<ModelRateLimit> {

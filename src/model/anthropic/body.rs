@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::bounds::{OUTSIDE, read};
 use crate::config::LlmConfig;
 use crate::model::parameters::{RequestParameters, parameters, stops};
+use crate::model::thoughts;
 use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
 use crate::protocol::dialogue::{ModelRequest, ToolCall};
 
@@ -12,6 +13,8 @@ use crate::protocol::dialogue::{ModelRequest, ToolCall};
 const LONGEST_REPLY_TOKENS: u32 = 8192;
 /// What stands for a form without a schema, which Messages does not know.
 const ANY_OBJECT: &str = "Answer with one JSON object and nothing else.";
+/// The parameter that lets a model think.
+const THINKING: &str = "thinking";
 /// Parameters whose name and meaning are the same.
 const SAME: [&str; 2] = ["temperature", "top_p"];
 
@@ -20,6 +23,11 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut parameters = parameters(llm, request);
     // Calls and results in a conversation are refused where no tools are offered.
     let TurnConversation { mut system, turns } = turns(&request.messages, !request.tools.is_empty());
+
+    let thinking = thinking(&parameters, &turns, &llm.model);
+    if thinking == Thinking::OffOnce {
+        parameters.take(THINKING);
+    }
 
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(llm.model));
@@ -45,7 +53,7 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     if let Some(system) = system {
         body.insert("system".to_owned(), json!(system));
     }
-    body.insert("messages".to_owned(), turns.iter().map(message).collect());
+    body.insert("messages".to_owned(), turns.iter().map(|turn| message(turn, thinking, &llm.model)).collect());
     if !request.tools.is_empty() {
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
@@ -67,16 +75,52 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     (Value::Object(body), streamed)
 }
 
-fn message(turn: &ModelTurn<'_>) -> Value {
+/// Whether the model thinks before it answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thinking {
+    /// Nothing says so; the model may think by itself.
+    Unsaid,
+    /// It is told to.
+    On,
+    /// It is told not to.
+    Off,
+    /// It is told to, but may not in this request.
+    OffOnce,
+}
+
+/// Messages refuses to think in the middle of a turn that began without: since the user last spoke, each message with calls must
+/// begin with thoughts. Those that another model made, or this one when it did not think, have none.
+fn thinking(parameters: &RequestParameters, turns: &[ModelTurn<'_>], model: &str) -> Thinking {
+    match parameters.given.get(THINKING).and_then(|thinking| thinking.get("type")?.as_str()) {
+        None => Thinking::Unsaid,
+        Some("disabled") => Thinking::Off,
+        Some(_) => {
+            // Words beside the results begin a new turn.
+            let answers = |turn: &ModelTurn<'_>| turn.parts.iter().all(|part| matches!(part, TurnPart::Result { .. }));
+            let open = turns.iter().rev().take_while(|turn| turn.by_model || answers(turn));
+            let lacks = |turn: &ModelTurn<'_>| {
+                let mut calls = turn.parts.iter().filter_map(TurnPart::call).peekable();
+                calls.peek().is_some() && !calls.any(|call| thoughts_of(call, model).is_some_and(|all| !all.is_empty()))
+            };
+            if open.into_iter().any(lacks) { Thinking::OffOnce } else { Thinking::On }
+        }
+    }
+}
+
+/// The sealed thoughts that led to a call.
+fn thoughts_of<'c>(call: &'c ToolCall, model: &str) -> Option<&'c Vec<Value>> {
+    thoughts::own(call, "anthropic", model)?.get("thinking")?.as_array()
+}
+
+fn message(turn: &ModelTurn<'_>, thinking: Thinking, model: &str) -> Value {
     let role = if turn.by_model { "assistant" } else { "user" };
     if let [TurnPart::Text(text)] = turn.parts.as_slice() {
         return json!({"role": role, "content": text});
     }
     // Sealed thoughts come first in their turn, or the calls after them are refused.
-    let thoughts = turn.parts.iter().filter_map(|part| match part {
-        TurnPart::Call(call) => call.extra_content.as_ref()?.pointer("/anthropic/thinking")?.as_array(),
-        _ => None,
-    });
+    let goes_back = matches!(thinking, Thinking::On | Thinking::Unsaid);
+    let calls = turn.parts.iter().filter_map(TurnPart::call).filter(|_| goes_back);
+    let thoughts = calls.filter_map(|call| thoughts_of(call, model));
     let content: Vec<Value> = thoughts.flatten().cloned().chain(turn.parts.iter().map(block)).collect();
     json!({"role": role, "content": content})
 }

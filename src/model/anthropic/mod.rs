@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::draft::ReplyDraft;
 use super::wire::{ProviderWire, extend_path};
 use super::{Error, ModelRequest};
-use crate::config::LlmConfig;
+use crate::config::{CallIdForm, LlmConfig};
 
 /// The version of the interface that this module speaks.
 const VERSION: &str = "2023-06-01";
@@ -31,6 +31,10 @@ impl ProviderWire for MessagesApi {
 
     fn key_header(&self, _llm: &LlmConfig, key: &SecretString) -> (&'static str, SecretString) {
         ("x-api-key", key.clone())
+    }
+
+    fn call_ids(&self, _llm: &LlmConfig) -> CallIdForm {
+        CallIdForm::Plain
     }
 
     fn body(&self, llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {

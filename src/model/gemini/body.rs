@@ -6,6 +6,7 @@ use crate::bounds::{OUTSIDE, read};
 use crate::config::LlmConfig;
 use crate::model::draft::OUR_CALL_IDS;
 use crate::model::parameters::{RequestParameters, parameters, stops};
+use crate::model::thoughts::{self, NO_SIGNATURE, demands_signatures};
 use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
 use crate::protocol::dialogue::{ModelRequest, ToolCall};
 
@@ -21,11 +22,6 @@ const SETTINGS: [(&str, &str); 9] = [
     ("logprobs", "responseLogprobs"),
     ("top_logprobs", "logprobs"),
 ];
-/// What Google's documentation says to send for a call that another model made: newer models refuse one without a signature.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
-/// The beginnings of the names of models that know no signatures that they would demand.
-const WITHOUT_SIGNATURES: [&str; 2] = ["gemini-1", "gemini-2"];
-
 /// The body, and whether it asks for a stream.
 pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut parameters = parameters(llm, request);
@@ -37,7 +33,7 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     if let Some(system) = system {
         body.insert("systemInstruction".to_owned(), json!({"parts": [{"text": system}]}));
     }
-    body.insert("contents".to_owned(), turns.iter().map(|turn| content(turn, model)).collect());
+    body.insert("contents".to_owned(), turns.iter().map(|turn| content(turn, &llm.model)).collect());
     let settings = settings(model, &mut parameters);
     if !settings.is_empty() {
         body.insert("generationConfig".to_owned(), Value::Object(settings));
@@ -90,8 +86,9 @@ fn function_call(call: &ToolCall, first: bool, model: &str) -> Value {
     let mut function = json!({"name": call.function.name, "args": arguments.unwrap_or_else(|| json!({}))});
     add_id(&mut function, call);
     let mut part = json!({"functionCall": function});
-    let signature = call.extra_content.as_ref().and_then(|extra| extra.pointer("/google/thought_signature"));
-    let demanded = first && !WITHOUT_SIGNATURES.iter().any(|older| model.starts_with(older));
+    // A seal of another model is refused.
+    let signature = thoughts::own(call, "google", model).and_then(|google| google.get("thought_signature"));
+    let demanded = first && demands_signatures(model);
     match signature {
         Some(signature) => part["thoughtSignature"] = signature.clone(),
         None if demanded => part["thoughtSignature"] = json!(NO_SIGNATURE),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::draft::ReplyDraft;
 use super::wire::{ProviderWire, extend_path};
 use super::{Error, ModelRequest};
-use crate::config::LlmConfig;
+use crate::config::{CallIdForm, LlmConfig};
 
 /// The language of `generateContent`.
 pub(super) struct GenerateContentApi;
@@ -32,6 +32,10 @@ impl ProviderWire for GenerateContentApi {
 
     fn key_header(&self, _llm: &LlmConfig, key: &SecretString) -> (&'static str, SecretString) {
         ("x-goog-api-key", key.clone())
+    }
+
+    fn call_ids(&self, _llm: &LlmConfig) -> CallIdForm {
+        CallIdForm::Distinct
     }
 
     fn body(&self, llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::thoughts::keep;
 use crate::model::Error;
 use crate::model::content::text_of;
 use crate::model::draft::{CallPiece, ReplyDraft, count};
@@ -49,6 +50,7 @@ fn take_piece(piece: &Value, whole: bool, draft: &mut ReplyDraft<'_>, show: &mut
     if let Some(text) = piece.get("refusal").and_then(Value::as_str) {
         draft.add_refusal(text)?;
     }
+    keep(piece, draft)?;
     for call in piece.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
         let function = call.get("function");
         let arguments = match function.and_then(|function| function.get("arguments")) {

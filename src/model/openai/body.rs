@@ -1,11 +1,17 @@
-//! The body of a request as AG2 sends it: which keys, whose value wins, and the rules of the o1 models.
+//! The body of a request as AG2 sends it: which keys, whose value wins, the rules of the o1 models, and what a server's dialect
+//! changes.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::config::{LlmConfig, ModelProvider};
+use super::alternating;
+use super::thoughts::{going_back, sent_calls};
+use crate::config::{LlmConfig, ModelProvider, TokenLimitKey};
 use crate::model::content;
 use crate::model::parameters::parameters;
 use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelRequest, ToolCall};
@@ -26,8 +32,12 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {
     if let Some(format) = parameters.response_format {
         given.insert("response_format".to_owned(), format);
     }
-    if o1 {
+    let reasons = o1 || reasons(llm);
+    if reasons {
         suit_o1(&mut given);
+    }
+    if let Some(key) = llm.dialect.max_tokens_key.or(reasons.then_some(TokenLimitKey::MaxCompletionTokens)) {
+        rename_limit(&mut given, key);
     }
     let body = RequestBody { llm, request, given, streamed };
     (serde_json::to_string(&body).expect("values and texts are JSON"), streamed)
@@ -48,9 +58,15 @@ impl Serialize for RequestBody<'_> {
         body.serialize_entry("model", llm.deployment.as_deref().unwrap_or(&llm.model))?;
         if *streamed {
             body.serialize_entry("stream", &true)?;
+        }
+        if *streamed && llm.dialect.stream_options {
             body.serialize_entry("stream_options", &json!({ "include_usage": true }))?;
         }
-        body.serialize_entry("messages", &RequestMessages(llm, &request.messages))?;
+        if llm.dialect.roles_alternate {
+            body.serialize_entry("messages", &alternating::messages(llm, request))?;
+        } else {
+            body.serialize_entry("messages", &RequestMessages::new(llm, &request.messages))?;
+        }
         for (name, value) in given {
             body.serialize_entry(name, value)?;
         }
@@ -61,14 +77,64 @@ impl Serialize for RequestBody<'_> {
     }
 }
 
-struct RequestMessages<'r>(&'r LlmConfig, &'r [Arc<ChatMessage>]);
+struct RequestMessages<'r> {
+    llm: &'r LlmConfig,
+    messages: &'r [Arc<ChatMessage>],
+    /// The model knows no system messages.
+    without_system: bool,
+    /// Several people or agents speak as users, and only their texts can say who.
+    named_in_texts: bool,
+}
+
+impl<'r> RequestMessages<'r> {
+    fn new(llm: &'r LlmConfig, messages: &'r [Arc<ChatMessage>]) -> Self {
+        let speakers = || {
+            let by_users = messages.iter().filter(|message| message.role == ChatRole::User);
+            by_users.filter_map(|message| message.name.as_deref()).collect::<BTreeSet<_>>().len()
+        };
+        Self {
+            llm,
+            messages,
+            without_system: !llm.dialect.system || WITHOUT_SYSTEM.contains(&llm.model.as_str()),
+            named_in_texts: !llm.dialect.names && speakers() > 1,
+        }
+    }
+
+    /// The message in another form, where the server must get it so; none: as it is.
+    fn suited<'m>(&self, message: &'m ChatMessage) -> Option<SuitedMessage<'m>> {
+        let thoughts = going_back(self.llm, message);
+        let tool_calls = sent_calls(self.llm, &message.tool_calls);
+        let is_foreign = message.role == ChatRole::System && self.without_system;
+        let is_named = !self.llm.dialect.names && message.name.is_some();
+        if !is_foreign && !is_named && thoughts.is_empty() && matches!(tool_calls, Cow::Borrowed(_)) {
+            return None;
+        }
+        let name = message.name.as_deref();
+        let spoken_by = name.filter(|_| is_named && self.named_in_texts && message.role == ChatRole::User);
+        let content = match spoken_by {
+            _ if is_foreign => {
+                let content = content::text_of(&message.content).unwrap_or_default();
+                Cow::Owned(json!(format!("System message: {content}")))
+            }
+            Some(name) => Cow::Owned(with_name(&message.content, name)),
+            None => Cow::Borrowed(&message.content),
+        };
+        Some(SuitedMessage {
+            content,
+            role: if is_foreign { ChatRole::User } else { message.role },
+            name: name.filter(|_| !is_named),
+            tool_calls,
+            tool_call_id: message.tool_call_id.as_deref(),
+            thoughts,
+        })
+    }
+}
 
 impl Serialize for RequestMessages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(llm, messages) = self;
-        let mut sent = serializer.serialize_seq(Some(messages.len()))?;
-        for message in *messages {
-            match suited(llm, message) {
+        let mut sent = serializer.serialize_seq(Some(self.messages.len()))?;
+        for message in self.messages {
+            match self.suited(message) {
                 Some(other) => sent.serialize_element(&other)?,
                 None => sent.serialize_element(&**message)?,
             }
@@ -77,32 +143,53 @@ impl Serialize for RequestMessages<'_> {
     }
 }
 
-/// A message that this model must get in another form; none: as it is.
-fn suited(llm: &LlmConfig, message: &ChatMessage) -> Option<ChatMessage> {
-    if message.role == ChatRole::System && WITHOUT_SYSTEM.contains(&llm.model.as_str()) {
-        let content = content::text_of(&message.content).unwrap_or_default();
-        let content = json!(format!("System message: {content}"));
-        return Some(ChatMessage { role: ChatRole::User, content, ..message.clone() });
+/// A message in the form that this server takes, with what it gets beside.
+#[derive(Serialize)]
+struct SuitedMessage<'m> {
+    content: Cow<'m, Value>,
+    role: ChatRole,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'m str>,
+    #[serde(skip_serializing_if = "<[ToolCall]>::is_empty")]
+    tool_calls: Cow<'m, [ToolCall]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'m str>,
+    #[serde(flatten)]
+    thoughts: Map<String, Value>,
+}
+
+/// A text, or a list of parts, that says whose it is.
+fn with_name(content: &Value, name: &str) -> Value {
+    match content {
+        Value::String(text) => json!(format!("{name}: {text}")),
+        Value::Array(parts) => {
+            let said_by = json!({"type": "text", "text": format!("{name}:")});
+            std::iter::once(said_by).chain(parts.iter().cloned()).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => content.clone(),
     }
-    // OpenAI refuses what it does not know; Google's compatible interface wants its own back.
-    let foreign = |call: &ToolCall| {
-        let google = |extra: &Value| llm.provider == ModelProvider::Compatible && extra.get("google").is_some();
-        call.extra_content.as_ref().is_some_and(|extra| !google(extra))
-    };
-    if !message.tool_calls.iter().any(foreign) {
-        return None;
-    }
-    let own = |call: &ToolCall| {
-        let extra_content = call.extra_content.clone().filter(|_| !foreign(call));
-        ToolCall { extra_content, ..call.clone() }
-    };
-    Some(ChatMessage { tool_calls: message.tool_calls.iter().map(own).collect(), ..message.clone() })
 }
 
 fn suit_o1(body: &mut Map<String, Value>) {
     body.retain(|key, _| !NOT_FOR_O1.contains(&key.as_str()));
-    if let Some(limit) = body.shift_remove("max_tokens") {
-        body.insert("max_completion_tokens".to_owned(), limit);
+}
+
+/// Whether OpenAI refuses it what it refuses o1 models, too: other servers have other models of such names.
+fn reasons(llm: &LlmConfig) -> bool {
+    let begins = |with: &str| {
+        let rest = llm.model.strip_prefix(with)?;
+        Some(rest.is_empty() || rest.starts_with('-') && !rest.starts_with("-chat"))
+    };
+    let is_openai = matches!(llm.provider, ModelProvider::OpenAi | ModelProvider::Azure);
+    is_openai && ["o3", "o4", "gpt-5"].iter().any(|name| begins(name) == Some(true))
+}
+
+/// Calls the longest reply what the server calls it.
+fn rename_limit(body: &mut Map<String, Value>, key: TokenLimitKey) {
+    for other in [TokenLimitKey::MaxTokens, TokenLimitKey::MaxCompletionTokens].iter().filter(|other| **other != key) {
+        if let Some(limit) = body.shift_remove(other.word()) {
+            body.entry(key.word()).or_insert(limit);
+        }
     }
 }
 

@@ -1,7 +1,11 @@
 //! OpenAI's chat completions, as OpenAI, Azure and every server that is compatible with them speak them.
 
+mod alternating;
 mod answer;
 mod body;
+#[cfg(test)]
+mod dialect_tests;
+mod thoughts;
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,7 +14,7 @@ use serde_json::Value;
 use super::draft::ReplyDraft;
 use super::wire::{ProviderWire, extend_path};
 use super::{Error, ModelRequest};
-use crate::config::{LlmConfig, ModelProvider};
+use crate::config::{CallIdForm, LlmConfig, ModelProvider};
 
 /// The end of the base of Azure's interface that knows no versions and no deployments in its addresses.
 const AZURE_V1: &str = "/openai/v1";
@@ -43,6 +47,14 @@ impl ProviderWire for ChatCompletionsApi {
         match llm.provider {
             ModelProvider::Azure => ("api-key", key.clone()),
             _ => ("authorization", format!("Bearer {}", key.expose_secret()).into()),
+        }
+    }
+
+    fn call_ids(&self, llm: &LlmConfig) -> CallIdForm {
+        match llm.dialect.call_ids {
+            // Turns are put together by the ids.
+            CallIdForm::Any if llm.dialect.roles_alternate => CallIdForm::Distinct,
+            form => form,
         }
     }
 

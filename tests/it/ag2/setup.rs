@@ -1,12 +1,12 @@
 //! Agents, tools, models and conversations as a recording describes them. Agents and tools are written in the workflow
 //! language and read by its reader; conversations are the types that the reader makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastagency::chat;
-use fastagency::config::{LlmConfig, ModelProvider, ModelRateLimit, ModelTimeouts};
+use fastagency::config::{ChatDialect, LlmConfig, ModelProvider, ModelRateLimit, ModelTimeouts};
 use fastagency::ids::Name;
 use fastagency::workflow::{
     DataTemplate, GroupChat, GroupChatManager, GroupPattern, HandoffGroup, HandoffTarget, ModelUse, SelectionMethod,
@@ -251,6 +251,9 @@ pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, LlmConfig> {
             let fallback = if index == 0 { (1..entries.len()).map(entry_name).collect() } else { Vec::new() };
             let described = LlmConfig {
                 provider: ModelProvider::Compatible,
+                server: None,
+                dialect: ChatDialect::default(),
+                leave_out: BTreeSet::new(),
                 model: entry["model"].as_str().unwrap_or_default().to_owned(),
                 api_key: None,
                 api_key_variable: None,

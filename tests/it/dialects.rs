@@ -1,0 +1,404 @@
+//! Whole runs with models' servers that hold to their own rules: what each must get back, and what each refuses.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+type Behaviour = dyn Fn(usize, &Value) -> Result<Value, (u16, Value)> + Send + Sync;
+
+/// A server of models that does what a test says; the nth request, counted from 0, gets an answer or a refusal.
+#[derive(Clone)]
+struct ModelServer {
+    address: String,
+    behaviour: Arc<Behaviour>,
+    /// The paths and bodies of the requests.
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl ModelServer {
+    async fn start(behaviour: impl Fn(usize, &Value) -> Result<Value, (u16, Value)> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = Self { address, behaviour: Arc::new(behaviour), asked: Arc::default() };
+        let app = Router::new().fallback(Self::answer).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        server
+    }
+
+    async fn answer(State(server): State<Self>, request: Request) -> Response {
+        let path = request.uri().to_string();
+        let bytes = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let number = {
+            let mut asked = server.asked.lock().unwrap();
+            asked.push((path, body.clone()));
+            asked.len() - 1
+        };
+        match (server.behaviour)(number, &body) {
+            Ok(answer) => axum::Json(answer).into_response(),
+            Err((status, error)) => {
+                (axum::http::StatusCode::from_u16(status).unwrap(), axum::Json(error)).into_response()
+            }
+        }
+    }
+
+    fn bodies(&self) -> Vec<Value> {
+        self.asked.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
+    }
+}
+
+fn says(text: &str) -> Value {
+    json!({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]})
+}
+
+/// A reply with a call of `weather` for each of these ids, and what stands beside it.
+fn calls(ids: &[&str], beside: &Value) -> Value {
+    let call = |(id, place): (&&str, &str)| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": json!({"place": place}).to_string()}});
+    let mut message = json!({"role": "assistant", "content": null});
+    message["tool_calls"] = ids.iter().zip(["Oslo", "Rome"]).map(call).collect();
+    message.as_object_mut().unwrap().extend(beside.as_object().cloned().unwrap_or_default());
+    json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
+}
+
+fn refusal(message: &str) -> (u16, Value) {
+    (400, json!({"error": {"message": message, "type": "invalid_request_error", "code": null}}))
+}
+
+const WEATHER: &str = r#"
+version: 1
+name: ask
+tools:
+  weather:
+    description: The weather of a place
+    params: { type: object, properties: { place: { type: string } }, required: [place] }
+    do: [ { return: "sun in {{ args.place }}" } ]
+agents:
+  helper: { tools: [weather] }
+steps:
+  - id: talk
+    chat: { recipient: helper, message: What weather?, max_turns: 2, summary_method: last_msg }
+  - return: "{{ steps.talk.summary }}"
+"#;
+
+fn project(llms: &str, workflow: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/ask.yaml"), workflow).unwrap();
+    std::fs::write(folder.path().join("fastagency.yaml"), format!("version: 1\nllms:\n{llms}")).unwrap();
+    folder
+}
+
+/// What the program says in a project, all of it.
+async fn fastagency(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command.args(arguments).current_dir(folder).timeout(Duration::from_secs(60));
+    for name in
+        ["FASTAGENCY_CONFIG", "NATS_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"]
+    {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
+    let output = tokio::task::spawn_blocking(move || command.output().expect("the program starts")).await.unwrap();
+    let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), all)
+}
+
+async fn run(folder: &TempDir) -> (bool, String) {
+    fastagency(folder.path(), &["run", "ask"], &[]).await
+}
+
+fn messages(body: &Value) -> Vec<Value> {
+    body["messages"].as_array().cloned().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn who_thinks_before_a_call_gets_the_thoughts_back_with_it() {
+    for (provider, blank) in [("deepseek", ""), ("kimi", "refused")] {
+        let server = ModelServer::start(move |number, body| {
+            for (index, message) in
+                messages(body).iter().enumerate().filter(|(_, message)| message["role"] == "assistant")
+            {
+                if message.get("reasoning_content").is_none_or(|thoughts| thoughts == blank) {
+                    return Err(refusal(&format!(
+                        "Missing `reasoning_content` field in the assistant message at message index {index}"
+                    )));
+                }
+            }
+            Ok(match number {
+                0 => calls(&["functions.weather:0"], &json!({"reasoning_content": "I should look."})),
+                _ => says("Sun."),
+            })
+        })
+        .await;
+        let folder = project(
+            &format!(
+                "  default: {{ provider: {provider}, model: m, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false }}\n",
+                server.address
+            ),
+            WEATHER,
+        );
+        let (completed, said) = run(&folder).await;
+        assert!(completed && said.contains("completed: Sun."), "{said}");
+        let second = messages(&server.bodies()[1]);
+        let called = second.iter().find(|message| message["role"] == "assistant").unwrap();
+        assert_eq!(called["reasoning_content"], "I should look.");
+        assert_eq!(called["tool_calls"][0].get("extra_content"), None);
+        assert_eq!(called["tool_calls"][0]["id"], "functions.weather:0", "an id goes back as it came");
+    }
+}
+
+/// What Messages refuses of calls and thoughts.
+fn refused_by_claude(body: &Value) -> Option<(u16, Value)> {
+    let turns = messages(body);
+    let blocks = |turn: &Value| turn["content"].as_array().cloned().unwrap_or_default();
+    let of = |kind: &str| turns.iter().flat_map(blocks).filter(|block| block["type"] == kind).collect::<Vec<_>>();
+    let uses = of("tool_use");
+    for (used, result) in uses.iter().zip(of("tool_result")) {
+        let id = used["id"].as_str().unwrap();
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+            return Some(refusal("messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"));
+        }
+        if uses.iter().filter(|other| other["id"] == id).count() > 1 {
+            return Some(refusal("messages.1.content.1: `tool_use` ids must be unique"));
+        }
+        assert_eq!(result["tool_use_id"], id);
+        assert_eq!(result["content"], format!("sun in {}", used["input"]["place"].as_str().unwrap()));
+    }
+    // In the middle of a turn: the last message has results alone.
+    let last = blocks(turns.last().unwrap());
+    let is_open = !last.is_empty() && last.iter().all(|block| block["type"] == "tool_result");
+    let first = blocks(&turns[turns.len().saturating_sub(2)]).first().map(|block| block["type"].clone());
+    let lacks = is_open && first.is_some_and(|kind| kind == "tool_use");
+    let wants = body["thinking"]["type"] == "enabled" && lacks;
+    wants.then(|| {
+        refusal("messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.")
+    })
+}
+
+fn claude_says(content: Value) -> Value {
+    json!({"type": "message", "content": content, "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}})
+}
+
+#[tokio::test]
+async fn a_group_of_models_of_three_providers_calls_tools_in_one_conversation() {
+    let has_results = |body: &Value| messages(body).last().is_some_and(|last| last["role"] == "tool");
+    let wants_thoughts = |body: &Value, on: fn(&Value) -> bool| {
+        let lacks = |message: &&Value| message.get("reasoning_content").is_none_or(|thoughts| *thoughts == "");
+        messages(body).iter().filter(|message| on(message)).find(lacks).map(|_| {
+            refusal("thinking is enabled but reasoning_content is missing in assistant tool call message at index 2")
+        })
+    };
+    let kimi =
+        ModelServer::start(move |_, body| match wants_thoughts(body, |message| message.get("tool_calls").is_some()) {
+            Some(refused) => Err(refused),
+            None if has_results(body) => Ok(says("Ann knows.")),
+            None => Ok(calls(&["functions.weather:0", "functions.weather:1"], &json!({"reasoning_content": "Look."}))),
+        })
+        .await;
+    let groq = ModelServer::start(move |_, body| {
+        let unknown = |message: &&Value| {
+            ["name", "reasoning_content", "extra_content"].iter().any(|key| message.get(*key).is_some())
+        };
+        match messages(body).iter().find(unknown) {
+            Some(_) => Err(refusal("('messages.1' : property 'name' is unsupported)")),
+            None if has_results(body) => Ok(says("Eve knows.")),
+            None => Ok(calls(&["call_weather", "call_weather"], &json!({"reasoning": "Look."}))),
+        }
+    })
+    .await;
+    let claude = ModelServer::start(|_, body| {
+        if let Some(refused) = refused_by_claude(body) {
+            return Err(refused);
+        }
+        let last = messages(body).last().unwrap()["content"].clone();
+        if last.as_array().is_some_and(|blocks| blocks.iter().all(|block| block["type"] == "tool_result")) {
+            return Ok(claude_says(json!([{"type": "text", "text": "Bob knows."}])));
+        }
+        let call = json!({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"place": "Rome"}});
+        Ok(claude_says(match body["thinking"]["type"] == "enabled" {
+            true => json!([{"type": "thinking", "thinking": "Look.", "signature": "signed"}, call]),
+            false => json!([call]),
+        }))
+    })
+    .await;
+    let llms = format!(
+        "  default: {{ provider: kimi, model: k, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false }}\n  \
+         claude: {{ provider: anthropic, model: c, api_key: sk-of-the-test, base_url: \"{}\", stream: false, extra: {{ thinking: {{ type: enabled, budget_tokens: 2000 }} }} }}\n  \
+         groq: {{ provider: groq, model: g, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false }}\n",
+        kimi.address, claude.address, groq.address
+    );
+    let workflow = WEATHER.split("agents:").next().unwrap().to_owned()
+        + "agents:\n  ann: { tools: [weather] }\n  bob: { llm: claude, tools: [weather] }\n  eve: { llm: groq, tools: [weather] }\n\
+           steps:\n  - group: { pattern: round_robin, initial_agent: ann, agents: [ann, bob, eve], messages: What weather?, max_rounds: 24 }\n";
+    let (completed, said) = run(&project(&llms, &workflow)).await;
+    assert!(completed, "{said}");
+    for (name, server) in [("Ann", &kimi), ("Bob", &claude), ("Eve", &groq)] {
+        assert!(said.matches(&format!("{name} knows.")).count() >= 2, "{name}: {said}");
+        assert!(server.bodies().len() >= 4, "{name}");
+    }
+    assert!(!said.contains("400"), "{said}");
+    let thinking: Vec<bool> = claude.bodies().iter().map(|body| body["thinking"]["type"] == "enabled").collect();
+    assert!(thinking.iter().all(|thinks| *thinks), "the calls of others are of turns before: {thinking:?}");
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_with_a_fallback_of_another_provider_that_thinks() {
+    let kimi = ModelServer::start(|number, _| match number {
+        0 => Ok(calls(&["functions.weather:0", "functions.weather:0"], &json!({"reasoning_content": "Both."}))),
+        _ => Err(refusal("this account is closed")),
+    })
+    .await;
+    let claude = ModelServer::start(|_, body| match refused_by_claude(body) {
+        Some(refused) => Err(refused),
+        None => Ok(claude_says(json!([{"type": "text", "text": "Sun in both."}]))),
+    })
+    .await;
+    let folder = project(
+        &format!(
+            "  default: {{ provider: moonshot, model: k, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false, fallback: [claude] }}\n  \
+             claude: {{ provider: anthropic, model: c, api_key: sk-of-the-test, base_url: \"{}\", stream: false, extra: {{ thinking: {{ type: enabled, budget_tokens: 2000 }} }} }}\n",
+            kimi.address, claude.address
+        ),
+        WEATHER,
+    );
+    let (completed, said) = run(&folder).await;
+    assert!(completed && said.contains("completed: Sun in both."), "{said}");
+    assert_eq!(claude.bodies().len(), 1, "what it would refuse does not go to it");
+}
+
+const GROUP: &str = r#"
+version: 1
+name: ask
+agents:
+  ann: { system_message: You are Ann. }
+  bob: { system_message: You are Bob. }
+  eve: { system_message: You are Eve. }
+steps:
+  - id: talk
+    group_chat:
+      agents: [ann, bob, eve]
+      message: Build a kite.
+      max_round: 4
+      speaker_selection_method: round_robin
+      summary_method: reflection_with_llm
+  - return: "{{ steps.talk.summary }}"
+"#;
+
+/// What a template says that wants its roles in turn.
+fn refused_by_template(body: &Value) -> Option<(u16, Value)> {
+    let all = messages(body);
+    let spoken = all.iter().skip_while(|message| message["role"] == "system");
+    let wrong =
+        spoken.enumerate().any(|(at, message)| message["role"] != if at % 2 == 0 { "user" } else { "assistant" });
+    wrong.then(|| refusal("Conversation roles must alternate user/assistant/user/assistant/..."))
+}
+
+#[tokio::test]
+async fn a_group_speaks_with_servers_that_refuse_names_and_want_their_roles_in_turn() {
+    let named = |body: &Value| {
+        let at = messages(body).iter().position(|message| message.get("name").is_some())?;
+        Some((
+            422,
+            json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "messages", at, "user", "name"], "msg": "Extra inputs are not permitted"}]}),
+        ))
+    };
+    // A known server, one that is described, and one of which nothing is known.
+    for (described, requests) in [
+        ("provider: mistral", 4),
+        ("provider: compatible, dialect: { names: false, roles_alternate: true }", 4),
+        ("provider: compatible", 6),
+    ] {
+        let server = ModelServer::start(move |_, body| match refused_by_template(body).or_else(|| named(body)) {
+            Some(refused) => Err(refused),
+            None => Ok(says("A line.")),
+        })
+        .await;
+        let llm = format!(
+            "  default: {{ {described}, model: m, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false }}\n",
+            server.address
+        );
+        let (completed, said) = run(&project(&llm, GROUP)).await;
+        assert!(completed && said.contains("completed: A line."), "{said}");
+        let bodies = server.bodies();
+        assert_eq!(bodies.len(), requests, "{described}: {said}");
+        let last = messages(bodies.last().unwrap());
+        assert_eq!(last.last().unwrap()["role"], "user", "the question for the summary");
+        let eve = bodies.iter().map(messages).rfind(|all| all[0]["content"] == "You are Eve.");
+        let heard = eve.unwrap()[1]["content"].as_str().unwrap().to_owned();
+        assert_eq!(heard, "ann: Build a kite.\n\nbob: A line.");
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_a_server_refuses_is_left_out_once_and_it_is_said() {
+    let server = ModelServer::start(|_, body| {
+        let detail = |field: &str| (422, json!({"detail": [{"type": "extra_forbidden", "loc": ["body", field], "msg": "Extra inputs are not permitted", "input": true}]}));
+        if body.get("stream_options").is_some() {
+            return Err(detail("stream_options"));
+        }
+        if body.get("temperature").is_some() {
+            return Err(refusal("Unsupported value: 'temperature' does not support 0.8 with this model. Only the default (1) value is supported."));
+        }
+        if body.get("max_tokens").is_some() {
+            return Err(refusal("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."));
+        }
+        Ok(says("Yes."))
+    })
+    .await;
+    let workflow = "version: 1\nname: ask\nagents: { a: {}, b: {} }\nsteps:\n  - agent: { agent: a, message: One }\n  - agent: { agent: b, message: Two }\n";
+    let llm = format!(
+        "  default: {{ provider: compatible, model: m, base_url: \"{}/v1\", temperature: 0.8, max_tokens: 50 }}\n",
+        server.address
+    );
+    let (completed, said) = run(&project(&llm, workflow)).await;
+    assert!(completed, "{said}");
+    let bodies = server.bodies();
+    assert_eq!(bodies.len(), 5, "three refusals, and two answers: {said}");
+    for body in &bodies[3..] {
+        assert_eq!((body.get("temperature"), body.get("stream_options"), body.get("max_tokens")), (None, None, None));
+        assert_eq!((&body["stream"], &body["max_completion_tokens"]), (&json!(true), &json!(50)));
+    }
+    for setting in ["stream_options: false", "leave_out: [temperature]", "max_tokens_key: max_completion_tokens"] {
+        assert_eq!(said.matches(setting).count(), 1, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_with_a_long_name_is_handed_over_to() {
+    let long = "a_specialist_for_all_questions_of_customs_and_of_foreign_trade_1";
+    assert_eq!(long.len(), 64);
+    let workflow = format!(
+        "version: 1\nname: ask\nagents:\n  triage:\n    handoffs: {{ llm: [ {{ target: {long}, prompt: Customs. }}, {{ target: {long}, prompt: Trade. }} ] }}\n  {long}: {{}}\n\
+         steps:\n  - id: help\n    group: {{ initial_agent: triage, agents: [triage, {long}], messages: Help., max_rounds: 4 }}\n"
+    );
+    let server = ModelServer::start(|number, body| {
+        let names: Vec<&str> = body["tools"].as_array().into_iter().flatten().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
+        if let Some(name) = names.iter().find(|name| name.len() > 64) {
+            return Err(refusal(&format!("Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64, but got a string with length {} instead.", name.len())));
+        }
+        match number {
+            0 => {
+                assert_ne!(names[0], names[1]);
+                let call = json!({"id": "call_1", "type": "function", "function": {"name": names[1], "arguments": "{}"}});
+                Ok(json!({"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}))
+            }
+            _ => Ok(says("A specialist speaks.")),
+        }
+    })
+    .await;
+    let llm = format!(
+        "  default: {{ provider: compatible, model: m, base_url: \"{}/v1\", stream: false }}\n",
+        server.address
+    );
+    let folder = project(&llm, &workflow);
+    let (completed, said) = run(&folder).await;
+    assert!(completed && said.contains("A specialist speaks."), "{said}");
+}
