@@ -180,6 +180,27 @@ fn a_dialect_goes_before_what_is_known_of_a_server() {
 }
 
 #[test]
+fn the_whole_address_of_an_interface_is_taken_as_its_base() {
+    let base = |provider: &str, url: &str| {
+        llm(&format!("{{ provider: {provider}, model: m, base_url: '{url}', api_key: x }}"), &nothing).base_url
+    };
+    assert_eq!(base("openai", "https://x/v1/chat/completions"), "https://x/v1");
+    assert_eq!(base("compatible", "https://x/v1/chat/completions/"), "https://x/v1");
+    assert_eq!(base("compatible", "https://x/v1?a=/chat/completions"), "https://x/v1?a=/chat/completions");
+    assert_eq!(
+        base("azure", "https://x/openai/deployments/d/chat/completions?api-version=1"),
+        "https://x/openai/deployments/d?api-version=1"
+    );
+    assert_eq!(base("anthropic", "https://x/v1/messages"), "https://x/v1");
+    assert_eq!(base("gemini", "https://x/v1beta/models/gemini-2.5-flash:generateContent"), "https://x/v1beta");
+    assert_eq!(base("gemini", "https://x/v1beta"), "https://x/v1beta");
+    let source =
+        "version: 1\nllms:\n  a: { provider: azure, model: m, base_url: 'https://x/openai/responses?api-version=1' }";
+    let problem = read(source, &nothing).unwrap_err();
+    assert!(problem.contains("this is the address of OpenAI's Responses"), "{problem}");
+}
+
+#[test]
 fn prices_belong_to_models_by_the_name_that_the_provider_knows() {
     let source = "version: 1\nllms:\n  a: { provider: openai, model: gpt-4.1 }\n  b: { provider: openai, model: gpt-4.1, fallback: [c] }\n  \
                   c: { provider: gemini, model: x }\n  d: { provider: scripted, fallback: [b] }\n  e: { provider: scripted }\nprices:\n  \

@@ -15,6 +15,14 @@ pub enum Error {
         /// What to set.
         variable: String,
     },
+    /// Its key is none.
+    #[error("the model {model:?} cannot be asked: {reason}")]
+    OddKey {
+        /// The name in `llms:`.
+        model: String,
+        /// What is wrong with the key, without a letter of it that is right.
+        reason: String,
+    },
     /// Its token cannot be fetched.
     #[error("the model {model:?} has no token: {reason}")]
     NoToken {

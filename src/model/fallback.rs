@@ -70,6 +70,7 @@ fn goes_on_after(error: &Error) -> bool {
         Error::Malformed { .. } => false,
         Error::Status { code, .. } => code.as_deref() != Some("content_filter"),
         Error::NoKey { .. }
+        | Error::OddKey { .. }
         | Error::NoToken { .. }
         | Error::Unset { .. }
         | Error::TimedOut { .. }

@@ -14,6 +14,7 @@ mod fallback;
 mod finish;
 mod gemini;
 pub(crate) mod http;
+mod key;
 #[cfg(test)]
 mod matrix_tests;
 mod mock;
@@ -23,6 +24,7 @@ mod priced;
 pub mod probe;
 mod provider_error;
 mod providers;
+mod proxy;
 mod rate;
 mod refusal;
 mod remote;

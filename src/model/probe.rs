@@ -7,11 +7,12 @@ use reqwest::Url;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+use super::key::usable;
 use super::providers::wire_of;
+use super::proxy::proxy_for;
 use super::unpack::AnswerBody;
 use super::{http, remote};
 use crate::config::LlmConfig;
-use crate::ids::Name;
 
 /// How long the server may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +33,11 @@ pub enum ProbeResult {
         /// What it answered, a status of HTTP.
         status: u16,
     },
+    /// The key holds what no key does.
+    OddKey {
+        /// What, without the key.
+        why: String,
+    },
     /// It does not take the key.
     KeyRefused {
         /// What it answered, a status of HTTP.
@@ -50,7 +56,7 @@ pub enum ProbeResult {
 }
 
 /// Finds out about a model.
-pub async fn probe(name: &Name, llm: &LlmConfig) -> ProbeResult {
+pub async fn probe(llm: &LlmConfig) -> ProbeResult {
     let Some(wire) = wire_of(llm.provider) else { return ProbeResult::NoServer };
     let url = match remote::whole_url(llm, wire) {
         Ok(url) => list_url(url),
@@ -60,19 +66,29 @@ pub async fn probe(name: &Name, llm: &LlmConfig) -> ProbeResult {
         Ok(client) => client,
         Err(why) => return ProbeResult::Unreachable { why },
     };
+    let proxy = proxy_for(&url);
     let mut call = client.get(url).timeout(PROBE_TIMEOUT);
     for (name, value) in wire.headers(llm) {
         call = call.header(name, value);
     }
-    if let Some(token) = remote::usable(name, llm.token.as_ref()) {
+    let (token, key) = match (usable(llm.token.as_ref()), usable(llm.api_key.as_ref())) {
+        (Ok(token), Ok(key)) => (token, key),
+        (Err(why), _) | (_, Err(why)) => return ProbeResult::OddKey { why },
+    };
+    if let Some(token) = token {
         call = call.bearer_auth(token.expose_secret());
-    } else if let Some(key) = remote::usable(name, llm.api_key.as_ref()) {
+    } else if let Some(key) = key {
         let (header, value) = wire.key_header(llm, &key);
         call = call.header(header, value.expose_secret());
     }
     let answer = match call.send().await {
         Ok(answer) => answer,
-        Err(error) => return ProbeResult::Unreachable { why: http::in_words(error) },
+        Err(error) => {
+            let why = http::in_words(error);
+            return ProbeResult::Unreachable {
+                why: proxy.map_or(why.clone(), |proxy| format!("through {proxy}: {why}")),
+            };
+        }
     };
     match answer.status().as_u16() {
         200..=299 => match crate::bounds::parse::<Value>(&AnswerBody::of(answer).beginning(LONGEST_LIST).await) {

@@ -18,7 +18,9 @@ use super::breaker::{CircuitBreaker, FIRST_REST, OpenCircuit, speaks_against_the
 use super::call_ids::with_fitting_ids;
 use super::content::shortened;
 use super::credential::RenewedToken;
+use super::key::{is_secret, usable};
 use super::provider_error::ErrorWords;
+use super::proxy::proxy_for;
 use super::rate::{RateGate, WorkerCount};
 use super::refusal::Adaptation;
 use super::request_time_limits::RequestTimeLimits;
@@ -50,6 +52,8 @@ pub(super) struct RemoteModel {
     llm: LlmConfig,
     /// The same, and what the server has refused by now is left out.
     suited: Mutex<Arc<LlmConfig>>,
+    /// Why its key or token cannot be sent.
+    odd_key: Option<String>,
     wire: &'static dyn ProviderWire,
     endpoints: Result<ModelEndpoints, String>,
     /// The server's address as it may be shown.
@@ -74,13 +78,15 @@ struct ModelEndpoints {
 struct AttemptFailure {
     error: Error,
     advice: RetryAdvice,
+    /// Where the request went, if that may be the reason.
+    place: Option<String>,
     /// How to ask instead, if the server refused the way it was asked.
     instead: Option<Adaptation>,
 }
 
 impl From<Error> for AttemptFailure {
     fn from(error: Error) -> Self {
-        Self { error, advice: RetryAdvice::default(), instead: None }
+        Self { error, advice: RetryAdvice::default(), place: None, instead: None }
     }
 }
 
@@ -103,15 +109,21 @@ impl RemoteModel {
     ) -> Self {
         let endpoints = endpoints(llm, wire);
         let mut llm = llm.clone();
-        llm.api_key = usable(name, llm.api_key.as_ref());
-        llm.token = usable(name, llm.token.as_ref());
+        let mut odd_key = None;
+        for (kind, secret) in [("API key", &mut llm.api_key), ("token", &mut llm.token)] {
+            *secret = usable(secret.as_ref()).unwrap_or_else(|why| {
+                odd_key = Some(format!("its {kind} cannot be right: {why}"));
+                None
+            });
+        }
         Self {
             name: name.to_string(),
             suited: Mutex::new(Arc::new(llm.clone())),
+            odd_key,
             wire,
             address: endpoints.as_ref().map_or_else(|_| "its base_url".to_owned(), |endpoints| shown(&endpoints.whole)),
             endpoints,
-            secrets: llm.api_key.iter().chain(&llm.token).cloned().collect(),
+            secrets: llm.api_key.iter().chain(&llm.token).filter(|key| is_secret(key)).cloned().collect(),
             credential: llm.token_source.clone().map(RenewedToken::new),
             client,
             backoff: RetryBackoff::default(),
@@ -181,7 +193,7 @@ impl RemoteModel {
         }
         let outcome = outcome.map_err(|failure| AttemptFailure {
             instead: Adaptation::after(&failure.error, &sent.llm, sent.request),
-            error: self.presentable(failure.error, bearer),
+            error: self.presentable(failure.error, bearer, failure.place.as_deref()),
             ..failure
         });
         match &outcome {
@@ -280,8 +292,13 @@ impl RemoteModel {
             }
             Err(_) => ErrorWords { message: text.into_owned(), code: None },
         };
+        let place = match status.as_u16() {
+            404 | 405 => Some(format!("asked at {}", shown(response.url()))),
+            407 | 502..=504 => proxy_for(response.url()).map(|proxy| format!("through {proxy}")),
+            _ => None,
+        };
         let error = Error::Status { model: self.name.clone(), status: status.as_u16(), message, code };
-        AttemptFailure { error, advice, instead: None }
+        AttemptFailure { error, advice, place, instead: None }
     }
 
     async fn headers(&self, request: &ModelRequest) -> Result<HeaderMap, Error> {
@@ -311,6 +328,9 @@ impl RemoteModel {
                     headers.insert(HeaderName::from_static(name), value);
                 }
             }
+            None if let Some(reason) = &self.odd_key => {
+                return Err(Error::OddKey { model: self.name.clone(), reason: reason.clone() });
+            }
             None if self.llm.needs_key() => {
                 let variable = self.llm.api_key_variable.clone();
                 let variable = variable.unwrap_or_else(|| format!("llms.{}.api_key", self.name));
@@ -326,7 +346,9 @@ impl RemoteModel {
     }
 
     fn unreachable(&self, reason: String) -> Error {
-        Error::Unreachable { model: self.name.clone(), address: self.address.clone(), reason }
+        let proxy = self.endpoints.as_ref().ok().and_then(|endpoints| proxy_for(&endpoints.whole));
+        let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
+        Error::Unreachable { model: self.name.clone(), address: format!("{}{through}", self.address), reason }
     }
 
     /// The breaker lets nobody ask. Where another model stands in, that is told at once; else the next attempt waits for the
@@ -336,12 +358,14 @@ impl RemoteModel {
         AttemptFailure {
             error: Error::Down { model: self.name.clone(), failures, again_in, last },
             advice: RetryAdvice { again: Some(self.llm.fallback.is_empty()), after: Some(again_in) },
+            place: None,
             instead: None,
         }
     }
 
     /// The error as it may be shown: with the address, short, and without the key, which some servers repeat.
-    fn presentable(&self, error: Error, bearer: Option<&str>) -> Error {
+    fn presentable(&self, error: Error, bearer: Option<&str>, place: Option<&str>) -> Error {
+        let bearer = bearer.filter(|token| is_secret(&(*token).into()));
         let clean = |mut text: String| {
             // First the secrets, then the cut: a part of one would not be found.
             for secret in self.secrets.iter().map(ExposeSecret::expose_secret).chain(bearer) {
@@ -351,7 +375,9 @@ impl RemoteModel {
         };
         match error {
             Error::Status { model, status, message, code } => {
-                Error::Status { model, status, message: clean(message), code: code.map(clean) }
+                let mut message = clean(message);
+                message.extend(place.map(|place| format!(" ({place})")));
+                Error::Status { model, status, message, code: code.map(clean) }
             }
             Error::Unreachable { reason, .. } => self.unreachable(clean(reason)),
             Error::Malformed { model, reason } => Error::Malformed { model, reason: clean(reason) },
@@ -426,33 +452,24 @@ fn endpoints(llm: &LlmConfig, wire: &dyn ProviderWire) -> Result<ModelEndpoints,
     Ok(ModelEndpoints { whole: complete(false), streamed: complete(true) })
 }
 
-/// An address without what may be secret in it: user, password, query.
+/// An address without what may be secret in it: user, password, and the query but for the version.
 fn shown(url: &Url) -> String {
+    let version = url.query_pairs().find(|(name, _)| name == "api-version").map(|(_, version)| version.into_owned());
     let mut url = url.clone();
     // Both fail only for addresses without a host, which have neither.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
     url.set_fragment(None);
+    if let Some(version) = version {
+        url.query_pairs_mut().append_pair("api-version", &version);
+    }
     url.to_string()
 }
 
 /// What is left of a text that is no address, without what looks like a user and a password.
 fn without_user(text: &str) -> String {
     text.rsplit('@').next().unwrap_or_default().to_owned()
-}
-
-/// The key, if it can be sent; an empty one is none.
-pub(super) fn usable(name: &Name, key: Option<&SecretString>) -> Option<SecretString> {
-    let key = key?.expose_secret().trim();
-    if key.is_empty() {
-        return None;
-    }
-    if HeaderValue::try_from(key).is_err() {
-        tracing::warn!(llm.name = %name, "the API key holds characters that no key has, and is not used");
-        return None;
-    }
-    Some(key.into())
 }
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
         // Whether one waits for it depends on who could stand in: the advice says so.
         Error::Down { .. } => true,
         Error::NoKey { .. }
+        | Error::OddKey { .. }
         | Error::NoToken { .. }
         | Error::Unset { .. }
         | Error::Crowded { .. }

@@ -1,4 +1,5 @@
-//! Whole runs with models' servers that hold to their own rules: what each must get back, and what each refuses.
+//! Whole runs with models' servers that hold to their own rules: what each must get back, what each refuses, and what is said
+//! where the cause lies between.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 type Behaviour = dyn Fn(usize, &Value) -> Result<Value, (u16, Value)> + Send + Sync;
 
@@ -52,6 +54,10 @@ impl ModelServer {
 
     fn bodies(&self) -> Vec<Value> {
         self.asked.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(path, _)| path.clone()).collect()
     }
 }
 
@@ -401,4 +407,115 @@ async fn an_agent_with_a_long_name_is_handed_over_to() {
     let folder = project(&llm, &workflow);
     let (completed, said) = run(&folder).await;
     assert!(completed && said.contains("A specialist speaks."), "{said}");
+}
+
+#[tokio::test]
+async fn the_whole_address_that_a_portal_shows_is_a_base_too_and_a_404_says_what_was_asked() {
+    let server = ModelServer::start(|_, _| Ok(says("Yes."))).await;
+    let workflow = "version: 1\nname: ask\nagents: { a: {} }\nsteps:\n  - agent: { agent: a, message: One }\n";
+    let azure = |path: &str| {
+        format!(
+            "  default: {{ provider: azure, model: gpt, api_key: sk-of-the-test, base_url: \"{}{path}\", stream: false }}\n",
+            server.address
+        )
+    };
+    let whole = azure("/openai/deployments/mine/chat/completions?api-version=2025-01-01");
+    let (completed, said) = run(&project(&whole, workflow)).await;
+    assert!(completed, "{said}");
+    assert_eq!(server.paths(), ["/openai/deployments/mine/chat/completions?api-version=2025-01-01"]);
+
+    let missing = ModelServer::start(|_, _| Err((404, json!({"error": {"message": "Resource not found"}})))).await;
+    let host = missing.address.trim_start_matches("http://");
+    let llm = format!(
+        "  default: {{ provider: compatible, model: m, base_url: \"http://me:geheim@{host}/v2/x?api-version=7&sig=verborgen\", stream: false }}\n"
+    );
+    let (completed, said) = run(&project(&llm, workflow)).await;
+    assert!(!completed && said.contains("Resource not found"), "{said}");
+    assert!(said.contains(&format!("(asked at {}/v2/x/chat/completions?api-version=7)", missing.address)), "{said}");
+    assert!(!said.contains("geheim") && !said.contains("verborgen"), "{said}");
+}
+
+/// A SOCKS5 proxy for one kind of request: to an address of four bytes, without a password.
+async fn socks5() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("socks5://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut greeting = [0; 2];
+                client.read_exact(&mut greeting).await.unwrap();
+                let mut methods = vec![0; usize::from(greeting[1])];
+                client.read_exact(&mut methods).await.unwrap();
+                client.write_all(&[5, 0]).await.unwrap();
+                let mut request = [0; 10];
+                client.read_exact(&mut request).await.unwrap();
+                assert_eq!(request[..4], [5, 1, 0, 1], "connect to an address of four bytes");
+                let [a, b, c, d, high, low] = request[4..].try_into().unwrap();
+                let port = u16::from_be_bytes([high, low]);
+                let mut server = TcpStream::connect((std::net::Ipv4Addr::new(a, b, c, d), port)).await.unwrap();
+                client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_proxy_is_named_where_it_is_in_the_way_and_socks_is_understood() {
+    let server = ModelServer::start(|_, _| Ok(says("Yes."))).await;
+    let workflow = "version: 1\nname: ask\nagents: { a: {} }\nsteps:\n  - agent: { agent: a, message: One }\n";
+    let llm = format!(
+        "  default: {{ provider: compatible, model: m, base_url: \"{}/v1\", stream: false, max_retries: 0 }}\n",
+        server.address
+    );
+    let folder = project(&llm, workflow);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let proxy = format!("http://me:geheim@{nobody}");
+    let ask = async |variables: &[(&str, &str)]| fastagency(folder.path(), &["run", "ask"], variables).await;
+
+    let (completed, said) = ask(&[("HTTP_PROXY", &proxy)]).await;
+    assert!(!completed && said.contains(&format!("through the proxy http://{nobody} (HTTP_PROXY")), "{said}");
+    assert!(said.contains("NO_PROXY") && !said.contains("geheim"), "{said}");
+    let (_, said) = fastagency(folder.path(), &["doctor"], &[("ALL_PROXY", &proxy)]).await;
+    assert!(
+        said.contains(&format!("through the proxy http://{nobody} (ALL_PROXY")) && !said.contains("geheim"),
+        "{said}"
+    );
+    assert!(server.paths().is_empty());
+
+    let (completed, said) = ask(&[("HTTP_PROXY", &proxy), ("NO_PROXY", "127.0.0.1")]).await;
+    assert!(completed, "{said}");
+    let (completed, said) = ask(&[("ALL_PROXY", &socks5().await)]).await;
+    assert!(completed, "{said}");
+    assert_eq!(server.paths().len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_with_a_letter_that_no_key_has_is_not_sent_and_the_letter_is_named() {
+    let server = ModelServer::start(|_, _| {
+        Err((400, json!({"error": {"message": "run `ollama pull llama3.1`, or none at all"}})))
+    })
+    .await;
+    let workflow = "version: 1\nname: ask\nagents: { a: {} }\nsteps:\n  - agent: { agent: a, message: One }\n";
+    let llm = |key: &str| {
+        format!(
+            "  default: {{ provider: compatible, model: m, api_key: \"{key}\", base_url: \"{}/v1\", stream: false }}\n",
+            server.address
+        )
+    };
+    let odd = project(&llm("\\u201Csk-secret\\u201D"), workflow);
+    for command in [&["run", "ask"][..], &["doctor"]] {
+        let (_, said) = fastagency(odd.path(), command, &[]).await;
+        assert!(said.contains("character 1 is a typographic quotation mark (U+201C)"), "{said}");
+        assert!(!said.contains("sk-secret"), "{said}");
+    }
+    assert!(server.paths().is_empty(), "nothing was sent");
+    for key in ["ollama", "none"] {
+        let (_, said) = run(&project(&llm(key), workflow)).await;
+        assert!(
+            said.contains("run `ollama pull llama3.1`, or none at all"),
+            "what is no secret hides no words: {said}"
+        );
+    }
 }

@@ -12,7 +12,7 @@ pub(super) async fn look(config: &Config, findings: &mut DoctorFindings) {
         if !llm.unset.is_empty() {
             return (name, llm, None);
         }
-        (name, llm, Some(probe(name, llm).await))
+        (name, llm, Some(probe(llm).await))
     });
     for (name, llm, probed) in join_all(probes).await {
         let set_key = || match &llm.api_key_variable {
@@ -37,6 +37,9 @@ pub(super) async fn look(config: &Config, findings: &mut DoctorFindings) {
                 format!("{name}: the server is there; it does not list its models (status {status}), so the key was not tried"),
                 format!("if runs fail, check llms.{name}.base_url and the key"),
             ),
+            ProbeResult::OddKey { why } => {
+                findings.fail(TOPIC, format!("{name}: the key cannot be right: {why}"), set_key());
+            }
             ProbeResult::KeyRefused { status } if has_key => {
                 findings.fail(TOPIC, format!("{name}: the server refuses the key (status {status})"), set_key());
             }

@@ -78,6 +78,31 @@ fn key_variable(provider: ModelProvider) -> Option<&'static str> {
     }
 }
 
+/// Where the interface begins, from an address that may be the whole one, as portals show it. A query stays.
+fn base_of(url: &str, provider: Option<ModelProvider>) -> String {
+    let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let place = place.trim_end_matches('/');
+    let base = match provider {
+        Some(ModelProvider::Anthropic) => place.strip_suffix("/messages"),
+        Some(ModelProvider::Gemini) => {
+            let method = place.rsplit_once('/').filter(|(_, last)| last.ends_with("enerateContent"));
+            // The model stands in a folder of models.
+            method.and_then(|(models, _)| models.rsplit_once('/')).map(|(base, _)| base)
+        }
+        _ => place.strip_suffix("/chat/completions"),
+    };
+    format!("{}{query}", base.unwrap_or(place))
+}
+
+/// The interface of a provider that such an address is of, if it is another than the one that models are asked by.
+fn other_interface(url: &str) -> Option<&'static str> {
+    let place = url.split(['?', '#']).next()?;
+    [("/responses", "OpenAI's Responses"), ("/embeddings", "embeddings"), ("/models", "a list of models")]
+        .into_iter()
+        .find(|(end, _)| place.ends_with(end))
+        .map(|(_, interface)| interface)
+}
+
 pub(in crate::config) fn llms(
     field: &FieldReader<'_>,
     folder: &Path,
@@ -108,10 +133,18 @@ fn llm(
     if fields.get("model").is_none() && provider.is_some_and(|provider| provider != ModelProvider::Scripted) {
         field.note("\"model\" is missing");
     }
-    let base_url = fields.read("base_url", base_url);
+    let base_url = fields.read("base_url", base_url).map(|url| base_of(&url, provider));
     let has_no_place = matches!(provider, Some(ModelProvider::Azure | ModelProvider::Compatible)) && named.is_none();
     if fields.get("base_url").is_none() && has_no_place {
         field.note("\"base_url\" is missing");
+    }
+    if let (Some(url), Some(field)) = (&base_url, fields.get("base_url"))
+        && let Some(interface) = other_interface(url)
+    {
+        field.note_with_hint(
+            format!("this is the address of {interface}, which is not what models are asked by"),
+            "leave out what comes after the version, as in https://api.openai.com/v1",
+        );
     }
     let variable = named.map_or_else(|| provider.and_then(key_variable), |server| server.key_variable);
     let (api_key, api_key_variable) = api_key(&fields, variable, environment);
