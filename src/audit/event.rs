@@ -142,6 +142,9 @@ fn did(key: EffectKey, outcome: EffectOutcome) -> AuditEventBodyView {
             AuditEventBodyView::Failed { error: kind.to_string(), reason: message, key }
         }
         EffectOutcome::Value(value) => AuditEventBodyView::Made { value, key },
+        EffectOutcome::Reminded(reminder) => {
+            AuditEventBodyView::Reminded { question: reminder.question, escalated_to: reminder.escalated_to, key }
+        }
     }
 }
 

@@ -254,17 +254,7 @@ impl Authenticator {
     fn has_rule(&self, caller: &Caller, act: AccessRight, workflow: &str) -> bool {
         self.access.iter().filter(|rule| rule.may.contains(&act)).any(|rule| {
             let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
-            for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
+            for_him && rule.covers(workflow)
         })
-    }
-}
-
-/// Whether a name fits a pattern, in which `*` stands for anything.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => name
-            .strip_prefix(before)
-            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(after, &rest[at..]))),
     }
 }

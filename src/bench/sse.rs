@@ -57,7 +57,12 @@ pub(super) async fn converse(
                     )),
                 };
             }
-            Body::Created { .. } | Body::Claimed { .. } | Body::Answered { .. } | Body::Parked | Body::Unknown => {}
+            Body::Created { .. }
+            | Body::Claimed { .. }
+            | Body::Answered { .. }
+            | Body::Reminded { .. }
+            | Body::Parked
+            | Body::Unknown => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Whether a conversation is over, and whether a person has a say in it (`docs/reference/ag2-semantics.md`, section 3,
 //! "termination check and human input"). The prompts and the reasons are AG2's, to the letter.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::chat::memory::OutgoingMessage;
@@ -11,7 +13,7 @@ use crate::chat::{
 use crate::ids::Name;
 use crate::message::{MessageContent, ShortTextInput, TextInput};
 use crate::protocol::participant::USER;
-use crate::workflow::{Agent, HumanInputMode};
+use crate::workflow::{Agent, AnswererTerms, HumanInputMode};
 
 const END: &str = "Press enter or type 'exit' to stop the conversation: ";
 const SKIP: &str = "Press enter to skip and use auto-reply, or type 'exit' to stop the conversation: ";
@@ -63,7 +65,7 @@ pub(super) async fn check_termination(
         HumanInputMode::Never | HumanInputMode::Terminate => return go_on(ctx, agent, peer, count).await,
     };
     let says = TextInput { prompt: Some(prompt), in_short: Some(in_short), ..TextInput::default() };
-    let input = ask_person(agent.name.as_str(), says, ctx.effects).await?;
+    let input = ask_person(&agent.name, agent.answerers.as_ref(), says, ctx.effects).await?;
     if input.is_empty() {
         ctx.tell(ChatEvent::NoHumanInput { sender: peer.clone(), recipient: agent.name.clone() }).await?;
     }
@@ -133,13 +135,19 @@ fn interruption(input: String, last: &RememberedMessage) -> OutgoingMessage {
 }
 
 /// Asks a person for a line of text; nobody ever answers in time for somebody else, so there is no time-out.
-pub(super) async fn ask_person(sender: &str, says: TextInput, effects: &dyn Effects) -> Result<String> {
+pub(super) async fn ask_person(
+    sender: &Name,
+    answerers: Option<&Arc<AnswererTerms>>,
+    says: TextInput,
+    effects: &dyn Effects,
+) -> Result<String> {
     let question = HumanQuestion {
-        sender: sender.to_owned(),
+        sender: sender.to_string(),
         recipient: USER.to_owned(),
         says: MessageContent::TextInput(says),
         timeout: None,
         default: None,
+        answerers: answerers.cloned(),
     };
     Ok(match effects.ask(question).await? {
         HumanReply::Given(Value::String(text)) => text,

@@ -14,7 +14,7 @@ use crate::ids::{MessageId, Name};
 use crate::message::MessageContent;
 use crate::protocol::dialogue::{ModelReply, ModelRequest, ToolCall};
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, ModelUse, OnCut, WorkflowTool};
+use crate::workflow::{Agent, AnswererTerms, ModelUse, OnCut, WorkflowTool};
 
 mod agent;
 mod cut;
@@ -96,6 +96,8 @@ pub struct HumanQuestion {
     pub timeout: Option<Duration>,
     /// What counts as the answer then; none: [`HumanReply::TimedOut`].
     pub default: Option<Value>,
+    /// Who may answer, where it is said.
+    pub answerers: Option<Arc<AnswererTerms>>,
 }
 
 /// What came of a question.

@@ -76,7 +76,7 @@ async fn converse(
                 in_short: Some(ShortTextInput::new(format!("Your message to {}", recipient.name()), [])),
                 ..TextInput::default()
             };
-            json!(ask_person(sender.name.as_str(), says, ctx.effects).await?)
+            json!(ask_person(&sender.name, sender.answerers.as_ref(), says, ctx.effects).await?)
         }
     };
     let opening = with_carryover(OutgoingMessage::from_value(message)?, &chat.carryover);

@@ -89,7 +89,7 @@ pub(super) async fn execute(
     };
     let mut note = String::new();
     let mut permit = None;
-    if tool.approve != ApprovalRule::Never {
+    if tool.approve.rule != ApprovalRule::Never {
         match ctx
             .effects
             .may_call(AllowedCall { tool, call, agent, arguments: &fitting, context, permit: None })
@@ -315,7 +315,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::workflow::CompiledSchema;
+    use crate::workflow::{CompiledSchema, ToolApproval};
 
     fn tool(properties: Value, required: Value) -> WorkflowTool {
         let json = json!({"type": "object", "properties": properties, "required": required});
@@ -325,7 +325,7 @@ mod tests {
             description: String::new(),
             params: Arc::new(CompiledSchema { json, validator }),
             returns: ToolReturn::Value,
-            approve: ApprovalRule::Never,
+            approve: ToolApproval::default(),
             steps: Vec::new(),
         }
     }

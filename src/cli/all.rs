@@ -12,6 +12,7 @@ use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready}
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, ListenArguments, project};
 use crate::config::ConfigSection;
+use crate::project::check_answerers;
 use crate::{gateway, ui, worker};
 
 /// Everything in one process: worker, gateway and page, with a broker of its own.
@@ -76,6 +77,9 @@ impl AllCommand {
         let admin_link = project::admin_link(&config.auth, folder)?;
         let admin = project::admin_line(admin_link.as_deref(), Some(&page_url));
         let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
+        for workflow in &parts.workflows {
+            check_answerers(workflow, &config.auth)?;
+        }
         let gateway_settings = gateway::Settings {
             auth: config.auth.clone(),
             admin_link,

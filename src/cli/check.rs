@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::CommonArguments;
-use crate::cli::outcome::CliError;
+use crate::cli::outcome::{CliError, shown};
 use crate::project::check_project;
 
-/// Checks the configuration and every workflow, and shows all problems at once.
+/// Checks the configuration and every workflow, and shows all problems and warnings at once.
 #[derive(Args)]
 pub(super) struct CheckCommand {}
 
@@ -16,6 +16,9 @@ impl CheckCommand {
     pub(super) fn run(self, common: &CommonArguments) -> Result<ExitCode, CliError> {
         let report = check_project(common.config.as_deref(), &|name| std::env::var(name).ok());
         println!("{}", report.summary);
+        for warning in report.warnings.iter().flatten() {
+            eprintln!("warning: {}", shown(&warning.to_string()));
+        }
         match report.problems {
             None => Ok(ExitCode::SUCCESS),
             Some(problems) => Err(problems.into()),

@@ -1,5 +1,7 @@
 //! What a gateway tells of a run: the events of `docs/reference/api.md`, typed. The text of a record is kept as it came.
 
+use serde_json::Value;
+
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
 use crate::message::MessageContent;
@@ -50,13 +52,16 @@ pub struct ClientMessage {
     pub recipient: Option<String>,
     /// What it says.
     pub says: MessageContent,
+    /// Of a question that is for others: whom it waits for, in words.
+    pub waits_for: Option<String>,
 }
 
 impl From<MessageView> for ClientMessage {
     fn from(view: MessageView) -> Self {
         let says = view.says();
+        let waits_for = view.content.get("waits_for").and_then(Value::as_str).map(str::to_owned);
         let MessageView { uuid, sender, recipient, .. } = view;
-        Self { uuid, sender, recipient, says }
+        Self { uuid, sender, recipient, says, waits_for }
     }
 }
 

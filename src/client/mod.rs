@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use crate::ids::{MessageId, RunId};
 use crate::problem::chain;
 use crate::protocol::api::{
-    AnswerQuestion, ApiErrorBody, ApiErrorView, AuditHistory, AuditRunList, AuditRunQuery, AuditRunView, EraseUser,
-    Erased, ListRunsQuery, RunEventsQuery, RunList, RunVerification, RunView, StartRun, Verification, WorkflowList,
-    WorkflowView, query_pairs,
+    AnswerQuestion, ApiErrorBody, ApiErrorView, AuditHistory, AuditRunList, AuditRunQuery, AuditRunView, CallerView,
+    EraseUser, Erased, ListRunsQuery, RunEventsQuery, RunList, RunVerification, RunView, StartRun, Verification,
+    WorkflowList, WorkflowView, query_pairs,
 };
 
 pub mod event;
@@ -196,6 +196,12 @@ impl GatewayClient {
             .await
             .map(drop)
             .map_err(|error| self.lost(error))
+    }
+
+    /// Who calls, as the gateway knows them; none: an anonymous caller.
+    pub async fn user(&self) -> Result<Option<String>> {
+        let caller: CallerView = self.json(self.request(Method::GET, "api/me")).await?;
+        Ok(caller.user.map(|user| user.name))
     }
 
     /// Ends a run. One that has ended already is no error.

@@ -45,7 +45,7 @@ pub static CONFIG: MapShape = MapShape {
         may(
             "webhooks",
             ValueKind::Map(&ValueKind::Shape(&WEBHOOK)),
-            "Programs that get a notice when a run waits for a person, or has ended.",
+            "Programs that get a notice when a run waits for a person, nobody answers, or it has ended.",
         ),
         may(
             "seal_key",
@@ -344,7 +344,11 @@ pub static WEBHOOK: MapShape = MapShape {
     keys: &[
         must("url", ValueKind::Text, "Where notices are sent to, by POST."),
         must("secret", ValueKind::Text, "What they are signed with, as Standard Webhooks has it."),
-        may("on", ValueKind::List(&ValueKind::OneOf(&["waiting", "ended"])), "When (default: both)."),
+        may(
+            "on",
+            ValueKind::List(&ValueKind::OneOf(&["waiting", "reminded", "escalated", "ended"])),
+            "When (default: all of them).",
+        ),
         may(
             "redact",
             ValueKind::Bool,

@@ -27,8 +27,22 @@ pub struct WebhookConfig {
 pub enum WebhookTrigger {
     /// A run waits for a person.
     Waiting,
+    /// Nobody has answered for a while (`remind`).
+    Reminded,
+    /// Nobody has answered for a while, and others may answer, too, from now on (`escalate`).
+    Escalated,
     /// A run has ended.
     Ended,
+}
+
+impl WebhookTrigger {
+    /// All of them by their names.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("waiting", Self::Waiting),
+        ("reminded", Self::Reminded),
+        ("escalated", Self::Escalated),
+        ("ended", Self::Ended),
+    ];
 }
 
 /// The longest name of a webhook: it becomes part of the name of a queue.
@@ -47,9 +61,7 @@ pub(super) fn webhooks(field: &FieldReader<'_>) -> Option<BTreeMap<Name, Webhook
 fn webhook(field: &FieldReader<'_>) -> Option<WebhookConfig> {
     let fields = field.fields(&WEBHOOK)?;
     let url = fields.read("url", base_url);
-    let occasion = |field: &FieldReader<'_>| {
-        field.one_of(&[("waiting", WebhookTrigger::Waiting), ("ended", WebhookTrigger::Ended)])
-    };
+    let occasion = |field: &FieldReader<'_>| field.one_of(&WebhookTrigger::ALL);
     let on = fields.read("on", |field| Some(field.items()?.iter().filter_map(occasion).collect()));
     let secret = secret(&fields, "secret");
     if secret.is_none() && fields.get("secret").is_some_and(|field| is_empty(&field)) {
@@ -59,7 +71,7 @@ fn webhook(field: &FieldReader<'_>) -> Option<WebhookConfig> {
     Some(WebhookConfig {
         url: url.unwrap_or_default(),
         secret: secret.unwrap_or_default(),
-        on: on.unwrap_or_else(|| vec![WebhookTrigger::Waiting, WebhookTrigger::Ended]),
+        on: on.unwrap_or_else(|| WebhookTrigger::ALL.iter().map(|(_, trigger)| *trigger).collect()),
         redact: fields.read("redact", FieldReader::bool).unwrap_or(true),
     })
 }

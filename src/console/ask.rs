@@ -94,6 +94,23 @@ impl AskedQuestion {
         words + &self.prompt()
     }
 
+    /// What was typed and is no whole answer yet; never a password.
+    pub fn unsent(&self) -> Option<String> {
+        match &self.stage {
+            InputStage::Lines(lines) if !lines.is_empty() => Some(plain(&lines.join("\n"))),
+            InputStage::Form { fields, values, .. } => {
+                let is_shown = |name: &str| fields.iter().any(|field| field.name == name && !field.is_secret());
+                let shown: Map<String, Value> = values
+                    .iter()
+                    .filter(|(name, _)| is_shown(name))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                (!shown.is_empty()).then(|| plain(&Value::Object(shown).to_string()))
+            }
+            _ => None,
+        }
+    }
+
     fn prompt(&self) -> String {
         match &self.stage {
             InputStage::Form { fields, at, .. } => fields.get(*at).map(FormField::words).unwrap_or_default(),
@@ -336,7 +353,13 @@ mod tests {
     use crate::message::{AnswerDeadline, FormQuestion, TextInput};
 
     fn asking(says: MessageContent) -> AskedQuestion {
-        AskedQuestion::new(ClientMessage { uuid: MessageId::random(), sender: None, recipient: None, says })
+        AskedQuestion::new(ClientMessage {
+            uuid: MessageId::random(),
+            sender: None,
+            recipient: None,
+            says,
+            waits_for: None,
+        })
     }
 
     fn value(asking: &mut AskedQuestion, lines: &[&str]) -> Value {
@@ -394,7 +417,12 @@ mod tests {
             "street": {"type": "string", "title": "Street"}, "floor": {"type": "integer"},
             "delivery": {"type": "string", "enum": ["today", "tomorrow"], "default": "today"},
             "ring": {"type": "boolean", "default": true}, "note": {"type": "string"}, "code": {"type": "string", "format": "password"}}});
-        let form = MessageContent::Form(FormQuestion { prompt: None, schema, deadline: AnswerDeadline::default() });
+        let form = MessageContent::Form(FormQuestion {
+            prompt: None,
+            schema,
+            answerers: None,
+            deadline: AnswerDeadline::default(),
+        });
         let mut asked = asking(form);
         assert_eq!(asked.words(), "Street: ");
         let mut shown = Vec::new();

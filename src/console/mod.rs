@@ -2,6 +2,7 @@
 //! nobody can be asked, answered from what was given. What comes from models and people never reaches the terminal as
 //! anything but text.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::ids::{MessageId, RunId};
 use crate::protocol::log::RunOutcome;
 
 mod ask;
+mod late;
 mod params;
 mod prepared_answers;
 mod render;
@@ -25,6 +27,7 @@ pub use prepared_answers::PreparedAnswers;
 pub use render::plain;
 pub use terminal::{InputKind, TerminalInput, TypedInput};
 
+use late::{CountedAnswer, LateAnswer, late_stop};
 use render::RunRenderer;
 use terminal::InterruptSignal;
 
@@ -83,7 +86,22 @@ pub struct Console<'a, W> {
     asked: usize,
     /// Questions that were answered from here: their answers need not be shown again.
     answered_here: Vec<MessageId>,
+    /// Questions that were answered elsewhere, and how: the last ones.
+    answered_elsewhere: VecDeque<(MessageId, CountedAnswer)>,
+    /// An answer that came too late, until the log tells who was first.
+    late: Option<(MessageId, LateAnswer)>,
+    /// Who reads; none: that is not known, or nobody signs in.
+    reader: Option<String>,
+    /// The person wants the run to end.
+    cancelling: bool,
     live: bool,
+}
+
+/// How many of the questions that others have answered are kept in mind.
+const KEPT_ANSWERS: usize = 16;
+
+fn waits_for_others(who: &str) -> String {
+    format!("this waits for {}", plain(who))
 }
 
 /// What came first.
@@ -107,6 +125,10 @@ impl<'a, W: Write> Console<'a, W> {
             open: Vec::new(),
             asked: 0,
             answered_here: Vec::new(),
+            answered_elsewhere: VecDeque::new(),
+            late: None,
+            reader: None,
+            cancelling: false,
             live: false,
         }
     }
@@ -115,14 +137,16 @@ impl<'a, W: Write> Console<'a, W> {
     pub async fn talk(&mut self) -> Result<ConsoleEnd, Error> {
         let mut follower = self.client.follow(self.run, 0);
         let mut interrupts = InterruptSignal::new();
-        let mut cancelling = false;
+        // Without it the answers of all are shown by their names.
+        self.reader = self.client.user().await.ok().flatten();
+        self.renderer.read_by(self.reader.clone());
         // The question that the person is being asked.
         let mut asking: Option<ask::AskedQuestion> = None;
         loop {
             if self.live
                 && asking.is_none()
-                && !cancelling
-                && let Some((number, question)) = self.open.first().cloned()
+                && !self.cancelling
+                && let Some((number, question)) = self.next_to_ask()
             {
                 if let Some(text) = self.given.take(number, &question) {
                     let refused = self.answer_given(&question, &text).await?;
@@ -132,7 +156,7 @@ impl<'a, W: Write> Console<'a, W> {
                     continue;
                 }
                 if !self.style.interactive {
-                    return Ok(self.unanswered(&question, None));
+                    return Ok(self.unanswered(&question, question.waits_for.as_deref().map(waits_for_others)));
                 }
                 let new = ask::AskedQuestion::new(question);
                 let words = new.words();
@@ -152,15 +176,17 @@ impl<'a, W: Write> Console<'a, W> {
                         self.finish(&ended)?;
                         return Ok(ConsoleEnd::Ended(ended.outcome));
                     }
-                    if was.is_some_and(|was| !self.is_open(was)) {
-                        asking = None;
+                    if was.is_some_and(|was| !self.is_open(was))
+                        && let Some(unsent) = asking.take().and_then(|asked| asked.unsent())
+                    {
+                        self.note(&format!("what you had written and not sent: {unsent}"))?;
                     }
                 }
-                ConsoleEvent::Line(TypedInput::Interrupt) | ConsoleEvent::Interrupt if cancelling => {
+                ConsoleEvent::Line(TypedInput::Interrupt) | ConsoleEvent::Interrupt if self.cancelling => {
                     return Ok(ConsoleEnd::Interrupted);
                 }
                 ConsoleEvent::Line(TypedInput::Interrupt) | ConsoleEvent::Interrupt => {
-                    cancelling = true;
+                    self.cancelling = true;
                     asking = None;
                     self.note("cancelling the run; Ctrl-C again leaves it at once")?;
                     let (client, run) = (self.client, self.run);
@@ -201,7 +227,14 @@ impl<'a, W: Write> Console<'a, W> {
     /// Takes what happened in; the end of the run is given back.
     fn take(&mut self, event: ClientEvent) -> io::Result<Option<Box<Ended>>> {
         match event {
-            ClientEvent::CaughtUp { .. } => self.live = true,
+            ClientEvent::CaughtUp { .. } => {
+                self.live = true;
+                if self.style.interactive {
+                    for (_, question) in self.open.clone() {
+                        self.note_whom_it_is_for(&question)?;
+                    }
+                }
+            }
             ClientEvent::Delta(delta) if !self.style.json => {
                 let words = self.renderer.delta(&delta);
                 self.show(&words)?;
@@ -224,16 +257,68 @@ impl<'a, W: Write> Console<'a, W> {
                         let message = ClientMessage::from(*message);
                         if message.says.asks() {
                             self.asked += 1;
+                            if self.live && self.style.interactive {
+                                self.note_whom_it_is_for(&message)?;
+                            }
                             self.open.push((self.asked, message));
                         }
                     }
-                    Body::Answered { question, .. } => self.open.retain(|(_, open)| open.uuid != question),
+                    Body::Answered { question, value, by, on_timeout, .. } => {
+                        self.open.retain(|(_, open)| open.uuid != question);
+                        self.heard_answer(question, CountedAnswer { by, value, on_timeout })?;
+                    }
+                    Body::Reminded { question, waits_for, .. } => {
+                        let asked = self.open.iter_mut().filter(|(_, open)| open.uuid == question);
+                        asked.for_each(|(_, open)| open.waits_for.clone_from(&waits_for));
+                    }
                     Body::Ended(ended) => return Ok(Some(ended)),
                     _ => {}
                 }
             }
         }
         Ok(None)
+    }
+
+    /// The question that is to be answered here next. Where a person is there, those that are for others are left out.
+    fn next_to_ask(&self) -> Option<(usize, ClientMessage)> {
+        let is_ours = |(_, open): &&(usize, ClientMessage)| open.waits_for.is_none();
+        let ours = self.open.iter().find(is_ours);
+        ours.or_else(|| self.open.first().filter(|_| !self.style.interactive)).cloned()
+    }
+
+    fn note_whom_it_is_for(&mut self, question: &ClientMessage) -> io::Result<()> {
+        match &question.waits_for {
+            Some(who) => self.note(&waits_for_others(who)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of the answer that counts, and says so if one from here came too late for it.
+    fn heard_answer(&mut self, question: MessageId, counted: CountedAnswer) -> io::Result<()> {
+        if let Some((_, late)) = self.late.take_if(|(id, _)| *id == question) {
+            return self.note(&late.in_words(&counted, self.reader.as_deref()));
+        }
+        if self.answered_elsewhere.len() == KEPT_ANSWERS {
+            self.answered_elsewhere.pop_front();
+        }
+        self.answered_elsewhere.push_back((question, counted));
+        Ok(())
+    }
+
+    /// An answer from here came too late.
+    fn came_late(&mut self, question: &ClientMessage, sent: &Value) -> io::Result<()> {
+        let late = LateAnswer::new(&question.says, sent);
+        match self.answered_elsewhere.iter().find(|(id, _)| *id == question.uuid) {
+            Some((_, counted)) => {
+                let words = late.in_words(counted, self.reader.as_deref());
+                self.note(&words)
+            }
+            // The log tells it in a moment.
+            None => {
+                self.late = Some((question.uuid, late));
+                Ok(())
+            }
+        }
     }
 
     fn is_open(&self, question: MessageId) -> bool {
@@ -268,9 +353,16 @@ impl<'a, W: Write> Console<'a, W> {
             Ok(()) => self.answered_here.push(id),
             Err(error) => match error.code() {
                 Some("invalid_answer") => return Ok(Some(error.to_string())),
+                Some("forbidden") => {
+                    // The gateway names who may; it need not be asked here again.
+                    let asked = self.open.iter_mut().filter(|(_, open)| open.uuid == id);
+                    asked.for_each(|(_, open)| open.waits_for = Some("others".to_owned()));
+                    return Ok(Some(error.to_string()));
+                }
                 // The first try may have arrived.
                 Some("already_answered") if repeated => self.answered_here.push(id),
-                Some("already_answered" | "run_ended") => self.note(&error.to_string())?,
+                Some("already_answered") => self.came_late(question, value)?,
+                Some("run_ended") => self.note(&LateAnswer::new(&question.says, value).after_the_end())?,
                 _ => return Err(error.into()),
             },
         }
@@ -286,8 +378,13 @@ impl<'a, W: Write> Console<'a, W> {
         if self.style.json {
             return Ok(());
         }
+        if let Some((_, late)) = self.late.take() {
+            self.note(&late.after_the_end())?;
+        }
         let words = self.renderer.end(ended);
-        self.show(&words)
+        self.show(&words)?;
+        let late = self.cancelling.then(|| late_stop(ended.outcome, ended.reason.as_deref(), self.reader.as_deref()));
+        late.flatten().map_or(Ok(()), |words| self.note(&words))
     }
 
     /// Shows what a person is asked; his line follows it.

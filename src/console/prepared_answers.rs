@@ -81,6 +81,7 @@ mod tests {
             sender: None,
             recipient: None,
             says: MessageContent::TextInput(TextInput { prompt: Some(prompt.into()), ..TextInput::default() }),
+            waits_for: None,
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct RunRenderer {
     heading: Option<(Option<String>, Option<String>)>,
     /// Nothing is on the line yet.
     at_start: bool,
+    /// Who reads; none: that is not known, or nobody signs in.
+    reader: Option<String>,
 }
 
 /// A text that is being written.
@@ -62,7 +64,12 @@ struct StreamedText {
 
 impl RunRenderer {
     pub fn new(colour: bool) -> Self {
-        Self { colour, streaming: None, heading: None, at_start: true }
+        Self { colour, streaming: None, heading: None, at_start: true, reader: None }
+    }
+
+    /// Says who reads: what that person answered is theirs, and all else is shown by its names.
+    pub fn read_by(&mut self, reader: Option<String>) {
+        self.reader = reader;
     }
 
     /// A piece of text.
@@ -124,6 +131,10 @@ impl RunRenderer {
             Body::Answered { text, refused, by, on_timeout, .. } => {
                 self.answered(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout, live)
             }
+            Body::Reminded { escalated_to: Some(to), .. } => {
+                self.note(&format!("nobody has answered yet; now also for {}", line(&to.to_string())))
+            }
+            Body::Reminded { .. } => self.note("nobody has answered yet"),
             Body::Created { .. } | Body::Claimed { .. } | Body::Parked | Body::Ended(_) | Body::Unknown => {
                 String::new()
             }
@@ -174,7 +185,13 @@ impl RunRenderer {
         live: bool,
     ) -> String {
         let answer = plain(text.unwrap_or("•••"));
-        let by = by.map(|by| format!(" by {}", line(by))).unwrap_or_default();
+        let is_reader = by.is_some() && by == self.reader.as_deref();
+        let other = by.filter(|_| !is_reader).map(line);
+        let by = match &other {
+            Some(other) => format!(" by {other}"),
+            None if is_reader => " by you".to_owned(),
+            None => String::new(),
+        };
         let note = match (refused, on_timeout, live) {
             (Some(refused), ..) => return self.note(&format!("the answer does not fit: {refused}")),
             (None, true, _) => match text {
@@ -182,7 +199,7 @@ impl RunRenderer {
                 None => "nobody answered in time; the workflow goes on".to_owned(),
             },
             (None, false, true) => format!("answered elsewhere{by}: {answer}"),
-            (None, false, false) => return format!("{}> {answer}\n", self.line_end()),
+            (None, false, false) => return format!("{}{}> {answer}\n", self.line_end(), other.unwrap_or_default()),
         };
         self.note(&note)
     }

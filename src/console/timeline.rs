@@ -8,6 +8,7 @@ use crate::client::event;
 use crate::clock::Timestamp;
 use crate::message::MessageContent;
 use crate::protocol::answer::AnswerRecord;
+use crate::protocol::answerers::Answerers;
 use crate::protocol::dialogue::CutReason;
 use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunOrigin, RunOutcome, RunRemoval};
 
@@ -62,6 +63,9 @@ pub fn of_log(placed: &LogEntry) -> TimelineEntry {
             ("said", said(message.sender.as_deref(), message.recipient.as_deref(), &message.says))
         }
         RecordBody::Did { outcome: EffectOutcome::Answer(answer), .. } => ("answered", answered(answer)),
+        RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } => {
+            ("reminded", reminded(reminder.escalated_to.as_ref()))
+        }
         RecordBody::Did { key, outcome } => ("did", format!("{}: {}", line(&key.to_string()), did(outcome))),
         RecordBody::Calling { key, digest: None } => ("calling", line(&key.to_string())),
         RecordBody::Calling { key, digest: Some(digest) } => {
@@ -92,6 +96,7 @@ pub fn of_gateway(record: &event::ClientRecord) -> Option<TimelineEntry> {
         event::Body::Answered { text, refused, by, on_timeout, .. } => {
             ("answered", answer_in_words(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout))
         }
+        event::Body::Reminded { escalated_to, .. } => ("reminded", reminded(escalated_to.as_ref())),
         event::Body::Parked => ("parked", "waits".to_owned()),
         event::Body::Ended(over) => {
             ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls))
@@ -180,6 +185,13 @@ fn answer_in_words(text: Option<&str>, refused: Option<&str>, by: Option<&str>, 
     format!("{late}{text}{by}{refused}")
 }
 
+fn reminded(escalated_to: Option<&Answerers>) -> String {
+    match escalated_to {
+        None => "nobody has answered yet".to_owned(),
+        Some(to) => format!("nobody has answered yet; now also for {}", line(&to.to_string())),
+    }
+}
+
 fn did(outcome: &EffectOutcome) -> String {
     match outcome {
         EffectOutcome::Answer(answer) => answered(answer),
@@ -200,6 +212,7 @@ fn did(outcome: &EffectOutcome) -> String {
         }
         EffectOutcome::Failed { kind, message } => format!("failed ({}): {}", line(kind.as_str()), plain(message)),
         EffectOutcome::Value(found) => value(found),
+        EffectOutcome::Reminded(reminder) => reminded(reminder.escalated_to.as_ref()),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn permit(
     wanted: RequestedCall<'_>,
 ) -> Result<CallPermission> {
     let RequestedCall { tool, by, .. } = wanted;
-    if tool.approve == ApprovalRule::Never {
+    if tool.approve.rule == ApprovalRule::Never {
         return Ok(CallPermission::Granted(None));
     }
     let standing = format!("{}/{}", execution.workflow.name, tool.name);
@@ -54,7 +54,7 @@ pub(super) async fn permit(
     }
     let PermissionAnswer { verdict: ApprovalAnswer { decision, arguments, reason, .. }, salt, shown } =
         ask_for_permission(execution, effects, wanted).await?;
-    match (decision, tool.approve) {
+    match (decision, tool.approve.rule) {
         (ApprovalDecision::Deny, _) => return Ok(CallPermission::Denied(reason)),
         (ApprovalDecision::Always, _) | (ApprovalDecision::Once, ApprovalRule::First) => {
             execution.journal.log.allow(standing.into()).await?
@@ -129,8 +129,14 @@ async fn ask_for_permission(
         salt: Some(salt),
         ..ApprovalQuestion::default()
     }));
-    let question =
-        HumanQuestion { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
+    let question = HumanQuestion {
+        sender: by.to_owned(),
+        recipient: USER.to_owned(),
+        says,
+        timeout: None,
+        default: None,
+        answerers: tool.approve.answerers.clone(),
+    };
     let (answer, shown) = ask_and_show(effects, question).await?;
     let HumanReply::Given(answer) = answer else {
         return Err(Error::unreadable("a question without a deadline cannot be too late").into());

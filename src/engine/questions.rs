@@ -48,6 +48,7 @@ pub(super) async fn ask(
         says,
         timeout: asking.timeout,
         default,
+        answerers: asking.answerers.clone(),
     };
     match effects::ask(effects, question).await? {
         HumanReply::Given(value) => Ok(value),

@@ -201,6 +201,7 @@ async fn action(
             let says = MessageContent::Form(FormQuestion {
                 prompt: Some(scope.text(&asking.prompt)?),
                 schema: schema.json.clone(),
+                answerers: None,
                 deadline: message::AnswerDeadline::default(),
             });
             ask(&effects, scope, asking, says).await?

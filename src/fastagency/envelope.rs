@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::ids::{MessageId, RunId};
+use crate::protocol::answerers::AnswererRule;
 use crate::protocol::message::{ApprovalQuestion, FormQuestion, Message, MessageContent};
 use crate::visible;
 
@@ -12,6 +13,10 @@ use crate::visible;
 /// No key is ever added: Python drops a message with one that it does not know.
 pub fn envelope(run: RunId, message: &Message) -> Value {
     let (kind, content) = match &message.says {
+        // It is not for everybody who reads this, and whoever reads it could not be told apart: it is shown and not asked.
+        asked if asked.answerers().is_some_and(AnswererRule::restricts) => {
+            ("text_message", json!({"body": for_others(asked)}))
+        }
         MessageContent::TextMessage { body, .. } => ("text_message", json!({"body": body})),
         MessageContent::SuggestedFunctionCall { function_name, call_id, arguments } => (
             "suggested_function_call",
@@ -53,6 +58,17 @@ pub fn envelope(run: RunId, message: &Message) -> Value {
         "content": content,
         "type": kind,
     })
+}
+
+/// A question that is for others, as a text.
+fn for_others(asked: &MessageContent) -> String {
+    let words = match asked {
+        MessageContent::Approval(asked) => approval_in_words(asked),
+        MessageContent::Form(asked) => asked.prompt.clone().unwrap_or_default(),
+        other => other.prompt().unwrap_or_default().to_owned(),
+    };
+    let who = asked.answerers().and_then(|rule| rule.in_words(0)).unwrap_or_default();
+    format!("{words}\n\n(This waits for {who}.)")
 }
 
 /// A result as FastAgency carries it: a text as it is, nothing as null, anything else as JSON text.
@@ -104,6 +120,8 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
     let content = object.get("content").cloned().unwrap_or_else(|| json!({}));
     let mut tagged = content.as_object().cloned().unwrap_or_default();
     tagged.insert("type".to_owned(), json!(kind));
+    // Who may answer is a rule of our workflows, and no word of this wire.
+    tagged.remove("answerers");
     let says = match kind {
         // Without their key these would be read as if they said nothing.
         "text_message" if !content.is_object() => MessageContent::Other { kind: kind.to_owned(), content },

@@ -4,7 +4,7 @@
 //! Live, a record becomes the message that it shows. A client that comes back is shown the past without being asked again:
 //! a question of the past is a text, and so is its answer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::fastagency::envelope::envelope;
 use crate::ids::{MessageId, RunId};
@@ -25,7 +25,12 @@ pub struct ClientFrame {
     pub text: String,
     /// The question that the client is to answer now.
     pub asks: Option<SentQuestion>,
+    /// The question that it shows and that is for others: perhaps the client may answer it later.
+    pub withholds: Option<Box<Message>>,
 }
+
+/// Whether the client may answer a question, of which so many escalations have come.
+pub type MayAnswer<'a> = &'a dyn Fn(&Message, usize) -> bool;
 
 /// A question that a client was sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,11 +41,21 @@ pub struct SentQuestion {
 
 impl ClientFrame {
     fn shows(run: RunId, message: &Message, redactor: &Redactor) -> Self {
-        Self { text: text(run, message, redactor), asks: None }
+        Self { text: text(run, message, redactor), asks: None, withholds: None }
     }
 
-    fn asks(run: RunId, message: &Message, redactor: &Redactor) -> Self {
-        Self { asks: Some(SentQuestion { message: Box::new(message.clone()) }), ..Self::shows(run, message, redactor) }
+    /// The frame of an open question.
+    pub fn asks(run: RunId, message: &Message, redactor: &Redactor) -> Self {
+        Self {
+            text: asking_text(run, message, redactor),
+            asks: Some(SentQuestion { message: Box::new(message.clone()) }),
+            withholds: None,
+        }
+    }
+
+    /// The frame of an open question that is for others.
+    fn withholds(run: RunId, message: &Message, redactor: &Redactor) -> Self {
+        Self { withholds: Some(Box::new(message.clone())), ..Self::shows(run, message, redactor) }
     }
 }
 
@@ -54,17 +69,39 @@ pub fn text(run: RunId, message: &Message, redactor: &Redactor) -> String {
     envelope(run, &message).to_string()
 }
 
+/// The JSON of a question for somebody who may answer it, redacted.
+pub fn asking_text(run: RunId, message: &Message, redactor: &Redactor) -> String {
+    if message.says.answerers().is_none() {
+        return text(run, message, redactor);
+    }
+    let mut message = message.clone();
+    message.says.set_answerers(None);
+    text(run, &message, redactor)
+}
+
 /// The frame of a record that happens now.
-pub fn live(run: RunId, placed: &LogEntry, redactor: &Redactor) -> Option<ClientFrame> {
+pub fn live(run: RunId, placed: &LogEntry, redactor: &Redactor, may_answer: MayAnswer<'_>) -> Option<ClientFrame> {
     let message = placed.record.message()?;
     Some(match message.says.asks() {
-        true => ClientFrame::asks(run, message, redactor),
+        true if may_answer(message, 0) => ClientFrame::asks(run, message, redactor),
+        true => ClientFrame::withholds(run, message, redactor),
         false => ClientFrame::shows(run, message, redactor),
     })
 }
 
+/// The question that was escalated with a record, and how many escalations it has seen.
+pub fn escalated(placed: &LogEntry) -> Option<(MessageId, usize)> {
+    match &placed.record.body {
+        RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } => {
+            Some((reminder.question, reminder.escalated))
+        }
+        _ => None,
+    }
+}
+
 /// The frames of what happened before: only a question that is still open is asked.
-pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<ClientFrame> {
+pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor, may_answer: MayAnswer<'_>) -> Vec<ClientFrame> {
+    let escalations: HashMap<MessageId, usize> = history.iter().filter_map(escalated).collect();
     let over = history.iter().any(|placed| matches!(placed.record.body, RecordBody::Ended(_)));
     let answered: HashSet<MessageId> = history.iter().filter_map(answer).map(|answered| answered.question).collect();
     let mut frames = Vec::new();
@@ -90,8 +127,10 @@ pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<Clie
                 cut: None,
             };
             frames.push(ClientFrame::shows(run, &Message { says: prompt, ..message.clone() }, redactor));
-        } else {
+        } else if may_answer(message, escalations.get(&message.uuid).copied().unwrap_or_default()) {
             frames.push(ClientFrame::asks(run, message, redactor));
+        } else {
+            frames.push(ClientFrame::withholds(run, message, redactor));
         }
     }
     frames
@@ -143,7 +182,7 @@ pub fn error(run: RunId, sender: &str, short: String, long: String) -> ClientFra
         says: MessageContent::Error { short: Some(short), long: Some(long) },
     };
     // The gateway's own words.
-    ClientFrame { text: envelope(run, &message).to_string(), asks: None }
+    ClientFrame { text: envelope(run, &message).to_string(), asks: None, withholds: None }
 }
 
 #[cfg(test)]
@@ -154,6 +193,8 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::message::TextInput;
     use crate::protocol::log::{Record, RunEnd, RunOutcome, RunUsage, completed_message};
+
+    const ANYBODY: MayAnswer<'static> = &|_, _| true;
 
     fn placed(seq: u64, body: RecordBody) -> LogEntry {
         LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) }
@@ -215,7 +256,7 @@ mod tests {
             (json!("text_message"), json!("User"), json!("•••"), false),
             (json!("text_input"), json!("Teacher"), json!("last?"), true),
         ];
-        assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);
+        assert_eq!(seen(&replay(run, &history, &Redactor::default(), ANYBODY)), wanted);
         let ended = RunEnd {
             outcome: RunOutcome::Cancelled,
             reason: None,
@@ -226,7 +267,7 @@ mod tests {
         let history: Vec<LogEntry> = history.into_iter().chain([placed(6, RecordBody::Ended(ended))]).collect();
         wanted[4] = (json!("text_message"), json!("Teacher"), json!("last?"), false);
         wanted.push((json!("workflow_completed"), json!("Workflow"), json!("bye"), false));
-        assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);
+        assert_eq!(seen(&replay(run, &history, &Redactor::default(), ANYBODY)), wanted);
     }
 
     #[test]
@@ -234,10 +275,10 @@ mod tests {
         let run = RunId::random();
         let name = question("name?", false);
         assert_eq!(
-            live(run, &said(1, &name), &Redactor::default()).unwrap().asks,
+            live(run, &said(1, &name), &Redactor::default(), ANYBODY).unwrap().asks,
             Some(SentQuestion { message: Box::new(name.clone()) })
         );
-        assert_eq!(live(run, &answer_to(2, &name, Some("Ann")), &Redactor::default()), None);
+        assert_eq!(live(run, &answer_to(2, &name, Some("Ann")), &Redactor::default(), ANYBODY), None);
     }
 
     #[test]
@@ -245,12 +286,12 @@ mod tests {
         let run = RunId::random();
         let redactor = Redactor::new(&[], vec![regex::Regex::new("[0-9]{4}").unwrap()]);
         let pin = question("is it 1234?", false);
-        let frame = live(run, &said(1, &pin), &redactor).unwrap();
+        let frame = live(run, &said(1, &pin), &redactor, ANYBODY).unwrap();
         assert!(frame.text.contains("is it [redacted]?"), "{}", frame.text);
         assert_eq!(frame.asks, Some(SentQuestion { message: Box::new(pin.clone()) }));
         let history = [said(1, &pin), answer_to(2, &pin, Some("no, 5678")), said(3, &question("then 9999?", false))];
         let told: Vec<Value> =
-            seen(&replay(run, &history, &redactor)).into_iter().map(|(_, _, words, _)| words).collect();
+            seen(&replay(run, &history, &redactor, ANYBODY)).into_iter().map(|(_, _, words, _)| words).collect();
         assert_eq!(told, ["is it [redacted]?", "no, [redacted]", "then [redacted]?"]);
     }
 }

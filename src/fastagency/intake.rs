@@ -14,6 +14,7 @@ use crate::broker::contract::{FastAgencyContract, SettleableMessage};
 use crate::broker::{self, Broker, InboxSlot};
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
+use crate::protocol::answerers::AnswererRule;
 use crate::protocol::log::RunOrigin;
 use crate::run::answer::{self, AnswerAcceptance, AnswerPayload, SubmittedAnswer};
 use crate::run::start::{RunStart, StartOutcome, start};
@@ -181,6 +182,11 @@ async fn bring_in(worker: &ServedWorkflows, message: &dyn SettleableMessage) -> 
         looked.records.iter().filter_map(|placed| placed.record.message()).find(|said| Some(said.uuid) == named);
     let (Some(question), Some(text), false) = (asked, answer.msg, answer.error) else { return Ok(()) };
     if !question.says.asks() {
+        return Ok(());
+    }
+    if question.says.answerers().is_some_and(AnswererRule::restricts) {
+        // A Python gateway says by itself who answers, and nothing of groups: it can vouch for nobody.
+        tracing::warn!(run.id = %run, "an answer of a FastAgency gateway was not used: the question is only for some people");
         return Ok(());
     }
     let secret = question.says.is_secret();

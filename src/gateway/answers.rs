@@ -3,9 +3,11 @@
 
 use serde_json::Value;
 
+use crate::auth::Caller;
 use crate::broker::InboxSlot;
 use crate::fastagency::foreign_worker;
 use crate::gateway::GatewayState;
+use crate::gateway::permissions::answering;
 use crate::ids::UserId;
 use crate::message::Message;
 use crate::protocol::log::RunOrigin;
@@ -14,6 +16,18 @@ use crate::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer};
 use crate::run::run_ref::RunRef;
 use crate::run::{Result, answer, secret};
 use crate::signing::SignedStatement;
+
+/// Why a caller may not answer a question, in a sentence that names who may; none: the question is for the caller, too. That the
+/// caller may answer in the run at all is asked elsewhere.
+pub fn refusal(question: &Message, caller: &Caller, starter: Option<&UserId>, escalated: usize) -> Option<String> {
+    question.says.answerers()?.refusal(answering(caller), starter, escalated)
+}
+
+/// An answer of a caller. Where not everybody may answer, it says what the caller belongs to: the worker looks, too.
+pub fn given(question: &Message, answer: AnswerPayload, caller: &Caller) -> SubmittedAnswer {
+    let groups = question.says.answerers().map(|_| caller.groups.clone().into_boxed_slice());
+    SubmittedAnswer { groups: groups.unwrap_or_default(), ..SubmittedAnswer::new(answer, caller.user.clone()) }
+}
 
 /// Answers a question. It counts once this returns [`AnswerAcceptance::Yes`].
 pub async fn give(
@@ -31,12 +45,12 @@ pub async fn give(
         (None, _) => given,
         (Some(secret), Some(sealer)) => {
             let sealed = secret::seal(broker, sealer, target.run, question.uuid, &secret).await?;
-            SubmittedAnswer::new(AnswerPayload::Sealed(sealed), given.by)
+            SubmittedAnswer { answer: AnswerPayload::Sealed(sealed), ..given }
         }
         (Some(secret), None) => {
             // Stored is a mark that says whose password counts; the password itself is told, once its mark was the first.
             told = Some(secret);
-            SubmittedAnswer::new(AnswerPayload::NotStored, given.by)
+            SubmittedAnswer { answer: AnswerPayload::NotStored, ..given }
         }
     };
     if let Some(gateway_signer) = &gateway.settings.gateway_signer {

@@ -12,7 +12,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
@@ -20,13 +20,14 @@ use crate::config::AccessRight;
 use crate::gateway::body::ValidatedQuery;
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::limits::ConnectionGuard;
+use crate::gateway::permissions::RunPermissions;
 use crate::gateway::runs::run_id;
 use crate::gateway::{GatewayState, projection};
 use crate::ids::RunId;
 use crate::metrics::{OpenGauge, metrics};
 use crate::problem::chain;
-use crate::protocol::api::{CaughtUpView, GoodbyeView, RunEventsQuery};
-use crate::protocol::log::RecordBody;
+use crate::protocol::api::{CaughtUpView, GoodbyeView, RecordBodyView, RunEventsQuery};
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunCreation};
 use crate::run;
 use crate::run::attach::{AttachedFollower, FollowedEvent, attach};
 use crate::run::redaction;
@@ -51,12 +52,13 @@ pub async fn events(
     let held = gateway.limits.stream(&caller)?;
     let mut attached = attach(&gateway.broker, run, 0).await?;
     // The log is read from its start, because its first record says whose run it is.
-    let first = match attached.next().await? {
+    let (first, created) = match attached.next().await? {
         Some(FollowedEvent::Record(placed)) => match &placed.record.body {
             RecordBody::Created(created)
                 if gateway.auth.may(&caller, AccessRight::See, created.workflow.as_str(), created.user.as_ref()) =>
             {
-                placed
+                let created = RunCreation { params: Map::new(), ..created.clone() };
+                (placed, Box::new(created))
             }
             _ => return Err(ApiError::unknown_run(&id)),
         },
@@ -67,6 +69,8 @@ pub async fn events(
         gateway,
         run,
         attached,
+        created,
+        caller,
         after,
         last: after,
         follow: query.follow.unwrap_or(true),
@@ -99,6 +103,10 @@ struct RunEventStream {
     gateway: Arc<GatewayState>,
     run: RunId,
     attached: AttachedFollower,
+    /// How the run began, without its parameters.
+    created: Box<RunCreation>,
+    /// Who reads.
+    caller: Caller,
     after: u64,
     /// The sequence of the last record that was sent.
     last: u64,
@@ -142,7 +150,8 @@ impl RunEventStream {
                 self.gateway.unclaimed.saw(self.run, &placed);
                 self.gateway.recent_ends.saw(self.run, &placed);
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
-                if let Some(shown) = projection::record(&placed) {
+                if let Some(mut shown) = projection::record(&placed) {
+                    self.say_who_is_asked(&placed, &mut shown.body);
                     self.waiting.push_back(event("record", Some(placed.seq), &shown));
                 }
             }
@@ -152,6 +161,25 @@ impl RunEventStream {
                 self.over |= !self.follow;
             }
             FollowedEvent::Delta(delta) => self.waiting.extend(pass_on(&delta)),
+        }
+    }
+
+    /// Says at a question that the reader may not answer whom it waits for.
+    fn say_who_is_asked(&self, placed: &LogEntry, shown: &mut RecordBodyView) {
+        let permissions = || RunPermissions::of_created(&self.gateway, &self.caller, &self.created);
+        match (&placed.record.body, shown) {
+            (RecordBody::Said { message, .. }, RecordBodyView::Said { message: view }) if message.says.asks() => {
+                if let Some(who) = permissions().waits_for(message.says.answerers(), 0)
+                    && let Some(content) = view.content.as_object_mut()
+                {
+                    content.insert("waits_for".to_owned(), Value::String(who));
+                }
+            }
+            (
+                RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. },
+                RecordBodyView::Reminded { waits_for, .. },
+            ) => *waits_for = permissions().waits_for(Some(&reminder.answerers), reminder.escalated),
+            _ => {}
         }
     }
 

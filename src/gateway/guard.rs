@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::auth::session::VERSION_HEADER;
 use crate::auth::{AuthDenial, Caller, origin};
-use crate::config::{AuthConfig, AuthMode};
+use crate::config::{AccessRight, AuthConfig, AuthMode};
 use crate::gateway::error::ApiError;
 use crate::gateway::{GatewayState, body, fastagency, sessions};
 use crate::metrics::metrics;
@@ -257,6 +257,7 @@ pub async fn me(State(gateway): State<Arc<GatewayState>>, caller: Caller) -> Res
         name: user.as_str().to_owned(),
         groups: caller.groups.clone(),
         admin: caller.is_admin,
+        answers_others: gateway.auth.may_with_others(&caller, AccessRight::Answer),
     });
     let mut response = Json(CallerView { mode: mode(&gateway.settings.auth.mode), user }).into_response();
     if let Some(version) = caller.version.as_deref().and_then(|version| HeaderValue::from_str(version).ok()) {

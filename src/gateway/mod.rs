@@ -41,6 +41,7 @@ mod markdown;
 mod openapi;
 mod overview;
 mod params;
+mod permissions;
 mod placeholders;
 mod projection;
 mod recent_ends;

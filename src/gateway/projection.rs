@@ -34,6 +34,11 @@ pub fn record(placed: &LogEntry) -> Option<RecordView> {
                 arguments_text: taken.and_then(|taken| changed_arguments(&taken.value)),
             }
         }
+        RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } => RecordBodyView::Reminded {
+            question: reminder.question,
+            escalated_to: reminder.escalated_to.clone(),
+            waits_for: None,
+        },
         RecordBody::Parked { .. } => RecordBodyView::Parked,
         RecordBody::Ended(ended) => RecordBodyView::Ended(Box::new(EndedView {
             outcome: ended.outcome,

@@ -16,22 +16,22 @@ use crate::gateway::GatewayState;
 use crate::gateway::answers;
 use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
+use crate::gateway::permissions::{RunPermissions, question_view, run_view};
 use crate::gateway::run_start::{StartError, StartRequest, StartedRun, begin};
 use crate::ids::{MessageId, RunId, UserId};
 use crate::message::{MessageContent, OTHER_DIGEST, check_answer};
 use crate::protocol::api::{
     AnswerQuestion, LISTED, LONGEST_REASON, LONGEST_TITLE, ListQuestionsQuery, ListRunsQuery, MOST_LISTED,
-    QuestionList, QuestionView, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList,
-    WorkflowView,
+    QuestionList, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList, WorkflowView,
 };
 use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunRemoval, TitleEvent};
 use crate::run;
-use crate::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer};
+use crate::run::answer::{AnswerAcceptance, AnswerPayload};
 use crate::run::attach::{FollowedEvent, attach};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::run_ref::RunRef;
-use crate::run::summary::{self, RunState, RunSummary};
+use crate::run::summary::{self, OpenQuestion, RunState, RunSummary};
 use crate::visible::checked_line;
 
 /// The longest `?wait=`: proxies commonly give up after a minute.
@@ -113,7 +113,7 @@ pub async fn create(
         wait_for_news(&gateway, &mut summary, wait).await?;
     }
     let status = if begun.new.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Reply(RunView::from(&summary))))
+    Ok((status, Reply(run_view(&gateway, &caller, &summary))))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
@@ -197,7 +197,7 @@ pub async fn list(
     let mut runs = select(runs, &filter);
     // Workers have written these lines, perhaps before it was said what is not to be seen.
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
-    Ok(Reply(RunList { runs: runs.iter().map(RunView::from).collect() }))
+    Ok(Reply(RunList { runs: runs.iter().map(|run| run_view(&gateway, &caller, run)).collect() }))
 }
 
 fn may(gateway: &GatewayState, caller: &Caller, act: AccessRight, run: &RunSummary) -> bool {
@@ -243,12 +243,35 @@ pub async fn questions(
     };
     gateway.recent_ends.apply(&mut runs);
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
-    let name = |run: &RunSummary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
-    let wanted = runs.iter().filter(|run| asking.workflow.as_ref().is_none_or(|workflow| *workflow == name(run)));
-    let mut open: Vec<_> = wanted.flat_map(|run| run.questions.iter().map(move |question| (run, question))).collect();
-    open.sort_by_key(|(_, question)| question.at);
+    let mut open = open_questions(&runs, &asking);
+    if asking.everybody == Some(true) {
+        open.retain(|(run, question)| RunPermissions::of_summary(&gateway, &caller, run).may_answer(question));
+    }
     open.truncate(asking.limit.unwrap_or(LISTED).min(MOST_LISTED));
-    Ok(Reply(QuestionList { questions: open.into_iter().map(QuestionView::from).collect() }))
+    let view = |(run, question): (&RunSummary, &OpenQuestion)| question_view(&gateway, &caller, run, question);
+    Ok(Reply(QuestionList { questions: open.into_iter().map(view).collect() }))
+}
+
+/// The open questions that are asked for, the oldest first.
+fn open_questions<'r>(runs: &'r [RunSummary], filter: &ListQuestionsQuery) -> Vec<(&'r RunSummary, &'r OpenQuestion)> {
+    let search = filter.search.as_deref().unwrap_or_default().trim().to_lowercase();
+    let name = |run: &'r RunSummary| run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
+    let user = |run: &'r RunSummary| run.user.as_ref().map(|user| user.as_str()).unwrap_or_default();
+    let is_found = |run: &'r RunSummary, question: &OpenQuestion| {
+        let texts = [question.prompt.as_str(), run.title.as_deref().unwrap_or_default(), name(run), user(run)];
+        search.is_empty()
+            || texts.iter().any(|text| text.to_lowercase().contains(&search))
+            || run.id.to_string().contains(&search.replace('-', ""))
+    };
+    let runs = runs.iter().filter(|run| {
+        filter.workflow.as_deref().is_none_or(|workflow| workflow == name(run))
+            && filter.user.as_deref().is_none_or(|wanted| wanted == user(run))
+    });
+    let all = runs.flat_map(|run| run.questions.iter().map(move |question| (run, question)));
+    let is_old = |question: &OpenQuestion| filter.asked_before.is_none_or(|before| question.at < before);
+    let mut open: Vec<_> = all.filter(|(run, question)| is_old(question) && is_found(run, question)).collect();
+    open.sort_by_key(|(_, question)| question.at);
+    open
 }
 
 /// A run that the caller may see.
@@ -286,9 +309,9 @@ async fn look_up(gateway: &GatewayState, run: RunId, caller: &Caller) -> Result<
 }
 
 impl VisibleRun {
-    /// What is shown of it.
-    fn shown(self) -> RunView {
-        RunView { unreadable: self.unreadable, ..RunView::from(&self.summary) }
+    /// What a caller is shown of it.
+    fn shown(self, gateway: &GatewayState, caller: &Caller) -> RunView {
+        RunView { unreadable: self.unreadable, ..run_view(gateway, caller, &self.summary) }
     }
 
     /// What it is for a caller: without the scope `see` no more than how it began, as at its start.
@@ -335,7 +358,7 @@ pub async fn get(
     Path(id): Path<String>,
 ) -> Result<Reply<RunView>> {
     let found = look_up(&gateway, run_id(&id)?, &caller).await?;
-    Ok(Reply(found.shown()))
+    Ok(Reply(found.shown(&gateway, &caller)))
 }
 
 /// `PATCH /api/runs/{id}`.
@@ -361,7 +384,7 @@ pub async fn rename(
     summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
     let title = found.summary.title.clone();
-    Ok(Reply(RunView::from(&RunSummary { title, ..found.summary_for(&caller) })))
+    Ok(Reply(run_view(&gateway, &caller, &RunSummary { title, ..found.summary_for(&caller) })))
 }
 
 /// `DELETE /api/runs/{id}`. Who removed it, when and why is kept, with what the run was.
@@ -431,6 +454,9 @@ pub async fn answer(
     allow(&gateway, &caller, AccessRight::Answer, &created)?;
     gateway.limits.message(&caller)?;
     let found = found.ok_or_else(|| unknown_question(&question.to_string()))?;
+    if let Some(why) = answers::refusal(&found.message, &caller, created.user.as_ref(), found.escalated) {
+        return Err(ApiError::forbidden(why));
+    }
     if let Some((answered, at)) = found.answered {
         return Err(already_answered(answered.by.as_ref(), at));
     }
@@ -442,7 +468,7 @@ pub async fn answer(
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
     let answer = AnswerPayload::Value(fits.value);
     gateway.limits.bytes(&caller, &answer)?;
-    let given = SubmittedAnswer::new(answer, caller.user);
+    let given = answers::given(&found.message, answer, &caller);
     match answers::give(&gateway, &RunRef::of(run, &created), &found.message, given).await? {
         AnswerAcceptance::Yes => Ok(StatusCode::ACCEPTED),
         AnswerAcceptance::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),

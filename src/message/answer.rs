@@ -294,6 +294,7 @@ mod tests {
         let form = MessageContent::Form(FormQuestion {
             prompt: None,
             schema: json!({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}),
+            answerers: None,
             deadline: AnswerDeadline::default(),
         });
         assert_eq!(check_text_answer(&form, r#"{"age": 3}"#).unwrap().value, json!({"age": 3}));

@@ -112,6 +112,10 @@ pub enum EffectPart {
     Again(u32),
     /// The answer to that one.
     AnswerAgain(u32),
+    /// That nobody had answered the question for a while: the reminders of a question are numbered from 1.
+    Reminder(u32),
+    /// The same of the question that was asked again.
+    ReminderAgain(u32, u32),
 }
 
 /// Under which name the log remembers an effect. A copy of it is cheap.
@@ -164,6 +168,20 @@ impl EffectKey {
         }
     }
 
+    /// The key of a reminder of the question with this key, from 1.
+    pub fn reminder(&self, reminder: u32) -> Self {
+        match self {
+            Self::Numbered { scope, number, part: EffectPart::Again(attempt) } => {
+                let part = EffectPart::ReminderAgain(*attempt, reminder);
+                Self::Numbered { scope: scope.clone(), number: *number, part }
+            }
+            Self::Numbered { scope, number, .. } => {
+                Self::Numbered { scope: scope.clone(), number: *number, part: EffectPart::Reminder(reminder) }
+            }
+            other => Self::Unknown(format!("{other}/reminder{reminder}").into()),
+        }
+    }
+
     /// The tool that it is a permission for.
     pub fn permission(&self) -> Option<&Arc<str>> {
         if let Self::Permission(tool) = self { Some(tool) } else { None }
@@ -204,13 +222,16 @@ fn number_and_part(text: &str) -> Option<(u32, EffectPart)> {
     let part = match part {
         None => EffectPart::Whole,
         Some("answer") => EffectPart::Answer,
-        Some(again) => {
-            let attempt = again.strip_prefix("again")?;
-            match attempt.strip_suffix("/answer") {
-                Some(attempt) => EffectPart::AnswerAgain(number(attempt)?),
-                None => EffectPart::Again(number(attempt)?),
-            }
-        }
+        Some(part) => match part.strip_prefix("again") {
+            None => EffectPart::Reminder(number(part.strip_prefix("reminder")?)?),
+            Some(again) => match again.split_once('/') {
+                None => EffectPart::Again(number(again)?),
+                Some((attempt, "answer")) => EffectPart::AnswerAgain(number(attempt)?),
+                Some((attempt, reminder)) => {
+                    EffectPart::ReminderAgain(number(attempt)?, number(reminder.strip_prefix("reminder")?)?)
+                }
+            },
+        },
     };
     Some((number(digits)?, part))
 }
@@ -245,6 +266,8 @@ impl fmt::Display for EffectKey {
                     EffectPart::Answer => f.write_str("/answer"),
                     EffectPart::Again(attempt) => write!(f, "/again{attempt}"),
                     EffectPart::AnswerAgain(attempt) => write!(f, "/again{attempt}/answer"),
+                    EffectPart::Reminder(reminder) => write!(f, "/reminder{reminder}"),
+                    EffectPart::ReminderAgain(attempt, reminder) => write!(f, "/again{attempt}/reminder{reminder}"),
                 }
             }
             Self::ToolCall(scope) => write!(f, "{scope}{CALL}"),
@@ -331,6 +354,8 @@ mod tests {
             (asked.answer(), "talk#3/answer"),
             (asked.again(1), "talk#3/again1"),
             (asked.again(12).answer(), "talk#3/again12/answer"),
+            (asked.reminder(1), "talk#3/reminder1"),
+            (asked.again(12).reminder(3), "talk#3/again12/reminder3"),
             (numbered(&talk.attempt(1), 0, EffectPart::Whole), "talk#0"),
             (numbered(&talk.attempt(2).pause(), 0, EffectPart::Whole), "talk~2/pause#0"),
             (numbered(&talk.timeout(), 0, EffectPart::Whole), "talk/timeout#0"),

@@ -13,6 +13,7 @@ use crate::bounds::{self, ExceededBound};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::protocol::answer::AnswerRecord;
+use crate::protocol::answerers::QuestionReminder;
 use crate::protocol::dialogue::{ChatMessage, ModelReply};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
@@ -22,11 +23,12 @@ pub use crate::protocol::run_state::{RunOutcome, RunUsage};
 use crate::protocol::signable::Signable;
 
 /// The newest version of the format that this program reads.
-pub const VERSION: u8 = 3;
-/// The version of a record of its own. [`RecordBody::Kept`] and [`Record::done`] came later.
+pub const VERSION: u8 = 4;
+/// The version of a record of its own. [`RecordBody::Kept`], [`Record::done`] and [`EffectOutcome::Reminded`] came later.
 const ORDINARY: u8 = 1;
 const KEPT: u8 = 2;
 const CARRYING: u8 = 3;
+const REMINDING: u8 = 4;
 
 /// What a piece has around it, at most, in bytes.
 const AROUND_PIECE: usize = 200;
@@ -402,6 +404,8 @@ pub enum EffectOutcome {
     },
     /// A value: a random choice, a time, the return of another workflow.
     Value(Value),
+    /// Nobody had answered a question for a while, which was told.
+    Reminded(Box<QuestionReminder>),
 }
 
 /// How a run ended.
@@ -436,20 +440,25 @@ pub struct LogEntry {
 impl Record {
     /// A new record.
     pub fn new(body: RecordBody) -> Self {
-        let version = if matches!(body, RecordBody::Kept(_)) { KEPT } else { ORDINARY };
+        let version = match body {
+            RecordBody::Kept(_) => KEPT,
+            RecordBody::Did { outcome: EffectOutcome::Reminded(_), .. } => REMINDING,
+            _ => ORDINARY,
+        };
         Self { version, id: MessageId::random(), body, asked: None, done: None }
     }
 
     /// A new record, with the effect that was finished right before.
     pub fn carrying(done: FinishedEffect, body: RecordBody) -> Self {
-        Self { version: CARRYING, done: Some(Box::new(done)), ..Self::new(body) }
+        let record = Self::new(body);
+        Self { version: record.version.max(CARRYING), done: Some(Box::new(done)), ..record }
     }
 
     /// What happened, step by step: the effect that it carries is a record of its own.
     pub fn steps(mut self) -> impl Iterator<Item = Self> {
         let done = self.done.take();
         if done.is_some() {
-            self.version = ORDINARY;
+            self.version = if self.version == CARRYING { ORDINARY } else { self.version };
         }
         done.map(|done| Self { id: self.id, ..Self::from(*done) }).into_iter().chain([self])
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
+use crate::protocol::answerers::AnswererRule;
 use crate::protocol::dialogue::CutReason;
 
 /// One message of a run.
@@ -146,6 +147,9 @@ pub struct TextInput {
     /// The same for whoever can show buttons: AG2's own prompts are made for a terminal. The prompt is not needed then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_short: Option<ShortTextInput>,
+    /// Who may answer, and who is told when nobody does; none: all who may answer in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerers: Option<Box<AnswererRule>>,
     /// When it is too late.
     #[serde(flatten)]
     pub deadline: AnswerDeadline,
@@ -211,6 +215,9 @@ pub struct MultipleChoice {
     /// At most so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<usize>,
+    /// Who may answer, and who is told when nobody does; none: all who may answer in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerers: Option<Box<AnswererRule>>,
     /// When it is too late.
     #[serde(flatten)]
     pub deadline: AnswerDeadline,
@@ -223,6 +230,9 @@ pub struct FormQuestion {
     pub prompt: Option<String>,
     /// What a valid object is.
     pub schema: Value,
+    /// Who may answer, and who is told when nobody does; none: all who may answer in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerers: Option<Box<AnswererRule>>,
     /// When it is too late.
     #[serde(flatten)]
     pub deadline: AnswerDeadline,
@@ -249,6 +259,9 @@ pub struct ApprovalQuestion {
     /// What the digest was made with; never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
+    /// Who may answer, and who is told when nobody does; none: all who may answer in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerers: Option<Box<AnswererRule>>,
     /// When it is too late.
     #[serde(flatten)]
     pub deadline: AnswerDeadline,
@@ -408,6 +421,29 @@ impl MessageContent {
             | MessageContent::MultipleChoice(MultipleChoice { deadline, .. })
             | MessageContent::Form(FormQuestion { deadline, .. }) => *deadline = until,
             MessageContent::Approval(asked) => asked.deadline = until,
+            _ => {}
+        }
+    }
+
+    /// Who may answer a question, where it is said.
+    pub fn answerers(&self) -> Option<&AnswererRule> {
+        match self {
+            MessageContent::TextInput(TextInput { answerers, .. })
+            | MessageContent::MultipleChoice(MultipleChoice { answerers, .. })
+            | MessageContent::Form(FormQuestion { answerers, .. }) => answerers.as_deref(),
+            MessageContent::Approval(asked) => asked.answerers.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Sets who may answer a question.
+    pub fn set_answerers(&mut self, rule: Option<AnswererRule>) {
+        let rule = rule.map(Box::new);
+        match self {
+            MessageContent::TextInput(TextInput { answerers, .. })
+            | MessageContent::MultipleChoice(MultipleChoice { answerers, .. })
+            | MessageContent::Form(FormQuestion { answerers, .. }) => *answerers = rule,
+            MessageContent::Approval(asked) => asked.answerers = rule,
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 //! log outlives every version of the program.
 
 pub mod answer;
+pub mod answerers;
 pub mod api;
 pub mod dialogue;
 pub mod effect_key;

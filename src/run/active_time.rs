@@ -134,6 +134,7 @@ mod tests {
             pattern: None,
             value_type: TextValue::default(),
             in_short: None,
+            answerers: None,
             deadline: AnswerDeadline::default(),
         });
         message

@@ -8,6 +8,7 @@ use crate::bounds::{self, MADE, STORED};
 use crate::broker::{Broker, InboxSlot, Job, JobReason, PutOutcome};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId};
+use crate::protocol::answerers::AnsweringUser;
 use crate::protocol::log::RecordBody;
 use crate::protocol::queue_name::QueueName;
 use crate::protocol::signable::Signable;
@@ -26,6 +27,9 @@ pub struct SubmittedAnswer {
     /// Who gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
+    /// The groups that they belonged to then, where the question is not for everybody who may answer in the run.
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub groups: Box<[String]>,
     /// The signature of a gateway ([`crate::signing`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "vouched")]
@@ -35,7 +39,12 @@ pub struct SubmittedAnswer {
 impl SubmittedAnswer {
     /// An answer that nobody has signed yet.
     pub fn new(answer: AnswerPayload, by: Option<UserId>) -> Self {
-        Self { answer, by, signature: None }
+        Self { answer, by, groups: Box::default(), signature: None }
+    }
+
+    /// Who gave it.
+    pub fn answering(&self) -> AnsweringUser<'_> {
+        AnsweringUser { user: self.by.as_ref(), groups: &self.groups }
     }
 }
 

@@ -275,8 +275,8 @@ mod tests {
         let run = RunId::random();
         let take = |text: &str| RecordAssembler::default().take(run, &stored(7, text.to_owned().into()));
         assert!(matches!(
-            take(r#"{"v":4,"kind":"teleported"}"#),
-            Err(UnreadableReason::TooNew { version: 4, seq: 7, .. })
+            take(r#"{"v":5,"kind":"teleported"}"#),
+            Err(UnreadableReason::TooNew { version: 5, seq: 7, .. })
         ));
         assert!(matches!(take("{"), Err(UnreadableReason::Malformed { .. })));
     }

@@ -9,7 +9,7 @@ use crate::broker::{self, Broker, Job, JobReason};
 use crate::clock::ExponentialBackoff;
 use crate::config::{WebhookConfig, WebhookTrigger};
 use crate::ids::{MessageId, Name, RunId};
-use crate::protocol::log::RecordBody;
+use crate::protocol::log::{EffectOutcome, RecordBody};
 use crate::protocol::queue_name::QueueName;
 
 /// The longest pause between two tries while the broker is away.
@@ -49,6 +49,10 @@ impl WebhookNotices {
 pub fn occasion(body: &RecordBody) -> Option<(WebhookTrigger, MessageId)> {
     match body {
         RecordBody::Said { message, .. } if message.says.asks() => Some((WebhookTrigger::Waiting, message.uuid)),
+        RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } => {
+            let is_escalated = reminder.escalated_to.is_some();
+            Some((if is_escalated { WebhookTrigger::Escalated } else { WebhookTrigger::Reminded }, reminder.notice))
+        }
         RecordBody::Ended(ended) => Some((WebhookTrigger::Ended, ended.message.uuid)),
         _ => None,
     }

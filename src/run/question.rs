@@ -20,6 +20,8 @@ pub struct FoundQuestion {
     pub answered: Option<(AnswerRecord, Timestamp)>,
     /// The run has ended.
     pub ended: bool,
+    /// How many of its escalations the log has.
+    pub escalated: usize,
 }
 
 /// Finds a question; none: the run has asked no such thing, or is not there.
@@ -49,6 +51,7 @@ pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Op
 struct QuestionSearch {
     answered: Option<(AnswerRecord, Timestamp)>,
     ended: bool,
+    escalated: usize,
 }
 
 impl QuestionSearch {
@@ -56,10 +59,15 @@ impl QuestionSearch {
         for LogEntry { at, record, .. } in records.into_iter().rev() {
             match record.body {
                 RecordBody::Said { message, .. } if message.uuid == question && message.says.asks() => {
-                    return Some(FoundQuestion { message, answered: self.answered.take(), ended: self.ended });
+                    let (answered, ended, escalated) = (self.answered.take(), self.ended, self.escalated);
+                    return Some(FoundQuestion { message, answered, ended, escalated });
                 }
                 RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } if answered.question == question => {
                     self.answered = Some((answered, at));
+                }
+                RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } if reminder.question == question => {
+                    // From the last record back: the first that is met knows of all.
+                    self.escalated = self.escalated.max(reminder.escalated);
                 }
                 RecordBody::Ended(_) => self.ended = true,
                 _ => {}

@@ -95,8 +95,9 @@ pub fn message(redactor: &Redactor, message: &mut Message) {
     message.within.iter_mut().for_each(|conversation| redactor.in_place(&mut conversation.title));
     let Ok(Value::Object(mut content)) = serde_json::to_value(&message.says) else { return };
     let before = content.clone();
-    // A digest says nothing of what it was made of, and what it was made with goes with what was redacted.
-    let words = content.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "type" | "digest" | "salt"));
+    // Who may answer is said of people, and decided by. A digest says nothing of what it was made of, and what it was made with goes with what was redacted.
+    let words =
+        content.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "type" | "digest" | "salt" | "answerers"));
     words.for_each(|(name, value)| redactor.field(name, value));
     if content == before {
         return;
@@ -120,6 +121,7 @@ fn outcome(redactor: &Redactor, outcome: &mut EffectOutcome) {
         }
         EffectOutcome::Failed { message, .. } => redactor.in_place(message),
         EffectOutcome::Value(value) => redactor.value(value),
+        EffectOutcome::Reminded(_) => {}
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::MessageContent;
 use crate::money::Usd;
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+use crate::protocol::answerers::AnswererRule;
 pub use crate::protocol::api::RunState;
 use crate::protocol::log::{
     EffectOutcome, LogEntry, RecordBody, RunCreation, RunOrigin, RunOutcome, RunRemoval, TitleEvent,
@@ -31,9 +32,19 @@ pub struct OpenQuestion {
     /// When it was asked.
     #[serde(default)]
     pub at: Timestamp,
+    /// Who may answer it; none: all who may answer in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerers: Option<Box<AnswererRule>>,
+    /// How many of its escalations the log has.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub escalated: usize,
     /// Its answer may be the run's title. Whether a tool may be called says nothing of what the run is about.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub entitles: bool,
+}
+
+fn is_none_yet(count: &usize) -> bool {
+    *count == 0
 }
 
 fn yes() -> bool {
@@ -185,7 +196,9 @@ impl RunSummary {
                 if message.says.asks() {
                     let prompt = shortened(message.says.short_prompt().unwrap_or_default());
                     let entitles = !matches!(message.says, MessageContent::Approval(_));
-                    self.questions.push(OpenQuestion { id: message.uuid, prompt, at: placed.at, entitles });
+                    let answerers = message.says.answerers().cloned().map(Box::new);
+                    let (id, at) = (message.uuid, placed.at);
+                    self.questions.push(OpenQuestion { id, prompt, at, answerers, escalated: 0, entitles });
                 }
                 self.state = self.waiting_or_running();
             }
@@ -197,6 +210,10 @@ impl RunSummary {
                         title_of(answered).map(|title| shortened(&title)).filter(|title| says_something(title));
                 }
                 self.state = self.waiting_or_running();
+            }
+            RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } => {
+                let asked = self.questions.iter_mut().filter(|question| question.id == reminder.question);
+                asked.for_each(|question| question.escalated = reminder.escalated);
             }
             RecordBody::Did { outcome: EffectOutcome::Reply(reply), .. } => {
                 self.tokens = self.tokens.saturating_add(reply.usage.tokens());

@@ -17,10 +17,15 @@ impl From<&RunSummary> for RunView {
             state: summary.state,
             outcome: summary.outcome,
             reason: summary.reason.clone(),
-            question: question.map(|open| RunQuestionView { id: open.id, prompt: open.prompt.clone() }),
+            question: question.map(|open| RunQuestionView {
+                id: open.id,
+                prompt: open.prompt.clone(),
+                waits_for: None,
+            }),
             user: summary.user.as_ref().map(ToString::to_string),
             created_at: summary.created_at,
             updated_at: summary.updated_at,
+            may: None,
             unreadable: Vec::new(),
         }
     }
@@ -60,10 +65,15 @@ impl From<(&RunSummary, &OpenQuestion)> for QuestionView {
             id: question.id,
             prompt: question.prompt.clone(),
             asked_at: question.at,
+            approval: !question.entitles,
+            answerers: question.answerers.as_deref().filter(|rule| rule.restricts()).cloned(),
+            escalated: question.escalated,
+            waits_for: None,
             run: AskingRunView {
                 id: summary.id,
                 workflow: summary.workflow.as_ref().map(ToString::to_string),
                 title: summary.title.clone(),
+                user: summary.user.as_ref().map(ToString::to_string),
             },
         }
     }

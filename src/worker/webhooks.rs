@@ -16,7 +16,8 @@ use crate::config::{WebhookConfig, WebhookTrigger};
 use crate::ids::{MessageId, Name, RunId};
 use crate::lifecycle::Shutdown;
 use crate::model::http;
-use crate::protocol::log::{LogEntry, RecordBody};
+use crate::protocol::answerers::AnswererRule;
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody};
 use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
 use crate::run::notice::occasion;
@@ -174,7 +175,21 @@ fn notice(run: RunId, about: MessageId, records: &[LogEntry]) -> NoticeState {
         (WebhookTrigger::Waiting, RecordBody::Said { message, .. })
             if summary.open_questions().any(|open| open == about) =>
         {
-            ("run.waiting", json!({"run": told, "question": {"id": about, "prompt": message.says.prompt()}}))
+            let question = question(about, message.says.prompt(), message.says.answerers());
+            ("run.waiting", json!({"run": told, "question": question}))
+        }
+        (
+            WebhookTrigger::Reminded | WebhookTrigger::Escalated,
+            RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. },
+        ) if let Some(open) = summary.questions.iter().find(|open| open.id == reminder.question) => {
+            let kind = if reminder.escalated_to.is_some() { "run.escalated" } else { "run.reminded" };
+            let prompt = records.iter().find_map(|placed| prompt_of(placed, open.id));
+            let mut question = question(open.id, prompt, Some(&reminder.answerers));
+            question["asked_at"] = json!(open.at);
+            if let Some(to) = &reminder.escalated_to {
+                question["escalated_to"] = json!(to);
+            }
+            (kind, json!({"run": told, "question": question}))
         }
         (WebhookTrigger::Ended, RecordBody::Ended(ended)) => {
             ("run.ended", json!({"run": told, "result": ended.result}))
@@ -182,6 +197,21 @@ fn notice(run: RunId, about: MessageId, records: &[LogEntry]) -> NoticeState {
         _ => return NoticeState::Void,
     };
     NoticeState::Say(json!({"type": kind, "timestamp": placed.at, "data": data}))
+}
+
+/// A question as a notice tells it.
+fn question(id: MessageId, prompt: Option<&str>, rule: Option<&AnswererRule>) -> Value {
+    let mut question = json!({"id": id, "prompt": prompt});
+    if let Some(rule) = rule {
+        question["answerers"] = json!(rule);
+    }
+    question
+}
+
+/// What a question asks, if a record is that question.
+fn prompt_of(placed: &LogEntry, question: MessageId) -> Option<&str> {
+    let message = placed.record.message().filter(|message| message.uuid == question)?;
+    message.says.prompt()
 }
 
 /// The header `webhook-signature`: HMAC-SHA256 over `id.time.body`.
@@ -209,6 +239,7 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::protocol::answerers::{Answerers, QuestionReminder};
     use crate::protocol::log::{
         Record, RunCreation, RunEnd, RunErasure, RunOrigin, RunOutcome, RunRemoval, RunUsage, completed_message,
     };
@@ -318,5 +349,61 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(caller(&broker, false).notice(removed, about).await.unwrap(), NoticeState::Void);
+    }
+
+    #[test]
+    fn a_question_that_nobody_answers_is_told_again_until_somebody_does() {
+        let question = MessageId::random();
+        let to = Answerers { users: Vec::new(), groups: vec!["leads".to_owned()] };
+        let rule = AnswererRule {
+            by: Some(Answerers { users: vec!["sue".to_owned()], groups: Vec::new() }),
+            ..AnswererRule::default()
+        };
+        let mut message = completed_message(RunId::random(), json!(null));
+        message.uuid = question;
+        message.says = crate::message::MessageContent::TextInput(crate::message::TextInput {
+            prompt: Some("Well?".to_owned()),
+            answerers: Some(Box::new(rule.clone())),
+            ..Default::default()
+        });
+        let (again, escalated) = (MessageId::random(), MessageId::random());
+        let reminded = |notice, escalated_to: Option<Answerers>| RecordBody::Did {
+            key: "x#0/reminder1".into(),
+            outcome: EffectOutcome::Reminded(Box::new(QuestionReminder {
+                question,
+                notice,
+                escalated: usize::from(escalated_to.is_some()),
+                escalated_to,
+                answerers: Box::new(rule.clone()),
+            })),
+        };
+        let bodies = [
+            created(),
+            RecordBody::Said { key: "x#0".into(), message },
+            reminded(again, None),
+            reminded(escalated, Some(to)),
+        ];
+        let mut records: Vec<LogEntry> = (1..)
+            .zip(bodies)
+            .map(|(seq, body)| LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) })
+            .collect();
+        let told = |about, records: &[LogEntry]| match notice(RunId::random(), about, records) {
+            NoticeState::Say(body) => body,
+            other => panic!("{other:?}"),
+        };
+        let body = told(again, &records);
+        assert_eq!((&body["type"], &body["data"]["question"]["prompt"]), (&json!("run.reminded"), &json!("Well?")));
+        assert_eq!(body["data"]["question"]["answerers"]["by"], json!({"users": ["sue"]}));
+        let body = told(escalated, &records);
+        assert_eq!(body["type"], "run.escalated");
+        assert_eq!(body["data"]["question"]["escalated_to"], json!({"groups": ["leads"]}));
+        let answered = crate::protocol::answer::AnswerRecord {
+            question,
+            by: None,
+            outcome: crate::protocol::answer::AnswerOutcome::TimedOut { default: None },
+        };
+        let answered = RecordBody::Did { key: "x#0/answer".into(), outcome: EffectOutcome::Answer(answered) };
+        records.push(LogEntry { seq: 5, at: Timestamp::UNIX_EPOCH, record: Record::new(answered) });
+        assert_eq!(notice(RunId::random(), escalated, &records), NoticeState::Void);
     }
 }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{CompiledSchema, DataTemplate, Expression, ModelUse, Template, WorkflowStep};
+use super::{AnswererTerms, CompiledSchema, DataTemplate, Expression, ModelUse, Template, WorkflowStep};
 use crate::ids::Name;
+use crate::problem::Problem;
 
 /// A conversation of two agents.
 #[derive(Debug, Clone)]
@@ -402,9 +403,20 @@ pub struct WorkflowTool {
     /// What its `return` is.
     pub returns: ToolReturn,
     /// Whether a person is asked before it is called.
-    pub approve: ApprovalRule,
+    pub approve: ToolApproval,
     /// What is done; `args` is in the context.
     pub steps: Vec<WorkflowStep>,
+}
+
+/// Whether a person is asked before a tool is called, and who may answer.
+#[derive(Debug, Clone, Default)]
+pub struct ToolApproval {
+    /// Whether.
+    pub rule: ApprovalRule,
+    /// Who may answer, where it is said.
+    pub answerers: Option<Arc<AnswererTerms>>,
+    /// A problem at the place where it is said; its message is to be filled in. None: nothing is said.
+    pub problem: Option<Problem>,
 }
 
 /// Whether a person is asked before a tool is called.

@@ -12,6 +12,7 @@ use crate::ids::Name;
 use crate::money::Usd;
 use crate::protocol::failure::FailureKind;
 
+mod answerers;
 mod called;
 mod chat_steps;
 mod conversation;
@@ -27,11 +28,13 @@ mod shapes;
 mod steps;
 mod values;
 
+pub use answerers::{AnswererTerms, answerer_terms};
 pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
     AgentHandoffs, ApprovalRule, ContextHandoff, GroupChat, GroupChatManager, GroupPattern, HandoffGroup,
     HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, OnCut, SelectionMethod,
-    SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolReturn, TwoAgentChat, WorkflowTool,
+    SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolApproval, ToolReturn, TwoAgentChat,
+    WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{check_models, from_definition, load_folder};
@@ -193,6 +196,8 @@ pub struct Agent {
     pub llm: Option<ModelUse>,
     /// When it asks a person.
     pub human_input_mode: HumanInputMode,
+    /// Who may answer then, where it is said.
+    pub answerers: Option<Arc<AnswererTerms>>,
     /// How many replies it may give by itself (AG2's default: 100).
     pub max_consecutive_auto_reply: u32,
     /// What it says if nothing else gives a reply.
@@ -230,6 +235,7 @@ impl Agent {
             description: CONVERSABLE_SYSTEM_MESSAGE.to_owned(),
             llm: None,
             human_input_mode,
+            answerers: None,
             max_consecutive_auto_reply: MOST_AUTO_REPLIES,
             default_auto_reply: String::new(),
             is_termination_msg: None,
@@ -365,6 +371,8 @@ pub struct QuestionTerms {
     pub timeout: Option<Duration>,
     /// What happens then.
     pub on_timeout: OnTimeout,
+    /// Who may answer, where it is said.
+    pub answerers: Option<Arc<AnswererTerms>>,
 }
 
 /// One choice of a multiple choice.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Number, Value};
 
+use super::answerers::answerers;
 use super::json_schema::{passwords_in, schema};
 use super::scope::NameScope;
 use super::shapes::{CHOICE, FORM, MESSAGE, MULTIPLE_CHOICE, ON_TIMEOUT, TEXT_INPUT};
@@ -38,6 +39,7 @@ fn asking(fields: &MapReader<'_>, scope: &NameScope<'_>) -> Option<QuestionTerms
         recipient: recipient?,
         timeout,
         on_timeout: on_timeout.unwrap_or_default(),
+        answerers: answerers(fields),
     })
 }
 

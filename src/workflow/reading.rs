@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::answerers::answerers;
 use super::chat_steps::{check_tools, handoffs, nested_chats};
 use super::json_schema::{passwords_in, schema};
 use super::names::DeclaredNames;
 use super::reader::{OutsideReferences, StepReader, WorkflowCall};
 use super::scope::{NameScope, WorkflowDeclarations};
-use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
+use super::shapes::{AGENT, APPROVE, LIMITS, TOOL, WORKFLOW};
 use super::steps;
 use super::values;
 use super::{
     Agent, AgentKind, ApprovalRule, CONVERSABLE_SYSTEM_MESSAGE, CompiledSchema, HumanInputMode, MOST_AUTO_REPLIES,
-    ModelUse, RunLimits, ToolReturn, ValueMap, Workflow, WorkflowDefinition, WorkflowTool,
+    ModelUse, RunLimits, ToolApproval, ToolReturn, ValueMap, Workflow, WorkflowDefinition, WorkflowTool,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -237,9 +238,7 @@ impl ToolReader<'_> {
         };
         let returns = [("value", ToolReturn::Value), ("reply_result", ToolReturn::ReplyResult)];
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
-        let approvals =
-            [("never", ApprovalRule::Never), ("first", ApprovalRule::First), ("always", ApprovalRule::Always)];
-        let approve = fields.read("approve", |field| field.one_of(&approvals)).unwrap_or_default();
+        let approve = fields.read("approve", approval).unwrap_or_default();
         let Some(steps) = fields.get("do") else {
             // Another kind was named already as not in this version.
             if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some())
@@ -262,6 +261,19 @@ impl ToolReader<'_> {
             steps: steps?,
         })
     }
+}
+
+/// Whether a person is asked before a tool is called: a word, or a map that also says who.
+fn approval(field: &FieldReader<'_>) -> Option<ToolApproval> {
+    let problem = Some(field.problem(""));
+    let (first, always) = (("first", ApprovalRule::First), ("always", ApprovalRule::Always));
+    if !field.is_map() {
+        let rule = field.one_of(&[("never", ApprovalRule::Never), first, always])?;
+        return Some(ToolApproval { rule, answerers: None, problem });
+    }
+    let fields = field.fields(&APPROVE)?;
+    let rule = fields.read("ask", |field| field.one_of(&[first, always])).unwrap_or(ApprovalRule::Always);
+    Some(ToolApproval { rule, answerers: answerers(&fields), problem })
 }
 
 /// What a tool without parameters tells models (`docs/reference/ag2-semantics.md`, section 5).
@@ -321,6 +333,7 @@ fn agent(name: Name, field: &FieldReader<'_>, names: &DeclaredNames, declared: &
         description: description.to_owned(),
         llm: model_use(&fields, kind),
         human_input_mode,
+        answerers: answerers(&fields),
         max_consecutive_auto_reply: fields
             .read("max_consecutive_auto_reply", |field| field.whole(0))
             .unwrap_or(MOST_AUTO_REPLIES),

@@ -32,7 +32,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("workflow", 1),
     ("message", 1),
     ("serving", 1),
-    ("project", 2),
+    ("project", 3),
     ("broker", 2),
     ("model", 2),
     ("auth", 2),

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits for the tasks that it starts by itself")]
 
 mod ag2;
+mod answerers;
 mod approvals;
 mod audit;
 mod auditing;

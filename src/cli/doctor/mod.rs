@@ -157,6 +157,11 @@ fn configuration(common: &CommonArguments, findings: &mut DoctorFindings) -> Opt
             problem.hint.clone().unwrap_or_else(|| "`fastagency check` shows it in its place".to_owned()),
         );
     }
+    for warning in report.warnings.iter().flatten() {
+        let place = warning.to_string();
+        let words = place.lines().next().unwrap_or_default().to_owned();
+        findings.warn(TOPIC, words, warning.hint.clone().unwrap_or_default());
+    }
     let config = crate::cli::project::load(common).ok()?;
     if report.problems.is_none() {
         let count = report.summary.workflows.map_or(0, |names| names.len());

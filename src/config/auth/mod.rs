@@ -212,6 +212,23 @@ pub struct AccessRule {
     pub may: Vec<AccessRight>,
 }
 
+impl AccessRule {
+    /// Whether it is about a workflow.
+    pub fn covers(&self, workflow: &str) -> bool {
+        self.workflows.iter().any(|pattern| fits(pattern, workflow))
+    }
+}
+
+/// Whether a name fits a pattern, in which `*` stands for anything.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && fits(after, &rest[at..]))),
+    }
+}
+
 /// What a rule of `auth.access:` lets somebody do. What he started himself he may always see, answer and stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessRight {

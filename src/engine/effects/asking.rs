@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::reminders::{self, ReminderSchedule};
 use super::{ScopedEffects, diverged, sleep_until};
 use crate::broker::{InboxSlot, PutOutcome, StoredRecord};
 use crate::chat::{HumanQuestion, HumanReply, Result, WorkflowStop};
@@ -64,6 +65,8 @@ pub(in crate::engine) async fn ask_and_show(
             Err(reason) => reason,
         };
         question.says.set_prompt(format!("{reason}\n\n{prompt}"));
+        // Whoever waits for the answer has waited since it was asked for the first time.
+        question.says.set_answerers(shown.answerers().cloned());
         key = base.again(attempt);
     }
     Err(WorkflowStop::failed(FailureKind::Answer, format!("no answer of {MOST_REFUSALS} fitted the question")))
@@ -91,10 +94,17 @@ async fn ask_once(
         None => {}
     }
     // Boxed, as it passes: what waits for the answer holds only what it needs then.
-    let asked = Box::pin(put_question(effects, key, question, known)).await?;
-    let stored = wait_for_answer(effects, &asked.says, asked.uuid, asked.listener, asked.was_said).await?;
+    let mut asked = Box::pin(put_question(effects, key, question, known)).await?;
+    let uuid = asked.uuid;
+    // Few questions have any, and what waits must not have the room for it.
+    let mut schedule =
+        asked.says.answerers().map(|rule| Box::new(ReminderSchedule::new(effects, key, asked.uuid, rule)));
+    let PendingQuestion { says, listener, was_said, .. } = &mut asked;
+    let stored = wait_for_answer(effects, says, uuid, listener, *was_said, schedule.as_deref_mut()).await?;
     let _busy = journal.idle.busy();
-    let answered = Box::pin(read_answer(effects, asked.uuid, &asked.says, stored.as_ref(), question)).await?;
+    let escalated = schedule.map_or(0, |schedule| schedule.escalated());
+    let answered =
+        Box::pin(read_answer(effects, asked.uuid, &asked.says, stored.as_ref(), question, escalated)).await?;
     journal.log.append(RecordBody::Did { key: answer_key, outcome: EffectOutcome::Answer(answered.clone()) }).await?;
     // A password that was only told goes on in memory, never in the log.
     let told = match answered.outcome {
@@ -130,12 +140,12 @@ async fn put_question(
 
 fn question_message(effects: &ScopedEffects, key: &EffectKey, question: &HumanQuestion) -> Message {
     let mut says = question.says.clone();
+    let now = effects.journal.context.clock().now();
+    if says.answerers().is_none() {
+        says.set_answerers(question.answerers.as_ref().map(|terms| reminders::rule(terms, now)));
+    }
     if let Some(timeout) = question.timeout {
-        set_deadline(
-            &mut says,
-            clock::after(effects.journal.context.clock().now(), timeout),
-            question.default.as_ref(),
-        );
+        set_deadline(&mut says, clock::after(now, timeout), question.default.as_ref());
     }
     Message {
         uuid: effects.message_id(key),
@@ -153,8 +163,9 @@ async fn wait_for_answer(
     effects: &ScopedEffects,
     says: &MessageContent,
     question: MessageId,
-    listener: oneshot::Receiver<StoredRecord>,
+    listener: &mut oneshot::Receiver<StoredRecord>,
     look_first: bool,
+    mut schedule: Option<&mut ReminderSchedule>,
 ) -> Result<Option<StoredRecord>> {
     let journal = &effects.journal;
     let deadline = says.deadline();
@@ -166,10 +177,21 @@ async fn wait_for_answer(
             return Ok(Some(stored));
         }
     }
-    let _waiting = journal.idle.waiting(deadline);
-    tokio::select! {
-        Ok(stored) = listener => return Ok(Some(stored)),
-        () = sleep_until(journal, deadline) => {}
+    loop {
+        // What is due at the deadline comes too late to be told.
+        let reminder = schedule.as_ref().and_then(|schedule| schedule.next_at());
+        let reminder = reminder.filter(|at| deadline.is_none_or(|deadline| *at < deadline));
+        let until = reminder.or(deadline);
+        let waiting = journal.idle.waiting(until);
+        tokio::select! {
+            biased;
+            Ok(stored) = &mut *listener => return Ok(Some(stored)),
+            () = sleep_until(journal, until) => {}
+        }
+        let Some(schedule) = schedule.as_deref_mut().filter(|_| reminder.is_some()) else { break };
+        let _busy = journal.idle.busy();
+        drop(waiting);
+        Box::pin(schedule.tell_next(effects, journal.context.clock().now())).await?;
     }
     // Closing the question is an answer like any other: whoever is first counts.
     let closed = SubmittedAnswer::new(answer::AnswerPayload::TimedOut, None);
@@ -193,11 +215,16 @@ async fn read_answer(
     says: &MessageContent,
     stored: Option<&StoredRecord>,
     asked: &HumanQuestion,
+    escalated: usize,
 ) -> Result<AnswerRecord> {
     let given = stored.and_then(|stored| crate::bounds::parse::<SubmittedAnswer>(&stored.payload).ok());
     let refused = |reason: &str| AnswerOutcome::Refused { reason: reason.to_owned() };
     if let Some(doubt) = given.as_ref().and_then(|given| effects.journal.inbox.doubt(question, given, says)) {
         return Ok(AnswerRecord { question, by: None, outcome: refused(doubt) });
+    }
+    if let Some(why) = given.as_ref().and_then(|given| not_theirs(effects, says, given, escalated)) {
+        let by = given.as_ref().and_then(|given| given.by.clone());
+        return Ok(AnswerRecord { question, by, outcome: refused(&why) });
     }
     let by = given.as_ref().and_then(|given| given.by.clone());
     let outcome = match given.map(|given| given.answer) {
@@ -218,6 +245,25 @@ async fn read_answer(
         Some(answer::AnswerPayload::Cancel) => refused("this is no answer"),
     };
     Ok(AnswerRecord { question, by, outcome })
+}
+
+/// Why an answer is none of the person's who gave it: the gateway has looked already, and is not trusted alone.
+fn not_theirs(
+    effects: &ScopedEffects,
+    says: &MessageContent,
+    given: &SubmittedAnswer,
+    escalated: usize,
+) -> Option<String> {
+    // To close a question at its time is nobody's word.
+    if matches!(given.answer, answer::AnswerPayload::TimedOut) {
+        return None;
+    }
+    let rule = says.answerers()?;
+    if rule.lets(given.answering(), effects.journal.created.user.as_ref(), escalated) {
+        return None;
+    }
+    let who = rule.in_words(escalated).unwrap_or_default();
+    Some(format!("an answer was not used: this question is for {who}"))
 }
 
 /// A question that is in the log and waits for its answer.

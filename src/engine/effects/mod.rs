@@ -22,6 +22,7 @@ use crate::protocol::log::{EffectOutcome, RecordBody};
 
 mod asking;
 mod models;
+mod reminders;
 
 pub(super) use asking::{ask, ask_and_show};
 pub(super) use models::{ask_model, say_cut_off};
@@ -241,6 +242,7 @@ fn diverged(key: &EffectKey, expected: &str, found: &RememberedEffect) -> Workfl
         RememberedEffect::Did(EffectOutcome::Reply(_)) => "a model's reply".to_owned(),
         RememberedEffect::Did(EffectOutcome::Failed { .. }) => "a failure".to_owned(),
         RememberedEffect::Did(EffectOutcome::Value(_)) => "a value".to_owned(),
+        RememberedEffect::Did(EffectOutcome::Reminded(_)) => "a reminder".to_owned(),
     };
     WorkflowStop::failed(
         FailureKind::Replay,

@@ -13,7 +13,7 @@ const BEGIN: &str =
 const END: &str = " * Here end the types from the schemas.\n";
 
 /// The schemas that the page names, and what it calls them. What they refer to besides is written in place.
-const NAMED: [(&str, &str); 13] = [
+const NAMED: [(&str, &str); 14] = [
     ("Within", "Within"),
     ("Message", "Message"),
     ("Usage", "Usage"),
@@ -23,6 +23,7 @@ const NAMED: [(&str, &str); 13] = [
     ("RunState", "RunState"),
     ("RunOutcome", "RunOutcome"),
     ("Run", "Run"),
+    ("Question", "Question"),
     ("AuditRun", "AuditRun"),
     ("AuditEvent", "AuditEvent"),
     ("Overview", "Overview"),
@@ -49,7 +50,14 @@ impl<'a> Writer<'a> {
     fn of_kind(&self, kind: &str, schema: &'a Value) -> String {
         match kind {
             "integer" => "number".to_owned(),
-            "array" => format!("{}[]", self.of(&schema["items"])),
+            "array" => {
+                let items = self.of(&schema["items"]);
+                if items.contains(" | ") && !items.starts_with('{') {
+                    format!("({items})[]")
+                } else {
+                    format!("{items}[]")
+                }
+            }
             "object" if schema.get("properties").is_some() => {
                 let inside = self.properties(schema).into_iter().map(|property| {
                     let mark = if property.is_required { "" } else { "?" };

@@ -24,10 +24,10 @@ use crate::gateway::error::ApiError;
 use crate::gateway::run_start::{StartError, StartRequest, begin};
 use crate::gateway::{GatewayState, body, fastagency, sessions};
 use crate::ids::{MessageId, RunId};
-use crate::message::{MessageContent, check_text_answer};
+use crate::message::{Message, MessageContent, check_text_answer};
 use crate::metrics::{Tier, metrics};
 use crate::protocol::log::{LogEntry, RecordBody, RunCreation};
-use crate::run::answer::{AnswerPayload, SubmittedAnswer};
+use crate::run::answer::AnswerPayload;
 use crate::run::attach::{AttachedFollower, FollowedEvent, attach};
 use crate::run::run_ref::RunRef;
 use crate::run::{self};
@@ -118,7 +118,8 @@ async fn converse(gateway: &Arc<GatewayState>, caller: Caller, client: &mut Sock
     };
     drop(text);
     let run = init.run;
-    let counted = Caller { user: caller.user.clone(), address: caller.address, ..Caller::default() };
+    let groups = caller.groups.clone();
+    let counted = Caller { user: caller.user.clone(), groups, address: caller.address, ..Caller::default() };
     let counted = Box::new(counted);
     // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
     let target = match Box::pin(enter(gateway, init, caller)).await {
@@ -137,6 +138,7 @@ async fn converse(gateway: &Arc<GatewayState>, caller: Caller, client: &mut Sock
         client,
         asked: VecDeque::new(),
         answered: HashSet::new(),
+        withheld: Vec::new(),
         early: VecDeque::new(),
         last: 0,
         replayed: false,
@@ -215,13 +217,15 @@ fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> String {
 struct SocketConversation<'a> {
     gateway: &'a Arc<GatewayState>,
     target: RunRef,
-    /// Who sends: for what is counted.
+    /// Who sends: for what is counted, and who may answer.
     caller: Box<Caller>,
     client: &'a mut SocketClient,
     /// The questions that the client was sent and has not answered, the oldest first.
     asked: VecDeque<SentQuestion>,
     /// Questions of those that were answered from elsewhere: the client's answer is no longer wanted, but still counted.
     answered: HashSet<MessageId>,
+    /// Open questions that are for others.
+    withheld: Vec<Message>,
     /// Answers that came before their question: copies, as a frame may be a small part of what was read at once.
     early: VecDeque<Box<str>>,
     /// The sequence of the last record that was sent.
@@ -299,7 +303,11 @@ impl SocketConversation<'_> {
             let what = "the run was removed".to_owned();
             return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "removed").await));
         }
-        for frame in frames::replay(self.target.run, &history, &self.gateway.settings.redactor) {
+        let (caller, starter) = (&self.caller, self.target.user.as_ref());
+        let may_answer =
+            |question: &Message, escalated| answers::refusal(question, caller, starter, escalated).is_none();
+        let redactor = &self.gateway.settings.redactor;
+        for frame in frames::replay(self.target.run, &history, redactor, &may_answer) {
             if let Some(farewell) = self.send(frame).await? {
                 return Ok(Some(farewell));
             }
@@ -314,10 +322,26 @@ impl SocketConversation<'_> {
         {
             self.answered.insert(question);
         }
+        if let Some(question) = frames::answered(placed) {
+            self.withheld.retain(|asked| asked.uuid != question);
+        }
         self.last = placed.seq;
         self.gateway.unclaimed.saw(self.target.run, placed);
         self.gateway.recent_ends.saw(self.target.run, placed);
-        match frames::live(self.target.run, placed, &self.gateway.settings.redactor) {
+        let (caller, starter) = (&self.caller, self.target.user.as_ref());
+        let may_answer =
+            |question: &Message, escalated| answers::refusal(question, caller, starter, escalated).is_none();
+        let redactor = &self.gateway.settings.redactor;
+        let frame = match frames::escalated(placed) {
+            None => frames::live(self.target.run, placed, redactor, &may_answer),
+            Some((question, escalated)) => {
+                // The client saw it; now it may answer.
+                let is_theirs = |asked: &Message| asked.uuid == question && may_answer(asked, escalated);
+                let place = self.withheld.iter().position(is_theirs);
+                place.map(|place| ClientFrame::asks(self.target.run, &self.withheld.swap_remove(place), redactor))
+            }
+        };
+        match frame {
             Some(frame) => self.send(frame).await,
             None => Ok(None),
         }
@@ -334,6 +358,7 @@ impl SocketConversation<'_> {
         if !self.client.send(frame.text).await {
             return Ok(Some(CloseReason::Gone));
         }
+        self.withheld.extend(frame.withholds.map(|asked| *asked));
         let Some(asked) = frame.asks else { return Ok(None) };
         self.asked.push_back(asked);
         match self.early.pop_front() {
@@ -416,7 +441,7 @@ impl SocketConversation<'_> {
     /// Tells the client what is wrong with its answer and asks it again: it is owed a question for each answer.
     async fn ask_again(&mut self, asked: SentQuestion, problem: String) -> run::Result<Option<CloseReason>> {
         let error = frames::error(self.target.run, "Gateway", problem.clone(), problem);
-        let again = frames::text(self.target.run, &asked.message, &self.gateway.settings.redactor);
+        let again = frames::asking_text(self.target.run, &asked.message, &self.gateway.settings.redactor);
         self.asked.push_front(asked);
         let heard = self.client.send(error.text).await && self.client.send(again).await;
         Ok((!heard).then_some(CloseReason::Gone))
@@ -424,7 +449,7 @@ impl SocketConversation<'_> {
 
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
     async fn give(&mut self, asked: &SentQuestion, answer: AnswerPayload) -> run::Result<()> {
-        let given = SubmittedAnswer::new(answer, self.target.user.clone());
+        let given = answers::given(&asked.message, answer, &self.caller);
         let mut backoff = ExponentialBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         if self.gateway.limits.has_messages() {
             Box::pin(self.gateway.limits.message_in_time(&self.caller)).await;

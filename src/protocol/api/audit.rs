@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{AuditRunView, ErasureView, RunOutcome, RunUsage};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
+use crate::protocol::answerers::Answerers;
 use crate::protocol::dialogue::{self, ChatMessage, ToolCall};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::message::InnerConversation;
@@ -155,6 +156,17 @@ pub enum AuditEventBodyView {
         /// The key of the effect.
         key: EffectKey,
     },
+    /// Nobody had answered a question for a while, and it was told again.
+    Reminded {
+        /// The id of the question.
+        question: MessageId,
+        /// Who may answer, too, from now on.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Answerers")]
+        escalated_to: Option<Answerers>,
+        /// The key of the effect.
+        key: EffectKey,
+    },
     /// A tool is about to be called.
     Calling {
         /// The key of the effect.
@@ -221,6 +233,7 @@ impl AuditEventBodyView {
             | Self::Replied { key, .. }
             | Self::Failed { key, .. }
             | Self::Made { key, .. }
+            | Self::Reminded { key, .. }
             | Self::Calling { key, .. } => Some(key),
             _ => None,
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
+use crate::protocol::answerers::{AnswererRule, Answerers};
 use crate::protocol::message::{InnerConversation, MessageContent};
 pub use crate::protocol::run_state::{RunOutcome, RunState, RunUsage};
 
@@ -98,7 +99,7 @@ pub struct RunView {
     pub outcome: Option<RunOutcome>,
     /// Why it did not end well.
     pub reason: Option<String>,
-    /// The oldest question that it waits with.
+    /// The oldest question that it waits with, those first that the caller may answer.
     pub question: Option<RunQuestionView>,
     /// The user that it belongs to.
     pub user: Option<String>,
@@ -106,9 +107,27 @@ pub struct RunView {
     pub created_at: Timestamp,
     /// When something last happened to it.
     pub updated_at: Timestamp,
+    /// What the caller may do with it; left out in the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<RunRight>")]
+    pub may: Option<Vec<RunRight>>,
     /// What of its log cannot be read, in sentences; left out if all of it can.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
+}
+
+/// What a caller may do with a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunRight {
+    /// Answer its questions, but for those that are for others.
+    Answer,
+    /// Stop it.
+    Cancel,
+    /// Give it another title.
+    Rename,
+    /// Remove it.
+    Remove,
 }
 
 /// The question that a run waits with.
@@ -119,6 +138,10 @@ pub struct RunQuestionView {
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
+    /// Whom it waits for, in words; left out if the caller may answer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub waits_for: Option<String>,
 }
 
 /// A list of runs.
@@ -138,6 +161,20 @@ pub struct QuestionView {
     pub prompt: String,
     /// When it was asked.
     pub asked_at: Timestamp,
+    /// Whether it asks if a tool may be called.
+    #[serde(default)]
+    pub approval: bool,
+    /// Who may answer it, where that is not everybody who may answer in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AnswererRule")]
+    pub answerers: Option<AnswererRule>,
+    /// How many of its escalations have come.
+    #[serde(default)]
+    pub escalated: usize,
+    /// Whom it waits for, in words; left out if the caller may answer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub waits_for: Option<String>,
     /// The run that asks.
     pub run: AskingRunView,
 }
@@ -152,6 +189,9 @@ pub struct AskingRunView {
     pub workflow: Option<String>,
     /// What it is about.
     pub title: Option<String>,
+    /// The user who started it.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 /// Open questions, the oldest first.
@@ -221,6 +261,19 @@ pub enum RecordBodyView {
         /// The arguments that a call was allowed with instead of the model's, as exact JSON text.
         #[serde(skip_serializing_if = "Option::is_none")]
         arguments_text: Option<String>,
+    },
+    /// Nobody had answered a question for a while, and it was told again.
+    Reminded {
+        /// The id of the question.
+        question: MessageId,
+        /// Who may answer, too, from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Answerers")]
+        escalated_to: Option<Answerers>,
+        /// Whom it waits for, in words; left out if the caller may answer it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "String")]
+        waits_for: Option<String>,
     },
     /// The run waits, and no worker holds it.
     Parked,

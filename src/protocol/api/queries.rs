@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::RunState;
+use crate::clock::Timestamp;
 
 /// How many runs or questions a list shows unless it is asked for more or less.
 pub const LISTED: usize = 50;
@@ -43,6 +44,12 @@ pub struct ListRunsQuery {
 pub struct ListQuestionsQuery {
     /// Only those of runs of this workflow.
     pub workflow: Option<String>,
+    /// Only those of runs that this user started.
+    pub user: Option<String>,
+    /// Only those with this in what they ask, or in the title, the workflow, the user or the id of their run.
+    pub search: Option<String>,
+    /// Only those that were asked before this moment (RFC 3339).
+    pub asked_before: Option<Timestamp>,
     /// How many at most.
     #[schemars(range(max = MOST_LISTED), extend("default" = LISTED))]
     pub limit: Option<usize>,

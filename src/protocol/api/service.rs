@@ -42,6 +42,9 @@ pub struct CallingUserView {
     pub groups: Vec<String>,
     /// Whether the user is an admin.
     pub admin: bool,
+    /// Whether the user may answer questions of runs that others started.
+    #[serde(default)]
+    pub answers_others: bool,
 }
 
 /// The form of `POST /token`.

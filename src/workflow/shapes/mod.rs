@@ -77,6 +77,10 @@ pub static AGENT: MapShape = MapShape {
             ValueKind::OneOf(&["NEVER", "TERMINATE", "ALWAYS"]),
             "When it asks a person before it replies.",
         ),
+        ANSWERER_KEYS[0],
+        ANSWERER_KEYS[1],
+        ANSWERER_KEYS[2],
+        ANSWERER_KEYS[3],
         may("max_consecutive_auto_reply", ValueKind::Whole(0), "How many replies it may give by itself (default 100)."),
         may("default_auto_reply", ValueKind::Text, "What it says if nothing else gives a reply."),
         may(
@@ -195,8 +199,43 @@ pub static ON_ERROR: MapShape = MapShape {
     shared: &[],
 };
 
+static ONE_ESCALATION: ValueKind = ValueKind::Shape(&ESCALATE);
+static ONE_OR_MORE_ESCALATIONS: [ValueKind; 2] = [ValueKind::Shape(&ESCALATE), ValueKind::List(&ONE_ESCALATION)];
+
+/// Who may answer a question, and who is told when nobody does.
+const ANSWERER_KEYS: [ShapeKey; 4] = [
+    may("by", ValueKind::Shape(&ANSWERERS), "Who may answer: only these (default: all who may answer in the run)."),
+    may("not_by_starter", ValueKind::Bool, "The user who started the run may not answer (default false)."),
+    may(
+        "remind",
+        ValueKind::Either(&[ValueKind::Duration, ValueKind::List(&ValueKind::Duration)]),
+        "After how long webhooks get a notice that nobody has answered.",
+    ),
+    may("escalate", ValueKind::Either(&ONE_OR_MORE_ESCALATIONS), "Who may answer, too, when nobody has for a while."),
+];
+
+pub static ANSWERERS: MapShape = MapShape {
+    name: "answerers",
+    about: "Some users and groups who may answer.",
+    keys: &[
+        may("users", ValueKind::List(&ValueKind::Text), "Users."),
+        may("groups", ValueKind::List(&ValueKind::Text), "Groups."),
+    ],
+    shared: &[],
+};
+
+pub static ESCALATE: MapShape = MapShape {
+    name: "escalation",
+    about: "Who may answer, too, when nobody has for a while.",
+    keys: &[
+        must("after", ValueKind::Duration, "How long after the question was asked."),
+        must("to", ValueKind::Shape(&ANSWERERS), "Who."),
+    ],
+    shared: &[],
+};
+
 /// What all questions have.
-static ASKING: [ShapeKey; 5] = [
+static ASKING: [ShapeKey; 9] = [
     must("prompt", ValueKind::Template, "Shown to the person; markdown."),
     may("sender", ValueKind::Template, "Who asks (default Workflow)."),
     may("recipient", ValueKind::Template, "Who is asked (default User)."),
@@ -206,6 +245,10 @@ static ASKING: [ShapeKey; 5] = [
         ValueKind::Either(&[ValueKind::OneOf(&["fail"]), ValueKind::Shape(&ON_TIMEOUT)]),
         "What happens then (default: the step fails with kind `timeout`).",
     ),
+    ANSWERER_KEYS[0],
+    ANSWERER_KEYS[1],
+    ANSWERER_KEYS[2],
+    ANSWERER_KEYS[3],
 ];
 
 pub static ON_TIMEOUT: MapShape = MapShape {
@@ -325,7 +368,7 @@ pub static TOOL: MapShape = MapShape {
         ),
         may(
             "approve",
-            ValueKind::OneOf(&["never", "first", "always"]),
+            ValueKind::Either(&[ValueKind::OneOf(&APPROVALS), ValueKind::Shape(&APPROVE)]),
             "Whether a person is asked before it is called: never (default), until it was allowed once in the run, or always.",
         ),
         may("do", ValueKind::List(&ONE_STEP), "Its steps; `args` is in their context, `return` ends the tool."),
@@ -339,6 +382,25 @@ pub static TOOL: MapShape = MapShape {
         later("timeout"),
         later("retry"),
         later("max_result"),
+    ],
+    shared: &[],
+};
+
+const APPROVALS: [&str; 3] = ["never", "first", "always"];
+
+pub static APPROVE: MapShape = MapShape {
+    name: "approval",
+    about: "A person is asked before the tool is called.",
+    keys: &[
+        may(
+            "ask",
+            ValueKind::OneOf(&["first", "always"]),
+            "When: until it was allowed once in the run, or always (default).",
+        ),
+        ANSWERER_KEYS[0],
+        ANSWERER_KEYS[1],
+        ANSWERER_KEYS[2],
+        ANSWERER_KEYS[3],
     ],
     shared: &[],
 };

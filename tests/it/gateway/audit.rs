@@ -120,7 +120,12 @@ async fn a_title_that_was_made_of_a_form_does_not_show_what_is_redacted() {
     let run = deployment.started("echo").await;
     let mut player = Player::take(&deployment, run).await;
     let schema = json!({"type": "object", "properties": {"iban": {"type": "string"}, "name": {"type": "string"}}});
-    let form = fastagency::message::FormQuestion { prompt: Some("Who?".into()), schema, deadline: Default::default() };
+    let form = fastagency::message::FormQuestion {
+        prompt: Some("Who?".into()),
+        schema,
+        answerers: None,
+        deadline: Default::default(),
+    };
     let question = player.ask(fastagency::message::MessageContent::Form(form)).await;
     let value = json!({"iban": "DE02 1203 0000", "name": "Ann Other"});
     let path = format!("/api/runs/{run}/answers/{}", question.uuid);

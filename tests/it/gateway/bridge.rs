@@ -32,13 +32,19 @@ struct Played {
     answers: Mutex<Vec<(String, RunId, Value)>>,
     /// What gateways ask for, and what of it was settled.
     starts: Mutex<Vec<String>>,
+    /// What Python's gateways answer, by subject.
+    given: broadcast::Sender<(String, Value)>,
     settled: Arc<Mutex<Vec<u64>>>,
 }
+
+/// Where the sequences of answers begin, in one count with those of starts.
+const FIRST_ANSWER: u64 = 1000;
 
 /// A start, until it is settled.
 struct Asked {
     seq: u64,
     body: Bytes,
+    subject: String,
     settled: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -48,7 +54,7 @@ impl SettleableMessage for Asked {
         &self.body
     }
     fn subject(&self) -> &str {
-        "chat.server.initiate_chat.played"
+        &self.subject
     }
     fn seq(&self) -> u64 {
         self.seq
@@ -73,6 +79,7 @@ impl Played {
             initiated: Mutex::default(),
             answers: Mutex::default(),
             starts: Mutex::default(),
+            given: broadcast::channel(100).0,
             settled: Arc::default(),
         }
     }
@@ -114,14 +121,25 @@ impl FastAgencyContract for Played {
     async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>> {
         let settled = self.settled.clone();
         let asked = (1..).zip(self.starts.lock().unwrap().clone()).map(move |(seq, body)| {
-            let asked: Box<dyn SettleableMessage> =
-                Box::new(Asked { seq, body: body.into(), settled: settled.clone() });
+            let asked: Box<dyn SettleableMessage> = Box::new(Asked {
+                seq,
+                body: body.into(),
+                subject: "chat.server.initiate_chat.played".into(),
+                settled: settled.clone(),
+            });
             Ok(asked)
         });
         Ok(stream::iter(asked.collect::<Vec<_>>()).chain(stream::pending()).boxed())
     }
     async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn SettleableMessage>>>> {
-        Ok(stream::pending().boxed())
+        let (given, settled) = (self.given.subscribe(), self.settled.clone());
+        let answers = stream::unfold((given, settled, FIRST_ANSWER), |(mut given, settled, seq)| async move {
+            let (subject, body) = given.recv().await.ok()?;
+            let asked: Box<dyn SettleableMessage> =
+                Box::new(Asked { seq, body: body.to_string().into(), subject, settled: settled.clone() });
+            Some((Ok(asked), (given, settled, seq + 1)))
+        });
+        Ok(answers.boxed())
     }
     async fn worker_messages(&self) -> Result<BoxStream<'static, ConversationMessage>> {
         let messages = self.messages.lock().unwrap();
@@ -384,5 +402,51 @@ async fn a_start_of_a_python_gateway_is_bounded() {
         let is_there = broker.log.last(*run).await.unwrap().is_some();
         assert_eq!(is_there, Some(run) == runs.last(), "only what is within bounds is started");
     }
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_a_python_gateway_claims_counts_for_no_question_of_certain_people() {
+    const ASKS: &str = "version: 1
+name: asks
+steps:
+  - { id: own, text_input: { prompt: Yours? } }
+  - { id: others, text_input: { prompt: Theirs?, by: { users: [sue], groups: [support] } } }
+  - return: [\"{{ steps.own }}\", \"{{ steps.others }}\"]
+";
+    let run = RunId::random();
+    let played = Played::new();
+    // It says itself who its user is.
+    *played.starts.lock().unwrap() =
+        vec![format!(r#"{{"user_id":"sue","workflow_uuid":"{run}","name":"asks","params":{{}}}}"#)];
+    let played = shared(played);
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = fastagency::broker::embedded::open(folder.path()).unwrap();
+    broker.contract = Some(played.clone());
+    let worker = System::over(broker.clone()).worker(ASKS).start().await;
+    eventually("the run is started", async || broker.log.last(run).await.unwrap().is_some()).await;
+    let mut follower = worker.follow(run).await;
+    let user = fastagency::ids::user_token(fastagency::ids::UserId::new("sue").as_ref());
+    let says = |question: MessageId, words: &str| {
+        let body = json!({"msg": words, "question_uuid": question.dashed(), "error": false});
+        played.given.send((format!("chat.server.messages.{user}.{run}"), body)).unwrap();
+    };
+    let settled = async |count: usize| {
+        eventually("the answer was looked at", async || {
+            played.settled.lock().unwrap().iter().filter(|seq| **seq >= FIRST_ANSWER).count() >= count
+        })
+        .await;
+    };
+    says(follower.question("Yours?").await, "ours");
+    settled(1).await;
+    let question = follower.question("Theirs?").await;
+    says(question, "not theirs to give");
+    settled(2).await;
+    let none = broker.inbox.get(run, fastagency::broker::InboxSlot::Answer(question)).await.unwrap();
+    assert!(none.is_none(), "nothing came into the inbox");
+    // Over our gateway sue answers as sue; here the word of a gateway that was believed.
+    let given = SubmittedAnswer::new(AnswerPayload::Value(json!("theirs")), fastagency::ids::UserId::new("sue"));
+    run::answer::answer(&broker, &Name::parse("asks").unwrap(), run, question, &given).await.unwrap();
+    assert_eq!(follower.ended().await.1, json!(["ours", "theirs"]));
     worker.close().await;
 }

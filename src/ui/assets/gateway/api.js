@@ -30,7 +30,7 @@
  * @typedef {object} RunRecord
  * @property {number} seq   Its place in the log.
  * @property {string} at   When it was stored.
- * @property {'answered' | 'claimed' | 'created' | 'ended' | 'parked' | 'said'} kind
+ * @property {'answered' | 'claimed' | 'created' | 'ended' | 'parked' | 'reminded' | 'said'} kind
  * @property {string} [workflow]   The name of its workflow.
  * @property {Record<string, any>} [params]   Its parameters.
  * @property {string | null} [user]   The user that it belongs to.
@@ -44,6 +44,8 @@
  * @property {string | null} [by]   The user who answered.
  * @property {boolean} [on_timeout]   Nobody answered in time, and the workflow goes on without an answer.
  * @property {string} [arguments_text]   The arguments that a call was allowed with instead of the model's, as exact JSON text.
+ * @property {{users?: string[], groups?: string[]}} [escalated_to]   Who may answer, too, from now on.
+ * @property {string} [waits_for]   Whom it waits for, in words; left out if the caller may answer it.
  * @property {RunOutcome} [outcome]   Well or not.
  * @property {string | null} [reason]   Why, if not well.
  * @property {unknown} [result]   What the workflow returned.
@@ -74,11 +76,22 @@
  * @property {RunState} state   How it is doing.
  * @property {RunOutcome | null} outcome   How it ended; null: it has not.
  * @property {string | null} reason   Why it did not end well.
- * @property {{id: string, prompt: string} | null} question   The oldest question that it waits with.
+ * @property {{id: string, prompt: string, waits_for?: string} | null} question   The oldest question that it waits with, those first that the caller may answer.
  * @property {string | null} user   The user that it belongs to.
  * @property {string} created_at   When it was created.
  * @property {string} updated_at   When something last happened to it.
+ * @property {('answer' | 'cancel' | 'rename' | 'remove')[]} [may]   What the caller may do with it; left out in the audit.
  * @property {string[]} [unreadable]   What of its log cannot be read, in sentences; left out if all of it can.
+ *
+ * @typedef {object} Question
+ * @property {string} id   Its id: the uuid of the message that asks.
+ * @property {string} prompt   What it asks, shortened.
+ * @property {string} asked_at   When it was asked.
+ * @property {boolean} approval   Whether it asks if a tool may be called.
+ * @property {{by?: {users?: string[], groups?: string[]}, not_by_starter?: boolean, remind_at?: string[], escalate?: {at: string, to: {users?: string[], groups?: string[]}}[]}} [answerers]   Who may answer it, where that is not everybody who may answer in the run.
+ * @property {number} escalated   How many of its escalations have come.
+ * @property {string} [waits_for]   Whom it waits for, in words; left out if the caller may answer it.
+ * @property {{id: string, workflow: string | null, title: string | null, user: string | null}} run   The run that asks.
  *
  * @typedef {object} AuditRun
  * @property {string} id   Its id: 32 hexadecimal digits.
@@ -87,10 +100,11 @@
  * @property {RunState} state   How it is doing.
  * @property {RunOutcome | null} outcome   How it ended; null: it has not.
  * @property {string | null} reason   Why it did not end well.
- * @property {{id: string, prompt: string} | null} question   The oldest question that it waits with.
+ * @property {{id: string, prompt: string, waits_for?: string} | null} question   The oldest question that it waits with, those first that the caller may answer.
  * @property {string | null} user   The user that it belongs to.
  * @property {string} created_at   When it was created.
  * @property {string} updated_at   When something last happened to it.
+ * @property {('answer' | 'cancel' | 'rename' | 'remove')[]} [may]   What the caller may do with it; left out in the audit.
  * @property {string[]} [unreadable]   What of its log cannot be read, in sentences; left out if all of it can.
  * @property {string | null} worker   The worker that claimed it last.
  * @property {{at: string | null, by: string | null, reason: string | null, rule: string | null, erased: {by?: string, reason: string, at: string} | null}} [removed]   Of a run that was removed or erased: when, by whom or by which rule, and why.
@@ -105,7 +119,7 @@
  * @property {number} [took_ms]   With the reply of a model, or its failure: how long it took, in milliseconds.
  * @property {{llm: string, took_ms: number, after?: string, common?: number, messages: Record<string, any>[], tools?: unknown[], response_format?: unknown, parameters?: Record<string, any>}} [asked]   With the reply of a model, or its failure: what was asked.
  * @property {{messages: Record<string, any>[], tools: unknown[], response_format: unknown, parameters: Record<string, any>}} [prompt]   With `prompts=true`: the request to the model whole, as it was sent.
- * @property {'answered' | 'asked' | 'calling' | 'claimed' | 'created' | 'ended' | 'failed' | 'made' | 'parked' | 'part' | 'redacted' | 'removed' | 'renamed' | 'replied' | 'said' | 'unreadable'} kind
+ * @property {'answered' | 'asked' | 'calling' | 'claimed' | 'created' | 'ended' | 'failed' | 'made' | 'parked' | 'part' | 'redacted' | 'reminded' | 'removed' | 'renamed' | 'replied' | 'said' | 'unreadable'} kind
  * @property {string} [definition]   The hash of the workflow's definition.
  * @property {Record<string, any>} [params]   Its parameters.
  * @property {string[]} [groups]   What its user belonged to.
@@ -131,6 +145,7 @@
  * @property {string} [model]   The name of the model that answered.
  * @property {string} [error]   The kind of failure.
  * @property {string} [reason]   In a sentence.
+ * @property {{users?: string[], groups?: string[]}} [escalated_to]   Who may answer, too, from now on.
  * @property {string} [digest]   The digest of the call that a person allowed.
  * @property {string} [until]   Until when, if that is known.
  * @property {RunOutcome} [outcome]   Well or not.
@@ -247,6 +262,12 @@ export async function listRuns({ search = '', limit = 50 } = {}) {
   const query = new URLSearchParams({ limit: String(limit) });
   if (search) query.set('search', search);
   return (await call('GET', `/api/runs?${query}`)).runs;
+}
+
+/** Open questions. @param {Record<string, string | number | boolean>} filter what is empty is left out @returns {Promise<Question[]>} */
+export async function listQuestions(filter) {
+  const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value !== '').map(([name, value]) => [name, String(value)]));
+  return (await call('GET', `/api/questions?${query}`)).questions;
 }
 
 /** @param {string} id @returns {Promise<Run>} */

@@ -6,8 +6,12 @@ use std::path::Path;
 
 use crate::config::{self, Config, Environment};
 use crate::ids::Name;
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 use crate::workflow;
+
+mod answerers;
+
+pub use answerers::{answerer_warnings, check_answerers};
 
 /// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "fastagency.yaml";
@@ -19,6 +23,8 @@ pub struct ProjectReport {
     pub summary: ProjectSummary,
     /// All that is wrong, in all files.
     pub problems: Option<Problems>,
+    /// What is not wrong, and what an operator should know.
+    pub warnings: Option<Problems>,
 }
 
 /// What is in a project; shown in a few lines.
@@ -46,7 +52,7 @@ pub fn load_config(named: Option<&Path>, environment: Environment<'_>) -> Result
 /// Checks the configuration and all workflows. If the configuration is wrong, the workflows are looked for in `workflows`
 /// beside it all the same.
 pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> ProjectReport {
-    let mut problems = Vec::new();
+    let (mut problems, mut warnings): (Vec<Problem>, Vec<Problem>) = (Vec::new(), Vec::new());
     let config = load_config(named, environment).map_err(|wrong| problems.extend(wrong)).ok();
     let beside = named.and_then(Path::parent).unwrap_or(Path::new("")).join("workflows");
     let folder = config.as_ref().map_or(beside, |config| config.workflows.clone());
@@ -63,7 +69,9 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
                 let unpriced = config::unpriced(&config.llms);
                 for workflow in &workflows {
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
+                    problems.extend(check_answerers(workflow, &config.auth).err().into_iter().flatten());
                 }
+                warnings.extend(answerer_warnings(&workflows, &config.auth));
             }
             summary.workflows = Some(workflows.into_iter().map(|workflow| workflow.name).collect());
         }
@@ -72,7 +80,7 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
         Err(_) => {}
     }
     summary.models = models.into_iter().flatten().collect();
-    ProjectReport { summary, problems: Problems::new(problems) }
+    ProjectReport { summary, problems: Problems::new(problems), warnings: Problems::new(warnings) }
 }
 
 impl fmt::Display for ProjectSummary {
