@@ -138,10 +138,11 @@ const PERMISSIONS: &str =
     "camera=(), microphone=(), geolocation=(), display-capture=(), payment=(), usb=(), serial=(), hid=(), midi=()";
 
 /// The routes that requests are counted by: those of [`app`], which a test compares.
-const ROUTES: [&str; 19] = [
+const ROUTES: [&str; 20] = [
     "/admin",
     "/",
     "/runs/{id}",
+    "/inbox",
     "/assets/{*path}",
     "/ui/config.json",
     "/ui/logo",
@@ -171,6 +172,7 @@ fn app(ui: Arc<UiState>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
+        .route("/inbox", get(page::index))
         .route("/admin", get(page::admin))
         .route("/assets/{*path}", get(page::asset))
         .route("/ui/config.json", get(config))

@@ -22,7 +22,7 @@ export function whatRealNeeds() {
 /**
  * @param {Record<string, string>} workflows their YAML by name
  * @param {string} [ui] more lines for the page's configuration
- * @param {Record<string, string>} [people] passwords by name; with them, everybody must sign in
+ * @param {Record<string, string>} [people] passwords by name; with them, everybody must sign in. `name/group` is a name with a group of its own
  * @param {string} [auth] how they do
  */
 export async function startRealHouse(workflows, ui = '', people = {}, auth = Object.keys(people).length > 0 ? 'auth: { mode: basic, file: access.yaml }\n' : '') {
@@ -66,8 +66,9 @@ ${ui}${auth}`);
     return child;
   };
   start(/** @type {string} */ (process.env.NATS_SERVER), ['-js', '-sd', join(folder, 'nats'), '-a', '127.0.0.1', '-p', String(ports.nats)]);
-  for (const [name, password] of Object.entries(people)) {
-    const adding = spawn(/** @type {string} */ (process.env.FASTAGENCY_BIN), ['user', 'add', name, '--group', 'teachers'], { cwd: folder, stdio: ['pipe', 'ignore', 'inherit'] });
+  for (const [person, password] of Object.entries(people)) {
+    const [name, group = 'teachers'] = person.split('/');
+    const adding = spawn(/** @type {string} */ (process.env.FASTAGENCY_BIN), ['user', 'add', name, '--group', group], { cwd: folder, stdio: ['pipe', 'ignore', 'inherit'] });
     adding.stdin.end(`${password}\n`);
     await once(adding, 'exit');
   }

@@ -10,7 +10,7 @@ import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './page/fr
 import { icon } from './elements/icons.js';
 import { listenToKeys, showKeys } from './page/keys.js';
 import { noticesButton, noticesOf } from './list/notices.js';
-import { runsList } from './list/runs-list.js';
+import { runsList, waitsForReader } from './list/runs-list.js';
 import { beginSession } from './session/session.js';
 import { openStart } from './page/start.js';
 import { themeButton } from './page/theme.js';
@@ -46,7 +46,7 @@ const runs = runsList({ list: byId('runs', HTMLElement), search }, {
   isShown: !isFramed,
   onRuns: (all) => {
     notice(all);
-    waitingRuns = all.filter((run) => run.state === 'waiting').length;
+    waitingRuns = all.filter(waitsForReader).length;
     const current = all.find((run) => run.id === currentRun);
     if (current?.title) runPage?.setTitle(current.title);
     drawDocumentTitle();
@@ -76,6 +76,10 @@ function show(isLink) {
   const run = /^\/runs\/([^/]+)\/?$/.exec(location.pathname)?.[1];
   closeDrawer();
   if (run) showRun(decodeURIComponent(run));
+  else if (location.pathname === '/inbox') {
+    drawBarOfStart();
+    open = laterInbox((inbox) => inbox.openInbox(main));
+  }
   else {
     drawBarOfStart();
     const query = new URLSearchParams(location.search);
@@ -116,6 +120,15 @@ async function showRun(run) {
     onNavigate: (path) => navigate(path),
   });
   drawDocumentTitle();
+}
+
+/** The inbox comes when it is needed: few readers have one. @param {(inbox: typeof import('./list/inbox.js')) => {close: () => void} | void} act */
+function laterInbox(act) {
+  let isGone = false;
+  /** @type {{close: () => void} | void} */
+  let opened;
+  import('./list/inbox.js').then((inbox) => { if (!isGone) opened = act(inbox); }, () => { /* the links and the list are there without it */ });
+  return { close: () => { isGone = true; opened?.close(); } };
 }
 
 /** @param {import('./gateway/api.js').Run} run @param {boolean} replace */
@@ -169,7 +182,7 @@ document.addEventListener('click', (event) => {
   const link = event.target instanceof Element ? event.target.closest('a') : null;
   const isPlain = event instanceof MouseEvent && event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (!link || !isPlain || link.target || link.hasAttribute('download') || link.origin !== location.origin) return;
-  if (link.pathname !== '/' && !link.pathname.startsWith('/runs/')) return;
+  if (!['/', '/inbox'].includes(link.pathname) && !link.pathname.startsWith('/runs/')) return;
   if (link.hash && link.pathname === location.pathname) return;
   event.preventDefault();
   navigate(link.pathname + link.search);
@@ -217,7 +230,10 @@ const configured = getConfig().then((config) => {
 }, () => { /* the page works without its title; what else is wrong, the lists say */ });
 
 beginSession({
-  onMe: (me) => drawAccount(byId('account', HTMLElement), me),
+  onMe: (me) => {
+    drawAccount(byId('account', HTMLElement), me);
+    if (me.user?.answers_others && !isFramed) laterInbox((inbox) => inbox.inboxLink(byId('inbox', HTMLElement)));
+  },
   // In the name of the house, which comes at the same time.
   show: (signingIn) => {
     const shown = Promise.all([import('./session/sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));

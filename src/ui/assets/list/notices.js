@@ -7,6 +7,7 @@
 import { announce } from '../elements/dialogs.js';
 import { h } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
+import { waitsForReader } from './runs-list.js';
 import { plainLine } from '../text/words.js';
 import { titleOf } from '../gateway/workflow-titles.js';
 
@@ -39,7 +40,7 @@ export function noticesOf(open) {
   let known = null;
   /** @param {Run[]} runs */
   return (runs) => {
-    const waiting = runs.filter((run) => run.state === 'waiting' && run.question);
+    const waiting = runs.filter((run) => run.question && waitsForReader(run));
     const before = known;
     known = new Set(waiting.map(nameOf));
     if (!before || document.visibilityState === 'visible' || !isWanted()) return;

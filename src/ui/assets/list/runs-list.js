@@ -138,8 +138,8 @@ function contents(state) {
   const again = state.isShut ? h('button', { type: 'button', class: 'quiet-button', onclick: () => refresh(state) }, 'Try again') : null;
   if (!state.isLoaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…'), ...(again ? [again] : [])];
   const all = knownRuns(state);
-  const waiting = all.filter((run) => run.state === 'waiting');
-  const others = all.filter((run) => run.state !== 'waiting');
+  const waiting = all.filter(waitsForReader);
+  const others = all.filter((run) => !waitsForReader(run));
   const note = all.length > 0 ? null : state.search.value ? 'Nothing found. Titles and workflows are searched.' : 'No conversations yet.';
   return [
     note ? h('p', { class: 'list-note' }, note) : null,
@@ -149,6 +149,9 @@ function contents(state) {
     problem ? h('div', { class: 'list-problem' }, h('p', { class: 'list-note' }, problem), again) : null,
   ].filter((node) => node !== null);
 }
+
+/** Whether a run waits for who reads the list, and not for somebody else. @param {Standing} run */
+export const waitsForReader = ({ state, question }) => state === 'waiting' && !question?.waits_for;
 
 /** @param {string} heading @param {Run[]} members @param {string | null} current */
 const group = (heading, members, current) => members.length === 0 ? [] : [
@@ -249,7 +252,7 @@ function runLink(run, isCurrent) {
     h('span', { class: 'run-title', dir: 'auto' }, plainLine(run.title ?? '', 120) || titleOf(run.workflow)),
     detail ? h('span', { class: 'run-detail', dir: 'auto' }, detail) : null,
     h('span', { class: 'run-meta' }, [
-      kind === 'waiting' ? null : stateWords(run), timeOfDay(run.updated_at), run.title ? titleOf(run.workflow) : null,
+      waitsForReader(run) ? null : stateWords(run, run.question?.waits_for), timeOfDay(run.updated_at), run.title ? titleOf(run.workflow) : null,
     ].filter(Boolean).join(' · '))));
 }
 

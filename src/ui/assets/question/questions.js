@@ -168,6 +168,15 @@ export function openQuestion(item, context) {
   };
 }
 
+/** An open question that is for others. @param {QuestionItem} item @param {Context} context */
+export function othersQuestion(item, context) {
+  const { arguments: values, arguments_text: text } = item.content;
+  const frame = messageFrame({ ...item, askedOf: visible(context.other ?? '') }, context.hues, promptOf(item),
+    ...item.question === 'approval' ? [h('div', { class: 'approval-arguments' }, typeof text === 'string' ? textBlock('Arguments', text) : valueBlock('Arguments', values ?? {}))] : []);
+  frame.dataset.question = item.question;
+  return frame;
+}
+
 /** Says how an answer is getting on, once it takes longer than usual. Returns what ends it. @param {HTMLElement} place */
 function sayWhileSending(place) {
   const timers = WHILE_SENDING.map(([after, words]) => setTimeout(() => { place.textContent = words; }, after));

@@ -15,13 +15,13 @@ import { followRun } from '../gateway/event-stream.js';
 import { icon } from '../elements/icons.js';
 import { nestedFolds } from './nested.js';
 import { errorMessage, startedNotice, systemMessage, textMessage, unknownMessage, writingMessage } from './messages.js';
-import { closedQuestion, openQuestion } from '../question/questions.js';
+import { closedQuestion, openQuestion, othersQuestion } from '../question/questions.js';
 import { keepAtEnd } from './scrolling.js';
-import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
+import { apply, askedOf, emptyRun, openQuestions, phaseOf, waitedFor } from './state.js';
 import { startRun, wordsOf } from '../gateway/api.js';
 import { toolCard } from './tool-card.js';
 import { readerName, whoIsHere } from '../session/session.js';
-import { counted, otherThan, plainLine } from '../text/words.js';
+import { counted, otherThan, plainLine, visible } from '../text/words.js';
 
 /**
  * @typedef {import('./state.js').RunView} RunView
@@ -363,10 +363,11 @@ function nodeOf(conversation, item) {
     case 'error': return { node: errorMessage(item, hues), question: null };
     case 'question': {
       const context = {
-        run: conversation.run, reader: readerName(), other: otherReader(conversation), ending: conversation.view.ending, hues,
+        run: conversation.run, reader: readerName(), other: askedOf(item, otherReader(conversation)), ending: conversation.view.ending, hues,
         onSent: () => onSent(conversation), onSending: () => drawStatus(conversation), onLate: () => redraw(conversation, item.key),
       };
       if (!item.open) return { node: closedQuestion(item, context), question: null };
+      if (item.content.waits_for) return { node: othersQuestion(item, context), question: null };
       const question = openQuestion(item, context);
       return { node: question.frame, question };
     }
@@ -392,7 +393,7 @@ function onSent({ scrolling, view }) {
 /** @param {Conversation} conversation */
 function drawStatus(conversation) {
   const { drawn, status, view } = conversation;
-  const words = statusWords(view, otherReader(conversation), drawn.some(({ question }) => question?.isSending()));
+  const words = statusWords(view, waitedFor(view, otherReader(conversation)), drawn.some(({ question }) => question?.isSending()));
   const isBusy = words !== '' && phaseOf(view) !== 'waiting';
   if (status.dataset.words === words) return;
   status.dataset.words = words;
@@ -439,7 +440,7 @@ function drawDock(conversation) {
     questionBar.replaceChildren();
     return;
   }
-  questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, `${open.length === 1 ? 'A question waits' : `${open.length} questions wait`} for ${otherReader(conversation) ?? 'you'}:`),
+  questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, `${open.length === 1 ? 'A question waits' : `${open.length} questions wait`} for ${waitedFor(conversation.view, otherReader(conversation)) ?? 'you'}:`),
     ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(conversation, item.key) },
       item.sender ? `${plainLine(item.sender, 40)}: ` : '', h('bdi', null, plainLine(item.kind === 'question' ? item.content.prompt ?? '' : '', 60)))));
 }
@@ -474,7 +475,7 @@ function statusWords(view, other, isSending) {
   switch (phaseOf(view)) {
     case 'queued': return view.createdAt ? 'Waiting for a worker to take this up' : '';
     case 'waiting': return isSending || openQuestions(view).some((question) => question.content.deadline) ? ''
-      : other === null ? 'You can close this page; the conversation waits for your answer.' : `The conversation waits for an answer from ${other}, or from somebody who may answer for ${other}.`;
+      : other === null ? 'You can close this page; the conversation waits for your answer.' : openQuestions(view)[0]?.content.waits_for ? `You can close this page; the conversation waits for ${visible(other)}.` : `The conversation waits for an answer from ${other}, or from somebody who may answer for ${other}.`;
     case 'running': return view.writing.length > 0 ? '' : 'Working';
     default: return '';
   }

@@ -10,13 +10,14 @@ import { forgetDrafts } from '../form/drafts.js';
 import { face } from '../elements/faces.js';
 import { icon } from '../elements/icons.js';
 import { toLink } from '../form/links.js';
-import { phaseOf } from './state.js';
+import { phaseOf, waitedFor } from './state.js';
 import { readerName } from '../session/session.js';
 import { otherThan, outcomeWords, plainLine, saysSomething, stateWords, stopperOf, visible } from '../text/words.js';
 import { titleOf } from '../gateway/workflow-titles.js';
 
 /**
  * @typedef {import('./state.js').RunView} RunView
+ * @typedef {import('../gateway/api.js').Run} Run
  *
  * @typedef {object} Means   what the bar is given by the page around it
  * @property {() => RunView} view
@@ -31,6 +32,7 @@ import { titleOf } from '../gateway/workflow-titles.js';
  * @property {string} run
  * @property {Means} means
  * @property {string | null} title         as the server has it
+ * @property {Run['may']} may             what the reader may do; undefined: that is not known
  * @property {boolean} isStopping
  * @property {boolean} isLateStopSaid
  * @property {HTMLElement} titleLine
@@ -40,6 +42,8 @@ import { titleOf } from '../gateway/workflow-titles.js';
  * @property {HTMLButtonElement} stopButton
  * @property {HTMLDetailsElement} menu
  * @property {HTMLButtonElement} withChanges   the entry of the menu that only a run with parameters has
+ * @property {HTMLButtonElement} renaming    the entries that not everybody has
+ * @property {HTMLButtonElement} removing
  */
 
 const FACES_SHOWN = 5;
@@ -64,6 +68,11 @@ export function runBar(place, run, means) {
       bar.title = fromServer;
       draw(bar);
     },
+    /** @param {Run['may']} may */
+    setRights: (may) => {
+      bar.may = may;
+      draw(bar);
+    },
     closeMenu: () => {
       const was = menu.open;
       if (menu.contains(document.activeElement)) menu.querySelector('summary')?.focus();
@@ -78,13 +87,15 @@ function newBar(run, means) {
   const menu = h('details', { class: 'menu' }, h('summary', { 'aria-label': 'More' }, icon('more')));
   /** @type {Bar} */
   const bar = {
-    run, means, menu, title: null, isStopping: false, isLateStopSaid: false,
+    run, means, menu, title: null, may: undefined, isStopping: false, isLateStopSaid: false,
     titleLine: h('h1', { class: 'bar-title', dir: 'auto' }),
     under: h('p', { class: 'bar-under', dir: 'auto' }),
     faces: h('div', { class: 'faces' }),
     chip: h('span', { class: 'state-chip', role: 'status' }),
     // There from the first moment: a run exists, so it can be stopped.
     stopButton: h('button', { type: 'button', class: 'stop-button', id: 'stop', onclick: () => stop(bar) }, icon('stop'), h('span', null, 'Stop')),
+    renaming: menuEntry(menu, 'Rename…', () => rename(bar)),
+    removing: menuEntry(menu, 'Delete…', () => remove(bar)),
     withChanges: menuEntry(menu, 'Start another with changes…', () => means.onNavigate(toLink(means.view().workflow ?? '', means.view().params))),
   };
   menu.append(h('div', { class: 'menu-entries' }, ...entriesOf(bar)));
@@ -99,7 +110,7 @@ function entriesOf(bar) {
   /** @param {string} words @param {() => void | Promise<void>} act */
   const entry = (words, act) => menuEntry(menu, words, act);
   return [
-    entry('Rename…', () => rename(bar)),
+    bar.renaming,
     entry('Start another like it', async () => means.onStarted(await startRun(view().workflow ?? '', view().params))),
     bar.withChanges,
     entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(bar.run)}`, location.href).href); announce('The link was copied.'); }),
@@ -111,7 +122,7 @@ function entriesOf(bar) {
       download(bar, toHtml(means.column(), about), 'text/html', 'html');
     }),
     entry('Download JSON', () => downloadJson(bar)),
-    entry('Delete…', () => remove(bar)),
+    bar.removing,
   ];
 }
 
@@ -150,7 +161,7 @@ function listenToMenu(menu) {
 /** @param {Bar} bar */
 async function stop(bar) {
   const { view } = bar.means;
-  if (view().ending || bar.isStopping) return;
+  if (view().ending || bar.isStopping || bar.stopButton.hidden) return;
   const yes = await confirmed({
     title: 'Stop this run?', text: 'What was said stays here. The run itself cannot be continued afterwards.',
     yes: 'Stop it', no: 'Let it run', danger: true,
@@ -291,11 +302,11 @@ function currentTitle({ means, title }) {
 
 /** @param {Bar} bar */
 function draw(bar) {
-  const { chip, isStopping, stopButton, titleLine, under, withChanges } = bar;
+  const { chip, isStopping, removing, renaming, stopButton, titleLine, under, withChanges } = bar;
   const view = bar.means.view();
   const phase = phaseOf(view);
   const state = view.ending ? view.ending.outcome : phase;
-  const words = isStopping && !view.ending ? 'stopping' : stateWords({ state: phase, outcome: view.ending?.outcome ?? null }, otherThan(view.user, readerName()));
+  const words = isStopping && !view.ending ? 'stopping' : stateWords({ state: phase, outcome: view.ending?.outcome ?? null }, waitedFor(view, otherThan(view.user, readerName())));
   const name = currentTitle(bar);
   if (titleLine.textContent !== name) titleLine.textContent = name;
   titleLine.title = name;
@@ -307,7 +318,10 @@ function draw(bar) {
   withChanges.hidden = !view.params || Object.keys(view.params).length === 0;
   if (chip.textContent !== words) chip.textContent = words;
   chip.dataset.state = state;
-  stopButton.hidden = view.ending !== null;
+  const may = (/** @type {'cancel' | 'rename' | 'remove'} */ right) => bar.may?.includes(right) ?? true;
+  stopButton.hidden = view.ending !== null || !may('cancel');
+  renaming.hidden = !may('rename');
+  removing.hidden = !may('remove');
   stopButton.disabled = isStopping;
   drawFaces(bar.faces, view);
   sayLateStop(bar);

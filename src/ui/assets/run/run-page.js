@@ -41,9 +41,10 @@ export function openRun({ main, bar }, run, listeners) {
       if (now !== phase && view.caughtUp) {
         listeners.onChanged();
         const stage = phaseOf(view);
-        const [asked] = openQuestions(view);
+        const open = openQuestions(view);
+        const asked = open.find(({ content }) => !content.waits_for) ?? open[0];
         listeners.onStanding({ id: run, state: stage, outcome: view.ending?.outcome ?? null,
-          question: asked ? { id: asked.key, prompt: asked.content.in_short?.prompt ?? asked.content.prompt ?? '' } : null });
+          question: asked ? { id: asked.key, prompt: asked.content.in_short?.prompt ?? asked.content.prompt ?? '', waits_for: asked.content.waits_for } : null });
         if (stage !== 'queued') tellSite(stage, run, view.ending?.outcome ?? null);
       }
       phase = now;
@@ -68,8 +69,11 @@ export function openRun({ main, bar }, run, listeners) {
     ownBar?.setTitle(title);
     listeners.onDrawn();
   };
-  // Only for the title; if it fails, the events tell why.
-  getRun(run).then((known) => { if (known.title) setTitle(known.title); }, () => {});
+  // Only for the title, and what may be done; if it fails, the events tell why.
+  getRun(run).then((known) => {
+    ownBar?.setRights(known.may);
+    if (known.title) setTitle(known.title);
+  }, () => {});
 
   return {
     setTitle,

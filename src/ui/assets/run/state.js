@@ -160,6 +160,8 @@ function applyRecord(view, record) {
       return record.message ? withMessage({ ...next, claimed: true }, record.message, record.at) : next;
     case 'answered':
       return withAnswer(next, record);
+    case 'reminded':
+      return withReminder(next, record);
     case 'parked':
       return { ...next, parked: true };
     case 'ended':
@@ -355,6 +357,28 @@ function withAnswer(view, record) {
   // A refused answer is asked for again, and the question that does it says so of the call.
   if (answer.refused !== null) return answered;
   return withCall(answered, question, answer.value?.decision === 'deny' ? 'denied' : 'allowed', 'answered');
+}
+
+/** Others may answer now. Who could before is not disturbed at what they write. @param {RunView} view @param {RunRecord} record @returns {RunView} */
+function withReminder(view, record) {
+  const position = view.items.findLastIndex((item) => item.kind === 'question' && item.key === record.question);
+  const question = view.items[position];
+  if (question?.kind !== 'question' || question.content.waits_for === record.waits_for) return view;
+  return { ...view, items: view.items.with(position, { ...question, content: { ...question.content, waits_for: record.waits_for } }) };
+}
+
+/**
+ * Who is waited for, if not the reader: of several questions those that the reader may answer come first.
+ * @param {RunView} view @param {string | null} other whose run it is, if not the reader's
+ */
+export function waitedFor(view, other) {
+  const open = openQuestions(view);
+  return open.length > 0 ? askedOf(open.find(({ content }) => !content.waits_for) ?? open[0], other) : other;
+}
+
+/** Who is asked, if not the reader. @param {QuestionItem} question @param {string | null} other */
+export function askedOf({ content }, other) {
+  return content.waits_for ?? (content.answerers ? null : other);
 }
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */

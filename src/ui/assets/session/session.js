@@ -12,7 +12,7 @@ import { forgetDrafts } from '../form/drafts.js';
 import { FORM_ONLY, isFramed } from '../page/framed.js';
 
 /**
- * @typedef {{name: string, groups?: string[]}} User
+ * @typedef {{name: string, groups?: string[], answers_others?: boolean}} User
  * @typedef {'form' | 'key' | 'oidc' | null} Login    how somebody signs in; null where the page cannot help
  * @typedef {{mode: string, user: User | null, login: Login, csrf?: string}} Me    `csrf`: what requests that do something must bring
  *

@@ -1,0 +1,164 @@
+// @ts-check
+/** Who is asked: a customer, a colleague and an admin before the real tiers. What each is offered, and the colleague's inbox. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { becomes } from './becomes.mjs';
+import { launchBrowser, whatIsMissing } from './browser.mjs';
+import { startRealHouse, whatRealNeeds } from './real-house.mjs';
+
+const PASSWORD = 'open sesame';
+const REFUNDS = `version: 1
+name: refunds
+title: Refunds
+params: { type: object, properties: { number: { type: string, title: Invoice } }, required: [number] }
+tools:
+  refund:
+    description: Refund an invoice
+    params: { type: object, required: [number, amount], properties: { number: { type: string }, amount: { type: number, maximum: 500 } } }
+    approve: { by: { groups: [support] }, not_by_starter: true }
+    do: [ { return: "refunded {{ args.amount }} of {{ args.number }}" } ]
+steps:
+  - { id: done, call: { tool: refund, args: { number: "{{ params.number }}", amount: 120 } } }
+  - text_input: { prompt: "{{ steps.done }}. Anything else?" }
+  - return: done
+`;
+const PATIENT = REFUNDS.replace('name: refunds', 'name: patient').replace('not_by_starter: true', 'not_by_starter: true, escalate: { after: 6, to: { groups: [leads] } }');
+const DESK = `version: 1
+name: desk
+title: Help desk
+steps:
+  - { id: what, text_input: { prompt: How can we help? } }
+  - return: "{{ steps.what }}"
+`;
+const AUTH = `auth:
+  mode: basic
+  file: access.yaml
+  admins: { groups: [operators] }
+  access:
+    - { workflows: ["*"] }
+    - { workflows: ["*"], groups: [support, leads], may: [see, answer] }
+`;
+
+const missing = await whatIsMissing() ?? whatRealNeeds();
+if (missing) console.log(`skipped: who is asked, because ${missing}`);
+
+describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
+  /** @type {import('playwright-core').Browser} */
+  let browser;
+  /** @type {Awaited<ReturnType<typeof startRealHouse>>} */
+  let house;
+  before(async () => {
+    browser = /** @type {any} */ (await launchBrowser());
+    const people = { 'ann/customers': PASSWORD, 'sue/support': PASSWORD, 'lea/leads': PASSWORD, 'root/operators': PASSWORD };
+    house = await startRealHouse({ refunds: REFUNDS, patient: PATIENT, desk: DESK }, '', people, AUTH);
+  });
+  after(async () => {
+    await browser?.close();
+    await house?.close();
+  });
+
+  /** @param {string} name @param {string} path @param {Parameters<typeof browser.newContext>[0]} [more] */
+  const visit = async (name, path, more = {}) => {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', ...more });
+    context.setDefaultTimeout(30_000);
+    const page = await context.newPage();
+    page.on('close', () => context.close());
+    await page.goto(house.url + path);
+    await page.getByLabel('User').fill(name);
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.locator('#account .account-name').waitFor({ state: 'attached' });
+    return page;
+  };
+  /** @param {import('playwright-core').Page} page @param {string} name */
+  const shoot = async (page, name) => {
+    if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` });
+  };
+  /** Starts a run as the customer's page does. @param {import('playwright-core').Page} page @param {string} workflow @param {object} params */
+  const start = (page, workflow, params) => page.evaluate(async ([name, values]) => {
+    const { csrf } = await (await fetch('/auth/me')).json();
+    for (;;) {
+      const response = await fetch('/api/runs', { method: 'POST', headers: { 'Content-Type': 'application/json', 'X-CSRF-Token': csrf }, body: JSON.stringify({ workflow: name, params: values }) });
+      if (response.ok) return (await response.json()).id;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }, /** @type {const} */ ([workflow, params]));
+  const rows = (/** @type {import('playwright-core').Page} */ page) => page.locator('.inbox .run-title').allInnerTexts();
+
+  test('the customer sees whom it waits for, the colleague finds it in the inbox and decides, and each is offered what they may do', async () => {
+    const ann = await visit('ann', '/');
+    assert.equal(await ann.locator('.inbox-link').count(), 0, 'a customer has no inbox');
+    const run = await start(ann, 'refunds', { number: 'INV-1001' });
+    await ann.goto(`${house.url}/runs/${run}`);
+    const forOthers = 'You can close this page; the conversation waits for the group "support".';
+    await becomes(() => ann.locator('.run-status').innerText(), forOthers);
+    await becomes(() => ann.locator('.asks').innerText(), 'asks the group "support"');
+    await becomes(() => ann.locator('.state-chip').first().innerText(), 'waiting for the group "support"');
+    await becomes(() => ann.locator('.approval-arguments').innerText(), /"number": "INV-1001"/);
+    assert.equal(await ann.locator('[data-decision]').count(), 0, 'nothing to decide with');
+    await shoot(ann, 'customer');
+    // Her list does not say that it waits for her.
+    await becomes(() => ann.locator('#runs h2').allInnerTexts(), ['Today']);
+
+    const root = await visit('root', `/runs/${run}`);
+    await becomes(() => root.locator('.run-status').innerText(), forOthers);
+    assert.ok(await root.locator('#stop').isVisible(), 'an admin may stop it');
+    await root.close();
+
+    const sue = await visit('sue', '/');
+    const filters = sue.getByRole('search');
+    await becomes(() => sue.locator('.inbox-link .state-chip').innerText(), '1');
+    await sue.locator('.inbox-link').click();
+    await becomes(() => rows(sue), ['May I call refund? (Refund an invoice)']);
+    await becomes(() => sue.locator('.inbox .run-meta').innerText(), /^started by ann · asked /);
+    await shoot(sue, 'inbox');
+    // What comes now is there without a reload.
+    await start(ann, 'desk', {});
+    await becomes(() => rows(sue), ['May I call refund? (Refund an invoice)', 'How can we help?']);
+    await filters.getByLabel('Workflow').selectOption({ label: 'Help desk' });
+    await becomes(() => rows(sue), ['How can we help?']);
+    await filters.getByLabel('Workflow').selectOption('');
+    await filters.getByLabel('Text').fill('refund');
+    await becomes(() => rows(sue), ['May I call refund? (Refund an invoice)']);
+    await filters.getByLabel('Started by').selectOption('ann');
+    await filters.getByLabel('Asked').selectOption({ label: 'Over an hour ago' });
+    await becomes(() => rows(sue), []);
+    await becomes(() => sue.locator('.list-note[role=status]').innerText(), 'Nothing found.');
+    await filters.getByLabel('Asked').selectOption({ label: 'Any time' });
+    await sue.locator('.inbox a').first().click();
+    await sue.waitForURL(new RegExp(`/runs/${run}`));
+    await becomes(() => sue.locator('.bar-under').innerText(), /started by ann$/);
+    await becomes(() => sue.locator('.state-chip').last().innerText(), 'waiting for you');
+    await becomes(() => sue.locator('#stop').isVisible(), false, 'she may not stop it');
+    await sue.locator('.menu summary').click();
+    await becomes(() => sue.locator('.menu-entries button:visible').allInnerTexts(), ['Start another like it', 'Start another with changes…', 'Copy the link', 'Copy as Markdown', 'Download Markdown', 'Download HTML', 'Download JSON']);
+    await sue.keyboard.press('Escape');
+    await shoot(sue, 'colleague');
+    await sue.locator('.is-open [data-decision=once]').click();
+    await becomes(() => ann.locator('.answer-meta bdi').innerText(), 'sue');
+    await ann.locator('.is-open textarea').waitFor();
+    // What is ann's is not for sue by name, but she may answer for ann.
+    await becomes(() => sue.locator('.is-open .asks').innerText(), 'asks ann');
+    await Promise.all([ann.close(), sue.close()]);
+  });
+
+  test('who leads gets it when nobody answers, on a phone and in the dark, too', async () => {
+    const ann = await visit('ann', '/');
+    const run = await start(ann, 'patient', { number: 'INV-2002' });
+    const lea = await visit('lea', `/runs/${run}`);
+    await becomes(() => lea.locator('.asks').innerText(), 'asks the group "support"');
+    await lea.locator('.is-open [data-decision=once]').waitFor();
+    await becomes(() => lea.locator('.is-open .asks').innerText(), 'asks you');
+    await ann.goto(`${house.url}/runs/${run}`);
+    await becomes(() => ann.locator('.asks').innerText(), 'asks the group "support" or the group "leads"');
+    const phone = await visit('lea', '/inbox', { viewport: { width: 390, height: 800 }, colorScheme: 'dark' });
+    await becomes(() => phone.locator('.inbox .state-chip').allInnerTexts(), ['escalated']);
+    await becomes(() => phone.locator('.inbox li', { hasText: 'escalated' }).locator('.run-detail').innerText(), 'Refunds', 'its title, not its name');
+    assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing is wider than the phone');
+    await shoot(phone, 'inbox-phone-dark');
+    await lea.locator('.is-open [data-decision=deny]').click();
+    await lea.locator('.is-open [data-decision=deny]').click();
+    await becomes(() => ann.locator('.ending .reason, .ending').first().innerText(), /did not allow this call|failed/i);
+    await Promise.all([ann.close(), lea.close(), phone.close()]);
+  });
+});
