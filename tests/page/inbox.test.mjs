@@ -1,6 +1,8 @@
 // @ts-check
 /** Who is asked: a customer, a colleague and an admin before the real tiers. What each is offered, and the colleague's inbox. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
 import { becomes } from './becomes.mjs';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
@@ -62,7 +64,6 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', ...more });
     context.setDefaultTimeout(30_000);
     const page = await context.newPage();
-    page.on('close', () => context.close());
     await page.goto(house.url + path);
     await page.getByLabel('User').fill(name);
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
@@ -73,6 +74,12 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
   /** @param {import('playwright-core').Page} page @param {string} name */
   const shoot = async (page, name) => {
     if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` });
+  };
+  /** @param {import('playwright-core').Page} page */
+  const axeFindsNothing = async (page) => {
+    await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+    const { violations } = await page.evaluate(() => /** @type {any} */ (window).axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+    assert.deepEqual(violations.map((/** @type {any} */ each) => `${each.id}: ${each.nodes.map((/** @type {any} */ node) => node.html).join(' ')}`), []);
   };
   /** Starts a run as the customer's page does. @param {import('playwright-core').Page} page @param {string} workflow @param {object} params */
   const start = (page, workflow, params) => page.evaluate(async ([name, values]) => {
@@ -97,13 +104,14 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     await becomes(() => ann.locator('.approval-arguments').innerText(), /"number": "INV-1001"/);
     assert.equal(await ann.locator('[data-decision]').count(), 0, 'nothing to decide with');
     await shoot(ann, 'customer');
+    await axeFindsNothing(ann);
     // Her list does not say that it waits for her.
     await becomes(() => ann.locator('#runs h2').allInnerTexts(), ['Today']);
 
     const root = await visit('root', `/runs/${run}`);
     await becomes(() => root.locator('.run-status').innerText(), forOthers);
     assert.ok(await root.locator('#stop').isVisible(), 'an admin may stop it');
-    await root.close();
+    await root.context().close();
 
     const sue = await visit('sue', '/');
     const filters = sue.getByRole('search');
@@ -112,6 +120,7 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     await becomes(() => rows(sue), ['May I call refund? (Refund an invoice)']);
     await becomes(() => sue.locator('.inbox .run-meta').innerText(), /^started by ann · asked /);
     await shoot(sue, 'inbox');
+    await axeFindsNothing(sue);
     // What comes now is there without a reload.
     await start(ann, 'desk', {});
     await becomes(() => rows(sue), ['May I call refund? (Refund an invoice)', 'How can we help?']);
@@ -139,7 +148,7 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     await ann.locator('.is-open textarea').waitFor();
     // What is ann's is not for sue by name, but she may answer for ann.
     await becomes(() => sue.locator('.is-open .asks').innerText(), 'asks ann');
-    await Promise.all([ann.close(), sue.close()]);
+    await Promise.all([ann.context().close(), sue.context().close()]);
   });
 
   test('who leads gets it when nobody answers, on a phone and in the dark, too', async () => {
@@ -156,9 +165,10 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     await becomes(() => phone.locator('.inbox li', { hasText: 'escalated' }).locator('.run-detail').innerText(), 'Refunds', 'its title, not its name');
     assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing is wider than the phone');
     await shoot(phone, 'inbox-phone-dark');
+    await axeFindsNothing(phone);
     await lea.locator('.is-open [data-decision=deny]').click();
     await lea.locator('.is-open [data-decision=deny]').click();
     await becomes(() => ann.locator('.ending .reason, .ending').first().innerText(), /did not allow this call|failed/i);
-    await Promise.all([ann.close(), lea.close(), phone.close()]);
+    await Promise.all([ann.context().close(), lea.context().close(), phone.context().close()]);
   });
 });

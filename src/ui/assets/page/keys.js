@@ -1,10 +1,9 @@
 // @ts-check
-/** The keys of the page, and the dialog that lists them. Keys of one character rest while someone types, and can be turned off. */
+/** The keys of the page. Keys of one character rest while someone types, and can be turned off. */
 
-import { dialogWith } from '../elements/dialogs.js';
-import { h, isTyping } from '../elements/dom.js';
+import { isTyping } from '../elements/dom.js';
 
-const OFF_KEY = 'fastagency.single-keys-off';
+export const OFF_KEY = 'fastagency.single-keys-off';
 
 /**
  * @typedef {object} KeyActions
@@ -48,33 +47,13 @@ function singleKey(key, actions) {
   }
 }
 
-const ROWS = [
-  ['Enter', 'send the answer'], ['Shift + Enter', 'new line'], ['↑', 'the last answer again, in an empty field'],
-  ['1 – 9', 'choose'], ['/', 'go to the question, or to the search'], ['Esc', 'stop the run (asks first)'],
-  ['Ctrl or ⌘ + K', 'find a conversation: Enter opens the first, arrows the others'], ['n', 'new conversation'], ['?', 'these keys'],
-];
+/** The dialog that lists them comes when somebody wants to see it. */
+export const showKeys = () => { import('./keys-shown.js').then((shown) => shown.showKeys(), () => {}); };
 
-export function showKeys() {
-  const box = h('input', { type: 'checkbox', onchange: () => setSingleKeysOff(!box.checked) });
-  box.checked = !areSingleKeysOff();
-  dialogWith('Keys',
-    h('dl', { class: 'keys' }, ...ROWS.flatMap(([keys, words]) => [h('dt', null, h('kbd', null, keys)), h('dd', null, words)])),
-    h('label', { class: 'box' }, box, h('span', null, 'Use keys of one character (1 – 9, /, n, ?)')),
-    h('div', { class: 'dialog-actions' }, h('button', { class: 'primary-button', autofocus: true }, 'Close')));
-}
-
-function areSingleKeysOff() {
+export function areSingleKeysOff() {
   try {
     return localStorage.getItem(OFF_KEY) === 'yes';
   } catch {
     return false;
   }
-}
-
-/** @param {boolean} off */
-function setSingleKeysOff(off) {
-  try {
-    if (off) localStorage.setItem(OFF_KEY, 'yes');
-    else localStorage.removeItem(OFF_KEY);
-  } catch { /* then they stay on */ }
 }

@@ -1,12 +1,10 @@
 // @ts-check
 /** The bar above a conversation: what it is, who takes part, how it stands, and what can be done with it. */
 
-import { ApiError, cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, request, startRun, wordsOf } from '../gateway/api.js';
-import { exactParse, exactText } from '../gateway/exact-json.js';
+import { ApiError, cancelRun, renameRun, startRun, wordsOf } from '../gateway/api.js';
 import { copyText } from '../text/copying.js';
 import { announce, askedFor, confirmed } from '../elements/dialogs.js';
 import { h } from '../elements/dom.js';
-import { forgetDrafts } from '../form/drafts.js';
 import { face } from '../elements/faces.js';
 import { icon } from '../elements/icons.js';
 import { toLink } from '../form/links.js';
@@ -49,9 +47,6 @@ import { titleOf } from '../gateway/workflow-titles.js';
 const FACES_SHOWN = 5;
 /** As the server has it. */
 const LONGEST_TITLE = 120;
-/** So often, and so many times, a run that was stopped is asked to go: it first finishes what cannot be broken off. */
-const DELETE_EVERY_MS = 400;
-const DELETE_ATTEMPTS = 75;
 
 /** @param {HTMLElement} place @param {string} run @param {Means} means */
 export function runBar(place, run, means) {
@@ -95,7 +90,7 @@ function newBar(run, means) {
     // There from the first moment: a run exists, so it can be stopped.
     stopButton: h('button', { type: 'button', class: 'stop-button', id: 'stop', onclick: () => stop(bar) }, icon('stop'), h('span', null, 'Stop')),
     renaming: menuEntry(menu, 'Rename…', () => rename(bar)),
-    removing: menuEntry(menu, 'Delete…', () => remove(bar)),
+    removing: menuEntry(menu, 'Delete…', async () => (await import('./changes.js')).remove(bar, () => draw(bar))),
     withChanges: menuEntry(menu, 'Start another with changes…', () => means.onNavigate(toLink(means.view().workflow ?? '', means.view().params))),
   };
   menu.append(h('div', { class: 'menu-entries' }, ...entriesOf(bar)));
@@ -121,7 +116,7 @@ function entriesOf(bar) {
       const about = { title: currentTitle(bar), workflow: titleOf(view().workflow ?? ''), startedAt: view().createdAt, owner: view().user, reader: readerName() };
       download(bar, toHtml(means.column(), about), 'text/html', 'html');
     }),
-    entry('Download JSON', () => downloadJson(bar)),
+    entry('Download JSON', async () => download(bar, await (await import('./changes.js')).records(bar, currentTitle(bar)), 'application/json', 'json')),
     bar.removing,
   ];
 }
@@ -216,71 +211,9 @@ async function rename(bar) {
 }
 
 /** @param {Bar} bar */
-async function remove(bar) {
-  const { onDeleted, view } = bar.means;
-  const yes = await confirmed(view().ending
-    ? { title: 'Delete this conversation?', text: 'It is deleted for good, for everybody.', yes: 'Delete it', no: 'Keep it', danger: true }
-    : { title: 'Stop and delete this conversation?', text: 'It is still going on. It is stopped, and then deleted for good, for everybody.', yes: 'Stop and delete', no: 'Keep it', danger: true });
-  if (!yes) return;
-  try {
-    bar.isLateStopSaid = true;
-    if (!view().ending) await stopForGood(bar);
-    if (!await isDeleted(bar.run)) {
-      announce('This conversation has not stopped yet, so it is still there. Try again in a moment.');
-      return;
-    }
-  } finally {
-    bar.isStopping = false;
-    draw(bar);
-  }
-  forgetDrafts(bar.run);
-  onDeleted();
-  announce('Deleted.');
-}
-
-/** @param {Bar} bar */
-async function stopForGood(bar) {
-  bar.isStopping = true;
-  draw(bar);
-  try {
-    await cancelRun(bar.run);
-  } catch (error) {
-    if (!(error instanceof ApiError && error.code === 'run_ended')) throw error;
-  }
-}
-
-/**
- * Deletes the run once it has ended; false if it does not end. What the server lists learns of an end a moment after its log.
- * @param {string} run
- */
-async function isDeleted(run) {
-  for (let attempt = 1; attempt <= DELETE_ATTEMPTS; attempt += 1) {
-    try {
-      await deleteRun(run);
-      return true;
-    } catch (error) {
-      if (!(error instanceof ApiError && error.code === 'run_not_ended')) throw error;
-      await new Promise((resolve) => setTimeout(resolve, DELETE_EVERY_MS));
-    }
-  }
-  return false;
-}
-
-/** @param {Bar} bar */
 async function markdown(bar) {
   const { toMarkdown } = await import('./export.js');
   return toMarkdown(bar.means.view(), currentTitle(bar), readerName());
-}
-
-/** The records exactly as the log has them. @param {Bar} bar */
-async function downloadJson(bar) {
-  const { run } = bar;
-  const response = await request(eventsUrl(run, { follow: false }), () => ({}));
-  if (!response.ok) throw await refusalOf(response);
-  const records = (await response.text()).split(/\r?\n\r?\n/)
-    .filter((block) => /^event: ?record$/m.test(block))
-    .map((block) => exactParse(block.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')));
-  download(bar, exactText({ run, title: currentTitle(bar), workflow: bar.means.view().workflow, records }, 2), 'application/json', 'json');
 }
 
 /** @param {Bar} bar @param {string} text @param {string} type @param {string} ending */
