@@ -73,7 +73,7 @@ pub static LLM: MapShape = MapShape {
             ValueKind::List(&ValueKind::Either(&[ValueKind::Text, ValueKind::Shape(&SCRIPT_REPLY)])),
             "scripted: the replies, one after the other (default: it makes them up).",
         ),
-        may("dialect", ValueKind::Shape(&DIALECT), "What the server of chat completions takes (default by provider)."),
+        may("dialect", ValueKind::Shape(&DIALECT), "What the server takes (default by provider)."),
         may("rate", ValueKind::Shape(&RATE), "How often it may be asked, by all workers together (default: no limit)."),
         later("retry"),
     ],
@@ -82,7 +82,7 @@ pub static LLM: MapShape = MapShape {
 
 pub static DIALECT: MapShape = MapShape {
     name: "dialect",
-    about: "How a server of chat completions differs from OpenAI's. What it refuses by name is left out without it, after one try.",
+    about: "How a server differs, most of all one of chat completions from OpenAI's. What it refuses by name is left out without it, after one try.",
     keys: &[
         may("names", ValueKind::Bool, "Messages may have a `name` (default true)."),
         may("system", ValueKind::Bool, "There are system messages (default true)."),
@@ -103,6 +103,7 @@ pub static DIALECT: MapShape = MapShape {
             ValueKind::OneOf(&["never", "as_sent", "with_calls", "always"]),
             "Which messages go back with the model's thoughts: none, those that came with some, each with calls, or each.",
         ),
+        may("signatures", ValueKind::Bool, "Mark calls of other models for Google's (default by the model's name)."),
         may("leave_out", ValueKind::List(&ValueKind::Text), "Parameters that are never sent, like temperature."),
     ],
     shared: &[],

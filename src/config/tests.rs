@@ -163,6 +163,7 @@ fn a_dialect_goes_before_what_is_known_of_a_server() {
         max_tokens_key: Some(TokenLimitKey::MaxCompletionTokens),
         call_ids: CallIdForm::Plain,
         reasoning: ReasoningReturn::Always,
+        signatures: false,
     };
     assert_eq!(described.dialect, expected);
     assert_eq!(described.leave_out.into_iter().collect::<Vec<_>>(), ["temperature"]);
@@ -172,11 +173,13 @@ fn a_dialect_goes_before_what_is_known_of_a_server() {
         wrong("{ provider: groq, model: m, dialect: { call_ids: ten } }")
             .contains("is not one of any, distinct, plain, nine")
     );
-    let anthropic = wrong("{ provider: anthropic, model: m, dialect: { names: false } }");
+    let anthropic = wrong("{ provider: anthropic, model: m, dialect: { names: false, leave_out: [temperature] } }");
     assert!(
-        anthropic.contains("this is for `provider: openai`, `azure`, `compatible` and servers like `groq`"),
+        anthropic.contains("names: this is for servers of chat completions; here is only leave_out"),
         "{anthropic}"
     );
+    let gemini = llm("{ provider: gemini, model: m, dialect: { signatures: true, leave_out: [top_p] } }", &nothing);
+    assert!(gemini.dialect.signatures && gemini.leave_out.contains("top_p"));
 }
 
 #[test]

@@ -102,6 +102,12 @@ fn calls_without_ids_or_indexes_are_told_apart() {
         + &ending("tool_calls");
     assert_eq!(calls(&reply(&without_index)), [("a", "f", "{}"), ("b", "f", "{}")]);
 
+    let piece = |arguments: &str| {
+        delta(json!({"tool_calls": [{"id": "look", "function": {"name": "look", "arguments": arguments}}]}))
+    };
+    let same_id = piece("{\"a\":") + &piece(" 1}") + &piece("{\"b\": 2}") + &piece("") + &ending("tool_calls");
+    assert_eq!(calls(&reply(&same_id)), [("look", "look", "{\"a\": 1}"), ("look", "look", "{\"b\": 2}")]);
+
     let same_index =
         delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]}))
             + &delta(

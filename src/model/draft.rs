@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Error;
 use super::usage::UsageMeter;
+use crate::bounds::{self, OUTSIDE};
 use crate::protocol::dialogue::{FunctionCall, ModelReply, ModelUsage, ToolCall};
 use crate::surrogates::{HalfJoiner, mended_text};
 
@@ -153,7 +154,7 @@ impl<'a> ReplyDraft<'a> {
         let CallPiece { index, id, name, arguments, extra, whole } = piece;
         let extra_size = extra.as_ref().map_or(0, |extra| extra.to_string().len());
         self.grow(id.len() + name.len() + arguments.len() + extra_size)?;
-        let begun = if whole { None } else { self.position_of(index, id, name) };
+        let begun = if whole { None } else { self.position_of(index, id, name, arguments) };
         let position = match begun {
             Some(position) => position,
             None if self.calls.len() >= MOST_CALLS => return Err(too_long(self.model)),
@@ -183,15 +184,17 @@ impl<'a> ReplyDraft<'a> {
     }
 
     /// The call that a piece goes on with. Servers that give no index, or the same for all, begin a call with a new id or,
-    /// where they give no ids either, with a name.
-    fn position_of(&self, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+    /// where they give no ids either, with a name. Those that name calls by their function begin one with the same id: then the
+    /// arguments before it are whole.
+    fn position_of(&self, index: Option<u64>, id: &str, name: &str, arguments: &str) -> Option<usize> {
         let position = match index {
             Some(_) => self.calls.iter().rposition(|call| call.index == index)?,
             None => self.calls.len().checked_sub(1)?,
         };
         let call = &self.calls[position];
         let other_id = !id.is_empty() && !call.id.is_empty() && id != call.id;
-        let begins = index.is_none() && id.is_empty() && !name.is_empty();
+        let is_named = index.is_none() && !name.is_empty();
+        let begins = is_named && (id.is_empty() || arguments.starts_with('{') && is_whole(&call.arguments));
         (!other_id && !begins).then_some(position)
     }
 
@@ -286,4 +289,9 @@ pub(super) fn malformed(model: &str, reason: String) -> Error {
 
 pub(super) fn too_long(model: &str) -> Error {
     malformed(model, "it is too long".to_owned())
+}
+
+/// Whether arguments are one JSON object, so that nothing can follow.
+fn is_whole(arguments: &str) -> bool {
+    arguments.ends_with('}') && bounds::read::<Map<String, Value>>(arguments.as_bytes(), &OUTSIDE).is_ok()
 }

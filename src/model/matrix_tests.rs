@@ -18,6 +18,8 @@ enum Kind {
     /// With thinking.
     Anthropic,
     Gemini,
+    /// Demands signatures, too, and says so only when it is asked.
+    OldGemini,
     Mistral,
     Groq,
     DeepSeek,
@@ -29,10 +31,11 @@ enum Kind {
     Ollama,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::OpenAi,
     Kind::Anthropic,
     Kind::Gemini,
+    Kind::OldGemini,
     Kind::Mistral,
     Kind::Groq,
     Kind::DeepSeek,
@@ -58,6 +61,7 @@ impl Kind {
             Kind::OpenAi => "gpt-4o-mini",
             Kind::Anthropic => "claude-sonnet-4-5",
             Kind::Gemini => "gemini-3-pro",
+            Kind::OldGemini => "gemini-2.5-flash",
             Kind::Mistral => "mistral-small",
             Kind::Groq => "llama-3.3",
             Kind::DeepSeek => "deepseek-v4",
@@ -74,7 +78,7 @@ impl Kind {
         let (provider, dialect) = match self {
             Kind::OpenAi => (ModelProvider::OpenAi, ChatDialect::OPENAI),
             Kind::Anthropic => (ModelProvider::Anthropic, open),
-            Kind::Gemini => (ModelProvider::Gemini, open),
+            Kind::Gemini | Kind::OldGemini => (ModelProvider::Gemini, open),
             Kind::Mistral => {
                 let nine = CallIdForm::Nine;
                 let mistral = ChatDialect { roles_alternate: true, stream_options: false, call_ids: nine, ..strict };
@@ -108,7 +112,7 @@ impl Kind {
         [0, 1].map(|at| match self {
             Kind::OpenAi | Kind::Groq => format!("call_{number:022}{at}x"),
             Kind::Anthropic => format!("toolu_01{number:021}{at}"),
-            Kind::Gemini => String::new(),
+            Kind::Gemini | Kind::OldGemini => String::new(),
             Kind::Mistral => format!("mi{number:06}{at}"),
             Kind::DeepSeek => format!("call_{at:02}_{number:024}"),
             // Each reply begins to count anew.
@@ -123,7 +127,7 @@ impl Kind {
     fn behave(self, shape: Shape, number: usize, seen: &SeenRequest) -> ServerAct {
         let refused = match self {
             Kind::Anthropic => refused_by_anthropic(&seen.body),
-            Kind::Gemini => refused_by_gemini(&seen.body),
+            Kind::Gemini | Kind::OldGemini => refused_by_gemini(self, &seen.body),
             _ => refused_by_chat_completions(self, &seen.body),
         };
         if let Some((status, words)) = refused {
@@ -132,7 +136,7 @@ impl Kind {
         }
         match self {
             Kind::Anthropic => anthropic_answer(shape, self.ids(number), &seen.body),
-            Kind::Gemini => gemini_answer(shape, seen),
+            Kind::Gemini | Kind::OldGemini => gemini_answer(self, shape, seen),
             _ => chat_answer(self, shape, number, &seen.body),
         }
     }
@@ -316,7 +320,12 @@ fn refused_by_anthropic(body: &Value) -> Option<(u16, String)> {
     None
 }
 
-fn refused_by_gemini(body: &Value) -> Option<(u16, String)> {
+/// The signature of a model of Google's.
+fn signature(kind: Kind) -> String {
+    format!("signed by {kind:?}")
+}
+
+fn refused_by_gemini(kind: Kind, body: &Value) -> Option<(u16, String)> {
     let turns = list(body, "contents");
     for (at, turn) in turns.iter().enumerate() {
         if (text(turn, "role") == "user") != (at % 2 == 0) {
@@ -324,13 +333,11 @@ fn refused_by_gemini(body: &Value) -> Option<(u16, String)> {
         }
         let calls: Vec<&Value> =
             list(turn, "parts").into_iter().filter(|part| part.get("functionCall").is_some()).collect();
-        let signature = calls.first().map(|call| text(call, "thoughtSignature"));
-        if signature == Some("") {
+        let signed = calls.first().map(|call| text(call, "thoughtSignature"));
+        if signed == Some("") {
             return Some((400, "Function call is missing a thought_signature in functionCall parts.".to_owned()));
         }
-        if signature
-            .is_some_and(|signature| !["signed by gemini", "skip_thought_signature_validator"].contains(&signature))
-        {
+        if signed.is_some_and(|signed| signed != signature(kind) && signed != "skip_thought_signature_validator") {
             return Some((400, "Corrupted thought signature.".to_owned()));
         }
         let next = turns.get(at + 1).map(|turn| list(turn, "parts")).unwrap_or_default();
@@ -412,13 +419,13 @@ fn anthropic_answer(shape: Shape, ids: [String; 2], body: &Value) -> ServerAct {
     )
 }
 
-fn gemini_answer(shape: Shape, seen: &SeenRequest) -> ServerAct {
+fn gemini_answer(kind: Kind, shape: Shape, seen: &SeenRequest) -> ServerAct {
     let mut parts = Vec::new();
     if shape == Shape::Text {
         parts.push(json!({"text": "Gemini says so."}));
     } else {
         parts.extend(places(8).map(|args| json!({"functionCall": {"name": "weather", "args": args}})));
-        parts[0]["thoughtSignature"] = json!("signed by gemini");
+        parts[0]["thoughtSignature"] = json!(signature(kind));
     }
     let answer = json!({"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]});
     if seen.head.contains("alt=sse") { stream_answer(&format!("data: {answer}\n\n")) } else { json_answer(&answer) }
@@ -546,7 +553,7 @@ async fn thoughts_go_back_to_the_model_that_thought_them_and_to_no_other() {
         assert_eq!(claude.matches("signed by claude").count(), 1);
         assert!(!claude.contains("sealed") && !claude.contains("Moonshot thinks"), "{claude}");
         let gemini = last(Kind::Gemini).to_string();
-        assert_eq!(gemini.matches("signed by gemini").count(), 1);
+        assert_eq!(gemini.matches("signed by Gemini").count(), 1);
         assert_eq!(gemini.matches("skip_thought_signature_validator").count(), kinds.len() + 3);
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::Error;
+use super::content::shortened;
 use crate::bounds::{OUTSIDE, read};
 use crate::config::{CallIdForm, LlmConfig, ModelProvider, ReasoningReturn, TokenLimitKey};
 use crate::protocol::dialogue::ModelRequest;
@@ -32,7 +33,7 @@ const MAY_BE_LEFT_OUT: [&str; 17] = [
 ];
 /// Words by which servers say that they do not know a field, or take no other value than their own. A value out of its range is
 /// told in other words, and is for a person to change.
-const REFUSALS: [&str; 15] = [
+const REFUSALS: [&str; 16] = [
     "unsupported",
     "not supported",
     "does not support",
@@ -47,8 +48,11 @@ const REFUSALS: [&str; 15] = [
     "additional propert",
     "is deprecated",
     "cannot both be specified",
+    "may only be set to",
     "no such",
 ];
+/// How much of an error is looked at, in characters: a refusal is a sentence.
+const LONGEST_WORDS: usize = 4000;
 /// The parameter with which Anthropic's models think.
 const THINKING: &str = "thinking";
 
@@ -71,6 +75,8 @@ pub(super) enum Adaptation {
     Reasoning(ReasoningReturn),
     /// A parameter is not sent.
     Without(&'static str),
+    /// Calls of other models are marked for Google's.
+    MarkedCalls,
     /// The model does not think in this request.
     NotThinking,
 }
@@ -79,6 +85,9 @@ impl Adaptation {
     /// How to ask instead, if the server's words say it and the request is not asked so already.
     pub(super) fn after(error: &Error, llm: &LlmConfig, request: &ModelRequest) -> Option<Self> {
         let Error::Status { status, message, .. } = error else { return None };
+        if !matches!(status, 400 | 422 | 500) {
+            return None;
+        }
         let words = RefusalWords::of(message);
         // Servers that run a template themselves answer 500 to what the template refuses.
         let of_template = ["template", "jinja", "roles must alternate"];
@@ -93,6 +102,8 @@ impl Adaptation {
             }
             ModelProvider::Gemini | ModelProvider::Scripted => None,
         };
+        let unmarked = words.has("thought_signature") && words.has("missing");
+        let found = found.or_else(|| unmarked.then_some(Adaptation::MarkedCalls));
         let found = found.or_else(|| words.parameter(&sent(llm, request)))?;
         let mut other = llm.clone();
         found.apply(&mut other);
@@ -112,6 +123,7 @@ impl Adaptation {
             Adaptation::CallIds(form) => llm.dialect.call_ids = *form,
             Adaptation::Reasoning(reasoning) => llm.dialect.reasoning = *reasoning,
             Adaptation::Without(parameter) => drop(llm.leave_out.insert((*parameter).to_owned())),
+            Adaptation::MarkedCalls => llm.dialect.signatures = true,
             Adaptation::NotThinking => drop(llm.parameters.insert(THINKING.to_owned(), json!({"type": "disabled"}))),
         }
     }
@@ -144,6 +156,7 @@ impl Adaptation {
             Adaptation::CallIds(ids) => format!("dialect: {{ call_ids: {} }}", form(*ids)),
             Adaptation::Reasoning(thoughts) => format!("dialect: {{ reasoning: {} }}", reasoning(*thoughts)),
             Adaptation::Without(parameter) => format!("dialect: {{ leave_out: [{parameter}] }}"),
+            Adaptation::MarkedCalls => "dialect: { signatures: true }".to_owned(),
             Adaptation::NotThinking => "extra: { thinking: { type: disabled } }".to_owned(),
         }
     }
@@ -173,7 +186,7 @@ impl RefusalWords {
             }
             _ => message.to_owned(),
         };
-        let text = text.to_lowercase();
+        let text = shortened(&text, LONGEST_WORDS).to_lowercase();
         let mut named = BTreeSet::new();
         let is_of_path = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '[' | ']');
         for quoted in text.split(['\'', '"', '`', ' ', '(', ')', ',', ':', ';']) {

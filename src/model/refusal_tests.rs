@@ -129,6 +129,11 @@ fn what_servers_refuse_is_told_by_their_words() {
             Adaptation::NotThinking,
         ),
         ("messages.1.content.0: Invalid `signature` in `thinking` block", &[], Adaptation::NotThinking),
+        (
+            "`temperature` may only be set to 1 when thinking is enabled.",
+            &["temperature"],
+            Adaptation::Without("temperature"),
+        ),
         ("`temperature` is deprecated for this model.", &["temperature"], Adaptation::Without("temperature")),
         (
             "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
@@ -138,6 +143,15 @@ fn what_servers_refuse_is_told_by_their_words() {
     ] {
         assert_eq!(instead(ModelProvider::Anthropic, 400, words, parameters), Some(expected), "{words}");
     }
+}
+
+#[test]
+fn google_says_that_a_call_has_no_signature() {
+    let words = "Function call is missing a thought_signature in functionCall parts. Additional data, function call `default_api:f` , position 2.";
+    for provider in [ModelProvider::Gemini, ModelProvider::Compatible] {
+        assert_eq!(instead(provider, 400, words, &[]), Some(Adaptation::MarkedCalls));
+    }
+    assert_eq!(instead(ModelProvider::Gemini, 400, "Corrupted thought signature.", &[]), None);
 }
 
 #[test]
@@ -161,6 +175,9 @@ fn what_a_person_must_change_stays_an_error() {
     ] {
         assert_eq!(instead(ModelProvider::Compatible, status, words, parameters), None, "{words}");
     }
+    // Nobody reads a page of an error for it.
+    let page = "<p>no</p> ".repeat(6000) + "'stream_options' is not supported";
+    assert_eq!(instead(ModelProvider::Compatible, 400, &page, &[]), None);
     // What a conversation says does not count, only the path beside it.
     let detail = json!([{"type": "missing", "loc": ["body", "model"], "msg": "Field required, unknown", "input": "'messages' and 'name' are unsupported, and so is 'stream_options'"}]);
     assert_eq!(instead(ModelProvider::Compatible, 422, &detail.to_string(), &[]), None);

@@ -266,8 +266,9 @@ impl RemoteModel {
     async fn refused(&self, response: Response, waits: &RequestTimeLimits<'_>) -> AttemptFailure {
         let status = response.status();
         let advice = RetryAdvice::of(response.headers(), SystemClock.now());
+        let asked = response.url().clone();
         let elsewhere = response.headers().get(LOCATION).filter(|_| status.is_redirection());
-        let elsewhere = elsewhere.and_then(|location| response.url().join(location.to_str().ok()?).ok());
+        let elsewhere = elsewhere.and_then(|location| asked.join(location.to_str().ok()?).ok());
         let mut body = Vec::new();
         let mut unread = AnswerBody::of(response);
         while body.len() < LONGEST_ERROR
@@ -293,8 +294,8 @@ impl RemoteModel {
             Err(_) => ErrorWords { message: text.into_owned(), code: None },
         };
         let place = match status.as_u16() {
-            404 | 405 => Some(format!("asked at {}", shown(response.url()))),
-            407 | 502..=504 => proxy_for(response.url()).map(|proxy| format!("through {proxy}")),
+            404 | 405 => Some(format!("asked at {}", shown(&asked))),
+            407 | 502..=504 => proxy_for(&asked).map(|proxy| format!("through {proxy}")),
             _ => None,
         };
         let error = Error::Status { model: self.name.clone(), status: status.as_u16(), message, code };

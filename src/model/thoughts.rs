@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::config::LlmConfig;
 use crate::protocol::dialogue::{ModelReply, ToolCall};
 
 /// The key of the model, as its provider knows it. What older versions stored has none, and counts as the model's own.
@@ -15,9 +16,9 @@ pub(super) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 const WITHOUT_SIGNATURES: [&str; 2] = ["gemini-1", "gemini-2"];
 
 /// Whether one of Google's models refuses a call without a signature.
-pub(super) fn demands_signatures(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or_default();
-    !WITHOUT_SIGNATURES.iter().any(|older| name.starts_with(older))
+pub(super) fn demands_signatures(llm: &LlmConfig) -> bool {
+    let name = llm.model.rsplit('/').next().unwrap_or_default();
+    llm.dialect.signatures || !WITHOUT_SIGNATURES.iter().any(|older| name.starts_with(older))
 }
 
 /// Says in a reply which model its thoughts are of.

@@ -138,7 +138,7 @@ await describePage('two people in one run', (onNew) => {
         'ann answered this before you; your answer was not used.\nWhat you sent:\nlarge',
         'ann answered this before you; your answer was not used.\nWhat you sent:\nStreet: Oak Lane\nCode: ••• (given)',
         'ann allowed this before you; your denial was not used.\nYour reason:\nIt is not broken.',
-        'ann denied this before you; your approval with other arguments was not used.\nWhat you sent:\namount: 2.5',
+        'ann denied this before you; your approval with other arguments was not used.\nWhat you sent:\namount: 2.50',
         'ann answered this before you; your answer was not used.',
       ];
       await becomes(notes, expected);

@@ -1,8 +1,9 @@
 //! How servers of chat completions differ: what each refuses, and what it wants to see again. Known servers have a row in
-//! `servers`; `dialect:` of a model says it of any other.
+//! `servers`; `dialect:` of a model says it of any other, and the little that may differ of other providers.
 
 use std::collections::BTreeSet;
 
+use super::ModelProvider;
 use crate::config::model_shapes::DIALECT;
 use crate::yaml::FieldReader;
 
@@ -23,6 +24,8 @@ pub struct ChatDialect {
     pub call_ids: CallIdForm,
     /// Which thoughts of its models a server gets back.
     pub reasoning: ReasoningReturn,
+    /// Calls of other models are marked for Google's, whatever the model's name says of it.
+    pub signatures: bool,
 }
 
 impl Default for ChatDialect {
@@ -41,6 +44,7 @@ impl ChatDialect {
         max_tokens_key: None,
         call_ids: CallIdForm::Any,
         reasoning: ReasoningReturn::AsSent,
+        signatures: false,
     };
 
     /// OpenAI's own, and Azure's.
@@ -92,9 +96,23 @@ pub enum ReasoningReturn {
     Always,
 }
 
+/// The keys of a provider with a language of its own.
+const OF_OTHER_LANGUAGES: [(ModelProvider, &[&str]); 2] =
+    [(ModelProvider::Anthropic, &["leave_out"]), (ModelProvider::Gemini, &["leave_out", "signatures"])];
+
 /// Reads `dialect:` over what is known of the server: what the server takes, and the parameters that it is never sent.
-pub(super) fn dialect(field: &FieldReader<'_>, known: ChatDialect) -> Option<(ChatDialect, BTreeSet<String>)> {
+pub(super) fn dialect(
+    field: &FieldReader<'_>,
+    provider: ModelProvider,
+    known: ChatDialect,
+) -> Option<(ChatDialect, BTreeSet<String>)> {
     let fields = field.fields(&DIALECT)?;
+    if let Some((_, own)) = OF_OTHER_LANGUAGES.iter().find(|(other, _)| *other == provider) {
+        for key in DIALECT.all_keys().filter(|key| fields.get(key.name).is_some() && !own.contains(&key.name)) {
+            let words = format!("this is for servers of chat completions; here is only {}", own.join(" and "));
+            field.review.add(fields.problem_at_key(key.name, words));
+        }
+    }
     let keys =
         [("max_tokens", TokenLimitKey::MaxTokens), ("max_completion_tokens", TokenLimitKey::MaxCompletionTokens)];
     let ids = [
@@ -120,6 +138,7 @@ pub(super) fn dialect(field: &FieldReader<'_>, known: ChatDialect) -> Option<(Ch
         max_tokens_key: fields.read("max_tokens_key", |field| field.one_of(&keys)).or(known.max_tokens_key),
         call_ids: fields.read("call_ids", |field| field.one_of(&ids)).unwrap_or(known.call_ids),
         reasoning: fields.read("reasoning", |field| field.one_of(&thoughts)).unwrap_or(known.reasoning),
+        signatures: fields.read("signatures", FieldReader::bool).unwrap_or(known.signatures),
     };
     Some((dialect, fields.read("leave_out", names).unwrap_or_default()))
 }

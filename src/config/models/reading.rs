@@ -165,8 +165,6 @@ fn llm(
     only_for("api_version", &[ModelProvider::Azure, ModelProvider::Anthropic], "azure` and `anthropic");
     let with_tokens = [ModelProvider::Azure, ModelProvider::Anthropic, ModelProvider::Gemini];
     only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
-    let chat_completions = [ModelProvider::OpenAi, ModelProvider::Azure, ModelProvider::Compatible];
-    only_for("dialect", &chat_completions, "openai`, `azure`, `compatible` and servers like `groq");
     let token_source = token_source(&fields, folder);
     for key in provider.map_or(&[][..], ModelProvider::lacks).iter().filter(|key| fields.get(key).is_some()) {
         let message = "the provider has no such setting (an agent's is left out for it)";
@@ -187,7 +185,7 @@ fn llm(
         _ => named.or_else(|| servers::by_address(&base_url)).map_or(ChatDialect::OPEN, |server| server.dialect),
     };
     let (dialect, leave_out) =
-        fields.read("dialect", |field| dialect(field, known)).unwrap_or((known, BTreeSet::new()));
+        fields.read("dialect", |field| dialect(field, provider, known)).unwrap_or((known, BTreeSet::new()));
     Some(LlmConfig {
         provider,
         server: named,

@@ -33,7 +33,7 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     if let Some(system) = system {
         body.insert("systemInstruction".to_owned(), json!({"parts": [{"text": system}]}));
     }
-    body.insert("contents".to_owned(), turns.iter().map(|turn| content(turn, &llm.model)).collect());
+    body.insert("contents".to_owned(), turns.iter().map(|turn| content(turn, llm)).collect());
     let settings = settings(model, &mut parameters);
     if !settings.is_empty() {
         body.insert("generationConfig".to_owned(), Value::Object(settings));
@@ -56,7 +56,7 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     (Value::Object(body), streamed)
 }
 
-fn content(turn: &ModelTurn<'_>, model: &str) -> Value {
+fn content(turn: &ModelTurn<'_>, llm: &LlmConfig) -> Value {
     let mut first_call = true;
     let parts: Vec<Value> = turn
         .parts
@@ -69,7 +69,7 @@ fn content(turn: &ModelTurn<'_>, model: &str) -> Value {
             TurnPart::Image(TurnImage::At(url)) => {
                 json!({"fileData": {"mimeType": media_type_of(url), "fileUri": url}})
             }
-            TurnPart::Call(call) => function_call(call, std::mem::take(&mut first_call), model),
+            TurnPart::Call(call) => function_call(call, std::mem::take(&mut first_call), llm),
             TurnPart::Result { call, text } => {
                 let mut response = json!({"name": call.function.name, "response": result(text)});
                 add_id(&mut response, call);
@@ -81,14 +81,14 @@ fn content(turn: &ModelTurn<'_>, model: &str) -> Value {
 }
 
 /// A call with the signature that it came with. Of several at once only the first has one.
-fn function_call(call: &ToolCall, first: bool, model: &str) -> Value {
+fn function_call(call: &ToolCall, first: bool, llm: &LlmConfig) -> Value {
     let arguments = read(call.function.arguments.as_bytes(), &OUTSIDE).ok().filter(Value::is_object);
     let mut function = json!({"name": call.function.name, "args": arguments.unwrap_or_else(|| json!({}))});
     add_id(&mut function, call);
     let mut part = json!({"functionCall": function});
     // A seal of another model is refused.
-    let signature = thoughts::own(call, "google", model).and_then(|google| google.get("thought_signature"));
-    let demanded = first && demands_signatures(model);
+    let signature = thoughts::own(call, "google", &llm.model).and_then(|google| google.get("thought_signature"));
+    let demanded = first && demands_signatures(llm);
     match signature {
         Some(signature) => part["thoughtSignature"] = signature.clone(),
         None if demanded => part["thoughtSignature"] = json!(NO_SIGNATURE),

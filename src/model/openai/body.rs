@@ -19,6 +19,8 @@ use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelRequest, ToolCall};
 /// What AG2 takes from requests to o1 models.
 const NOT_FOR_O1: [&str; 7] =
     ["temperature", "top_p", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "logit_bias"];
+/// What OpenAI refuses in requests without tools. AG2 sends it all the same.
+const ABOUT_TOOLS: [&str; 2] = ["parallel_tool_calls", "tool_choice"];
 /// The models that know no system messages.
 const WITHOUT_SYSTEM: [&str; 4] = ["o1-mini", "o1-preview", "o1-mini-2024-09-12", "o1-preview-2024-09-12"];
 
@@ -31,6 +33,9 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {
     let mut given = parameters.given;
     if let Some(format) = parameters.response_format {
         given.insert("response_format".to_owned(), format);
+    }
+    if request.tools.is_empty() && matches!(llm.provider, ModelProvider::OpenAi | ModelProvider::Azure) {
+        given.retain(|key, _| !ABOUT_TOOLS.contains(&key.as_str()));
     }
     let reasons = o1 || reasons(llm);
     if reasons {

@@ -102,6 +102,13 @@ fn parameters_are_called_as_the_server_calls_them_or_left_out() {
     for model in ["gpt-4o", "gpt-5-chat-latest", "gpt-5.1", "o30"] {
         assert_eq!(openai(model), plain, "{model}");
     }
+    // OpenAI refuses what is about tools where there are none; AG2 sends it to all.
+    let about_tools = |provider: ModelProvider| {
+        let parameters = json!({"tool_choice": "auto", "parallel_tool_calls": false}).as_object().unwrap().clone();
+        let (text, _) = body(&LlmConfig { provider, parameters, ..llm("http://x") }, &ModelRequest::default());
+        text.matches("tool").count()
+    };
+    assert_eq!([ModelProvider::OpenAi, ModelProvider::Compatible].map(about_tools), [0, 2]);
     assert_eq!(
         keys(&LlmConfig { model: "o3-mini".to_owned(), ..llm("http://x") }),
         plain,

@@ -98,7 +98,7 @@ pub(super) fn going_back(llm: &LlmConfig, message: &ChatMessage) -> Map<String, 
 /// The calls of a message as a server gets them. OpenAI refuses what it does not know; Google's compatible interface wants its own
 /// seals back, and a mark for the first of several calls that have none.
 pub(super) fn sent_calls<'c>(llm: &LlmConfig, calls: &'c [ToolCall]) -> Cow<'c, [ToolCall]> {
-    let is_google = llm.base_url.contains(GOOGLE_HOST) && demands_signatures(&llm.model);
+    let is_google = (llm.base_url.contains(GOOGLE_HOST) || llm.dialect.signatures) && demands_signatures(llm);
     if !is_google && calls.iter().all(|call| call.extra_content.is_none()) {
         return Cow::Borrowed(calls);
     }

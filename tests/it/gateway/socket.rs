@@ -182,7 +182,12 @@ async fn half_a_letter_in_a_frame_is_no_mistake() {
     let mut player = Player::take(&deployment, run).await;
     assert_eq!(hear_json(&mut socket).await["content"]["params"], json!({"said": "a \u{fffd}"}));
     let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}});
-    let form = FormQuestion { prompt: Some("Who?".into()), schema, deadline: AnswerDeadline::default() };
+    let form = FormQuestion {
+        prompt: Some("Who?".into()),
+        schema,
+        deadline: AnswerDeadline::default(),
+        answerers: Default::default(),
+    };
     let question = player.ask(MessageContent::Form(form)).await;
     assert_eq!(hear_json(&mut socket).await["type"], "text_input");
     say(&mut socket, r#"{"name": "Ann \ud83d\ude00 \ude00"}"#).await;
