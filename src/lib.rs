@@ -2,6 +2,9 @@
 //!
 //! The map, in reading order. A module names only modules on lower floors (`docs/explanation/architecture.md`).
 
+#[macro_use]
+mod output;
+
 // Ground: names, what is stored and sent, time, money, what is wrong where, tasks, logs, metrics, traces.
 pub mod bounds;
 pub mod clock;

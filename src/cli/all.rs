@@ -101,7 +101,7 @@ impl AllCommand {
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));
-        println!("gateway: {}\npage: {}{admin}", places[0], places[1]);
+        announce!("gateway: {}\npage: {}{admin}", places[0], places[1]);
         Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

@@ -50,7 +50,7 @@ impl GatewayCommand {
         let ready = broker_ready(&broker);
         let _sending = self.watching.start(&config, "gateway", ready, None, &shutdown).await?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
-        println!("gateway: {place}{admin}");
+        announce!("gateway: {place}{admin}");
         Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

@@ -52,7 +52,7 @@ impl MetricsArguments {
                     "could not show metrics on {address}; does another tier? --metrics-listen takes another port"
                 ))
             })?;
-            println!("metrics: {}/metrics", project::url(&listener));
+            announce!("metrics: {}/metrics", project::url(&listener));
             let monitor = MonitorState { token, refresh, ready };
             shutdown.spawn("metrics", monitor::serve(listener, monitor, shutdown.clone()));
         }

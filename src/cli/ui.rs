@@ -39,7 +39,7 @@ impl UiCommand {
         let _sending = self.watching.start(&config, "ui", ready, None, &shutdown).await?;
         let settings = project::page(&config, gateway_url, &config.data_dir);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
-        println!("page: {place}");
+        announce!("page: {place}");
         Ok(outcome::exit_code(lifecycle.run().await))
     }
 }

@@ -320,3 +320,41 @@ fn schemas_and_the_version_are_printed() {
     let version = fastagency(folder.path(), &["--version"]);
     assert_eq!(version.out.trim(), format!("fastagency {}", env!("CARGO_PKG_VERSION")));
 }
+
+/// Commands that print much, and one that prints a line.
+const PRINTING: [&[&str]; 4] = [&["schema", "config"], &["schema", "workflow"], &["doctor"], &["doctor", "--json"]];
+
+#[test]
+fn a_reader_that_leaves_ends_a_command_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in PRINTING {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.contains("panicked")), (Some(0), false), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_of_the_command_that_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in PRINTING {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdout(full)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("standard output cannot be written: No space left"), "{arguments:?}: {said}");
+    }
+}

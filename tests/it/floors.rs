@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("bounds", 0),
     ("ids", 0),
     ("clock", 0),
+    ("output", 0),
     ("problem", 0),
     ("protocol", 0),
     ("yaml", 0),
