@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
@@ -219,6 +219,10 @@ async fn initiate(gateway: &GatewayState, run: RunId, created: &RunCreation) -> 
 
 /// How long a worker has to claim a run before the gateway publishes its summary itself.
 const CLAIMED_WITHIN: Duration = Duration::from_secs(1);
+/// How long after that a run that nobody has taken is looked at once more.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+/// Runs that are looked at so at once. Where more wait there are no workers, and nothing is lost.
+const MOST_LOST: usize = 64;
 /// Runs that may be watched at once: some seconds of the fastest starts. What does not fit appears in lists a little later,
 /// when a worker takes it.
 const MOST_WATCHED: usize = 8192;
@@ -241,6 +245,7 @@ impl UnclaimedRuns {
         let (sender, mut receiver) = mpsc::channel::<(RunId, Instant)>(MOST_WATCHED);
         let unclaimed = Self { sender, watched: Arc::default() };
         let watched = unclaimed.watched.clone();
+        let lost = Arc::new(Semaphore::new(MOST_LOST));
         let task = async move {
             loop {
                 let next = tokio::select! {
@@ -257,8 +262,23 @@ impl UnclaimedRuns {
                 if !forget(&watched, run) {
                     continue;
                 }
-                if let Err(error) = publish_if_unclaimed(&broker, &redactor, run).await {
-                    tracing::debug!(run.id = %run, "the summary of a new run could not be published: {error}");
+                match publish_if_unclaimed(&broker, &redactor, run).await {
+                    Ok(None) => {}
+                    Ok(Some(workflow)) => {
+                        if let Ok(place) = lost.clone().try_acquire_owned() {
+                            let (broker, ending) = (broker.clone(), shutdown.clone());
+                            shutdown.run(async move {
+                                let _place = place;
+                                tokio::select! {
+                                    () = ending.soft() => {}
+                                    () = queue_if_lost(&broker, &workflow, run) => {}
+                                }
+                            });
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(run.id = %run, "the summary of a new run could not be published: {error}");
+                    }
                 }
             }
         };
@@ -285,16 +305,38 @@ fn forget(watched: &Mutex<HashSet<RunId>>, run: RunId) -> bool {
     watched.lock().remove(&run)
 }
 
-async fn publish_if_unclaimed(broker: &Broker, redactor: &Redactor, run: RunId) -> run::Result<()> {
-    let Some(last) = last_record(broker, run).await? else { return Ok(()) };
-    if !matches!(last.record.body, RecordBody::Created(_)) {
-        return Ok(());
+/// Queues a run again whose job went to a worker that never got it: the connection, or the leader of the queue's consumer, was
+/// lost at that moment. Else it would lie until the job is due again.
+async fn queue_if_lost(broker: &Broker, workflow: &Name, run: RunId) {
+    tokio::time::sleep(LOST_AFTER).await;
+    let queued = async {
+        match last_record(broker, run).await? {
+            Some(last) if matches!(last.record.body, RecordBody::Created(_)) => {
+                start::enqueue_lost_start(broker, workflow, run).await
+            }
+            _ => Ok(false),
+        }
+    };
+    match queued.await {
+        Ok(true) => {
+            tracing::info!(run.id = %run, "nobody has taken the run though its queue is empty; it is queued again")
+        }
+        Ok(false) => {}
+        Err(error) => tracing::debug!(run.id = %run, "whether the run must be queued again is not known: {error}"),
     }
+}
+
+/// The workflow of a run that still nobody has claimed.
+async fn publish_if_unclaimed(broker: &Broker, redactor: &Redactor, run: RunId) -> run::Result<Option<Name>> {
+    let Some(last) = last_record(broker, run).await? else { return Ok(None) };
+    let RecordBody::Created(created) = &last.record.body else { return Ok(None) };
+    let workflow = created.workflow.clone();
     RunSummary::of(run, &[last]).publish_summary(broker).await?;
     // A worker may have claimed the run and published its summary in between; then ours is the older one and must not stay.
     let records = run::look(broker, run, 0).await?.records;
     if records.len() > 1 {
         redaction::summary_of(redactor, run, &records).publish_summary(broker).await?;
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(workflow))
 }

@@ -91,6 +91,18 @@ pub async fn enqueue_start(broker: &Broker, workflow: &Name, run: RunId) -> Resu
     Ok(broker.queue.enqueue(&queue, &job, &format!("{run}.start")).await?)
 }
 
+/// Queues a run that was created, once more, if its queue is empty and still nobody has taken it: its job was given to a worker
+/// that never got it. A worker that has it all the same acknowledges the second job.
+pub async fn enqueue_lost_start(broker: &Broker, workflow: &Name, run: RunId) -> Result<bool> {
+    let queue = QueueName::Workflow(workflow.clone());
+    if broker.queue.depth(&queue).await?.waiting > 0 {
+        return Ok(false);
+    }
+    let job = Job { run, reason: JobReason::Start };
+    broker.queue.enqueue(&queue, &job, &format!("{run}.start.again")).await?;
+    Ok(true)
+}
+
 /// What is there of a run of that id, if it has records: by a lost acknowledgement of our own, an earlier call, or somebody
 /// else's.
 async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Option<StartOutcome>> {

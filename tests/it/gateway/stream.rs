@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use fastagency::ids::Name;
+use fastagency::protocol::queue_name::QueueName;
 use fastagency::run::attach::TextDelta;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::player::{Player, message, text_input};
 use crate::support::client::run_id;
-use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::eventually::{PATIENCE, eventually, soon};
 use crate::support::http::Event;
 use crate::support::system::System;
 
@@ -128,5 +130,20 @@ async fn a_list_shows_a_run_as_ended_once_a_client_was_told_so() {
         let found = listed(id).await;
         assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("completed")), "{found}");
     }
+    system.close().await;
+}
+
+#[tokio::test]
+async fn a_job_that_its_worker_never_got_is_queued_again_soon() {
+    let system = System::played().await;
+    let queue = QueueName::Workflow(Name::parse("echo").unwrap());
+    // Longer than anybody waits here: what is not acknowledged does not come again by itself.
+    let mut jobs = system.broker.queue.take(&queue, 10 * PATIENCE).await.unwrap();
+    let run = system.started("echo").await;
+    let lost = soon(jobs.next()).await.unwrap().unwrap();
+    let again = soon(jobs.next()).await.unwrap().unwrap();
+    assert_eq!((lost.job().run, again.job().run), (run, run));
+    again.ack().await.unwrap();
+    lost.ack().await.unwrap();
     system.close().await;
 }
