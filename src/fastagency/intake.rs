@@ -14,6 +14,7 @@ use crate::broker::contract::{FastAgencyContract, SettleableMessage};
 use crate::broker::{self, Broker, InboxSlot};
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
+use crate::problem::chain;
 use crate::protocol::answerers::AnswererRule;
 use crate::protocol::log::RunOrigin;
 use crate::run::answer::{self, AnswerAcceptance, AnswerPayload, SubmittedAnswer};
@@ -22,6 +23,8 @@ use crate::run::{self, secret};
 use crate::seal::Sealer;
 use crate::workflow::{self, Workflow};
 
+/// How long to wait before a stream that is away is tried again.
+const JOIN_PAUSE: Duration = Duration::from_secs(5);
 /// How long a start that this worker does not serve rests before another worker is offered it; grows with each attempt.
 const NOT_OURS: Duration = Duration::from_millis(50);
 const NOT_OURS_AT_MOST: Duration = Duration::from_secs(10);
@@ -41,9 +44,35 @@ pub struct ServedWorkflows {
     pub shutdown: Shutdown,
 }
 
-/// Prepares FastAgency's stream and bucket, announces the workflows there, and begins to take starts and answers.
+/// Prepares FastAgency's stream and bucket, announces the workflows there, and begins to take starts and answers. While the
+/// server is away that holds the stream, that is tried again and again, and nothing of ours waits for it.
 pub async fn join(worker: ServedWorkflows) -> broker::Result<()> {
     let worker = Arc::new(worker);
+    match begin(&worker).await {
+        Err(error @ broker::Error::Unavailable { .. }) => {
+            tracing::warn!("FastAgency's Python tiers are not served for now: {}", chain(&error));
+            let later = worker.clone();
+            worker.shutdown.run(async move {
+                while !later.shutdown.has_begun() {
+                    tokio::select! {
+                        () = later.shutdown.soft() => return,
+                        () = tokio::time::sleep(JOIN_PAUSE) => {}
+                    }
+                    match begin(&later).await {
+                        Ok(()) => return tracing::info!("FastAgency's Python tiers are served from now on"),
+                        Err(error) => {
+                            tracing::debug!("FastAgency's Python tiers are not served yet: {}", chain(&error))
+                        }
+                    }
+                }
+            });
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+async fn begin(worker: &Arc<ServedWorkflows>) -> broker::Result<()> {
     let Some(contract) = &worker.broker.contract else { return Ok(()) };
     contract.prepare().await?;
     for workflow in worker.workflows.values() {

@@ -724,7 +724,10 @@ async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_awa
     let (run, asked) = alice.start().await;
     alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "hello"})).await;
     assert!(alice.events(&run.to_string()).await.contains("says hello"));
-    for tier in [&mut gateway, &mut worker] {
+    // Nor does a worker that is started meanwhile wait for it.
+    let mut later = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    later.says("worker ready");
+    for tier in [&mut gateway, &mut worker, &mut later] {
         let ended = tier.terminate();
         assert!(ended.success(), "{ended}: {}", tier.heard().concat());
     }

@@ -141,13 +141,17 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
     });
     let beside_python = match &settings.python {
         // Where each tier has its own login, ours reaches nothing of FastAgency's: then there is none to work beside.
-        None if contract::may_use(&server).await.map_err(setup)? => Some(server.clone()),
-        None => {
-            tracing::info!(
-                "FastAgency's Python tiers are not served: this NATS login may not use their stream, and there is no nats.python"
-            );
-            None
-        }
+        None => match contract::may_use(&server).await {
+            // The stream has one copy, and its server may be away: that is found out later.
+            Ok(true) | Err(broker::Error::Unavailable { .. }) => Some(server.clone()),
+            Ok(false) => {
+                tracing::info!(
+                    "FastAgency's Python tiers are not served: this NATS login may not use their stream, and there is no nats.python"
+                );
+                None
+            }
+            Err(error) => return Err(setup(error)),
+        },
         Some(login) => Some(Arc::new(usable(&settings.with(login), &format!("{name}, Python")).await?)),
     };
     Ok(Broker {

@@ -163,6 +163,13 @@ fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas
             );
         }
         Ok(None) => return,
+        Err(Error::Unavailable { .. }) if is_foreign => {
+            return findings.warn(
+                TOPIC,
+                format!("the server that holds the stream {name} is away"),
+                "Python's tiers stand still until it is back; our own go on (docs/explanation/broker.md)",
+            );
+        }
         Err(error) => {
             return findings.fail(
                 TOPIC,
@@ -219,7 +226,10 @@ fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas
     if stream.behind > 0 {
         findings.warn(
             TOPIC,
-            format!("{} copies of the stream {name} are behind or away", stream.behind),
+            match stream.behind {
+                1 => format!("one copy of the stream {name} is behind or away"),
+                behind => format!("{behind} copies of the stream {name} are behind or away"),
+            },
             "look at the servers of the cluster: nats server report jetstream",
         );
     }
