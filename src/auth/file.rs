@@ -293,4 +293,25 @@ mod tests {
             assert!(error.contains(part) && !error.contains("geheim"), "{error}");
         }
     }
+
+    #[test]
+    fn a_key_belongs_to_what_its_user_belongs_to_and_to_no_other_users_groups() {
+        let user = |account: &str| PasswordUser {
+            password: super::super::passwords::hash("x"),
+            groups: vec!["leads".into(), "ops".into()],
+            account: Some(account.to_owned()),
+        };
+        let key = |account: Option<&str>| ApiKey {
+            sha256: "ab".repeat(32),
+            user: "root".into(),
+            groups: vec!["ops".into(), "bots".into()],
+            scopes: vec![],
+            account: account.map(str::to_owned),
+        };
+        let people = UserDirectory { users: [("root".into(), user("a"))].into(), keys: BTreeMap::new() };
+        assert_eq!(people.groups_of(&key(Some("a"))), ["ops", "bots", "leads"]);
+        for other in [None, Some("b")] {
+            assert_eq!(people.groups_of(&key(other)), ["ops", "bots"], "a program, or another user of that name");
+        }
+    }
 }
