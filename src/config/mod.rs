@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 use crate::ids::Name;
 use crate::problem::{Problem, Problems};
+use crate::yaml;
 
 mod audit;
 mod auth;
@@ -111,7 +112,7 @@ pub enum ConfigSection {
 
 /// Reads a configuration file; all that is wrong with it is in the error.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
-    let source = std::fs::read_to_string(path).map_err(|error| {
+    let bytes = std::fs::read(path).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
             _ => format!("the file cannot be read: {error}"),
@@ -119,6 +120,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
         Problem::of_file(path.display().to_string(), message)
             .with_hint("-c names the configuration (default fastagency.yaml)")
     })?;
+    let source = yaml::decoded(path, bytes)?;
     from_text(path, &source, path.parent().unwrap_or(Path::new("")), environment)
 }
 

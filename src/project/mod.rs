@@ -76,7 +76,10 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
             summary.workflows = Some(workflows.into_iter().map(|workflow| workflow.name).collect());
         }
         // Missing workflows are no second mistake where the configuration, which may name them, is the first.
-        Err(wrong) if config.is_some() || folder.exists() => problems.extend(wrong),
+        Err(wrong) if config.is_some() || folder.exists() => {
+            problems.extend(wrong);
+            problems.extend(models.iter().flat_map(|models| workflow::unknown_models(&folder, models)));
+        }
         Err(_) => {}
     }
     summary.models = models.into_iter().flatten().collect();
@@ -117,6 +120,13 @@ mod tests {
             ["there is no model \"big\""]
         );
         assert!(report().summary.to_string().contains("workflows      1 in "), "{}", report().summary);
+
+        write("workflows/c.yaml", "version: 1\nname: c\nagents: { y: { llm: gpt4 } }\n");
+        let problems = report().problems.unwrap();
+        let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        let all = ["there is no model \"big\"", "\"steps\" is missing", "there is no model \"gpt4\""];
+        assert_eq!(messages, all, "models, too, beside everything else");
+        std::fs::remove_file(folder.path().join("workflows/c.yaml")).unwrap();
 
         write("fastagency.yaml", "version: 2\n");
         write("workflows/b.yaml", "version: 1\nname: b\n");

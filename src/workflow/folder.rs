@@ -1,7 +1,7 @@
 //! Workflows as they find each other: in a folder of files, or in the definition that a run is pinned to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::reader::WorkflowCall;
@@ -9,7 +9,7 @@ use super::reading::{self, WorkflowReading};
 use super::{Workflow, WorkflowDefinition};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
-use crate::yaml::{self, FieldReader, FileReview};
+use crate::yaml::{self, FieldReader, FileReview, YamlNode};
 
 /// Reads all workflows of a folder: each `*.yaml` and `*.yml` but `*.test.yaml`. All problems of all files are in the error.
 pub fn load_folder(folder: &Path) -> Result<Vec<Workflow>, Problems> {
@@ -84,6 +84,29 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
     review.finish()
 }
 
+/// Which agents of the files in a folder name a model that is not there: for files that cannot be used, so that everything that
+/// is wrong with them is said at once.
+pub fn unknown_models(folder: &Path, known: &BTreeSet<Name>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for path in paths_of(folder).unwrap_or_default() {
+        let Some(source) = std::fs::read(&path).ok().and_then(|bytes| yaml::decoded(&path, bytes).ok()) else {
+            continue;
+        };
+        let review = FileReview::new(path.display().to_string(), &source);
+        let Some(root) = yaml::parse(&source, &review) else { continue };
+        let found = FileReview::new(path.display().to_string(), &source);
+        for node in root.get("agents").into_iter().flat_map(YamlNode::values).filter_map(|agent| agent.get("llm")) {
+            let field = FieldReader { node, path: "llm".to_owned(), review: &review };
+            let name = field.name().filter(|name| !known.contains(name));
+            if let Some(name) = name {
+                found.add(no_model(&name, known, field.problem("")));
+            }
+        }
+        problems.extend(found.finish().err().into_iter().flatten());
+    }
+    problems
+}
+
 fn no_price(name: &Name, problem: Problem) -> Problem {
     let message = format!("the limit `cost_usd` needs a price for the model {:?}", name.as_str());
     let hint = "put it, and those of models that stand in for it, under `prices:` of fastagency.yaml";
@@ -96,15 +119,11 @@ fn no_model(name: &Name, known: &BTreeSet<Name>, problem: Problem) -> Problem {
     Problem { message: format!("there is no model {:?}", name.as_str()), ..problem }.with_hint(hint)
 }
 
-fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<WorkflowReading>, Problems> {
-    let unreadable = |error: std::io::Error| {
-        let problem =
-            Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
-        Problems::from(problem.with_hint("`workflows:` in fastagency.yaml names it"))
-    };
+/// The files of workflows in a folder, in their order.
+fn paths_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_workflow = name.ends_with(".yaml") || name.ends_with(".yml");
         let is_test = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
@@ -113,11 +132,21 @@ fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Workflow
         }
     }
     paths.sort();
+    Ok(paths)
+}
+
+fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<WorkflowReading>, Problems> {
+    let unreadable = |error: std::io::Error| {
+        let problem =
+            Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
+        Problems::from(problem.with_hint("`workflows:` in fastagency.yaml names it"))
+    };
     let mut reads = Vec::new();
-    for path in paths {
+    for path in paths_of(folder).map_err(unreadable)? {
         let file = path.display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(source) => reads.push(reading::read(&file, &source)),
+        match std::fs::read(&path).map(|bytes| yaml::decoded(&path, bytes)) {
+            Ok(Ok(source)) => reads.push(reading::read(&file, &source)),
+            Ok(Err(problem)) => problems.push(problem),
             Err(error) => problems.push(Problem::of_file(file, format!("the file cannot be read: {error}"))),
         }
     }

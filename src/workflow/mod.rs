@@ -37,7 +37,7 @@ pub use conversation::{
     WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
-pub use folder::{check_models, from_definition, load_folder};
+pub use folder::{check_models, from_definition, load_folder, unknown_models};
 pub use shapes::json_schema;
 
 /// A map from text to JSON values, in the order written.

@@ -10,10 +10,12 @@ use serde_json::Number;
 
 use crate::problem::Problem;
 
+mod encoding;
 mod reading;
 pub mod secrets;
 pub mod shape;
 
+pub use encoding::decoded;
 pub use reading::{FieldReader, FileReview, MapReader, parse_duration};
 
 /// Where something stands in a file: line and column from 1, in characters.
@@ -226,8 +228,13 @@ fn syntax_problem(error: &ScanError, text: &str, review: &FileReview) -> Problem
         return review.problem(place, "", problem.message).with_hint(QUOTE_BRACES);
     }
     let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let has_odd_indent = |line: &str| line.trim_start_matches([' ', '-']).starts_with('\u{a0}');
     if line.trim_start_matches(' ').starts_with('\t') {
         problem.with_hint("indent with spaces, not with tabs")
+    } else if let Some((number, _)) = (1..).zip(text.lines()).take(place.line).find(|(_, line)| has_odd_indent(line)) {
+        problem.with_hint(format!(
+            "line {number} is indented with no-break spaces, which look like spaces; type plain ones"
+        ))
     } else if line.contains("${") && error.info().contains("flow") {
         problem.with_hint("inside of { } and [ ], put a text with ${ in quotes: \"${VAR}\"")
     } else if error.info().contains("illegal placement of ':'") {

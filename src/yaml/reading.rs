@@ -402,7 +402,10 @@ impl<'a> FieldReader<'a> {
         for entry in entries {
             match shape.all_keys().find(|key| key.name == entry.key) {
                 None => {
-                    let near = did_you_mean(&entry.key, shape.all_keys().map(|key| key.name));
+                    let near = match entry.key.starts_with('\u{a0}') {
+                        true => Some(NO_BREAK_SPACES.to_owned()),
+                        false => did_you_mean(&entry.key, shape.all_keys().map(|key| key.name)),
+                    };
                     meant.extend(near.clone());
                     let message = format!("unknown key {:?} in {}", entry.key, self.place_in_words(shape));
                     let problem = self.review.problem(entry.key_place, &self.path, message);
@@ -493,6 +496,7 @@ impl<'a> FieldReader<'a> {
 
 /// No clock comes to its end by it.
 const LONGEST_DURATION: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+const NO_BREAK_SPACES: &str = "the line is indented with no-break spaces, which look like spaces; type plain ones";
 const NAME_HINT: &str = "a name is 1 to 64 letters, digits, \"_\" or \"-\"";
 
 fn may_have(shape: &MapShape) -> String {
