@@ -157,7 +157,7 @@ async fn a_password_becomes_a_session_that_scripts_cannot_read() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/"), "{cookie}");
     assert!(!cookie.contains("Secure"), "on this machine there is no TLS: {cookie}");
     let me = browser.get("/auth/me").await.body;
-    assert_eq!(me["user"], json!({"name": "alice", "groups": ["teachers"], "admin": false}));
+    assert_eq!(me["user"], json!({"name": "alice", "groups": ["teachers"], "admin": false, "answers_others": false}));
 
     // REST, events and a socket, all without a word of who one is but the cookie.
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
@@ -470,7 +470,10 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
     assert_eq!((back.status, back.location().as_str()), (303, "/runs/0b9d?a=b"), "{}", back.body);
     assert_eq!(browser.cookies.lock().unwrap().keys().collect::<Vec<_>>(), ["fastagency"], "the login's own is gone");
     let me = browser.get("/auth/me").await.body;
-    assert_eq!(me["user"], json!({"name": "carol@example.org", "groups": ["teachers"], "admin": true}));
+    assert_eq!(
+        me["user"],
+        json!({"name": "carol@example.org", "groups": ["teachers"], "admin": true, "answers_others": true})
+    );
     assert_eq!(browser.post("/api/runs", json!({"workflow": "echo"})).await.body["user"], "carol@example.org");
     // A program brings an ID token by itself.
     let token = format!("Bearer {}", provider.id_token(None));
