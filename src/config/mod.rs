@@ -120,7 +120,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
         Problem::of_file(path.display().to_string(), message)
             .with_hint("-c names the configuration (default fastagency.yaml)")
     })?;
-    let source = yaml::decoded(path, bytes)?;
+    let source = yaml::decoded(path, bytes).map_err(|problem| *problem)?;
     from_text(path, &source, path.parent().unwrap_or(Path::new("")), environment)
 }
 

@@ -146,7 +146,7 @@ fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Workflow
         let file = path.display().to_string();
         match std::fs::read(&path).map(|bytes| yaml::decoded(&path, bytes)) {
             Ok(Ok(source)) => reads.push(reading::read(&file, &source)),
-            Ok(Err(problem)) => problems.push(problem),
+            Ok(Err(problem)) => problems.push(*problem),
             Err(error) => problems.push(Problem::of_file(file, format!("the file cannot be read: {error}"))),
         }
     }

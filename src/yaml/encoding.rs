@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::problem::Problem;
 
 /// The text of these bytes; the error names the first line that is not UTF-8, or the encoding that the file begins with.
-pub fn decoded(path: &Path, bytes: Vec<u8>) -> Result<String, Problem> {
+pub fn decoded(path: &Path, bytes: Vec<u8>) -> Result<String, Box<Problem>> {
     const HINT: &str = "save the file as UTF-8";
-    let problem = |message: String| Problem::of_file(path.display().to_string(), message).with_hint(HINT);
+    let problem = |message: String| Box::new(Problem::of_file(path.display().to_string(), message).with_hint(HINT));
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(problem("the file is in UTF-16, and must be in UTF-8".to_owned()));
     }
