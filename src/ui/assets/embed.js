@@ -12,21 +12,21 @@
   const EVENTS = ['started', 'waiting', 'running', 'ended'];
 
   const css = `
-    :host { display: block; height: 40rem; max-height: 100dvh; }
-    :host([hidden]) { display: none; }
-    iframe { display: block; width: 100%; height: 100%; border: 0; border-radius: inherit; color-scheme: normal; background: transparent; }
-    button { display: none; }
-    :host([bubble]) { display: contents; }
-    :host([bubble]) .place { position: fixed; z-index: 2147483000; inset: auto 1.25rem 5.75rem auto; width: min(27rem, calc(100vw - 2.5rem));
-      height: min(44rem, calc(100dvh - 7.5rem)); border-radius: 18px; overflow: hidden; box-shadow: 0 10px 44px #0005; }
-    .place { width: 100%; height: 100%; border-radius: inherit; }
-    :host([bubble]) .place[hidden] { display: none; }
-    :host([bubble]) button { display: grid; place-items: center; position: fixed; z-index: 2147483000; inset: auto 1.25rem 1.25rem auto; width: 3.5rem;
-      height: 3.5rem; border: 0; border-radius: 50%; cursor: pointer; color: #fff; background: var(--fastagency-accent, #3f56d4); box-shadow: 0 4px 18px #0004; }
-    button:focus-visible { outline: 3px solid var(--fastagency-accent, #3f56d4); outline-offset: 3px; }
-    button.asks::after { content: ""; position: absolute; top: .1rem; right: .1rem; width: .85rem; height: .85rem; border: 2px solid #fff; border-radius: 50%; background: #c5221f; }
-    svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
-    @media (max-width: 30rem) { :host([bubble]) .place { inset: 0; width: 100vw; height: calc(100dvh - 5.5rem); border-radius: 0; } }`;
+:host { display: block; height: 40rem; max-height: 100dvh; }
+:host([hidden]) { display: none; }
+iframe { display: block; width: 100%; height: 100%; border: 0; border-radius: inherit; color-scheme: normal; background: transparent; }
+button { display: none; }
+:host([bubble]) { display: contents; }
+:host([bubble]) .place { position: fixed; z-index: 2147483000; inset: auto 1.25rem 5.75rem auto; width: min(27rem, calc(100vw - 2.5rem));
+height: min(44rem, calc(100dvh - 7.5rem)); border-radius: 18px; overflow: hidden; box-shadow: 0 10px 44px #0005; }
+.place { width: 100%; height: 100%; border-radius: inherit; }
+:host([bubble]) .place[hidden] { display: none; }
+:host([bubble]) button { display: grid; place-items: center; position: fixed; z-index: 2147483000; inset: auto 1.25rem 1.25rem auto; width: 3.5rem;
+height: 3.5rem; border: 0; border-radius: 50%; cursor: pointer; color: #fff; background: var(--fastagency-accent, #3f56d4); box-shadow: 0 4px 18px #0004; }
+button:focus-visible { outline: 3px solid var(--fastagency-accent, #3f56d4); outline-offset: 3px; }
+button.asks::after { content: ""; position: absolute; top: .1rem; right: .1rem; width: .85rem; height: .85rem; border: 2px solid #fff; border-radius: 50%; background: #c5221f; }
+svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
+@media (max-width: 30rem) { :host([bubble]) .place { inset: 0; width: 100vw; height: calc(100dvh - 5.5rem); border-radius: 0; } }`;
 
   const mark = () => {
     const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');

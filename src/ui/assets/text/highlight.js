@@ -13,11 +13,11 @@ const HASH_COMMENTS = new Set(['python', 'py', 'bash', 'sh', 'shell', 'yaml', 'y
 const PLAIN = new Set(['', 'text', 'txt', 'plain', 'plaintext', 'markdown', 'md', 'output', 'console', 'diff']);
 
 const KEYWORDS = new Set((`abstract and as assert async await bool break case catch char class const continue def default del
-  do double elif else enum except export extends false finally float fn for from func function global if impl implements
-  import in int interface is lambda let long loop match mod mut new nil none None not null or package pass private protected
-  pub public raise ref return self static str string struct super switch this throw trait true True False try type typeof
-  undefined unsafe use using var void where while with yield select SELECT FROM WHERE INSERT INTO VALUES UPDATE SET DELETE
-  CREATE TABLE JOIN LEFT ON GROUP BY ORDER LIMIT AND OR NOT NULL AS echo then fi done esac`).split(/\s+/));
+do double elif else enum except export extends false finally float fn for from func function global if impl implements
+import in int interface is lambda let long loop match mod mut new nil none None not null or package pass private protected
+pub public raise ref return self static str string struct super switch this throw trait true True False try type typeof
+undefined unsafe use using var void where while with yield select SELECT FROM WHERE INSERT INTO VALUES UPDATE SET DELETE
+CREATE TABLE JOIN LEFT ON GROUP BY ORDER LIMIT AND OR NOT NULL AS echo then fi done esac`).split(/\s+/));
 
 /** @param {HTMLElement} code @param {string} language */
 export function highlight(code, language) {
