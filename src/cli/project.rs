@@ -110,7 +110,7 @@ pub(super) fn check_reach(config: &Config, listeners: &[&TcpListener]) -> Result
         let address = listener.local_addr().context("a listener has no address")?;
         filter.check_listener(address).map_err(|error| CliError::Usage(error.to_string()))?;
     }
-    // Before anybody is told where to go.
+    // An access file that cannot be read ends the start before the addresses are printed.
     if let Some(file) = &config.auth.file {
         UserDirectory::read(file).context("auth")?;
     }

@@ -18,8 +18,8 @@ use super::monitor::{ConnectionTroubles, SubjectHash};
 use crate::broker::{Error, Result};
 use crate::traces;
 
-/// How long an answer may take. A stream without a leader answers nobody, and whoever asked it must ask again: most have the next
-/// leader within five seconds.
+/// How long an answer may take. A stream without a leader sends no answer at all, so the request must be sent again; most streams
+/// have the next leader within five seconds.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// How often the calls that wait look at the clock. One timer for each call would cost more than the rest of its waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

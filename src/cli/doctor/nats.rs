@@ -39,7 +39,7 @@ pub(super) async fn look(
 ) -> KnownTiers {
     // What is not set was said already.
     let Ok(settings) = config.nats() else { return KnownTiers::default() };
-    // It is asked once: whoever looks wants to know how things are now.
+    // One try: `doctor` reports the present state, and does not wait for a server to come up.
     let settings = crate::config::NatsConfig { connect_wait: Duration::ZERO, ..settings.clone() };
     let examined = match examine::examine(&settings, &crate::cli::project::nats_name(config, "doctor")).await {
         Ok(examined) => examined,

@@ -136,7 +136,7 @@ impl EffectLog {
     }
 
     /// The id under which a call of a tool is shown: the provider's own, unless the run has one of that name. Providers repeat
-    /// ids, within a reply and between replies; whoever follows a run tells its calls apart by them.
+    /// ids, within a reply and between replies; clients tell the calls of a run apart by them.
     pub(in crate::engine) fn call_id(&self, given: String) -> String {
         let mut shown = lock(&self.shown_calls);
         let mut times = shown.get(&given).copied().unwrap_or(0);
