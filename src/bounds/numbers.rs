@@ -1,4 +1,4 @@
-//! Which numbers are kept. They are kept digit for digit, and there are programs that reckon with all of the digits: so there is
+//! Which numbers are kept. They are kept digit for digit, and there are programs that calculate with all of the digits: so there is
 //! an end to them, far behind what a double holds.
 
 use memchr::memchr2_iter;
@@ -7,7 +7,7 @@ use super::{BoundKind, end_of_text};
 
 /// The most digits of a number, those of its exponent included.
 pub const MOST_DIGITS: usize = 1000;
-/// The smallest exponent, as it is written. What is nearer to zero is zero for everybody who reckons.
+/// The smallest exponent, as it is written. What is nearer to zero is zero as a floating-point number.
 const LEAST_EXPONENT: i32 = -400;
 /// Of more than `MOST_DIGITS` digits in three runs (before the point, behind it, in the exponent) one run has twice as many.
 const STEP: usize = MOST_DIGITS / 6;

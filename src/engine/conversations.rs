@@ -329,7 +329,7 @@ impl Effects for ConversationEffects<'_, '_> {
         }
         let mut message = message;
         for mut shown in shown(event) {
-            let given = shown.says.suggested_call().map(str::to_owned);
+            let given = shown.says.suggested_call_id().map(str::to_owned);
             if let MessageContent::FunctionCallExecution { call_id: Some(id), .. } = &mut shown.says {
                 let next = self.shown_calls.lock().get_mut(id).and_then(VecDeque::pop_front);
                 *id = next.unwrap_or_else(|| std::mem::take(id));

@@ -9,7 +9,7 @@ use crate::engine::answered_passwords::revealed;
 use crate::engine::effects::{ScopedEffects, ask_and_show};
 use crate::engine::execution::WorkflowExecution;
 use crate::message::{
-    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, CalledTool, MessageContent, differ_in_writing_only,
+    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, CalledTool, MessageContent, differ_in_number_format_only,
 };
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
@@ -148,7 +148,7 @@ async fn ask_for_permission(
     let called = if shown.arguments == *arguments {
         // An older program showed the passwords themselves.
         call_of(execution, tool, by, arguments)
-    } else if differ_in_writing_only(&shown.arguments, &concealed) {
+    } else if differ_in_number_format_only(&shown.arguments, &concealed) {
         // One that did not keep digits showed 1.10 as 1.1.
         call_of(execution, tool, by, &shown.arguments)
     } else {

@@ -10,7 +10,7 @@ use crate::visible;
 
 pub use crate::protocol::message::*;
 pub use answer::{OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
-pub use permission::{CalledTool, PASSWORD, differ_in_writing_only};
+pub use permission::{CalledTool, PASSWORD, differ_in_number_format_only};
 
 /// What a message says, as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
 pub fn shown(content: &MessageContent) -> Value {

@@ -184,17 +184,17 @@ pub(super) fn has_exact_number(value: &Value) -> bool {
 }
 
 /// Whether two objects differ at most in how their numbers are written: 1.10 is worth the same as 1.1.
-pub fn differ_in_writing_only(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+pub fn differ_in_number_format_only(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     one.len() == other.len()
-        && one.iter().all(|(name, one)| other.get(name).is_some_and(|other| are_worth_the_same(one, other)))
+        && one.iter().all(|(name, one)| other.get(name).is_some_and(|other| are_equal_in_value(one, other)))
 }
 
-fn are_worth_the_same(one: &Value, other: &Value) -> bool {
+fn are_equal_in_value(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one == other || decimal(one.as_str()) == decimal(other.as_str()),
-        (Value::Object(one), Value::Object(other)) => differ_in_writing_only(one, other),
+        (Value::Object(one), Value::Object(other)) => differ_in_number_format_only(one, other),
         (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| are_worth_the_same(one, other))
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| are_equal_in_value(one, other))
         }
         _ => one == other,
     }

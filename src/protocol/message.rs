@@ -328,7 +328,7 @@ impl MessageContent {
     }
 
     /// The id of the call that it suggests.
-    pub fn suggested_call(&self) -> Option<&str> {
+    pub fn suggested_call_id(&self) -> Option<&str> {
         match self {
             MessageContent::SuggestedFunctionCall { call_id, .. } => call_id.as_deref(),
             _ => None,

@@ -136,7 +136,7 @@ fn choice(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<ChoiceOption
         return match field.json() {
             Value::String(_) => Some(ChoiceOption { label: template(field, scope)?, value: None, description: None }),
             // `3.10` would be shown, and 3.1 be the value.
-            Value::Number(number) if !is_shown_as_it_is(&number, &scalar.text) => field.text().and(None),
+            Value::Number(number) if !is_canonical(&number, &scalar.text) => field.text().and(None),
             // A number or a truth keeps its type.
             plain => Some(ChoiceOption {
                 label: Template::plain(&scalar.text),
@@ -152,7 +152,7 @@ fn choice(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<ChoiceOption
 }
 
 /// Whether a number, written by a program that reads it, looks as it does here.
-fn is_shown_as_it_is(number: &Number, written: &str) -> bool {
+fn is_canonical(number: &Number, written: &str) -> bool {
     let is_small = number.as_i64().is_some() || number.as_u64().is_some();
     let shown = if is_small { Some(number.clone()) } else { number.as_f64().and_then(Number::from_f64) };
     shown.is_some_and(|shown| shown.as_str() == written)

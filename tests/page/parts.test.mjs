@@ -393,7 +393,7 @@ describe('numbers with more digits than JavaScript keeps', () => {
     assert.ok(Number.isNaN(numberOf('a lot')));
   });
 
-  test('every number comes back digit for digit, and can be reckoned with', () => {
+  test('every number comes back digit for digit, and can be calculated with', () => {
     const met = ['0', '-0', '0.0', '1.0', '19.90', '3.10', '1e3', '1E3', '1e+3', '100000000000000000000', '2512292042121000001', '18446744073709551616',
       '0.1234567890123456789012345678901', '-9223372036854775809', '1e-400', '1.7976931348623157e308', '7', '0.1', '123456.789'];
     let seed = 1;

@@ -58,7 +58,7 @@ struct DoctorFinding {
 }
 
 /// A `fastagency all` that has the data folder open, and with it a store of its own.
-struct AllOnThisMachine {
+struct EmbeddedProcess {
     /// Where its gateway listens; none: no such process is there.
     address: Option<String>,
     data_dir: PathBuf,
@@ -129,7 +129,7 @@ impl DoctorCommand {
         if let Some(config) = configuration(&common, &mut findings) {
             machine::look(&config, &mut findings);
             let data_dir = crate::cli::project::data_dir(&config, None);
-            let all = AllOnThisMachine { address: embedded::running_address(&data_dir), data_dir };
+            let all = EmbeddedProcess { address: embedded::running_address(&data_dir), data_dir };
             let known = nats::look(&config, &self.nats_monitor, &all, &mut findings).await;
             models::look(&config, &mut findings).await;
             tiers::look(&config, &known, all.address.as_deref(), &mut findings).await;

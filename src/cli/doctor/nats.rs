@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{AllOnThisMachine, DoctorFindings};
+use super::{DoctorFindings, EmbeddedProcess};
 use crate::broker::nats::examine::{ServerExamination, StreamExamination};
 use crate::broker::nats::{ConnectError, examine};
 use crate::broker::subjects::{FASTAGENCY_STREAM, RUNS_STREAM};
@@ -34,7 +34,7 @@ pub(super) struct KnownTiers {
 pub(super) async fn look(
     config: &Config,
     monitor: &str,
-    all: &AllOnThisMachine,
+    all: &EmbeddedProcess,
     findings: &mut DoctorFindings,
 ) -> KnownTiers {
     // What is not set was said already.

@@ -168,14 +168,14 @@ impl ScopedEffects {
     ) -> Result<Option<String>> {
         let key = self.key();
         match self.journal.log.remembered(&key) {
-            Some(RememberedEffect::Said(message)) => return Ok(message.says.suggested_call().map(str::to_owned)),
+            Some(RememberedEffect::Said(message)) => return Ok(message.says.suggested_call_id().map(str::to_owned)),
             Some(other) => return Err(diverged(&key, "a message", &other)),
             None => self.check_new(&key)?,
         }
         if let MessageContent::SuggestedFunctionCall { call_id: Some(id), .. } = &mut says {
             *id = self.journal.log.call_id(std::mem::take(id));
         }
-        let suggested = says.suggested_call().map(str::to_owned);
+        let suggested = says.suggested_call_id().map(str::to_owned);
         // What was shown while a model wrote it is in the log already, as the model's reply.
         let is_remembered = message.is_some();
         let uuid = message.unwrap_or_else(|| self.message_id(&key));

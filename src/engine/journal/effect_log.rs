@@ -100,7 +100,7 @@ impl EffectLog {
     ) -> Self {
         let mut remembered = remember(history);
         let shown_calls = remembered.values().filter_map(|effect| match effect {
-            RememberedEffect::Said(message) => Some((message.says.suggested_call()?.to_owned(), 1)),
+            RememberedEffect::Said(message) => Some((message.says.suggested_call_id()?.to_owned(), 1)),
             _ => None,
         });
         let shown_calls = shown_calls.collect();

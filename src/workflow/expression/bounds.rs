@@ -8,7 +8,7 @@ use std::cell::Cell;
 use minijinja::value::{Kwargs, Rest, StringInput, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::digits;
+use super::exact_number;
 
 /// How large one value may be, in bytes, while a template or an expression is evaluated, and the text that comes of it.
 pub const MOST_BYTES: usize = 16 << 20;
@@ -91,7 +91,7 @@ pub fn install(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", |value: Value, indent: Option<Value>, named: Kwargs| {
         let by = indent.clone().or_else(|| named.peek("indent").ok()).and_then(|by| by.as_usize()).unwrap_or(2);
         pretty(&value, by)?;
-        digits::to_json(&value, indent, named)
+        exact_number::to_json(&value, indent, named)
     });
     environment.add_filter("pprint", |value: Value| {
         pretty(&value, 4)?;
@@ -132,8 +132,8 @@ pub fn install(environment: &mut Environment<'static>) {
                 build(weigh(&list)?)?;
                 copy(weigh(&list)?.saturating_mul(list.len().unwrap_or(0)) / 2)?;
             }
-            let start = start.map(digits::reckoned);
-            minijinja::filters::sum(state, digits::reckoned_within(&list)?, attribute, start, named)
+            let start = start.map(exact_number::arithmetic_value);
+            minijinja::filters::sum(state, exact_number::arithmetic_values(&list)?, attribute, start, named)
         },
     );
     environment.add_filter("unique", |state: &State, list: Value, named: Kwargs| {
@@ -154,8 +154,10 @@ pub fn install(environment: &mut Environment<'static>) {
             let pattern_text = pattern.as_str().unwrap_or_default();
             let values: Vec<Value> = rest.iter().map(|argument| Value::clone(argument)).collect();
             build(formatted(pattern_text, &values)?)?;
-            let rest = if reckons(pattern_text) {
-                Rest(rest.0.into_iter().map(|argument| digits::reckoned(argument.into()).into()).collect())
+            let rest = if has_number_format(pattern_text) {
+                Rest(
+                    rest.0.into_iter().map(|argument| exact_number::arithmetic_value(argument.into()).into()).collect(),
+                )
             } else {
                 rest
             };
@@ -196,7 +198,7 @@ fn join(
 }
 
 /// Whether a `%` pattern writes a number in a form of its own (`%d`, `%.2f`), not as it is (`%s`).
-fn reckons(pattern: &str) -> bool {
+fn has_number_format(pattern: &str) -> bool {
     let conversion = |rest: &str| rest.bytes().find(u8::is_ascii_alphabetic);
     pattern.split('%').skip(1).filter_map(conversion).any(|letter| !matches!(letter, b's' | b'r'))
 }

@@ -6,7 +6,7 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::bounds::weigh;
-use super::digits;
+use super::exact_number;
 use super::values::described;
 
 /// The function that takes the place of the operators. No name that a person may use begins so.
@@ -29,23 +29,23 @@ pub fn install(environment: &mut Environment<'static>) {
     }
     environment.add_filter("min", |state: &State, list: Value, options: Kwargs| {
         let list = sortable(list, &options)?;
-        if digits::contains_exact(&list)? {
-            return Ok(digits::sorted(state, &list, None, &options)?.into_iter().next().unwrap_or_default());
+        if exact_number::contains_exact(&list)? {
+            return Ok(exact_number::sorted(state, &list, None, &options)?.into_iter().next().unwrap_or_default());
         }
         minijinja::filters::min(state, list, options)
     });
     environment.add_filter("max", |state: &State, list: Value, options: Kwargs| {
         let list = sortable(list, &options)?;
-        if digits::contains_exact(&list)? {
-            return Ok(digits::sorted(state, &list, None, &options)?.into_iter().next_back().unwrap_or_default());
+        if exact_number::contains_exact(&list)? {
+            return Ok(exact_number::sorted(state, &list, None, &options)?.into_iter().next_back().unwrap_or_default());
         }
         minijinja::filters::max(state, list, options)
     });
     environment.add_filter("sort", |state: &State, list: Value, options: Kwargs| {
         let list = sortable(list, &options)?;
-        if digits::contains_exact(&list)? {
+        if exact_number::contains_exact(&list)? {
             let by: Option<String> = options.peek("attribute").ok().flatten();
-            return digits::sorted(state, &list, by.as_deref(), &options).map(Value::from);
+            return exact_number::sorted(state, &list, by.as_deref(), &options).map(Value::from);
         }
         minijinja::filters::sort(state, list, options)
     });
@@ -77,7 +77,7 @@ fn holds(operator: &str, left: &Value, right: &Value) -> Result<bool, Error> {
         weigh(right)?;
     }
     // What is compared is what numbers are worth, not how they are written.
-    let (left, right) = (&digits::reckoned_within(left)?, &digits::reckoned_within(right)?);
+    let (left, right) = (&exact_number::arithmetic_values(left)?, &exact_number::arithmetic_values(right)?);
     match operator {
         "==" => equal(left, right),
         "!=" => equal(left, right).map(|equal| !equal),
@@ -109,7 +109,7 @@ enum ComparisonClass {
 
 fn class(value: &Value) -> ComparisonClass {
     match value.kind() {
-        ValueKind::Plain if digits::exact(value).is_some() => ComparisonClass::Number,
+        ValueKind::Plain if exact_number::exact(value).is_some() => ComparisonClass::Number,
         ValueKind::None => ComparisonClass::Null,
         ValueKind::Bool => ComparisonClass::Truth,
         ValueKind::Number => ComparisonClass::Number,

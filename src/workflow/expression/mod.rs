@@ -13,7 +13,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
 mod bounds;
-mod digits;
+mod exact_number;
 mod guard;
 mod rewrite;
 mod values;
@@ -94,7 +94,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         bounds::write(text.len())?;
         output.write_str(&text).map_err(Into::into)
     });
-    digits::install(&mut environment);
+    exact_number::install(&mut environment);
     guard::install(&mut environment);
     bounds::install(&mut environment);
     environment

@@ -9,7 +9,7 @@ use minijinja::machinery::ast::{self, BinOpKind, CallArg, CompareOpKind, Expr, S
 use minijinja::value::ValueKind;
 
 use super::bounds::WEIGHED;
-use super::digits::RECKONED;
+use super::exact_number::ARITHMETIC_VALUE;
 use super::guard::COMPARE;
 use super::{ENVIRONMENT, EvaluationError, NamePath};
 use crate::problem::did_you_mean;
@@ -373,8 +373,9 @@ impl ExpressionRewriter {
     /// `a + b + c` is written without inner parentheses, lest a long sum become a deep one.
     fn chain(&mut self, binary: &ast::BinOp<'_>, operator: &str) -> RewriteResult {
         use BinOpKind::{Add, Div, FloorDiv, Mul, Pow, Rem, Sub};
-        let reckons = matches!(binary.op, Add | Sub | Mul | Div | FloorDiv | Rem | Pow);
-        let side = |this: &mut Self, side: &Expr<'_>| if reckons { this.operand(side) } else { this.expression(side) };
+        let is_arithmetic = matches!(binary.op, Add | Sub | Mul | Div | FloorDiv | Rem | Pow);
+        let side =
+            |this: &mut Self, side: &Expr<'_>| if is_arithmetic { this.operand(side) } else { this.expression(side) };
         match &binary.left {
             Expr::BinOp(left) if same_and_leftward(left.op, binary.op) => self.chain(left, operator)?,
             left => side(self, left)?,
@@ -383,13 +384,13 @@ impl ExpressionRewriter {
         side(self, &binary.right)
     }
 
-    /// What is reckoned with: of a number that keeps its digits, its value.
+    /// An operand of arithmetic: of a number that keeps its digits, its value.
     fn operand(&mut self, operand: &Expr<'_>) -> RewriteResult {
         let may_be_exact = !matches!(operand, Expr::Const(_) | Expr::UnaryOp(_) | Expr::Compare(_));
         if !may_be_exact {
             return self.expression(operand);
         }
-        self.write(RECKONED);
+        self.write(ARITHMETIC_VALUE);
         self.write("(");
         self.expression(operand)?;
         self.write(")");

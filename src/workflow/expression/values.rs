@@ -5,7 +5,7 @@ use minijinja::value::ValueKind;
 use serde_json::{Map, Number};
 
 use super::bounds::RoomLeft;
-use super::digits::{exact, seen_number};
+use super::exact_number::{exact, seen_number};
 
 /// A JSON value as templates and expressions see it.
 pub fn seen(value: &serde_json::Value) -> Value {

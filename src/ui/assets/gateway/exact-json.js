@@ -4,7 +4,7 @@
  * come back as another number than the one that was shown. Pure.
  */
 
-/** A number that JavaScript would write in other digits; it reckons like any other. */
+/** A number that JavaScript would write in other digits; arithmetic works as with any other. */
 export class ExactNumber extends Number {
   #text;
 

@@ -1,7 +1,7 @@
 //! Numbers that a template passes on digit for digit. A number like `19.90`, `1e3` or one of thirty digits is another text
 //! once it was a floating-point number, so it is carried as what it is: whoever looks it up, puts it into a text, a list or an
-//! argument has its digits. Where a number is reckoned with or compared, its value counts: every operator, test and filter
-//! that reckons takes [`reckoned`] of it.
+//! argument has its digits. Arithmetic and comparisons use the value of a number: every operator, test and filter that calculates
+//! takes [`arithmetic_value`] of it.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,13 +12,13 @@ use minijinja::{Environment, Error, State, Value};
 use serde_json::Number;
 
 /// The function that takes a number's value for its digits. No name that a person may use begins so.
-pub const RECKONED: &str = "__reckoned";
+pub const ARITHMETIC_VALUE: &str = "__arithmetic_value";
 
 /// A number whose text is not the one that its value is written with.
 #[derive(Debug)]
 struct ExactNumber {
     number: Number,
-    /// The nearest that can be reckoned with.
+    /// The nearest floating-point number.
     value: f64,
 }
 
@@ -67,8 +67,8 @@ pub fn exact(value: &Value) -> Option<&Number> {
     value.downcast_object_ref::<ExactNumber>().map(|exact| &exact.number)
 }
 
-/// A value to reckon with.
-pub fn reckoned(value: Value) -> Value {
+/// A value for arithmetic: of a number that keeps its digits, the nearest floating-point number.
+pub fn arithmetic_value(value: Value) -> Value {
     match value.downcast_object_ref::<ExactNumber>() {
         Some(exact) => exact.value.into(),
         None => value,
@@ -76,21 +76,21 @@ pub fn reckoned(value: Value) -> Value {
 }
 
 /// The same for all that a list or a map contains.
-pub fn reckoned_within(value: &Value) -> Result<Value, Error> {
+pub fn arithmetic_values(value: &Value) -> Result<Value, Error> {
     if !contains_exact(value)? {
         return Ok(value.clone());
     }
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Result<Vec<_>, Error> = value.try_iter()?.map(|item| reckoned_within(&item)).collect();
+            let items: Result<Vec<_>, Error> = value.try_iter()?.map(|item| arithmetic_values(&item)).collect();
             items.map(Value::from)
         }
         ValueKind::Map => {
             let keys: Vec<Value> = value.try_iter()?.collect();
-            let pair = |key: Value| Ok((key.clone(), reckoned_within(&value.get_item(&key)?)?));
+            let pair = |key: Value| Ok((key.clone(), arithmetic_values(&value.get_item(&key)?)?));
             keys.into_iter().map(pair).collect::<Result<Vec<_>, Error>>().map(Value::from_iter)
         }
-        _ => Ok(reckoned(value.clone())),
+        _ => Ok(arithmetic_value(value.clone())),
     }
 }
 
@@ -113,11 +113,11 @@ pub fn contains_exact(value: &Value) -> Result<bool, Error> {
 /// The items of a list in order, each with its digits; `attributes`: what of each decides, like minijinja's own filter.
 pub fn sorted(state: &State, list: &Value, attributes: Option<&str>, options: &Kwargs) -> Result<Vec<Value>, Error> {
     let items: Vec<Value> = list.try_iter()?.collect();
-    // What is reckoned is sorted, and says which item it is of.
+    // The arithmetic values are sorted, each with the index of its item.
     let numbered = items
         .iter()
         .enumerate()
-        .map(|(at, item)| Ok(Value::from_iter([("item", reckoned_within(item)?), ("at", Value::from(at))])));
+        .map(|(at, item)| Ok(Value::from_iter([("item", arithmetic_values(item)?), ("at", Value::from(at))])));
     let numbered: Vec<Value> = numbered.collect::<Result<_, Error>>()?;
     let by = match attributes {
         None => "item".to_owned(),
@@ -132,7 +132,7 @@ pub fn sorted(state: &State, list: &Value, attributes: Option<&str>, options: &K
     sorted.try_iter()?.map(|numbered| Ok(items[at(numbered)?].clone())).collect()
 }
 
-/// minijinja's `tojson`, which knows no numbers but those that can be reckoned with.
+/// minijinja's `tojson`, which writes integers and floating-point numbers only.
 pub fn to_json(value: &Value, indent: Option<Value>, named: Kwargs) -> Result<Value, Error> {
     if !contains_exact(value)? {
         return minijinja::filters::tojson(value, indent, named);
@@ -176,26 +176,26 @@ fn with_marks(value: &Value, mark: &str, numbers: &mut Vec<Number>) -> Result<Va
 
 pub fn install(environment: &mut Environment<'static>) {
     use minijinja::{filters, tests};
-    environment.add_function(RECKONED, reckoned);
-    environment.add_filter("abs", |value: Value| filters::abs(reckoned(value)));
+    environment.add_function(ARITHMETIC_VALUE, arithmetic_value);
+    environment.add_filter("abs", |value: Value| filters::abs(arithmetic_value(value)));
     environment.add_filter(
         "int",
         |state: &State, value: Value, default: Option<Value>, base: Option<u32>, named: Kwargs| {
-            filters::int(state, &reckoned(value), default, base, named)
+            filters::int(state, &arithmetic_value(value), default, base, named)
         },
     );
     environment.add_filter("float", |state: &State, value: Value, default: Option<Value>, named: Kwargs| {
-        filters::float(state, &reckoned(value), default, named)
+        filters::float(state, &arithmetic_value(value), default, named)
     });
     environment.add_filter("round", |value: Value, precision: Option<i32>, method: Option<&str>, named: Kwargs| {
-        filters::round(reckoned(value), precision, method, named)
+        filters::round(arithmetic_value(value), precision, method, named)
     });
-    environment.add_test("odd", |value: Value| tests::is_odd(reckoned(value)));
-    environment.add_test("even", |value: Value| tests::is_even(reckoned(value)));
+    environment.add_test("odd", |value: Value| tests::is_odd(arithmetic_value(value)));
+    environment.add_test("even", |value: Value| tests::is_even(arithmetic_value(value)));
     environment.add_test("divisibleby", |value: Value, other: Value| {
-        tests::is_divisibleby(&reckoned(value), &reckoned(other))
+        tests::is_divisibleby(&arithmetic_value(value), &arithmetic_value(other))
     });
-    environment.add_test("number", |value: Value| tests::is_number(&reckoned(value)));
-    environment.add_test("integer", |value: Value| tests::is_integer(&reckoned(value)));
-    environment.add_test("float", |value: Value| tests::is_float(&reckoned(value)));
+    environment.add_test("number", |value: Value| tests::is_number(&arithmetic_value(value)));
+    environment.add_test("integer", |value: Value| tests::is_integer(&arithmetic_value(value)));
+    environment.add_test("float", |value: Value| tests::is_float(&arithmetic_value(value)));
 }
