@@ -183,7 +183,7 @@ fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas
             Some(limit) => format!("of {limit} bytes"),
             None => "and may grow as far as the disk".to_owned(),
         };
-        findings.ok(TOPIC, format!("the runs take {} bytes {limit}, in {} copies", stream.bytes, stream.replicas));
+        findings.ok(TOPIC, format!("the runs take {} bytes {limit}, in {}", stream.bytes, copies(stream.replicas)));
     }
     let full = u64::try_from(stream.max_bytes).ok().filter(|limit| *limit > 0);
     if let Some(limit) = full
@@ -212,7 +212,7 @@ fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas
     if !is_foreign && stream.replicas < replicas {
         findings.warn(
             TOPIC,
-            format!("the stream {name} has {} copies, and nats.replicas is {replicas}", stream.replicas),
+            format!("the stream {name} has {}, and nats.replicas is {replicas}", copies(stream.replicas)),
             format!("nats stream edit {name} --replicas {replicas}"),
         );
     }
@@ -233,6 +233,11 @@ fn stream(name: &str, found: &Result<Option<StreamExamination>, Error>, replicas
             "look at the servers of the cluster: nats server report jetstream",
         );
     }
+}
+
+/// `one copy`, `3 copies`.
+fn copies(count: u64) -> String {
+    if count == 1 { "one copy".to_owned() } else { format!("{count} copies") }
 }
 
 /// When the server writes to the disk what it has acknowledged, which only its monitoring tells.

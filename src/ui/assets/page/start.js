@@ -155,7 +155,7 @@ function drawOne(start, workflow, mayStartNow) {
     begin(start, workflow, value, true, onRefused);
   } else if (startsAtOnce) form.read();
   else {
-    if (unknown.length > 0) say(`The link has what this form does not: ${unknown.join(', ')}.`);
+    if (unknown.length > 0) say(`The link has parameters that this workflow does not: ${unknown.join(', ')}.`);
     if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
     if (!form.focusProblem()) form.focus();
   }
