@@ -158,3 +158,32 @@ async fn a_password_in_a_file_is_read_again_for_each_connection() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_of_an_nkey_logs_in_and_is_read_again_for_each_connection() {
+    const NAME: &str = "renewal::a_seed_of_an_nkey_logs_in_and_is_read_again_for_each_connection";
+    let folder = tempfile::tempdir().unwrap();
+    let (conf, seed) = (folder.path().join("nats.conf"), folder.path().join("user.nk"));
+    let set = |user: &nkeys::KeyPair| {
+        let text = format!("jetstream {{}}\nauthorization {{ users: [ {{ nkey: {} }} ] }}\n", user.public_key());
+        std::fs::write(&conf, text).unwrap();
+        std::fs::write(&seed, format!("{}\n", user.seed().unwrap())).unwrap();
+    };
+    set(&nkeys::KeyPair::new_user());
+    let Some(mut server) = NatsServer::start_with(NAME, &["-c", conf.to_str().unwrap()]) else { return };
+    let settings = NatsConfig { url: server.url(), nkey_seed_file: Some(seed.clone()), ..NatsConfig::default() };
+    let broker = nats::connect(&settings, "a test").await.expect("a broker");
+    set(&nkeys::KeyPair::new_user());
+    server.kill();
+    server.start_again();
+    eventually_within(Duration::from_secs(30), "the next seed is used", async || {
+        broker.catalogue.list(fastagency::broker::Bucket::Workflows, None).await.is_ok()
+    })
+    .await;
+    std::fs::write(&seed, "no seed").unwrap();
+    let error = nats::connect(&settings, "a test").await.err().map(|error| fastagency::problem::chain(&error)).unwrap();
+    assert!(
+        error.contains("user.nk holds no nkey seed") && !error.contains("no seed (it begins with SU): "),
+        "{error}"
+    );
+}

@@ -48,7 +48,7 @@ function singleKey(key, actions) {
 }
 
 /** The dialog that lists them comes when somebody wants to see it. */
-export const showKeys = () => { import('./keys-shown.js').then((shown) => shown.showKeys(), () => {}); };
+export const showKeys = () => { import('./keys-dialog.js').then((shown) => shown.showKeys(), () => {}); };
 
 export function areSingleKeysOff() {
   try {

@@ -90,7 +90,7 @@ function newBar(run, means) {
     // There from the first moment: a run exists, so it can be stopped.
     stopButton: h('button', { type: 'button', class: 'stop-button', id: 'stop', onclick: () => stop(bar) }, icon('stop'), h('span', null, 'Stop')),
     renaming: menuEntry(menu, 'Rename…', () => rename(bar)),
-    removing: menuEntry(menu, 'Delete…', async () => (await import('./changes.js')).remove(bar, () => draw(bar))),
+    removing: menuEntry(menu, 'Delete…', async () => (await import('./rare-actions.js')).remove(bar, () => draw(bar))),
     withChanges: menuEntry(menu, 'Start another with changes…', () => means.onNavigate(toLink(means.view().workflow ?? '', means.view().params))),
   };
   menu.append(h('div', { class: 'menu-entries' }, ...entriesOf(bar)));
@@ -116,7 +116,7 @@ function entriesOf(bar) {
       const about = { title: currentTitle(bar), workflow: titleOf(view().workflow ?? ''), startedAt: view().createdAt, owner: view().user, reader: readerName() };
       download(bar, toHtml(means.column(), about), 'text/html', 'html');
     }),
-    entry('Download JSON', async () => download(bar, await (await import('./changes.js')).records(bar, currentTitle(bar)), 'application/json', 'json')),
+    entry('Download JSON', async () => download(bar, await (await import('./rare-actions.js')).records(bar, currentTitle(bar)), 'application/json', 'json')),
     bar.removing,
   ];
 }
