@@ -16,10 +16,15 @@ const STEP: usize = MOST_DIGITS / 6;
 /// through here without a second look.
 pub fn may_have_unfit(text: &[u8]) -> bool {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
-    let has_large_exponent = memchr2_iter(b'e', b'E', text).any(|at| {
-        let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
-        at > 0 && is_digit(at - 1) && (1..=3).all(|after| is_digit(at + sign + after))
-    });
+    // Processors look at many pairs of letters at a time in this way; one by one, every "e" of a text costs something.
+    let pairs = text.iter().zip(text.iter().skip(1));
+    let may_have_exponent =
+        pairs.fold(false, |found, (digit, e)| found | (digit.is_ascii_digit() & (e | 0x20 == b'e')));
+    let has_large_exponent = may_have_exponent
+        && memchr2_iter(b'e', b'E', text).any(|at| {
+            let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+            at > 0 && is_digit(at - 1) && (1..=3).all(|after| is_digit(at + sign + after))
+        });
     has_large_exponent || (0..text.len()).step_by(STEP).any(|at| (at..at + STEP / 2).all(is_digit))
 }
 

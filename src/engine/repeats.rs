@@ -103,10 +103,12 @@ fn described(call: &ToolCall, times: u64) -> String {
 /// conversation before each turn would take as long as the turn.
 fn digest_of(llm: &Name, request: &ModelRequest) -> u64 {
     let mut hasher = DefaultHasher::new();
-    ("request", llm.as_str(), request.tools.len()).hash(&mut hasher);
-    for message in &request.messages {
-        length(message).hash(&mut hasher);
-    }
+    // Before each turn all messages are met: this is FNV's step, of a few cycles each.
+    let lengths = request
+        .messages
+        .iter()
+        .fold(0_u64, |lengths, message| (lengths ^ length(message) as u64).wrapping_mul(0x0100_0000_01b3));
+    ("request", llm.as_str(), request.tools.len(), request.messages.len(), lengths).hash(&mut hasher);
     if let Some(last) = request.messages.last() {
         put(&last.content, &mut hasher);
     }

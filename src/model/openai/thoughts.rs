@@ -79,6 +79,9 @@ pub(super) fn going_back(llm: &LlmConfig, message: &ChatMessage) -> Map<String, 
     if message.role != ChatRole::Assistant || reasoning == ReasoningReturn::Never {
         return thoughts;
     }
+    if message.tool_calls.is_empty() && reasoning != ReasoningReturn::Always {
+        return thoughts;
+    }
     let own = message.tool_calls.first().and_then(|call| thoughts::own(call, KEPT_AS, &llm.model));
     let [content, plain] = TEXTS;
     // A server that sends the same in several forms wants one: the fullest.
