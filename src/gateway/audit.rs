@@ -12,8 +12,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -27,6 +27,7 @@ use crate::broker::{LogUpdate, StoredRecord};
 use crate::clock::Timestamp;
 use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
+use crate::gateway::events::EventIds;
 use crate::gateway::runs::run_id;
 use crate::gateway::{GatewayState, events, guard};
 use crate::ids::{RunId, UserId};
@@ -231,7 +232,18 @@ pub async fn events(
     caller: Caller,
     ValidatedQuery(watching): ValidatedQuery<AuditEventsQuery>,
 ) -> Result<Response> {
-    guard::may_audit(&gateway, &caller)?;
+    let events = audit_tail(gateway, &caller, watching, EventIds::Sequence).await?;
+    Ok(events::flowing("text/event-stream", HttpBody::from_stream(events.map(Ok::<Bytes, Infallible>))))
+}
+
+/// What happens now in all runs, or in those that are meant, if the caller may read the audit.
+pub async fn audit_tail(
+    gateway: Arc<GatewayState>,
+    caller: &Caller,
+    watching: AuditEventsQuery,
+    ids: EventIds,
+) -> Result<impl Stream<Item = Bytes> + use<>> {
+    guard::may_audit(&gateway, caller)?;
     let only = watching.run.as_deref().map(run_id).transpose()?;
     let heard = gateway.broker.log.subscribe_all().await?;
     let tail = AuditTail {
@@ -240,13 +252,12 @@ pub async fn events(
         heard,
         watching,
         only,
+        ids,
         whose: HashMap::new(),
         parts: HashMap::new(),
         over: false,
     };
-    let body =
-        stream::unfold(tail, |mut tail| async move { Some((Ok::<Bytes, Infallible>(tail.next().await?), tail)) });
-    Ok(events::flowing("text/event-stream", HttpBody::from_stream(body)))
+    Ok(stream::unfold(tail, |mut tail| async move { Some((tail.next().await?, tail)) }))
 }
 
 /// Whose run it is, and of which workflow.
@@ -256,18 +267,13 @@ struct RunOwner {
     user: Option<String>,
 }
 
-/// An event as a watcher is sent it.
-fn shown(event: AuditEventView, whose: &RunOwner) -> Bytes {
-    let (workflow, user) = (Some(whose.workflow.clone()), Some(whose.user.clone()));
-    events::event("record", None, &AuditEventView { workflow, user, ..event })
-}
-
 /// What one watcher is sent.
 struct AuditTail {
     gateway: Arc<GatewayState>,
     heard: BoxStream<'static, LogUpdate>,
     watching: AuditEventsQuery,
     only: Option<RunId>,
+    ids: EventIds,
     whose: HashMap<RunId, RunOwner>,
     /// Large records that have come in part.
     parts: HashMap<RunId, RecordAssembler>,
@@ -288,7 +294,7 @@ impl AuditTail {
                         Some(event) => event,
                         None => continue,
                     },
-                    Some(LogUpdate::Gap) => events::event("gap", None, &EmptyEvent {}),
+                    Some(LogUpdate::Gap) => events::event("gap", &self.ids, None, &EmptyEvent {}),
                     None => self.goodbye(),
                 },
                 () = shutdown.soft() => self.goodbye(),
@@ -299,9 +305,15 @@ impl AuditTail {
         }
     }
 
+    /// An event as a watcher is sent it.
+    fn shown(&self, event: AuditEventView, whose: &RunOwner) -> Bytes {
+        let (workflow, user) = (Some(whose.workflow.clone()), Some(whose.user.clone()));
+        events::event("record", &self.ids, None, &AuditEventView { workflow, user, ..event })
+    }
+
     fn goodbye(&mut self) -> Bytes {
         self.over = true;
-        events::event("goodbye", None, &EmptyEvent {})
+        events::event("goodbye", &self.ids, None, &EmptyEvent {})
     }
 
     /// The events of a record, if it is one that is watched and can be read.
@@ -321,7 +333,7 @@ impl AuditTail {
         if !taken.unreadable.is_empty() {
             let whose = self.look_up(run).await;
             for unread in taken.unreadable.iter().filter(|_| self.is_wanted(&whose)) {
-                told.extend(shown(unreadable(run, unread), &whose));
+                told.extend(self.shown(unreadable(run, unread), &whose));
             }
         }
         for placed in &news {
@@ -342,7 +354,7 @@ impl AuditTail {
         if matches!(placed.record.body, RecordBody::Ended(_) | RecordBody::Removed(_)) {
             self.whose.remove(&run);
         }
-        self.is_wanted(&whose).then(|| shown(event(run, placed, &self.gateway.settings.redactor), &whose))
+        self.is_wanted(&whose).then(|| self.shown(event(run, placed, &self.gateway.settings.redactor), &whose))
     }
 
     fn is_wanted(&self, whose: &RunOwner) -> bool {

@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -49,41 +49,10 @@ pub async fn events(
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_last_event_id", message)
         })?,
     };
-    let held = gateway.limits.stream(&caller)?;
-    let mut attached = attach(&gateway.broker, run, 0).await?;
-    // The log is read from its start, because its first record says whose run it is.
-    let (first, created) = match attached.next().await? {
-        Some(FollowedEvent::Record(placed)) => match &placed.record.body {
-            RecordBody::Created(created)
-                if gateway.auth.may(&caller, AccessRight::See, created.workflow.as_str(), created.user.as_ref()) =>
-            {
-                let created = RunCreation { params: Map::new(), ..created.clone() };
-                (placed, Box::new(created))
-            }
-            _ => return Err(ApiError::unknown_run(&id)),
-        },
-        _ => return Err(ApiError::unknown_run(&id)),
-    };
-    let mut events = RunEventStream {
-        keep_alive_at: Instant::now() + gateway.settings.keep_alive,
-        gateway,
-        run,
-        attached,
-        created,
-        caller,
-        after,
-        last: after,
-        follow: query.follow.unwrap_or(true),
-        waiting: VecDeque::new(),
-        _open: metrics().stream(),
-        over: false,
-        _held: held,
-    };
-    events.take(FollowedEvent::Record(first));
-    let body = stream::unfold(events, |mut events| async move {
-        let event = events.next().await?;
-        Some((Ok::<Bytes, Infallible>(event), events))
-    });
+    let follow = query.follow.unwrap_or(true);
+    let mut events = RunEventStream::open(gateway, caller, run, after, EventIds::Sequence).await?;
+    events.follow = follow;
+    let body = events.into_stream().map(Ok::<Bytes, Infallible>);
     Ok(flowing("text/event-stream", HttpBody::from_stream(body)))
 }
 
@@ -98,8 +67,17 @@ pub(super) fn flowing(media_type: &'static str, body: HttpBody) -> Response {
     response
 }
 
-/// What is left to send to one client.
-struct RunEventStream {
+/// What the `id` of an event says.
+#[derive(Debug, Clone)]
+pub(super) enum EventIds {
+    /// Of a record its sequence; nothing of another event: there is one stream.
+    Sequence,
+    /// Which of several streams it belongs to, and behind it, of a record, `:` and its sequence.
+    Stream(String),
+}
+
+/// What is left to send to one client of one run.
+pub(super) struct RunEventStream {
     gateway: Arc<GatewayState>,
     run: RunId,
     attached: AttachedFollower,
@@ -111,6 +89,7 @@ struct RunEventStream {
     /// The sequence of the last record that was sent.
     last: u64,
     follow: bool,
+    ids: EventIds,
     waiting: VecDeque<Bytes>,
     _open: OpenGauge,
     keep_alive_at: Instant,
@@ -120,6 +99,59 @@ struct RunEventStream {
 }
 
 impl RunEventStream {
+    /// Follows a run after this record, if the caller may see it.
+    pub(super) async fn open(
+        gateway: Arc<GatewayState>,
+        caller: Caller,
+        run: RunId,
+        after: u64,
+        ids: EventIds,
+    ) -> Result<Self> {
+        let held = gateway.limits.stream(&caller)?;
+        let mut attached = attach(&gateway.broker, run, 0).await?;
+        // The log is read from its start, because its first record says whose run it is.
+        let (first, created) = match attached.next().await? {
+            Some(FollowedEvent::Record(placed)) => match &placed.record.body {
+                RecordBody::Created(created)
+                    if gateway.auth.may(
+                        &caller,
+                        AccessRight::See,
+                        created.workflow.as_str(),
+                        created.user.as_ref(),
+                    ) =>
+                {
+                    let created = RunCreation { params: Map::new(), ..created.clone() };
+                    (placed, Box::new(created))
+                }
+                _ => return Err(ApiError::unknown_run(&run.to_string())),
+            },
+            _ => return Err(ApiError::unknown_run(&run.to_string())),
+        };
+        let mut events = Self {
+            keep_alive_at: Instant::now() + gateway.settings.keep_alive,
+            gateway,
+            run,
+            attached,
+            created,
+            caller,
+            after,
+            last: after,
+            follow: true,
+            ids,
+            waiting: VecDeque::new(),
+            _open: metrics().stream(),
+            over: false,
+            _held: held,
+        };
+        events.take(FollowedEvent::Record(first));
+        Ok(events)
+    }
+
+    /// Its events, one by one.
+    pub(super) fn into_stream(self) -> impl Stream<Item = Bytes> {
+        stream::unfold(self, |mut events| async move { Some((events.next().await?, events)) })
+    }
+
     /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -152,15 +184,15 @@ impl RunEventStream {
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
                 if let Some(mut shown) = projection::record(&placed) {
                     self.say_who_is_asked(&placed, &mut shown.body);
-                    self.waiting.push_back(event("record", Some(placed.seq), &shown));
+                    self.waiting.push_back(event("record", &self.ids, Some(placed.seq), &shown));
                 }
             }
             FollowedEvent::Record(_) => {}
             FollowedEvent::CaughtUp { seq } => {
-                self.waiting.push_back(event("caught_up", None, &CaughtUpView { seq }));
+                self.waiting.push_back(event("caught_up", &self.ids, None, &CaughtUpView { seq }));
                 self.over |= !self.follow;
             }
-            FollowedEvent::Delta(delta) => self.waiting.extend(pass_on(&delta)),
+            FollowedEvent::Delta(delta) => self.waiting.extend(pass_on(&self.ids, &delta)),
         }
     }
 
@@ -184,7 +216,7 @@ impl RunEventStream {
     }
 
     fn goodbye(&mut self) {
-        self.waiting.push_back(event("goodbye", None, &GoodbyeView { after: self.last }));
+        self.waiting.push_back(event("goodbye", &self.ids, None, &GoodbyeView { after: self.last }));
         self.over = true;
     }
 
@@ -197,35 +229,37 @@ impl RunEventStream {
             }
             other => {
                 let error = ApiError::from(other);
-                self.waiting.push_back(event("error", None, &error.body()));
+                self.waiting.push_back(event("error", &self.ids, None, &error.body()));
                 self.over = true;
             }
         }
     }
 }
 
-/// An event in the format of server-sent events.
-pub(super) fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
-    framed(name, id, &serde_json::to_string(data).expect("what is sent is JSON"))
+/// An event in the format of server-sent events; `seq` of a record.
+pub(super) fn event(name: &str, ids: &EventIds, seq: Option<u64>, data: &impl Serialize) -> Bytes {
+    framed(name, ids, seq, &serde_json::to_string(data).expect("what is sent is JSON"))
 }
 
 /// The same, its data written already, in one line.
-fn framed(name: &str, id: Option<u64>, data: &str) -> Bytes {
-    match id {
-        Some(id) => format!("event: {name}\nid: {id}\ndata: {data}\n\n"),
-        None => format!("event: {name}\ndata: {data}\n\n"),
+fn framed(name: &str, ids: &EventIds, seq: Option<u64>, data: &str) -> Bytes {
+    match (ids, seq) {
+        (EventIds::Sequence, None) => format!("event: {name}\ndata: {data}\n\n"),
+        (EventIds::Sequence, Some(seq)) => format!("event: {name}\nid: {seq}\ndata: {data}\n\n"),
+        (EventIds::Stream(stream), None) => format!("event: {name}\nid: {stream}\ndata: {data}\n\n"),
+        (EventIds::Stream(stream), Some(seq)) => format!("event: {name}\nid: {stream}:{seq}\ndata: {data}\n\n"),
     }
     .into()
 }
 
 /// A delta as its worker wrote it; one that would break the format is written anew, or dropped if it is no JSON.
-fn pass_on(delta: &[u8]) -> Option<Bytes> {
+fn pass_on(ids: &EventIds, delta: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(delta).ok()?;
     if text.contains(['\n', '\r']) {
         let value: Value = crate::bounds::parse(delta).ok()?;
-        return Some(event("delta", None, &value));
+        return Some(event("delta", ids, None, &value));
     }
-    Some(framed("delta", None, text))
+    Some(framed("delta", ids, None, text))
 }
 
 #[cfg(test)]
@@ -234,10 +268,14 @@ mod tests {
 
     #[test]
     fn an_event_is_never_broken_by_what_it_carries() {
-        assert_eq!(framed("record", Some(41), r#"{"a":1}"#), "event: record\nid: 41\ndata: {\"a\":1}\n\n");
-        assert_eq!(pass_on(b"{\"text\":\"a\\nb\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\\nb\"}\n\n");
-        assert_eq!(pass_on(b"{\n\"text\": \"a\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\"}\n\n");
-        assert_eq!(pass_on(b"no\nJSON"), None);
-        assert_eq!(pass_on(&[0xff]), None);
+        let one = &EventIds::Sequence;
+        assert_eq!(framed("record", one, Some(41), r#"{"a":1}"#), "event: record\nid: 41\ndata: {\"a\":1}\n\n");
+        let of = &EventIds::Stream("ab".to_owned());
+        assert_eq!(framed("record", of, Some(41), r#"{"a":1}"#), "event: record\nid: ab:41\ndata: {\"a\":1}\n\n");
+        assert_eq!(framed("delta", of, None, r#"{"a":1}"#), "event: delta\nid: ab\ndata: {\"a\":1}\n\n");
+        assert_eq!(pass_on(one, b"{\"text\":\"a\\nb\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\\nb\"}\n\n");
+        assert_eq!(pass_on(one, b"{\n\"text\": \"a\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\"}\n\n");
+        assert_eq!(pass_on(one, b"no\nJSON"), None);
+        assert_eq!(pass_on(one, &[0xff]), None);
     }
 }

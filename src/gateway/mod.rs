@@ -38,6 +38,7 @@ mod idempotency;
 mod limits;
 mod link_targets;
 mod markdown;
+mod merged_events;
 mod openapi;
 mod overview;
 mod params;

@@ -23,7 +23,9 @@ use tracing::Span;
 use crate::auth::{Caller, KeyScope};
 use crate::gateway::error::ApiError;
 use crate::gateway::front_end::FrontEnd;
-use crate::gateway::{GatewayState, audit, docs, events, fastagency, guard, health, overview, runs, sessions, socket};
+use crate::gateway::{
+    GatewayState, audit, docs, events, fastagency, guard, health, merged_events, overview, runs, sessions, socket,
+};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
 use crate::observe::{self, ObservedTier};
@@ -70,6 +72,7 @@ pub fn table() -> Vec<ApiRoute> {
         route("post",   "/api/runs/{id}/cancel", CANCEL, post(runs::cancel)),
         route("post",   "/api/runs/{id}/answers/{question}", ANSWER, post(runs::answer)),
         route("get",    "/api/runs/{id}/events", SEE, get(events::events)),
+        route("get",    "/api/events", SEE, get(merged_events::events)),
         route("get",    "/api/overview", AUDIT, get(overview::overview)),
         route("get",    "/api/workers", AUDIT, get(overview::workers)),
         route("get",    "/api/audit/runs", AUDIT, get(audit::runs)),

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::parts::{ApiOperation, delete, event, get, patch, post};
 use crate::gateway::runs::LONGEST_KEY;
 use crate::protocol::api::{
-    AnswerQuestion, ApiErrorBody, CaughtUpView, GoodbyeView, ListQuestionsQuery, ListRunsQuery, QuestionList,
-    RecordView, RemoveRunQuery, RenameRun, RunEventsQuery, RunList, RunView, StartRun, StartRunQuery, WorkflowList,
+    AnswerQuestion, ApiErrorBody, CaughtUpView, EventsQuery, GoodbyeView, ListQuestionsQuery, ListRunsQuery,
+    QuestionList, RecordView, RemoveRunQuery, RenameRun, RunEventsQuery, RunList, RunView, StartRun, StartRunQuery,
+    WorkflowList,
 };
 use crate::run::attach::TextDelta;
 
@@ -70,5 +71,20 @@ pub(super) fn operations() -> Vec<ApiOperation> {
             )
             .refuses(404, "`unknown_run`")
             .refuses(422, "`invalid_query`, `invalid_last_event_id`"),
+        get("/api/events", "Follow several runs, and the audit, in one stream of server-sent events")
+            .query::<EventsQuery>()
+            .streams(
+                "Events as of each run and of the audit; the id of an event says whose it is: the run's id (of a record, `:` and its \
+                 seq behind it), or `audit`. An `error` ends the one that it belongs to, a `goodbye` too; one without an id ends all",
+                &[
+                    event::<RecordView>("record"),
+                    event::<CaughtUpView>("caught_up"),
+                    event::<TextDelta>("delta"),
+                    event::<GoodbyeView>("goodbye"),
+                    event::<ApiErrorBody>("error"),
+                ],
+            )
+            .refuses(403, "`forbidden`, `admin_link_required`")
+            .refuses(422, "`invalid_query`"),
     ]
 }

@@ -76,6 +76,20 @@ pub struct RunEventsQuery {
     pub follow: Option<bool>,
 }
 
+/// The most runs that one stream of `GET /api/events` follows: their names fit into 8 KiB, which proxies take.
+pub const MOST_FOLLOWED: usize = 150;
+
+/// The query of `GET /api/events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsQuery {
+    /// The runs, parted by commas: each its id, with `:` and the sequence of a record if only what comes after that is wanted. At
+    /// most 150.
+    pub runs: Option<String>,
+    /// True: what happens in all runs as well, as `GET /api/audit/events` tells it to auditors.
+    #[schemars(extend("default" = false))]
+    pub audit: Option<bool>,
+}
+
 /// The page of `GET /api/audit/runs`; which runs are listed is read beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditPageQuery {

@@ -147,3 +147,67 @@ async fn a_job_that_its_worker_never_got_is_queued_again_soon() {
     lost.ack().await.unwrap();
     system.close().await;
 }
+
+#[tokio::test]
+async fn several_runs_come_in_one_stream_each_from_its_own_place() {
+    let deployment = System::played().await;
+    let (one, two) = (deployment.started("echo").await, deployment.started("echo").await);
+    let mut player_of_one = Player::take(&deployment, one).await;
+    let mut player_of_two = Player::take(&deployment, two).await;
+    let said = player_of_one.say_text("of the first").await;
+    player_of_two.say_text("of the second").await;
+    let unknown = "0".repeat(32);
+
+    let (http, url) = (deployment.http.clone(), deployment.url.clone());
+    let following = tokio::spawn(async move {
+        let answer =
+            http.get(format!("{url}/api/events?runs={one}:{said},{two},{unknown},{two}:7")).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        answer.text().await.unwrap()
+    });
+    player_of_two.end(json!("two")).await;
+    player_of_one.say_text("once more").await;
+    player_of_one.end(json!("one")).await;
+    let text = tokio::time::timeout(PATIENCE, following).await.expect("it ends with the last run").unwrap();
+
+    // What each run's own stream says, with the run before the place.
+    let told = |run: &str| -> Vec<(String, String)> {
+        let blocks = text.split("\n\n").filter(|block| !block.starts_with(':'));
+        let named = blocks.filter_map(|block| block.split("\nid: ").nth(1)?.split_once('\n'));
+        named
+            .filter_map(|(id, data)| {
+                let (of, seq) = id.split_once(':').unwrap_or((id, ""));
+                (of == run && !data.contains("\"delta\"")).then(|| (seq.to_owned(), data.to_owned()))
+            })
+            .collect()
+    };
+    for (run, query) in [(one, format!("?after={said}")), (two, String::new())] {
+        let records = told(&run.to_string()).into_iter().filter(|(seq, _)| !seq.is_empty());
+        let records: Vec<(u64, Value)> = records
+            .map(|(seq, data)| (seq.parse().unwrap(), serde_json::from_str(data.trim_start_matches("data: ")).unwrap()))
+            .collect();
+        let own = deployment.events(run, &query).await.into_iter().filter(|event| event.name == "record");
+        assert_eq!(records, own.map(|event| (event.id.unwrap(), event.data)).collect::<Vec<_>>());
+        assert_eq!(told(&run.to_string()).iter().filter(|(seq, _)| seq.is_empty()).count(), 1, "caught_up: {text}");
+    }
+    let refused = told(&"0".repeat(32));
+    assert!(matches!(&refused[..], [(seq, data)] if seq.is_empty() && data.contains("unknown_run")), "{refused:?}");
+    deployment.end().await;
+}
+
+#[tokio::test]
+async fn a_stream_of_several_runs_says_what_it_cannot_follow() {
+    let deployment = System::played().await;
+    for (query, code, words) in [
+        ("", "invalid_query", "it names nothing to follow"),
+        ("?runs=", "invalid_query", "it names nothing to follow"),
+        ("?runs=x", "invalid_query", "number 1 is no id of a run"),
+        ("?audit=maybe", "invalid_query", "the query does not fit"),
+        ("?audit=true", "admin_link_required", "the audit needs the admin link"),
+    ] {
+        let (status, answer) = deployment.get(&format!("/api/events{query}")).await;
+        assert_eq!(answer["error"]["code"], code, "{query}: {status} {answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(words), "{query}: {answer}");
+    }
+    deployment.end().await;
+}
