@@ -33,10 +33,11 @@ impl PageTokens {
     }
 
     /// Refuses a request that a session's cookie would do something with, if it does not bring the session's token. Reading
-    /// needs none, and neither does a socket, whose origin is checked.
+    /// needs none, and neither does a socket, whose origin is checked; but one that is brought must fit: it says that a page reads
+    /// for the person who opened it, and not for who has signed in since.
     pub fn refuse(&self, session: &LoginSession, method: &Method, headers: &HeaderMap) -> Option<Response> {
         let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if only_reads || self.fits(session, headers) {
+        if (only_reads && !headers.contains_key(&HEADER)) || self.fits(session, headers) {
             return None;
         }
         let words = if headers.contains_key(&HEADER) {
@@ -81,6 +82,7 @@ mod tests {
             for method in [Method::POST, Method::PATCH, Method::DELETE, Method::PUT] {
                 assert!(refused(method, token.clone()), "{token:?}");
             }
+            assert_eq!(refused(Method::GET, token.clone()), token.is_some(), "{token:?}");
         }
         let renewed = LoginSession { proof: LoginProof::Authorization("y".into()), ..one.clone() };
         assert_eq!(tokens.of(&renewed), tokens.of(&one));

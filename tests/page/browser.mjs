@@ -8,15 +8,18 @@ const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
 
 export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-/** Returns a browser, or null after saying what is missing. */
-export async function launchBrowser() {
+/** Parts third parties' storage and workers by the site that they stand on, as Chromium does by itself: Playwright turns that off. */
+export const PARTED_BY_SITE = ['--disable-features=MediaRouter'];
+
+/** Returns a browser, or null after saying what is missing. @param {string[]} [flags] */
+export async function launchBrowser(flags = []) {
   const missing = await whatIsMissing();
   if (missing) {
     console.log(`skipped: ${missing}`);
     return null;
   }
   const { chromium } = await import('playwright-core');
-  return chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  return chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS, ...flags] });
 }
 
 /** @returns {Promise<string | null>} */

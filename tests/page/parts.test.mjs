@@ -9,7 +9,8 @@ import typescript from 'typescript';
 import { hueFor, initialsOf } from '../../src/ui/assets/elements/agents.js';
 import { changesOf } from '../../src/ui/assets/question/approval.js';
 import { eventsUrl } from '../../src/ui/assets/gateway/api.js';
-import { eventParser, waitBefore } from '../../src/ui/assets/gateway/event-stream.js';
+import { eventParser } from '../../src/ui/assets/gateway/event-parser.js';
+import { waitBefore } from '../../src/ui/assets/gateway/event-stream.js';
 import { titleOf } from '../../src/ui/assets/gateway/workflow-titles.js';
 import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/gateway/exact-json.js';
 import { toMarkdown } from '../../src/ui/assets/run/export.js';
@@ -316,7 +317,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'list/inbox.css', 'list/inbox.js', 'question/approval.js', 'page/keys-dialog.js', 'question/late.js', 'run/rare-actions.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
+  const LATER = ['gateway/events-worker.js', 'admin.css', 'admin.html', 'admin.js', 'embed.js', 'list/inbox.css', 'list/inbox.js', 'question/approval.js', 'page/keys-dialog.js', 'question/late.js', 'run/rare-actions.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
     'session/sign-in.js', 'text/math.js'];
 
   /** What is sent of a script or a style sheet (src/ui/lean.rs): all but comments that fill whole lines. */

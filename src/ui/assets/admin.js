@@ -14,6 +14,7 @@ import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from 
 import { exactParse, exactText } from './gateway/exact-json.js';
 import { byId, h, legible } from './elements/dom.js';
 import { beginSession, whoIsHere } from './session/session.js';
+import { openEvents } from './gateway/event-stream.js';
 import { themeButton } from './page/theme.js';
 
 /** Runs in one page of the list. */
@@ -341,15 +342,13 @@ more.addEventListener('click', () => { pages += 1; refresh(); });
 async function listen() {
   for (;;) {
     try {
-      const response = await request('/api/audit/events', () => ({}));
-      if (!response.ok || !response.body) throw await refusalOf(response);
+      const line = new AbortController();
+      const { response, over } = await openEvents(null, () => 0, line.signal, (name) => { if (name === 'goodbye') line.abort(); else refreshSoon(); }, () => {});
+      if (!response.ok) throw await refusalOf(response);
       live.dataset.live = 'yes';
       live.textContent = 'live';
       refreshSoon();
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-        if (piece.value.includes('event:')) refreshSoon();
-      }
+      await over();
     } catch (error) {
       if (isClosed) return;
       if (error instanceof ApiError && error.status === 403) {

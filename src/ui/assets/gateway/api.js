@@ -224,12 +224,12 @@ export function mayBeTriedAgain(error) {
 /**
  * Lets in who is not known, or not known any more (session.js). `visit` counts the sign-ins; `letIn` resolves once there has been
  * one after the given visit, and to false where nobody can sign in from this page.
- * `token` proves to the server that a page of its own asks; `renew` fetches it anew for the same person.
+ * `token` proves to the server that a page of its own asks; `renew` fetches it anew for the same person, who has the name `person`.
  * @typedef {{visit: () => number, letIn: (visit: number) => Promise<boolean>, token: () => Promise<string | null>,
- *   renew: () => Promise<void>}} Doorkeeper
+ *   renew: () => Promise<void>, person: () => string}} Doorkeeper
  */
 /** @type {Doorkeeper} */
-let doorkeeper = { visit: () => 0, letIn: async () => false, token: async () => null, renew: async () => {} };
+let doorkeeper = { visit: () => 0, letIn: async () => false, token: async () => null, renew: async () => {}, person: () => '' };
 /** @type {string | null} what opens the operator's page where nobody signs in (admin.js) */
 let adminToken = null;
 /** @param {string | null} token */
@@ -341,20 +341,23 @@ async function call(method, path, body, headers = {}) {
 
 /**
  * Fetches, once more after each sign-in that was needed for it: what somebody was about to do when their session ended is done
- * when they are back.
+ * when they are back. `share` asks in place of `fetch`, for all pages of this person.
  * @param {string} path @param {() => RequestInit} init made anew for each attempt
+ * @param {(path: string, person: string, headers: Record<string, string>) => Promise<Response>} [share]
  */
-export async function request(path, init) {
+export async function request(path, init, share) {
   for (let isRenewed = false; ;) {
     const visit = doorkeeper.visit();
     const wanted = init();
-    const token = (wanted.method ?? 'GET') === 'GET' ? null : await doorkeeper.token();
+    const token = (wanted.method ?? 'GET') === 'GET' && !share ? null : await doorkeeper.token();
+    /** @type {Record<string, string>} */
     const headers = {
-      ...wanted.headers, ...(token ? { 'X-CSRF-Token': token } : {}), ...(adminToken ? { Authorization: `Bearer ${adminToken}` } : {}),
+      .../** @type {Record<string, string> | undefined} */ (wanted.headers), ...(token ? { 'X-CSRF-Token': token } : {}), ...(adminToken ? { Authorization: `Bearer ${adminToken}` } : {}),
     };
     let response;
     try {
-      response = await fetch(path, { cache: 'no-store', ...wanted, headers });
+      response = share ? await share(path, doorkeeper.person(), headers) : await fetch(path, { cache: 'no-store', ...wanted, headers });
+      if (response.type === 'error') throw response;
     } catch {
       throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0);
     }

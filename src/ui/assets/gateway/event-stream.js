@@ -2,10 +2,14 @@
 /**
  * Follows the events of one run and never gives up: server-sent events read from fetch, resumed after the last record that
  * was applied. The browser's own EventSource is not used: it stops for ever after one 502.
+ *
+ * All pages of one person share one connection (shared-events.js); where that cannot be, a page has one of its own.
  */
 
 import { eventsUrl, mayBeTriedAgain, refusalOf, request, ApiError } from './api.js';
+import { eventParser } from './event-parser.js';
 import { exactParse } from './exact-json.js';
+import { canShare, shareNoMore, sharedEvents } from './shared-events.js';
 
 /**
  * @typedef {'connecting' | 'connected' | 'reconnecting' | 'offline' | 'paused' | 'closed'} Connection
@@ -24,7 +28,7 @@ const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 15_000;
 /** The gateway sends a comment every 15 s; three missing ones mean a dead line that nobody told us about (a sleeping laptop). */
 const SILENCE_MS = 45_000;
-/** A browser allows six connections to one HTTP/1.1 server: tabs that nobody looks at give theirs back. */
+/** A browser allows six connections to one HTTP/1.1 server: tabs that nobody looks at give theirs back, if it is their own. */
 const HIDDEN_MS = 60_000;
 
 /** @param {string} run @param {FollowOptions} options @returns {Following} */
@@ -42,7 +46,7 @@ export function followRun(run, options) {
   const onVisibility = () => {
     clearTimeout(hiddenTimer);
     if (document.visibilityState === 'hidden') {
-      hiddenTimer = setTimeout(() => { paused = true; connection?.abort(); }, HIDDEN_MS);
+      hiddenTimer = setTimeout(() => { if (!canShare(run)) { paused = true; connection?.abort(); } }, HIDDEN_MS);
     } else if (paused) {
       paused = false;
       wake?.();
@@ -125,35 +129,27 @@ async function readOnce(run, connection, options, onAlive) {
   };
   /** @type {Outcome} */
   let outcome = { kind: 'broken' };
+  /** @param {string} name @param {string} text */
+  const take = (name, text) => {
+    if (connection.signal.aborted) return;
+    onAlive();
+    const data = eventData(text);
+    if (data === undefined) return;
+    if (name === 'goodbye') outcome = { kind: 'goodbye' };
+    else if (name === 'error') outcome = { kind: 'refused', error: ApiError.from(data, 0) };
+    else options.onEvent(name, data);
+    if (name === 'record' && data.kind === 'ended') outcome = { kind: 'ended' };
+    if (outcome.kind !== 'broken') connection.abort();
+  };
   try {
     heard();
-    const response = await request(eventsUrl(run, { after: options.after() }), () => ({
-      headers: { Accept: 'text/event-stream' }, signal: connection.signal,
-    }));
-    if (!response.ok || !response.body) {
+    const { response, over } = await openEvents(run, options.after, connection.signal, take, heard);
+    if (!response.ok) {
       const error = await refusalOf(response);
       return mayBeTriedAgain(error) || error.status >= 500 || error.status === 429 ? outcome : { kind: 'refused', error };
     }
     options.onConnection('connected');
-    const feed = eventParser((name, text) => {
-      if (connection.signal.aborted) return;
-      onAlive();
-      const data = eventData(text);
-      if (data === undefined) return;
-      if (name === 'goodbye') outcome = { kind: 'goodbye' };
-      else if (name === 'error') outcome = { kind: 'refused', error: ApiError.from(data, 0) };
-      else options.onEvent(name, data);
-      if (name === 'record' && data.kind === 'ended') outcome = { kind: 'ended' };
-    });
-    const reader = response.body.getReader();
-    const decoder = new TextDecoder();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      heard();
-      feed(decoder.decode(value, { stream: true }));
-      if (outcome.kind !== 'broken') break;
-    }
+    await over();
   } catch {
     // A broken line; the loop above is there for it.
   } finally {
@@ -161,6 +157,38 @@ async function readOnce(run, connection, options, onAlive) {
     connection.abort();
   }
   return outcome;
+}
+
+/**
+ * Opens the events of a run (null: of the audit), and reads them once `over` is called, which resolves when there are no more.
+ * @param {string | null} run @param {() => number} after @param {AbortSignal} signal
+ * @param {(name: string, text: string) => void} onEvent @param {() => void} onHeard at every sign of life
+ * @returns {Promise<{response: Response, over: () => Promise<void>}>}
+ */
+export async function openEvents(run, after, signal, onEvent, onHeard) {
+  if (canShare(run)) {
+    /** @type {Promise<void>} */
+    let ended = Promise.resolve();
+    const response = await request('/api/events', () => ({ signal }), (path, person, headers) => {
+      const events = sharedEvents({ path, person, headers, run, after: after(), signal, onEvent, onHeard });
+      ended = events.over;
+      return events.response;
+    });
+    if (response.status !== 404) return { response, over: () => ended };
+    // A gateway from before an upgrade has no such path; no page of it can be shared.
+    shareNoMore();
+  }
+  const path = run === null ? '/api/audit/events' : eventsUrl(run, { after: after() });
+  const response = await request(path, () => ({ headers: { Accept: 'text/event-stream' }, signal }));
+  const over = async () => {
+    const feed = eventParser(onEvent);
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    for (let piece = await reader?.read(); piece && !piece.done && !signal.aborted; piece = await reader?.read()) {
+      onHeard();
+      feed(piece.value);
+    }
+  };
+  return { response, over };
 }
 
 /** An event that cannot be read is a fault to be seen, but the ones after it are worth having. @param {string} text @returns {any} */
@@ -171,41 +199,4 @@ function eventData(text) {
     console.error('an event of the run could not be read', error);
     return undefined;
   }
-}
-
-/**
- * Returns a function that takes the stream's text in pieces, cut anywhere, and hands out whole events.
- * @param {(name: string, data: string) => void} onEvent
- */
-export function eventParser(onEvent) {
-  let rest = '';
-  let name = '';
-  /** @type {string[]} */
-  let data = [];
-  /** @param {string} line */
-  const take = (line) => {
-    if (line === '') {
-      if (data.length > 0) onEvent(name || 'message', data.join('\n'));
-      name = '';
-      data = [];
-      return;
-    }
-    const colon = line.indexOf(':');
-    if (colon === 0) return;
-    const field = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1);
-    if (field === 'event') name = value;
-    if (field === 'data') data.push(value);
-  };
-  /** @param {string} chunk */
-  return (chunk) => {
-    let from = 0;
-    for (let end = chunk.indexOf('\n'); end >= 0; end = chunk.indexOf('\n', from)) {
-      const line = rest + chunk.slice(from, end);
-      rest = '';
-      from = end + 1;
-      take(line.endsWith('\r') ? line.slice(0, -1) : line);
-    }
-    rest += chunk.slice(from);
-  };
 }

@@ -62,6 +62,7 @@ export function beginSession({ onMe, show }) {
       return me.csrf ?? null;
     },
     renew: async () => meetAgain(await whoAmI()),
+    person: () => me.user?.name ?? '',
   });
   others.addEventListener('message', ({ data }) => {
     if (settle && data) settle();
