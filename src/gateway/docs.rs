@@ -47,7 +47,7 @@ fn render(document: &Value) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style><h1>{title} {version}</h1><p>{about} \
-         <a href=\"/openapi.json\">openapi.json</a></p>\n",
+         <a href=\"openapi.json\">openapi.json</a></p>\n",
         title = escaped(&document["info"]["title"]),
         version = escaped(&document["info"]["version"]),
         about = escaped(&document["info"]["description"]),

@@ -320,7 +320,7 @@ pub async fn forward(State(ui): State<Arc<UiState>>, request: Request) -> Respon
 
 /// Whether a path has dot segments, written out or not (WHATWG URL, 4.1): put behind the gateway's address they would name
 /// something beside it.
-fn leads_elsewhere(path: &str) -> bool {
+pub fn leads_elsewhere(path: &str) -> bool {
     let segments = path.split(['/', '\\']);
     segments.map(|segment| segment.to_ascii_lowercase().replace("%2e", ".")).any(|plain| matches!(&*plain, "." | ".."))
 }

@@ -19,9 +19,28 @@ pub fn without_comments(source: &str) -> String {
     lean
 }
 
+/// A page without its comments and the line breaks before them.
+pub fn without_html_comments(page: &str) -> String {
+    let mut parts = page.split("<!--");
+    let mut lean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        lean.truncate(lean.trim_end().len());
+        lean.push_str(part.split_once("-->").map_or(part, |(_, behind)| behind));
+    }
+    lean
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_of_a_page_go() {
+        assert_eq!(
+            without_html_comments("<!doctype html>\n<p>\n  <!-- Says\n more. -->\n  a<!-- b --></p>\n"),
+            "<!doctype html>\n<p>\n  a</p>\n"
+        );
+    }
 
     #[test]
     fn comments_go_and_lines_stay() {

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use crate::auth::oidc::{LoginAttempt, LoginError};
 use crate::auth::origin;
 use crate::auth::session::{LoginProof, LoginSession, SealPurpose, VERSION_HEADER};
+use crate::ui::forward::leads_elsewhere;
 use crate::ui::sessions::SessionState as Login;
 use crate::ui::{UiState, error};
 
@@ -240,15 +241,18 @@ pub async fn from_provider(
                 return failed(&LoginError::Refused(words), &pending.back_to);
             }
             cookies.extend(set);
-            with_cookies(elsewhere(&pending.back_to), cookies)
+            // Relative to this very address: a proxy may have removed a path before it.
+            with_cookies(elsewhere(&format!("..{}", pending.back_to)), cookies)
         }
         Err(problem) => with_cookies(failed(&problem, &pending.back_to), cookies),
     }
 }
 
-/// Whether a path leads to this page and nowhere else, whatever a browser makes of it.
+/// Whether a path leads to this page and nowhere else, whatever a browser makes of it: not to another host, and not out of the path
+/// that the page is below.
 fn is_local(path: &str) -> bool {
-    let begins = path.starts_with('/') && !path.starts_with("//");
+    let way = path.split(['?', '#']).next().unwrap_or_default();
+    let begins = path.starts_with('/') && !path.starts_with("//") && !leads_elsewhere(way);
     begins && path.len() <= LONGEST_RETURN && !path.contains('\\') && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -295,9 +299,9 @@ fn failed(problem: &LoginError, back_to: &str) -> Response {
     let words = escaped(&problem.to_string());
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Not logged in</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" href=\"/assets/style.css\"></head>\
+         <meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" href=\"../assets/style.css\"></head>\
          <body class=\"alone\"><main class=\"start\"><h1>You are not logged in</h1><p class=\"lead\">{words}.</p>\
-         <p class=\"form-actions\"><a class=\"primary-button\" href=\"/auth/oidc?return={again}\">Try again</a></p>\
+         <p class=\"form-actions\"><a class=\"primary-button\" href=\"oidc?return={again}\">Try again</a></p>\
          </main></body></html>"
     );
     let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
@@ -343,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_login_returns_to_this_page_only() {
-        for path in ["/", "/runs/0b9d?x=1#y", "/a//b"] {
+        for path in ["/", "/runs/0b9d?x=/../1#y", "/a//b"] {
             assert!(is_local(path), "{path}");
         }
         let long = format!("/{}", "x".repeat(600));
@@ -356,6 +360,9 @@ mod tests {
             "/a\r\nb",
             "/a b",
             "/\t/evil",
+            "/../other",
+            "/runs/..//evil.example",
+            "/%2E%2e/other",
             &long,
         ] {
             assert!(!is_local(path), "{path}");

@@ -171,7 +171,7 @@ fn app(ui: Arc<UiState>) -> Router {
     let permissions = |response: &Response| may_be_opened(response).then(|| HeaderValue::from_static(PERMISSIONS));
     Router::new()
         .route("/", get(page::index))
-        .route("/runs/{id}", get(page::index))
+        .route("/runs/{id}", get(page::run))
         .route("/inbox", get(page::index))
         .route("/admin", get(page::admin))
         .route("/assets/{*path}", get(page::asset))

@@ -16,7 +16,7 @@ use rust_embed::RustEmbed;
 use sha2::Digest;
 
 use crate::ui::UiState;
-use crate::ui::lean::without_comments;
+use crate::ui::lean::{without_comments, without_html_comments};
 use crate::ui::sessions;
 
 #[derive(RustEmbed)]
@@ -80,11 +80,19 @@ impl ThemedPage {
     }
 }
 
-/// The page itself, and what its content security policy must name so that it works.
-pub struct IndexPage {
+/// The page at one depth below its own path.
+struct PlacedPage {
     page: ThemedPage,
     /// The same, for a visit that may start what its address says: it tells the page so.
     own: ThemedPage,
+}
+
+/// The page itself, and what its content security policy must name so that it works.
+pub struct IndexPage {
+    /// At `/` and `/inbox`.
+    start: PlacedPage,
+    /// At `/runs/<id>`.
+    run: PlacedPage,
     /// The sources of its inline scripts, as a policy writes them.
     pub scripts: String,
     /// The source of its one inline style sheet.
@@ -98,34 +106,43 @@ impl IndexPage {
         let text = |name: &str| String::from_utf8_lossy(&FILES[name].plain).into_owned();
         let source = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text)));
         let style = text("style.css");
-        let mut page = text("index.html")
+        let page = without_html_comments(&text("index.html"))
             .replace("<link rel=\"stylesheet\" href=\"/assets/style.css\">", &format!("<style>{style}</style>"));
-        let mut scripts = Vec::new();
-        for name in INLINE_SCRIPTS {
-            let script = text(name);
-            scripts.push(source(&script));
-            page = page
-                .replace(&format!("<script src=\"/assets/{name}\"></script>"), &format!("<script>{script}</script>"));
-        }
-        page = page.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION));
+        let mut page = with_inline_scripts(page);
+        let scripts = INLINE_SCRIPTS.map(|name| source(&text(name)));
         if !has_css {
             page = page.replace("<link rel=\"stylesheet\" href=\"/ui/brand.css\">\n", "");
         }
-        let own = page.replacen("<html lang=\"en\"", "<html lang=\"en\" data-link=\"own\"", 1);
-        Self {
-            page: ThemedPage::new("index.html", &page),
-            own: ThemedPage::new("index.html", &own),
-            scripts: scripts.join(" "),
-            style: source(&style),
-        }
+        let placed = |up: &str| {
+            let page = relative(&page, up);
+            let own = page.replacen("<html lang=\"en\"", "<html lang=\"en\" data-link=\"own\"", 1);
+            PlacedPage { page: ThemedPage::new("index.html", &page), own: ThemedPage::new("index.html", &own) }
+        };
+        Self { start: placed("./"), run: placed("../"), scripts: scripts.join(" "), style: source(&style) }
     }
 }
 
 /// The operator's page.
 static ADMIN: LazyLock<ThemedPage> = LazyLock::new(|| {
-    let written = String::from_utf8_lossy(&FILES["admin.html"].plain);
-    ThemedPage::new("admin.html", &written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)))
+    let page = String::from_utf8_lossy(&FILES["admin.html"].plain);
+    ThemedPage::new("admin.html", &relative(&page, "./"))
 });
+
+/// A page with the scripts that run around its first paint in it.
+fn with_inline_scripts(page: String) -> String {
+    INLINE_SCRIPTS.iter().fold(page, |page, name| {
+        let script = String::from_utf8_lossy(&FILES[*name].plain);
+        page.replace(&format!("<script src=\"/assets/{name}\"></script>"), &format!("<script>{script}</script>"))
+    })
+}
+
+/// A page that names all that is its own relatively, files by their edition: it does not know which path it is below. `up` leads from its
+/// address to that path.
+fn relative(page: &str, up: &str) -> String {
+    page.replace("\"/assets/", &format!("\"{up}assets/{}/", *EDITION))
+        .replace("\"/ui/", &format!("\"{up}ui/"))
+        .replace("href=\"/\"", &format!("href=\"{up}\""))
+}
 
 fn read(name: &str) -> Option<PageFile> {
     let file = AssetFiles::get(name)?.data;
@@ -170,10 +187,18 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
+/// `GET /` and `GET /inbox`: the page, which reads its own address.
 pub async fn index(State(ui): State<Arc<UiState>>, headers: HeaderMap) -> Response {
-    let index = &ui.brand.index;
-    let mut response = if is_own_link(&headers) { index.own.send(&headers) } else { index.page.send(&headers) };
+    send_placed(&ui.brand.index.start, &headers)
+}
+
+/// `GET /runs/<id>`: the page, at a run.
+pub async fn run(State(ui): State<Arc<UiState>>, headers: HeaderMap) -> Response {
+    send_placed(&ui.brand.index.run, &headers)
+}
+
+fn send_placed(placed: &PlacedPage, headers: &HeaderMap) -> Response {
+    let mut response = if is_own_link(headers) { placed.own.send(headers) } else { placed.page.send(headers) };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding, cookie, sec-fetch-site"));
     response
 }
@@ -205,7 +230,7 @@ pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     let mut response = named(name, &headers);
     if response.status() != StatusCode::NOT_FOUND {
         // While a new version is rolled out, its page may ask an old server: better our file than none, but nobody keeps it.
-        let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };
+        let keep = if edition == *EDITION { "max-age=31536000, immutable" } else { "no-store" };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
         // Nobody asks again whether such a copy is still good.
         response.headers_mut().remove(header::ETAG);
@@ -284,8 +309,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
-        let index = String::from_utf8(IndexPage::new(false).page.auto.plain.to_vec()).unwrap();
-        let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
+        let index = String::from_utf8(IndexPage::new(false).start.page.auto.plain.to_vec()).unwrap();
+        let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("./assets/").unwrap();
         let cache_control =
             |response: &Response| response.headers()[header::CACHE_CONTROL].to_str().unwrap().to_owned();
         let kept = asset(Path(main.to_owned()), HeaderMap::new()).await;
@@ -304,7 +329,7 @@ mod tests {
     #[test]
     fn what_the_first_paint_needs_stands_in_the_page_and_in_its_policy() {
         let index = IndexPage::new(false);
-        let page = String::from_utf8(index.page.auto.plain.to_vec()).unwrap();
+        let page = String::from_utf8(index.start.page.auto.plain.to_vec()).unwrap();
         let sources = |begin: &str, end: &str| {
             let texts = page.split(begin).skip(1).filter_map(|rest| rest.split(end).next());
             let hashed = texts.map(|text| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text))));
@@ -319,14 +344,35 @@ mod tests {
             "modules wait for the first paint"
         );
         assert!(!page.contains("rel=\"stylesheet\""), "nothing else is waited for");
-        let branded = String::from_utf8(IndexPage::new(true).page.auto.plain.to_vec()).unwrap();
-        assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"/ui/brand.css\">").count(), 1);
+        let branded = String::from_utf8(IndexPage::new(true).start.page.auto.plain.to_vec()).unwrap();
+        assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"./ui/brand.css\">").count(), 1);
+    }
+
+    #[test]
+    fn no_page_names_the_root_of_its_server() {
+        let index = IndexPage::new(true);
+        for (page, up) in
+            [(&index.start.page, "./"), (&index.start.own, "./"), (&index.run.page, "../"), (&*ADMIN, "./")]
+        {
+            let page = String::from_utf8(page.auto.plain.to_vec()).unwrap();
+            for absolute in ["href=\"/", "src=\"/", "action=\"/", "url(/"] {
+                assert!(!page.contains(absolute), "{absolute} in a page at {up}");
+            }
+            assert!(page.contains(&format!("<a href=\"{up}\"")), "the way to the start at {up}");
+            assert!(page.contains(&format!("<link rel=\"icon\" href=\"{up}assets/")), "{up}");
+            for (name, _) in FILES.iter().filter(|(name, _)| name.contains('/')) {
+                assert_eq!(
+                    page.matches(&**name).count(),
+                    page.matches(&format!("\"{up}assets/{}/{name}\"", *EDITION)).count()
+                );
+            }
+        }
     }
 
     #[tokio::test]
     async fn a_page_has_the_colours_that_were_chosen() {
-        let index = IndexPage::new(false).page;
-        for page in [&index, &*ADMIN] {
+        let index = IndexPage::new(false);
+        for page in [&index.start.page, &index.run.page, &*ADMIN] {
             for (cookie, wanted) in [
                 ("fastagency_theme=dark", Some("dark")),
                 ("a=b; fastagency_theme=light", Some("light")),

@@ -15,6 +15,7 @@ import { exactParse, exactText } from './gateway/exact-json.js';
 import { byId, h, legible } from './elements/dom.js';
 import { beginSession, whoIsHere } from './session/session.js';
 import { openEvents } from './gateway/event-stream.js';
+import { at, base } from './page/base.js';
 import { themeButton } from './page/theme.js';
 
 /** Runs in one page of the list. */
@@ -24,8 +25,8 @@ const SOON_MS = 400;
 /** Asked again even if nothing seems to happen: leases end without a word. */
 const EVERY_MS = 5000;
 const TRY_AGAIN_MS = 3000;
-/** Where the token of the admin link is kept: for this very origin, while the gateway lives that gave it. */
-const ADMIN_TOKEN = 'fastagency.admin-token';
+/** Where the token of the admin link is kept: for this very page, while the gateway lives that gave it. */
+const ADMIN_TOKEN = `fastagency.admin-token${base}`;
 
 const filters = byId('filters', HTMLFormElement);
 const trouble = byId('trouble', HTMLElement);
@@ -155,7 +156,7 @@ function drawRuns(runs, next) {
   const exported = query();
   for (const format of ['jsonl', 'csv']) {
     exported.set('format', format);
-    byId(`export-${format}`, HTMLAnchorElement).href = `/api/audit/export?${exported}`;
+    byId(`export-${format}`, HTMLAnchorElement).href = at(`/api/audit/export?${exported}`);
   }
 }
 
@@ -368,7 +369,7 @@ byId('theme-place', HTMLElement).append(themeButton());
 const configured = getConfig().then((config) => {
   byId('app-title', HTMLElement).textContent = config.title;
   document.title = `${config.title}: operation`;
-  if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: config.logo, alt: '' }));
+  if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: at(config.logo), alt: '' }));
 }).catch((error) => { trouble.textContent = wordsOf(error); });
 beginSession({
   onMe: () => {},
@@ -415,16 +416,16 @@ function explain(error) {
     h('h2', null, isUsed ? 'This link was used' : 'This page needs the admin link'),
     isUsed ? h('p', null, 'It was opened before, or the program that printed it has ended. Start the program again for a new link.') : null,
     h('p', null, 'No one signs in here (', h('code', null, 'auth.mode: none'), '), so the program prints a link for its operator when it starts:'),
-    h('pre', { tabindex: 0 }, `admin: ${location.origin}/admin#link=…`),
+    h('pre', { tabindex: 0 }, `admin: ${location.origin}${at('/admin')}#link=…`),
     h('p', null, 'It opens once, in one browser, and counts until that program ends. On its data folder, ', h('code', null, 'fastagency audit'), ' shows the same runs.')));
 }
 
 /** A download where nobody signs in: a plain link could not show the token. @param {HTMLAnchorElement} link */
 async function download(link) {
-  const response = await request(link.href, () => ({}));
+  const response = await request(`/api/audit/export${link.search}`, () => ({}));
   if (!response.ok) throw await refusalOf(response);
   const url = URL.createObjectURL(await response.blob());
-  h('a', { href: url, download: `audit.${new URL(link.href).searchParams.get('format')}` }).click();
+  h('a', { href: url, download: `audit.${new URLSearchParams(link.search).get('format')}` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 

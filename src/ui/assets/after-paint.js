@@ -2,7 +2,7 @@
 // A classic script behind everything that is seen first: the modules are asked for once the browser has shown the page, because
 // forty requests would hold up the first picture. They stand in templates, which fetch nothing by themselves.
 (() => {
-  const wanted = location.pathname.startsWith('/runs/') ? ['modules', 'modules-of-runs'] : ['modules'];
+  const wanted = /\/runs\/[^/]+$/.test(location.pathname) ? ['modules', 'modules-of-runs'] : ['modules'];
   const load = () => {
     for (const id of wanted.splice(0)) {
       const place = document.getElementById(id);

@@ -4,7 +4,7 @@
 {
   const { dataset } = document.documentElement;
   const query = new URLSearchParams(location.search);
-  if (location.pathname === '/' && !query.has('workflow')) dataset.opens = 'start';
+  if (location.pathname.endsWith('/') && !query.has('workflow')) dataset.opens = 'start';
   if (window.parent !== window) {
     dataset.framed = '';
     const theme = query.get('theme');

@@ -8,7 +8,9 @@
 // they become events of the element: `run-started`, `run-waiting`, `run-running`, `run-ended` (`detail.run`, `detail.outcome`).
 // The braces keep its names out of the site's.
 {
-  const home = new URL(/** @type {HTMLScriptElement} */ (document.currentScript).src).origin;
+  const { origin, pathname } = new URL(/** @type {HTMLScriptElement} */ (document.currentScript).src);
+  /** Where the page is, without a slash at its end: above the address of this script. */
+  const home = origin + pathname.slice(0, pathname.lastIndexOf('/assets/'));
   const EVENTS = ['started', 'waiting', 'running', 'ended'];
 
   const css = `
@@ -44,7 +46,7 @@ svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-wi
     #button = document.createElement('button');
     /** @param {MessageEvent} event */
     #hear = (event) => {
-      if (event.source !== this.#frame.contentWindow || event.origin !== home || event.data?.from !== 'fastagency') return;
+      if (event.source !== this.#frame.contentWindow || event.origin !== origin || event.data?.from !== 'fastagency') return;
       const { event: what, run, outcome = null } = event.data;
       if (what === 'left') this.#remember(null);
       if (!EVENTS.includes(what)) return;
@@ -112,7 +114,7 @@ svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-wi
 
     /** @param {string} path */
     #address(path) {
-      const url = new URL(path, home);
+      const url = new URL(home + path);
       for (const name of ['workflow', 'theme']) {
         const value = this.getAttribute(name);
         if (value) url.searchParams.set(name, value);

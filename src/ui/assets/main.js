@@ -6,6 +6,7 @@ import { drawAccount } from './session/account.js';
 import { getConfig } from './gateway/api.js';
 import { connectionNotice } from './page/connection-notice.js';
 import { byId, h, legible } from './elements/dom.js';
+import { at, pathIn } from './page/base.js';
 import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './page/framed.js';
 import { icon } from './elements/icons.js';
 import { listenToKeys, showKeys } from './page/keys.js';
@@ -73,10 +74,11 @@ function show(isLink) {
   open = runPage = currentRun = null;
   isEnded = false;
   onConnection('closed');
-  const run = /^\/runs\/([^/]+)\/?$/.exec(location.pathname)?.[1];
+  const path = pathIn(location) ?? '/';
+  const run = /^\/runs\/([^/]+)\/?$/.exec(path)?.[1];
   closeDrawer();
   if (run) showRun(decodeURIComponent(run));
-  else if (location.pathname === '/inbox') {
+  else if (path === '/inbox') {
     drawBarOfStart();
     open = laterInbox((inbox) => inbox.openInbox(main));
   }
@@ -143,10 +145,10 @@ function goHome() {
   navigate(homePath);
 }
 
-/** @param {string} path @param {boolean} [replace] */
+/** @param {string} path of the page @param {boolean} [replace] */
 function navigate(path, replace = false) {
   // `clicked` outlives a reload: a workflow that was opened by a click is not started by one.
-  history[replace ? 'replaceState' : 'pushState']({ clicked: true }, '', path);
+  history[replace ? 'replaceState' : 'pushState']({ clicked: true }, '', at(path));
   show(false);
   if (!main.contains(document.activeElement)) main.focus();
 }
@@ -182,10 +184,11 @@ document.addEventListener('click', (event) => {
   const link = event.target instanceof Element ? event.target.closest('a') : null;
   const isPlain = event instanceof MouseEvent && event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (!link || !isPlain || link.target || link.hasAttribute('download') || link.origin !== location.origin) return;
-  if (!['/', '/inbox'].includes(link.pathname) && !link.pathname.startsWith('/runs/')) return;
+  const path = pathIn(link);
+  if (path === null || (!['/', '/inbox'].includes(path) && !path.startsWith('/runs/'))) return;
   if (link.hash && link.pathname === location.pathname) return;
   event.preventDefault();
-  navigate(link.pathname + link.search);
+  navigate(path + link.search);
 });
 window.addEventListener('popstate', () => show(false));
 drawerButton.addEventListener('click', () => { openDrawer(); search.focus(); });
@@ -193,6 +196,11 @@ byId('close-drawer', HTMLButtonElement).addEventListener('click', () => closeDra
 veil.addEventListener('click', () => closeDrawer());
 narrow.addEventListener('change', () => closeDrawer());
 
+const modulesOfRuns = document.importNode(byId('modules-of-runs', HTMLTemplateElement).content, true);
+// These are relative to the address that the page came by, and the first click changes it.
+for (const link of [...document.querySelectorAll('#app-title, #new, [rel=icon]'), ...modulesOfRuns.querySelectorAll('link')]) {
+  link.setAttribute('href', /** @type {HTMLLinkElement} */ (link).href);
+}
 drawerButton.append(icon('menu'));
 drawerButton.disabled = false;
 byId('close-drawer', HTMLButtonElement).append(icon('close'));
@@ -220,7 +228,7 @@ function focusSearch() {
 const configured = getConfig().then((config) => {
   appTitle = config.title || appTitle;
   byId('app-title', HTMLElement).textContent = appTitle;
-  if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: config.logo, alt: '' }));
+  if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: at(config.logo), alt: '' }));
   byId('footer', HTMLElement).replaceChildren(
     ...(config.footer ? [h('p', { dir: 'auto' }, config.footer)] : []),
     ...(config.links?.length > 0 ? [h('ul', null, ...config.links.map(({ title, url }) => h('li', null, h('a', { href: url, target: '_blank', rel: 'noopener' }, title))))] : []));
@@ -244,4 +252,4 @@ onTitles(() => { runPage?.redraw(); drawDocumentTitle(); });
 show(!history.state?.clicked);
 if (currentRun) fetchTitles();
 // While a person reads the cards, the modules of a run load, so a run opens at once.
-else setTimeout(() => document.body.append(byId('modules-of-runs', HTMLTemplateElement).content), RUNS_AFTER_MS);
+else setTimeout(() => document.body.append(modulesOfRuns), RUNS_AFTER_MS);

@@ -467,7 +467,7 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
     let browser = Browser::at(&front.url);
     assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "oidc", "user": null, "login": "oidc"}));
     let back = log_in(&browser, "%2Fruns%2F0b9d%3Fa%3Db").await;
-    assert_eq!((back.status, back.location().as_str()), (303, "/runs/0b9d?a=b"), "{}", back.body);
+    assert_eq!((back.status, back.location().as_str()), (303, "../runs/0b9d?a=b"), "{}", back.body);
     assert_eq!(browser.cookies.lock().unwrap().keys().collect::<Vec<_>>(), ["fastagency"], "the login's own is gone");
     let me = browser.get("/auth/me").await.body;
     assert_eq!(
@@ -482,7 +482,7 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
     // Only to this page does a login return.
     for elsewhere in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0d%0aSet-Cookie:x"]
     {
-        assert_eq!(log_in(&browser, elsewhere).await.location(), "/", "{elsewhere}");
+        assert_eq!(log_in(&browser, elsewhere).await.location(), "../", "{elsewhere}");
     }
     // A token that takes more than one cookie.
     provider.fat.store(true, Ordering::Relaxed);

@@ -5,8 +5,10 @@
  */
 
 import { exactParse, exactText } from '../gateway/exact-json.js';
+import { base } from '../page/base.js';
 
-const PREFIX = 'fastagency.draft.';
+/** A sign-out forgets the drafts of this page, and not those of another one of the same server. */
+const PREFIX = `fastagency${base}.draft.`;
 /** Behind the name of a question: what was written there and can no longer be sent. */
 export const UNSENT = '.unsent';
 /** Behind the name of a question: what was sent and came too late. */

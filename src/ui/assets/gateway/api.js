@@ -182,6 +182,7 @@
  * Here end the types from the schemas.
  */
 import { exactParse, exactText } from './exact-json.js';
+import { at } from '../page/base.js';
 import { sentenceOf } from '../text/words.js';
 
 const PATIENCE_MS = 30_000;
@@ -342,7 +343,7 @@ async function call(method, path, body, headers = {}) {
 /**
  * Fetches, once more after each sign-in that was needed for it: what somebody was about to do when their session ended is done
  * when they are back. `share` asks in place of `fetch`, for all pages of this person.
- * @param {string} path @param {() => RequestInit} init made anew for each attempt
+ * @param {string} path of the page (base.js) @param {() => RequestInit} init made anew for each attempt
  * @param {(path: string, person: string, headers: Record<string, string>) => Promise<Response>} [share]
  */
 export async function request(path, init, share) {
@@ -356,7 +357,7 @@ export async function request(path, init, share) {
     };
     let response;
     try {
-      response = share ? await share(path, doorkeeper.person(), headers) : await fetch(path, { cache: 'no-store', ...wanted, headers });
+      response = share ? await share(at(path), doorkeeper.person(), headers) : await fetch(at(path), { cache: 'no-store', ...wanted, headers });
       if (response.type === 'error') throw response;
     } catch {
       throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0);

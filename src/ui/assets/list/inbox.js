@@ -7,6 +7,7 @@
 import { isNotLetIn, listQuestions, wordsOf } from '../gateway/api.js';
 import { h } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
+import { at } from '../page/base.js';
 import { counted, plainLine, timeOfDay, visible } from '../text/words.js';
 import { fetchTitles, onTitles, titleOf } from '../gateway/workflow-titles.js';
 
@@ -23,7 +24,7 @@ const MOST = 500;
 /** The way to the inbox. @param {HTMLElement} place */
 export function inboxLink(place) {
   const count = h('span', { class: 'state-chip', 'data-state': 'waiting', hidden: true });
-  place.replaceChildren(h('a', { href: '/inbox', class: 'quiet-button inbox-link' }, icon('question'), h('span', null, 'Inbox'), count));
+  place.replaceChildren(h('a', { href: at('/inbox'), class: 'quiet-button inbox-link' }, icon('question'), h('span', null, 'Inbox'), count));
   const watch = again(async () => {
     const waiting = (await listQuestions({ everybody: true, limit: MOST })).length;
     const words = waiting >= MOST ? `${MOST}+` : String(waiting);
@@ -81,9 +82,9 @@ export function openInbox(main) {
 }
 
 /** @param {Question} question */
-function row({ id, prompt, asked_at: at, approval, escalated, run }) {
-  const about = [run.title ? titleOf(run.workflow) : null, run.user === null ? null : `started by ${visible(run.user)}`, `asked ${timeOfDay(at)}`];
-  return h('a', { href: `/runs/${encodeURIComponent(run.id)}`, class: 'run', 'data-question': id },
+function row({ id, prompt, asked_at: askedAt, approval, escalated, run }) {
+  const about = [run.title ? titleOf(run.workflow) : null, run.user === null ? null : `started by ${visible(run.user)}`, `asked ${timeOfDay(askedAt)}`];
+  return h('a', { href: at(`/runs/${encodeURIComponent(run.id)}`), class: 'run', 'data-question': id },
     h('span', { class: 'run-state is-waiting' }, icon(approval ? 'shield' : 'question')),
     h('span', { class: 'run-words' },
       h('span', { class: 'run-title', dir: 'auto' }, plainLine(prompt, 160) || 'A question'),

@@ -7,6 +7,7 @@
 import { announce } from '../elements/dialogs.js';
 import { h } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
+import { at } from '../page/base.js';
 import { waitsForReader } from './runs-list.js';
 import { plainLine } from '../text/words.js';
 import { titleOf } from '../gateway/workflow-titles.js';
@@ -54,7 +55,7 @@ const nameOf = (run) => `${run.id}/${run.question?.id}`;
 /** @param {Run} run @param {(run: string) => void} open */
 function notify(run, open) {
   try {
-    const notice = new Notification(plainLine(run.title ?? '') || titleOf(run.workflow), { body: plainLine(run.question?.prompt ?? '', 160), tag: nameOf(run), icon: '/assets/favicon.svg' });
+    const notice = new Notification(plainLine(run.title ?? '') || titleOf(run.workflow), { body: plainLine(run.question?.prompt ?? '', 160), tag: nameOf(run), icon: at('/assets/favicon.svg') });
     notice.addEventListener('click', () => {
       window.focus();
       open(run.id);

@@ -4,6 +4,7 @@
 import { isNotLetIn, listRuns, wordsOf } from '../gateway/api.js';
 import { h } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
+import { at } from '../page/base.js';
 import { dayWords, plainLine, stateWords, timeOfDay } from '../text/words.js';
 import { onTitles, titleOf } from '../gateway/workflow-titles.js';
 
@@ -244,7 +245,7 @@ function runLink(run, isCurrent) {
   const kind = run.state === 'ended' ? run.outcome ?? 'ended' : run.state;
   const detail = run.state === 'waiting' && run.question?.prompt ? plainLine(run.question.prompt) : null;
   return h('a', {
-    href: `/runs/${encodeURIComponent(run.id)}`, class: 'run', 'data-run': run.id, 'data-state': kind,
+    href: at(`/runs/${encodeURIComponent(run.id)}`), class: 'run', 'data-run': run.id, 'data-state': kind,
     'aria-current': isCurrent ? 'page' : null,
   },
   h('span', { class: `run-state is-${kind}` }, stateMark(kind)),

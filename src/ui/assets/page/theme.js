@@ -6,6 +6,7 @@
 
 import { h } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
+import { at, base } from './base.js';
 
 const COOKIE = 'fastagency_theme';
 const YEAR_S = 365 * 24 * 60 * 60;
@@ -16,7 +17,7 @@ const SHORT = { auto: 'Auto', light: 'Light', dark: 'Dark' };
 
 /** @typedef {typeof THEMES[number]} Theme */
 
-const otherTabs = new BroadcastChannel(COOKIE);
+const otherTabs = new BroadcastChannel(COOKIE + base);
 
 export function themeButton() {
   const words = h('span', { class: 'theme-words' });
@@ -50,7 +51,7 @@ function choose(theme) {
   show(theme);
   otherTabs.postMessage(theme);
   try {
-    document.cookie = `${COOKIE}=${theme}; Path=/; SameSite=Lax; Max-Age=${theme === 'auto' ? 0 : YEAR_S}`;
+    document.cookie = `${COOKIE}=${theme}; Path=${at('/')}; SameSite=Lax; Max-Age=${theme === 'auto' ? 0 : YEAR_S}`;
   } catch { /* then it lasts until the reload */ }
 }
 

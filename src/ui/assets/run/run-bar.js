@@ -8,6 +8,7 @@ import { h } from '../elements/dom.js';
 import { face } from '../elements/faces.js';
 import { icon } from '../elements/icons.js';
 import { toLink } from '../form/links.js';
+import { at } from '../page/base.js';
 import { phaseOf, waitedFor } from './state.js';
 import { readerName } from '../session/session.js';
 import { otherThan, outcomeWords, plainLine, saysSomething, stateWords, stopperOf, visible } from '../text/words.js';
@@ -108,7 +109,7 @@ function entriesOf(bar) {
     bar.renaming,
     entry('Start another like it', async () => means.onStarted(await startRun(view().workflow ?? '', view().params))),
     bar.withChanges,
-    entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(bar.run)}`, location.href).href); announce('The link was copied.'); }),
+    entry('Copy the link', async () => { await copyText(location.origin + at(`/runs/${encodeURIComponent(bar.run)}`)); announce('The link was copied.'); }),
     entry('Copy as Markdown', async () => { await copyText(await markdown(bar)); announce('The conversation was copied.'); }),
     entry('Download Markdown', async () => download(bar, await markdown(bar), 'text/markdown', 'md')),
     entry('Download HTML', async () => {

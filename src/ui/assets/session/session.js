@@ -9,6 +9,7 @@
 
 import { ApiError, refusalOf, request, setDoorkeeper } from '../gateway/api.js';
 import { forgetDrafts } from '../form/drafts.js';
+import { at, base, pathIn } from '../page/base.js';
 import { FORM_ONLY, isFramed } from '../page/framed.js';
 
 /**
@@ -41,8 +42,8 @@ export const whoIsHere = () => firstSaid;
 /** The reader's name; null: nobody signs in here, or it is not known yet. */
 export const readerName = () => me.user?.name ?? null;
 
-/** What the other tabs of this browser learn: who has signed in, or null for nobody. */
-const others = new BroadcastChannel('fastagency.session');
+/** What the other tabs of this browser learn: who has signed in, or null for nobody. Another page of this server has its own sessions. */
+const others = new BroadcastChannel(`fastagency.session${base}`);
 
 /**
  * Finds out who the reader is. `show` draws the sign-in and returns what takes it away.
@@ -95,7 +96,7 @@ export async function signOut() {
   others.postMessage(null);
   // The way back leads to this page as it was left: nothing is left.
   document.body.replaceChildren();
-  location.replace('/');
+  location.replace(at('/'));
 }
 
 /** @param {(signingIn: SigningIn) => () => void} show @returns {Promise<boolean>} whether somebody has signed in */
@@ -108,7 +109,7 @@ async function askWho(show) {
   const takeAway = show({
     login, before, leave: () => goToSignIn(login),
     signIn: async (credential) => {
-      const response = await fetch('/auth/login', {
+      const response = await fetch(at('/auth/login'), {
         method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(credential),
       }).catch(() => { throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0); });
       if (!response.ok) throw await refusedSignIn(response, 'user' in credential);
@@ -133,8 +134,8 @@ async function askWho(show) {
 /** @param {Login} login */
 function goToSignIn(login) {
   // A stranger may have written this address: signing in must not start the workflow that it names.
-  const here = location.pathname + location.search + (location.search ? FORM_ONLY : '');
-  const url = login === 'oidc' ? `/auth/oidc?${new URLSearchParams({ return: here })}` : '/';
+  const here = (pathIn(location) ?? '/') + location.search + (location.search ? FORM_ONLY : '');
+  const url = at(login === 'oidc' ? `/auth/oidc?${new URLSearchParams({ return: here })}` : '/');
   // A page around this one could lay something over the fields, or stand where a password is expected.
   if (isFramed) window.open(url, '_blank', 'noopener');
   else location.assign(url);
@@ -157,7 +158,7 @@ function learn(now) {
 
 /** @returns {Promise<Me>} */
 async function whoAmI() {
-  const response = await fetch('/auth/me', { cache: 'no-store' });
+  const response = await fetch(at('/auth/me'), { cache: 'no-store' });
   // A server that knows nothing of sessions.
   if (response.status === 404) return { mode: 'none', user: null, login: null };
   if (!response.ok) throw await refusalOf(response);

@@ -3,6 +3,7 @@
 
 import { wordsOf } from '../gateway/api.js';
 import { byId, freshId, h } from '../elements/dom.js';
+import { at } from '../page/base.js';
 import { isFramed } from '../page/framed.js';
 import { icon } from '../elements/icons.js';
 
@@ -54,7 +55,7 @@ function credentialForm(login, { before, signIn }) {
     eye.setAttribute('aria-pressed', String(!isShown));
   } }, icon('eye'));
   const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Sign in');
-  const form = h('form', { method: 'post', action: '/auth/login' },
+  const form = h('form', { method: 'post', action: at('/auth/login') },
     login === 'form' ? h('div', { class: 'field' }, h('label', { for: user.id }, 'User'), user) : null,
     h('div', { class: 'field' }, h('label', { for: secret.id }, login === 'form' ? 'Password' : 'Access key'),
       h('div', { class: 'secret' }, secret, eye)),
