@@ -124,7 +124,7 @@ impl IndexPage {
 
 /// The operator's page.
 static ADMIN: LazyLock<ThemedPage> = LazyLock::new(|| {
-    let page = String::from_utf8_lossy(&FILES["admin.html"].plain);
+    let page = with_inline_scripts(String::from_utf8_lossy(&FILES["admin.html"].plain).into_owned());
     ThemedPage::new("admin.html", &relative(&page, "./"))
 });
 
@@ -360,6 +360,7 @@ mod tests {
             }
             assert!(page.contains(&format!("<a href=\"{up}\"")), "the way to the start at {up}");
             assert!(page.contains(&format!("<link rel=\"icon\" href=\"{up}assets/")), "{up}");
+            assert!(page.contains("did not load"), "a page without its modules says so");
             for (name, _) in FILES.iter().filter(|(name, _)| name.contains('/')) {
                 assert_eq!(
                     page.matches(&**name).count(),
