@@ -43,7 +43,7 @@ pub use models::{
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use shapes::json_schema;
-pub use ui::{UiConfig, UiLimits};
+pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
 pub use webhooks::{WebhookConfig, WebhookTrigger};
 pub use worker::WorkerConfig;

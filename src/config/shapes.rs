@@ -242,7 +242,11 @@ pub static UI: MapShape = MapShape {
             "The sites that may show the page in a frame, as https://example.org.",
         ),
         may("gateway_url", ValueKind::Text, "Where the gateway is (default http://127.0.0.1 and the gateway's port)."),
-        may("public_url", ValueKind::Text, "Where browsers find the page, like https://chat.example.com."),
+        may(
+            "public_url",
+            ValueKind::Text,
+            "Where browsers find the page, like https://chat.example.com or https://example.com/agents.",
+        ),
         may(
             "session_key",
             ValueKind::Text,

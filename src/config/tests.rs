@@ -306,3 +306,41 @@ fn no_message_shows_a_secret_or_the_line_that_it_stands_on() {
     let said = read("version: 1\nnats: { password: 12345678 }", &nothing).unwrap_err();
     assert!(said.contains("password") && said.contains("2:19") && said.contains("put it in quotes"), "{said}");
 }
+
+#[test]
+fn the_page_may_be_below_a_path_that_means_one_thing() {
+    let public_url = |url: &str| {
+        let read = read(&format!("version: 1\nui: {{ public_url: \"{url}\" }}\n"), &nothing);
+        read.map(|config| config.ui.public_url.unwrap_or_default())
+    };
+    for (written, kept) in [
+        ("https://Chat.Example.com", "https://chat.example.com"),
+        ("https://chat.example.com/", "https://chat.example.com"),
+        ("https://Example.com/Agents/", "https://example.com/Agents"),
+        ("http://127.0.0.1:8080/a/b-c_d.e~f", "http://127.0.0.1:8080/a/b-c_d.e~f"),
+        ("https://example.com/fastagency/", "https://example.com/fastagency"),
+        ("https://example.com/my/api", "https://example.com/my/api"),
+    ] {
+        assert_eq!(public_url(written).as_deref(), Ok(kept), "{written}");
+    }
+    for wrong in [
+        "https://example.com/a//b",
+        "https://example.com//a",
+        "https://example.com/../a",
+        "https://example.com/./a",
+        "https://example.com/a%2fb",
+        "https://example.com/a;b",
+        "https://example.com/a?b",
+        "https://example.com/a#b",
+        "https://me@example.com/a",
+        "https:///a",
+        "https://example.com/é",
+    ] {
+        let problems = public_url(wrong).expect_err(wrong);
+        assert!(problems.contains("is not an address like"), "{wrong}: {problems}");
+    }
+    for first in PATHS_OF_THE_PAGE {
+        let problems = public_url(&format!("https://example.com/{first}/x")).expect_err(first);
+        assert!(problems.contains(&format!("the page has a path /{first} of its own")), "{problems}");
+    }
+}

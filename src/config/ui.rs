@@ -11,6 +11,10 @@ use super::gateway::CallerLimits;
 use super::shapes::{LINK, UI, UI_LIMITS};
 use crate::yaml::FieldReader;
 
+/// Where paths of the page begin. Below one of these it could not be told whether a proxy has removed the path that the page is below.
+pub const PATHS_OF_THE_PAGE: [&str; 10] =
+    ["admin", "api", "assets", "auth", "docs", "healthz", "inbox", "openapi.json", "readyz", "runs"];
+
 /// `ui:`.
 #[derive(Debug, Clone)]
 pub struct UiConfig {
@@ -34,7 +38,7 @@ pub struct UiConfig {
     pub embed_in: Vec<String>,
     /// Where the gateway is (default: `http://127.0.0.1:8008`).
     pub gateway_url: String,
-    /// Where browsers find the page, without a slash at the end (default: what a request says).
+    /// Where browsers find the page, with the path that it is below, and without a slash at the end (default: what a request says).
     pub public_url: Option<String>,
     /// What the cookies of logins are sealed with; none: a key of this machine's own.
     pub session_key: Option<SecretString>,
@@ -143,10 +147,22 @@ fn origin(field: &FieldReader<'_>) -> Option<String> {
     }
 }
 
-/// The page's own address: an origin, as the page must be at its root.
+/// The page's own address: an origin, and the path that the page is below, if there is one. Browsers take hosts without their case.
 fn public_url(field: &FieldReader<'_>) -> Option<String> {
     let url = base_url(field)?;
-    let host = url.split_once("://").map_or("", |(_, host)| host);
-    let fits = !host.contains(['/', '?', '#', '@']);
-    if fits { Some(url.to_ascii_lowercase()) } else { field.is_not("an address like https://chat.example.com") }
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let is_segment = |segment: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(fits)
+    };
+    if host.is_empty() || host.contains(['?', '#', '@']) || !path.split('/').skip(1).all(is_segment) {
+        return field.is_not("an address like https://chat.example.com or https://example.com/agents");
+    }
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if PATHS_OF_THE_PAGE.contains(&first) {
+        field.note(format!("the page has a path /{first} of its own; put it below another one"));
+        return None;
+    }
+    Some(format!("{scheme}://{}{path}", host.to_ascii_lowercase()))
 }

@@ -192,7 +192,7 @@ pub async fn to_provider(
     };
     let back_to = query.iter().find(|(name, _)| name == "return").map_or("/", |(_, path)| path);
     let back_to = if is_local(back_to) { back_to } else { "/" }.to_owned();
-    match provider.begin(format!("{}/auth/callback", ui.sessions.base(&headers))).await {
+    match provider.begin(format!("{}/auth/callback", ui.sessions.address(&headers))).await {
         Ok((begun, address)) => {
             let cookies = ui.sessions.set(&headers, SealPurpose::Login, &PendingLogin { begun, back_to }, LOGIN_WITHIN);
             with_cookies(elsewhere(&address), cookies)

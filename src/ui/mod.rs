@@ -27,6 +27,7 @@ use crate::metrics::Tier;
 use crate::observe::{self, ObservedTier};
 use crate::serving;
 
+mod base_path;
 mod brand;
 mod forward;
 mod lean;
@@ -107,6 +108,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     let brand = brand::LoadedBrand::read(&settings.brand, &settings.version).await?;
     let sessions = sessions::PageSessions::new(&settings.login, shutdown.clone())?;
     let page_tokens = page_token::PageTokens::new(&settings.login.key);
+    let base = base_path::BasePath::of(settings.login.public_url.as_deref());
     let filter = RequestFilter::new(&settings.auth, settings.login.public_url.as_deref());
     let address = listener.local_addr()?;
     filter.check_listener(address)?;
@@ -122,7 +124,13 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
              network that you trust, set ui.public_url to the address that people open, like http://{address}"
         );
     }
-    let app = app(Arc::new(UiState { brand, gateway, sessions, page_tokens, filter }));
+    let mut app = app(Arc::new(UiState { brand, gateway, sessions, page_tokens, filter }));
+    if !base.is_root() {
+        // Before the routes, which are those of a page at the root.
+        app = Router::new()
+            .fallback_service(app)
+            .layer(axum::middleware::from_fn_with_state(base, base_path::serve_below));
+    }
     serving::serve(listener, app, settings.connections, shutdown).await;
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::auth::session::{CookieKey, LoginProof, LoginSession, SealPurpose, now
 use crate::auth::{self, origin};
 use crate::config;
 use crate::lifecycle::Shutdown;
+use crate::ui::base_path::BasePath;
 
 /// What a browser surely keeps in one cookie, its name and attributes left aside (RFC 6265, 6.1: 4096 bytes with them).
 const LARGEST_COOKIE: usize = 3800;
@@ -58,6 +59,7 @@ pub struct PageSessions {
     key: CookieKey,
     pub lifetime: Duration,
     public_url: Option<String>,
+    base: BasePath,
     pub provider: Option<Arc<OidcProvider>>,
     ended: Mutex<HashMap<[u8; 16], u64>>,
     renewals: Mutex<HashMap<[u8; 32], TokenRenewal>>,
@@ -91,6 +93,7 @@ impl PageSessions {
             key: CookieKey::new(&login.key).with_previous(&login.previous_keys),
             lifetime: login.lifetime,
             public_url: login.public_url.clone(),
+            base: BasePath::of(login.public_url.as_deref()),
             provider,
             ended: Mutex::default(),
             renewals: Mutex::default(),
@@ -98,8 +101,8 @@ impl PageSessions {
         })
     }
 
-    /// Where this browser finds the page.
-    pub fn base(&self, headers: &HeaderMap) -> String {
+    /// Where this browser finds the page, without a slash at the end.
+    pub fn address(&self, headers: &HeaderMap) -> String {
         self.public_url.clone().unwrap_or_else(|| {
             let host = origin::host(headers);
             let scheme = if origin::is_loopback(&host) { "http" } else { "https" };
@@ -247,26 +250,29 @@ impl PageSessions {
     }
 
     fn cookie(&self, headers: &HeaderMap, name: &str, value: &str, seconds: u64) -> HeaderValue {
-        let secure = if self.is_secure(headers) { "; Secure" } else { "" };
-        let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+        // The prefix of the name demands the path `/`.
+        let (path, secure) =
+            if self.is_secure(headers) { ("/".to_owned(), "; Secure") } else { (self.base.folder(), "") };
+        let text = format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
         let mut value = HeaderValue::from_str(&text).expect("base64 is visible ASCII");
         value.set_sensitive(true);
         value
     }
 
-    /// The prefix makes browsers take a cookie only over TLS, and only from this very host (RFC 6265bis, 4.1.3.2).
+    /// The prefix makes browsers take a cookie only over TLS, and only from this very host (RFC 6265bis, 4.1.3.2). It demands the path
+    /// `/`, so the name alone keeps the sessions of two systems below one host apart.
     fn name(&self, headers: &HeaderMap, purpose: SealPurpose) -> String {
         let prefix = if self.is_secure(headers) { "__Host-" } else { "" };
         let name = match purpose {
             SealPurpose::Session => "fastagency",
             SealPurpose::Login => "fastagency_login",
         };
-        format!("{prefix}{name}")
+        format!("{prefix}{name}{}", self.base.cookie_suffix())
     }
 
     /// Whether the page is reached over TLS; only on this machine, or where the configuration says so, it is not.
     fn is_secure(&self, headers: &HeaderMap) -> bool {
-        self.base(headers).starts_with("https:")
+        self.address(headers).starts_with("https:")
     }
 }
 

@@ -170,6 +170,7 @@ async fn a_gateway_apart_prints_where_the_page_is_as_far_as_it_knows() {
         ("ui: { port: 9191 }\n", "admin: http://127.0.0.1:9191/admin#link="),
         ("ui: { host: 127.0.0.3 }\n", "admin: http://127.0.0.3:8888/admin#link="),
         ("ui: { port: 9191, public_url: 'https://page.example/' }\n", "admin: https://page.example/admin#link="),
+        ("ui: { public_url: 'https://PAGE.example/Agents/' }\n", "admin: https://page.example/Agents/admin#link="),
     ] {
         let folder = project(&format!("nats: {{ url: '{}' }}\n{ui}", nats.url()));
         let mut gateway = Tier::start(folder.path(), &["gateway", "--port", "0"]);

@@ -497,6 +497,78 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
 }
 
 #[tokio::test]
+async fn below_a_path_a_login_at_the_provider_comes_back_to_that_path() {
+    let provider = Provider::start().await;
+    let (auth, oidc) = at_provider(&provider);
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth).await;
+    let public_url = Some("https://page.example/agents".to_owned());
+    let login = ui::LoginSettings { oidc: Some(oidc), public_url, ..nobody() };
+    let front = Front::with(&deployment.url, login).await;
+    let browser = Browser::at(&front.url);
+    // Whether a proxy leaves the path or removes it.
+    for before in ["/agents", ""] {
+        for (wanted, led_to) in [
+            ("%2Fruns%2F0b9d%3Fa%3Db", "../runs/0b9d?a=b"),
+            ("%2F..%2Fother", "../"),
+            ("%2Fruns%2F..%2F..%2F%2Fevil.example", "../"),
+            ("%2F%252e%252E%2Fother", "../"),
+            ("%2F%2Fevil.example", "../"),
+        ] {
+            let begun = browser.get(&format!("{before}/auth/oidc?return={wanted}")).await;
+            let agreed = browser.get(&begun.location()).await.location();
+            let callback = agreed.strip_prefix("https://page.example/agents").expect("the provider leads to the path");
+            let back = browser.get(&format!("{before}{callback}")).await;
+            assert_eq!((back.status, back.location().as_str()), (303, led_to), "{wanted}: {}", back.body);
+        }
+    }
+    let names: Vec<String> = browser.cookies.lock().unwrap().keys().cloned().collect();
+    assert!(names.len() == 1 && names[0].starts_with("__Host-fastagency-"), "{names:?}");
+    let failed = browser.get("/agents/auth/callback?error=x").await;
+    let page = failed.body.as_str().unwrap();
+    assert!(page.contains("href=\"../assets/style.css\"") && page.contains("href=\"oidc?return="), "{page}");
+    assert!(!page.contains("\"/"), "nothing names the root: {page}");
+    front.end().await;
+    deployment.end().await;
+}
+
+#[tokio::test]
+async fn two_systems_below_one_host_keep_their_sessions_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let auth = basic(people(&folder).0);
+    let deployment = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    for scheme in ["http", "https"] {
+        let jar = Browser::at("");
+        let mut pages = Vec::new();
+        for (path, key) in [("/agents", KEY), ("/help", "another key of cookies, as long as it must be"), ("", KEY)] {
+            let public_url = Some(format!("{scheme}://page.example{path}"));
+            let login = ui::LoginSettings { public_url, key: key.to_owned().into(), ..nobody() };
+            let front = Front::of(&deployment.url, login, PageBrand::default(), auth.clone()).await;
+            let browser = Browser { base: front.url.clone(), csrf: Arc::default(), ..jar.clone() };
+            let answer = browser.post("/auth/login", json!({"user": "alice", "password": "alice's password"})).await;
+            let folder = if scheme == "https" { "/".to_owned() } else { format!("{path}/") };
+            let cookie = &answer.set_cookies[0];
+            assert!(cookie.contains(&format!("; Path={folder};")), "{cookie}");
+            assert_eq!(cookie.starts_with("__Host-"), scheme == "https", "{cookie}");
+            pages.push((front, browser));
+        }
+        assert_eq!(jar.cookies.lock().unwrap().len(), 3, "each has a name of its own");
+        for (_, browser) in &pages {
+            assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "alice");
+        }
+        for (signed_out, (_, browser)) in pages.iter().enumerate() {
+            assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
+            for (number, (_, other)) in pages.iter().enumerate() {
+                assert_eq!(other.get("/api/runs").await.status, if number > signed_out { 200 } else { 401 });
+            }
+        }
+        for (front, _) in pages {
+            front.end().await;
+        }
+    }
+    deployment.end().await;
+}
+
+#[tokio::test]
 async fn a_login_counts_only_for_the_browser_that_began_it() {
     let (provider, deployment, front) = with_provider().await;
     let browser = Browser::at(&front.url);

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::login::Browser;
 use super::player::{Player, text_input};
 use crate::support::client::{Heard, client, hear, hear_json, say, socket};
 use crate::support::eventually::PATIENCE;
@@ -109,6 +110,46 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
     let wrong = http.post(format!("{}/api/runs", front.url)).json(&json!({"workflow": "nope"})).send().await.unwrap();
     assert_eq!(wrong.json::<Value>().await.unwrap()["error"]["code"], "unknown_workflow");
     assert_eq!(front.end().await, LifecycleEnd::Clean);
+    deployment.end().await;
+}
+
+#[tokio::test]
+async fn below_a_path_everything_is_there_whether_a_proxy_removes_the_path_or_not() {
+    let deployment = System::played().await;
+    let public_url = Some("http://page.example/agents".to_owned());
+    let front = Front::with(&deployment.url, ui::LoginSettings { public_url, ..super::login::nobody() }).await;
+    let browser = Browser::at(&front.url);
+    for path in [
+        "/",
+        "/?workflow=echo",
+        "/runs/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d",
+        "/inbox",
+        "/admin",
+        "/assets/main.js",
+        "/ui/config.json",
+        "/ui/brand.css",
+        "/auth/me",
+        "/api/workflows",
+        "/fastagency/discovery",
+        "//fastagency/discovery",
+        "/docs",
+        "/openapi.json",
+        "/readyz",
+    ] {
+        let (without, with) = (browser.get(path).await, browser.get(&format!("/agents{path}")).await);
+        assert_eq!((without.status, with.status), (200, 200), "{path}");
+        assert_eq!(without.body, with.body, "{path}");
+    }
+    let slash = browser.get("/agents?workflow=echo").await;
+    assert_eq!((slash.status, slash.headers["location"].to_str().unwrap()), (307, "/agents/?workflow=echo"));
+    for path in ["/agents/nothing", "/agents/agents/", "/agentsapi/workflows", "/agents%2fapi/workflows", "//agents/"] {
+        assert_eq!(browser.get(path).await.status, 404, "{path}");
+    }
+    let mut conversation = socket(&format!("{}/agents", front.url)).await;
+    let start = json!({"workflow_uuid": RunId::random(), "name": "nothing of that name", "params": {}});
+    say(&mut conversation, start.to_string()).await;
+    assert_eq!(hear_json(&mut conversation).await["type"], "error");
+    front.end().await;
     deployment.end().await;
 }
 
