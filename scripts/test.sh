@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what the tests need and passes them. Needs Rust; Python with pip for nats-server; Node, Chromium,
-# Firefox ESR and WebKitGTK for the page.
+# Firefox ESR, WebKitGTK and nginx for the page.
 # What cannot be had here is skipped by name, at the place and once more at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,18 +25,21 @@ find_chromium() {
 # What the page's tests need of the system. They were written with these series; apt has one version at a time, so another one is
 # taken where these are gone, and said.
 FIREFOX="${FIREFOX:-/usr/bin/firefox-esr}"
-export FIREFOX
-browser_packages() {
+NGINX="${NGINX:-/usr/sbin/nginx}"
+export FIREFOX NGINX
+page_packages() {
   find_chromium >/dev/null || echo chromium fonts-liberation
   [ -x "$FIREFOX" ] || echo firefox-esr=153.*
   [ -x /usr/bin/WebKitWebDriver ] || echo webkit2gtk-driver=2.50.*
   # WebKitGTK has no headless mode.
   [ -x /usr/bin/Xvfb ] || echo xvfb
+  # A proxy before the page.
+  [ -x "$NGINX" ] || echo nginx-light=1.22.*
 }
 
-install_browsers() {
+install_page_packages() {
   local packages package
-  packages=$(browser_packages)
+  packages=$(page_packages)
   [ -n "$packages" ] || return 0
   command -v apt-get >/dev/null || return 1
   { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } || return 1
@@ -66,13 +69,14 @@ if [ ! -f tests/page/package.json ]; then
   skip "tests of the page: tests/page has no package.json"
 elif ! command -v npm >/dev/null; then
   skip "tests of the page: no Node here"
-elif ! { install_browsers || true; CHROMIUM=$(find_chromium); }; then
+elif ! { install_page_packages || true; CHROMIUM=$(find_chromium); }; then
   skip "tests of the page: no Chromium here, and no right to install it (apt-get install chromium)"
 else
   export CHROMIUM
   page=yes
   [ -x "$FIREFOX" ] || skip "tests of the page in Firefox: not here, and no right to install it (apt-get install firefox-esr)"
   { [ -x /usr/bin/WebKitWebDriver ] && [ -x /usr/bin/Xvfb ]; } || skip "tests of the page in WebKitGTK: not here, and no right to install it (apt-get install webkit2gtk-driver xvfb)"
+  [ -x "$NGINX" ] || skip "tests of the page below a path: no nginx here, and no right to install it (apt-get install nginx-light)"
   # The browser is the one found above: none is downloaded.
   PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 step npm ci --prefix tests/page --no-audit --no-fund
 fi
