@@ -171,6 +171,19 @@ await describePage('the page in a browser', (onNew) => {
       await on.getByRole('button', { name: 'Send' }).click();
     }
 
+    test('Enter that ends the choice of a character sends nothing, in Safari either', async () => {
+      const run = await open('simple_learning');
+      const field = page.locator('.composer textarea');
+      await field.fill('日本');
+      // Safari has ended the composition when it tells of the key; only the key's code says whose it is.
+      const session = await page.context().newCDPSession(page);
+      for (const type of /** @type {const} */ (['rawKeyDown', 'keyUp'])) await session.send('Input.dispatchKeyEvent', { type, key: 'Enter', code: 'Enter', windowsVirtualKeyCode: 229 });
+      await page.keyboard.type('語');
+      await page.keyboard.press('Enter');
+      await page.locator('.is-question.is-open').waitFor({ state: 'detached' });
+      assert.equal(run.log.find((record) => record.kind === 'answered').text, '日本語');
+    });
+
     test('a draft outlives a reload; an empty answer needs to be meant', async () => {
       const run = await open('simple_learning');
       await page.locator('.composer textarea').fill('half a th');

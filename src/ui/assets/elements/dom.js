@@ -55,6 +55,13 @@ export function freshId(prefix) {
   return `${prefix}-${lastId}`;
 }
 
+/**
+ * Whether a key belongs to an input method, as Enter does that ends the choice of a character. Safari says so only by the code 229: the
+ * composition has ended there by then.
+ * @param {KeyboardEvent} event
+ */
+export const isOfInputMethod = (event) => event.isComposing || event.keyCode === 229;
+
 /** Whether keys typed now belong to a field. @param {EventTarget | null} target */
 export function isTyping(target) {
   return target instanceof HTMLElement && (target.isContentEditable || target instanceof HTMLTextAreaElement

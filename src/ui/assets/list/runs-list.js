@@ -2,7 +2,7 @@
 /** The conversations at the left: those that wait for someone first. Asks the server again and again while someone looks. */
 
 import { isNotLetIn, listRuns, wordsOf } from '../gateway/api.js';
-import { h } from '../elements/dom.js';
+import { h, isOfInputMethod } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
 import { at } from '../page/base.js';
 import { dayWords, plainLine, stateWords, timeOfDay } from '../text/words.js';
@@ -171,7 +171,7 @@ function listenToSearch(state) {
     if (!(relatedTarget instanceof Node && list.contains(relatedTarget))) state.cameFrom = relatedTarget instanceof HTMLElement ? relatedTarget : null;
   });
   search.addEventListener('keydown', async (event) => {
-    if (event.isComposing) return;
+    if (isOfInputMethod(event)) return;
     if (event.key === 'Escape') {
       // Elsewhere this key stops the run; here somebody has found what they looked for, or not.
       event.preventDefault();

@@ -1,7 +1,7 @@
 // @ts-check
 /** The keys of the page. Keys of one character rest while someone types, and can be turned off. */
 
-import { isTyping } from '../elements/dom.js';
+import { isOfInputMethod, isTyping } from '../elements/dom.js';
 
 export const OFF_KEY = 'fastagency.single-keys-off';
 
@@ -18,7 +18,7 @@ export const OFF_KEY = 'fastagency.single-keys-off';
 /** @param {KeyActions} actions */
 export function listenToKeys(actions) {
   document.addEventListener('keydown', (event) => {
-    if (event.defaultPrevented || event.isComposing || document.querySelector('dialog[open]')) return;
+    if (event.defaultPrevented || isOfInputMethod(event) || document.querySelector('dialog[open]')) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'k') {
       event.preventDefault();
       actions.searchRuns();

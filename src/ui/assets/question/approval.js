@@ -4,7 +4,7 @@
  * allowed. Nothing here has the focus by itself, so that no key meant for something else ever allows anything.
  */
 
-import { freshId, h } from '../elements/dom.js';
+import { freshId, h, isOfInputMethod } from '../elements/dom.js';
 import { ExactNumber, exactParse, exactText } from '../gateway/exact-json.js';
 import { icon } from '../elements/icons.js';
 import { schemaForm } from '../form/schema-form.js';
@@ -65,7 +65,7 @@ export function askForApproval(item, means) {
     means.send(words ? { decision: 'deny', reason: words } : { decision: 'deny' });
   };
   reason.addEventListener('keydown', (event) => {
-    if (event.key !== 'Enter' || event.isComposing) return;
+    if (event.key !== 'Enter' || isOfInputMethod(event)) return;
     event.preventDefault();
     deny();
   });

@@ -9,7 +9,7 @@
 
 import { answerQuestion, ApiError, wordsOf } from '../gateway/api.js';
 import { announce } from '../elements/dialogs.js';
-import { freshId, h } from '../elements/dom.js';
+import { freshId, h, isOfInputMethod } from '../elements/dom.js';
 import { LATE, keepDraft, readDraft } from '../form/drafts.js';
 import { icon } from '../elements/icons.js';
 import { fold, messageFrame } from '../run/messages.js';
@@ -326,7 +326,7 @@ function askForText(item, context, means) {
     // Enter also ends the choice of a character in many Asian keyboards; that one is not ours. On a phone it is the only
     // way to a new line.
     const newLine = key.shiftKey || (multiline && matchMedia('(pointer: coarse)').matches);
-    if (key.key !== 'Enter' || key.isComposing || (newLine && !numeric)) return;
+    if (key.key !== 'Enter' || isOfInputMethod(key) || (newLine && !numeric)) return;
     key.preventDefault();
     means.submit();
   });
