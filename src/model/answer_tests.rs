@@ -190,6 +190,40 @@ fn usage_may_be_anywhere_or_nowhere() {
 }
 
 #[test]
+fn what_a_cache_and_thoughts_cost_is_counted_wherever_a_server_says_it() {
+    let usage = |usage: Value| {
+        let chunk = event(&json!({"choices": [], "usage": usage}));
+        let found = reply(&(delta(json!({"content": "x"})) + &chunk + &ending("stop"))).usage;
+        let ModelUsage {
+            prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, ..
+        } = found;
+        [prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens]
+    };
+    let counts = |more: Value| {
+        let mut counts = json!({"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 109});
+        counts.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        usage(counts)
+    };
+    let openai =
+        json!({"prompt_tokens_details": {"cached_tokens": 60}, "completion_tokens_details": {"reasoning_tokens": 5}});
+    assert_eq!(counts(openai), [100, 9, 60, 0, 5], "the thoughts are among what was written");
+    assert_eq!(counts(json!({"cached_tokens": 60})), [100, 9, 60, 0, 0], "Moonshot");
+    let deepseek = json!({"prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40});
+    assert_eq!(counts(deepseek), [100, 9, 60, 0, 0], "DeepSeek");
+    let both = json!({"prompt_tokens_details": {"cached_tokens": 60}, "prompt_cache_hit_tokens": 60});
+    assert_eq!(counts(both), [100, 9, 60, 0, 0], "not twice");
+    let proxy = json!({"cache_read_input_tokens": 60, "cache_creation_input_tokens": 20});
+    assert_eq!(counts(proxy), [100, 9, 60, 20, 0], "a proxy before Anthropic");
+    let router = json!({"prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 20}});
+    assert_eq!(counts(router), [100, 9, 60, 20, 0], "OpenRouter");
+    let xai = json!({"total_tokens": 203, "completion_tokens_details": {"reasoning_tokens": 94}});
+    assert_eq!(counts(xai), [100, 103, 0, 0, 94], "xAI counts thoughts beside what was written");
+    assert_eq!(counts(json!({"total_tokens": 203})), [100, 103, 0, 0, 94], "Google says only a total");
+    let apart = json!({"total_tokens": 169, "cache_read_input_tokens": 60});
+    assert_eq!(counts(apart), [100, 9, 60, 0, 0], "a cache beside the prompt is no thought");
+}
+
+#[test]
 fn refusals_and_reasons_are_kept() {
     let refused = delta(json!({"refusal": "I can"})) + &delta(json!({"refusal": "not."})) + &ending("content_filter");
     let reply = reply(&refused);

@@ -25,6 +25,7 @@ impl UsageMeter {
         let usage = &mut self.usage;
         usage.prompt_tokens = usage.prompt_tokens.max(counts.prompt_tokens);
         usage.cached_tokens = usage.cached_tokens.max(counts.cached_tokens);
+        usage.cache_write_tokens = usage.cache_write_tokens.max(counts.cache_write_tokens);
         usage.reasoning_tokens = usage.reasoning_tokens.max(counts.reasoning_tokens);
         let tokens = counts.completion_tokens;
         if tokens == 0 {

@@ -76,11 +76,32 @@ fn usage_in(chunk: &Value, choice: Option<&Value>) -> Option<ModelUsage> {
     let places = [Some(chunk), choice, chunk.get("x_groq")];
     let usage = places.into_iter().flatten().find_map(|place| place.get("usage").filter(|usage| usage.is_object()))?;
     let detail = |of: &str, key: &str| usage.get(of).map_or(0, |details| count(details, key));
+    let first = |counts: &[u64]| counts.iter().copied().find(|count| *count > 0).unwrap_or(0);
+    let prompt_tokens = count(usage, "prompt_tokens");
+    // OpenAI and most others; Moonshot; DeepSeek; proxies before Anthropic.
+    let cached_tokens = first(&[
+        detail("prompt_tokens_details", "cached_tokens"),
+        count(usage, "cached_tokens"),
+        count(usage, "prompt_cache_hit_tokens"),
+        count(usage, "cache_read_input_tokens"),
+    ]);
+    let cache_write_tokens =
+        first(&[detail("prompt_tokens_details", "cache_write_tokens"), count(usage, "cache_creation_input_tokens")]);
+    let reasoning_tokens = detail("completion_tokens_details", "reasoning_tokens");
+    let written = count(usage, "completion_tokens");
+    // The total of xAI and of Google's compatible interface has the thoughts, the count of what was written has not.
+    let beside = count(usage, "total_tokens").saturating_sub(prompt_tokens.saturating_add(written));
+    let thoughts_beside = match reasoning_tokens {
+        0 if cached_tokens == 0 && cache_write_tokens == 0 => beside,
+        thoughts if thoughts <= beside => thoughts,
+        _ => 0,
+    };
     Some(ModelUsage {
-        prompt_tokens: count(usage, "prompt_tokens"),
-        completion_tokens: count(usage, "completion_tokens"),
-        cached_tokens: detail("prompt_tokens_details", "cached_tokens"),
-        reasoning_tokens: detail("completion_tokens_details", "reasoning_tokens"),
+        prompt_tokens,
+        completion_tokens: written.saturating_add(thoughts_beside),
+        cached_tokens,
+        cache_write_tokens,
+        reasoning_tokens: reasoning_tokens.max(thoughts_beside),
         ..ModelUsage::default()
     })
 }
