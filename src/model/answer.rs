@@ -96,7 +96,7 @@ impl<'a> AnswerReader<'a> {
                     whole => self.take(whole, "", show)?,
                 }
                 if !self.draft.chosen {
-                    return Err(malformed(self.draft.model(), "it holds no choice".to_owned()));
+                    return Err(malformed(self.draft.model(), format!("it holds no choice: {}", body.trim())));
                 }
                 Ok(self.draft.reply())
             }

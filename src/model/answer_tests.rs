@@ -260,6 +260,27 @@ fn an_error_in_the_middle_is_an_error() {
 }
 
 #[test]
+fn an_error_in_the_place_of_an_answer_is_an_error() {
+    for (body, words) in [
+        (json!({"object": "error", "message": "Input too long", "code": 400}), "answered 400: Input too long"),
+        (
+            json!({"code": "rate_limit_daily", "message": "No more today"}),
+            "answered 429 (its limit is reached): No more today",
+        ),
+        (json!({"choices": null, "msg": "down", "status": 503}), "answered 503 (it is overloaded): down"),
+        (
+            json!({"choices": null, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
+            "answered 500: insufficient balance",
+        ),
+    ] {
+        assert_eq!(failure(&body.to_string()), format!("the model \"m\" {words}"));
+        assert_eq!(failure(&event(&body)), format!("the model \"m\" {words}"));
+    }
+    let fine = json!({"base_resp": {"status_code": 0, "status_msg": ""}, "choices": [{"message": {"content": "Pi."}}]});
+    assert_eq!(reply(&fine.to_string()).content.as_deref(), Some("Pi."));
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let unreadable = |text: &str| match read_pieces([text.as_bytes()], false).0 {
         Err(words) => words.replace("the model \"m\" sent an answer that cannot be read: ", ""),
@@ -280,8 +301,11 @@ fn what_cannot_be_read_is_said() {
         "data: [DONE]\n\n",
         ": x\n\n",
     ] {
-        assert_eq!(unreadable(nothing), "it holds no choice", "{nothing}");
+        let words = unreadable(nothing);
+        let quoted = words.strip_prefix("it holds no choice").unwrap_or_else(|| panic!("{words}"));
+        assert!(quoted.is_empty() || quoted == format!(": {nothing}"), "{words}");
     }
+    assert_eq!(unreadable("{\"state\": \"busy\"}"), "it holds no choice: {\"state\": \"busy\"}");
     assert!(failure(&delta(json!({"content": "Pi"}))).contains("broke off"), "a stream that ends in its middle");
 }
 

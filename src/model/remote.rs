@@ -291,7 +291,7 @@ impl RemoteModel {
             Err(_) if text.trim().is_empty() => {
                 ErrorWords { message: status.canonical_reason().unwrap_or("no message").to_owned(), code: None }
             }
-            Err(_) => ErrorWords { message: text.into_owned(), code: None },
+            Err(_) => ErrorWords::of_text(&text),
         };
         let place = match status.as_u16() {
             404 | 405 => Some(format!("asked at {}", shown(&asked))),

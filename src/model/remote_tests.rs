@@ -128,7 +128,27 @@ async fn errors_in_all_their_shapes_are_told_in_the_servers_words() {
             r#"[{"loc":["body"],"msg":"missing"}]"#,
             None,
         ),
-        ("<html>no</html>".to_owned(), "<html>no</html>", None),
+        ("<html>no</html>".to_owned(), "no", None),
+        (
+            "\n<!DOCTYPE html>\n<!--[if lt IE 7]> <html class=\"ie6\"> <![endif]--><html><head><meta charset=\"UTF-8\">\n\
+             <TITLE>api.example |\n  502: Bad gateway</TITLE><style>b { }</style></head><body>…</body></html>"
+                .to_owned(),
+            "api.example | 502: Bad gateway",
+            None,
+        ),
+        ("<html><body><h1>Bad <b>gateway</b></h1><hr>nginx".to_owned(), "Bad gateway", None),
+        ("<Error><Code>NoSuchKey</Code></Error>".to_owned(), "<Error><Code>NoSuchKey</Code></Error>", None),
+        (
+            json!({"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": json!({"error": {"message": "At most 1 image."}}).to_string(), "provider_name": "Crucible"}}}).to_string(),
+            "Provider returned error: At most 1 image. (Crucible)",
+            Some("400"),
+        ),
+        (
+            json!({"error": {"message": "Provider returned error", "metadata": {"raw": "x is rate-limited upstream.", "provider_name": ""}}}).to_string(),
+            "Provider returned error: x is rate-limited upstream.",
+            None,
+        ),
+        (json!({"error": {"message": "no", "metadata": {"raw": null}}}).to_string(), "no", None),
         (String::new(), "Bad Request", None),
         (json!({"error": {}}).to_string(), "{}", None),
     ];
