@@ -127,6 +127,49 @@ fn calls_without_ids_or_indexes_are_told_apart() {
 }
 
 #[test]
+fn a_call_stays_one_where_a_server_makes_up_an_id_or_an_index_for_each_piece() {
+    let text = |pieces: &[Value]| {
+        let all: String = pieces.iter().map(|piece| delta(json!({"tool_calls": [piece]}))).collect();
+        all + &ending("tool_calls")
+    };
+    let other_ids = text(&[
+        json!({"index": 0, "id": "chatcmpl-tool-1", "function": {"name": "f", "arguments": ""}}),
+        json!({"index": 0, "id": "call_2", "function": {"arguments": "{\"a\":"}}),
+        json!({"index": 0, "id": "call_3", "function": {"name": "", "arguments": " 1}"}}),
+        json!({"index": 1, "id": "call_4", "function": {"name": "g", "arguments": "{}"}}),
+    ]);
+    assert_eq!(calls(&reply(&other_ids)), [("chatcmpl-tool-1", "f", "{\"a\": 1}"), ("call_4", "g", "{}")]);
+    let other_indexes = text(&[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}),
+        json!({"index": 1, "id": "a", "function": {"name": "", "arguments": "{\"a\":"}}),
+        json!({"index": 2, "id": "a", "function": {"name": "f", "arguments": " 1}"}}),
+        json!({"index": 3, "id": "b", "function": {"name": "g", "arguments": "{}"}}),
+    ]);
+    assert_eq!(calls(&reply(&other_indexes)), [("a", "f", "{\"a\": 1}"), ("b", "g", "{}")]);
+    let id_before_name = [
+        json!({"id": "a", "type": "function", "function": {}}),
+        json!({"function": {"name": "f"}}),
+        json!({"function": {"arguments": "{}"}}),
+        json!({"id": "b", "function": null}),
+        json!({"function": {"name": "g", "arguments": "{\"a\":"}}),
+        json!({"function": {"arguments": " 1}"}}),
+    ];
+    assert_eq!(calls(&reply(&text(&id_before_name))), [("a", "f", "{}"), ("b", "g", "{\"a\": 1}")]);
+    let same_ids = text(&[
+        json!({"index": 0, "id": "f", "function": {"name": "f", "arguments": "{\"a\": 1}"}}),
+        json!({"index": 1, "id": "f", "function": {"name": "f", "arguments": "{\"a\": 2}"}}),
+    ]);
+    assert_eq!(calls(&reply(&same_ids)), [("f", "f", "{\"a\": 1}"), ("f", "f", "{\"a\": 2}")], "two are two");
+    let begun_together = text(&[
+        json!({"index": 0, "id": "call_f", "function": {"name": "f", "arguments": ""}}),
+        json!({"index": 1, "id": "call_f", "function": {"name": "f", "arguments": ""}}),
+        json!({"index": 0, "function": {"arguments": "{}"}}),
+        json!({"index": 1, "function": {"arguments": "{}"}}),
+    ]);
+    assert_eq!(calls(&reply(&begun_together)), [("call_f", "f", "{}"), ("call_f", "f", "{}")]);
+}
+
+#[test]
 fn a_server_that_ignores_the_wish_for_a_stream() {
     for text in [whole(json!({"content": "Pi."})), format!("\n \u{20}{}\n", whole(json!({"content": "Pi."})))] {
         for events in [true, false] {

@@ -54,6 +54,15 @@ struct CallDraft {
     extra: Option<Value>,
 }
 
+impl CallDraft {
+    /// Whether a piece with an index of its own belongs to this call all the same: it has the id, and what came so far is not
+    /// whole. An id that is made of the function's name says nothing: the next call has it, too.
+    fn is_repeated_by(&self, id: &str, name: &str) -> bool {
+        let is_same = !id.is_empty() && self.id == id && (name.is_empty() || self.name == name);
+        is_same && (name.is_empty() || !id.contains(name)) && !is_whole(&self.arguments)
+    }
+}
+
 /// A piece of a call.
 #[derive(Default)]
 pub(super) struct CallPiece<'p> {
@@ -185,17 +194,20 @@ impl<'a> ReplyDraft<'a> {
 
     /// The call that a piece goes on with. Servers that give no index, or the same for all, begin a call with a new id or,
     /// where they give no ids either, with a name. Those that name calls by their function begin one with the same id: then the
-    /// arguments before it are whole.
+    /// arguments before it are whole. A piece without a name begins no call: some servers make up an id or an index for each.
     fn position_of(&self, index: Option<u64>, id: &str, name: &str, arguments: &str) -> Option<usize> {
-        let position = match index {
-            Some(_) => self.calls.iter().rposition(|call| call.index == index)?,
-            None => self.calls.len().checked_sub(1)?,
+        let of_index = index.and_then(|index| self.calls.iter().rposition(|call| call.index == Some(index)));
+        let position = match (of_index, index) {
+            (Some(position), _) => position,
+            (None, Some(_)) => return self.calls.iter().rposition(|call| call.is_repeated_by(id, name)),
+            (None, None) => self.calls.len().checked_sub(1)?,
         };
         let call = &self.calls[position];
         let other_id = !id.is_empty() && !call.id.is_empty() && id != call.id;
-        let is_named = index.is_none() && !name.is_empty();
+        let is_named = index.is_none() && !name.is_empty() && !call.name.is_empty();
         let begins = is_named && (id.is_empty() || arguments.starts_with('{') && is_whole(&call.arguments));
-        (!other_id && !begins).then_some(position)
+        let goes_on = || name.is_empty() && !call.name.is_empty() && !is_whole(&call.arguments);
+        (!begins && (!other_id || goes_on())).then_some(position)
     }
 
     /// Counts bytes that the reply holds.
