@@ -111,7 +111,7 @@ impl<'a> AnswerReader<'a> {
 
     /// Whether the reply is complete, though the connection may go on, or break.
     pub(super) fn is_complete(&self) -> bool {
-        self.draft.done || self.draft.finish_reason.is_some()
+        self.draft.has_ended()
     }
 
     fn take_events(&mut self, show: &mut dyn FnMut(&str)) -> Result<AnswerPiece, Error> {

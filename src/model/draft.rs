@@ -36,6 +36,8 @@ pub(super) struct ReplyDraft<'a> {
     pub(super) chosen: bool,
     /// The end was announced.
     pub(super) done: bool,
+    /// Something came after the reason to stop, as from servers that write one into every piece.
+    goes_on: bool,
     size: usize,
     /// The counts that came with pieces, where each piece may have some.
     meter: UsageMeter,
@@ -93,6 +95,7 @@ impl<'a> ReplyDraft<'a> {
             usage: ModelUsage::default(),
             chosen: false,
             done: false,
+            goes_on: false,
             size: 0,
             meter: UsageMeter::default(),
             has_marks: false,
@@ -113,6 +116,7 @@ impl<'a> ReplyDraft<'a> {
     /// Adds text, and shows it.
     pub(super) fn add_text(&mut self, text: &str, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
         self.grow(text.len())?;
+        self.goes_on |= self.finish_reason.is_some() && !text.is_empty();
         let joined = self.has_marks.then(|| self.halves.next(text));
         let text = joined.as_deref().unwrap_or(text);
         self.content.get_or_insert_default().push_str(text);
@@ -161,6 +165,7 @@ impl<'a> ReplyDraft<'a> {
     /// Adds a piece of a call.
     pub(super) fn add_call(&mut self, piece: CallPiece<'_>) -> Result<(), Error> {
         let CallPiece { index, id, name, arguments, extra, whole } = piece;
+        self.goes_on |= self.finish_reason.is_some();
         let extra_size = extra.as_ref().map_or(0, |extra| extra.to_string().len());
         self.grow(id.len() + name.len() + arguments.len() + extra_size)?;
         let begun = if whole { None } else { self.position_of(index, id, name, arguments) };
@@ -214,6 +219,14 @@ impl<'a> ReplyDraft<'a> {
     pub(super) fn grow(&mut self, by: usize) -> Result<(), Error> {
         self.size += by;
         if self.size > LONGEST_REPLY { Err(too_long(self.model)) } else { Ok(()) }
+    }
+
+    /// Whether nothing more is to come but counts: the end was announced, or a reason to stop came after all else. One that came
+    /// before anything was said is no end either: proxies write it into the pieces with thoughts.
+    pub(super) fn has_ended(&self) -> bool {
+        let has_something =
+            self.has_calls() || [&self.content, &self.refusal].into_iter().flatten().any(|text| !text.is_empty());
+        self.done || self.finish_reason.is_some() && has_something && !self.goes_on
     }
 
     /// The reply, if the stream did not end in its middle.

@@ -12,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::answer::{self, AnswerPiece};
 use super::breaker::{CircuitBreaker, FIRST_REST, OpenCircuit, speaks_against_the_endpoint};
@@ -41,6 +42,8 @@ const LONGEST_ERROR: usize = 64 << 10;
 const LONGEST_MESSAGE: usize = 500;
 /// How long the connection gets to end after the answer has: most servers end it at once, and then it can be used again.
 const LAST_BYTES_WITHIN: Duration = Duration::from_millis(50);
+/// How long after its last word an answer may go on, for its counts: some servers neither say that it is over nor end the connection.
+const COUNTS_WITHIN: Duration = Duration::from_secs(10);
 /// How often one request is asked in another way because the server refused something in it.
 const MOST_ADAPTATIONS: u32 = 8;
 /// About how many bytes of a request are one token.
@@ -62,6 +65,8 @@ pub(super) struct RemoteModel {
     credential: Option<RenewedToken>,
     client: Result<Client, String>,
     backoff: RetryBackoff,
+    /// How long after its last word an answer may go on, for its counts.
+    counts_within: Duration,
     breaker: CircuitBreaker,
     gate: RateGate,
 }
@@ -127,6 +132,7 @@ impl RemoteModel {
             credential: llm.token_source.clone().map(RenewedToken::new),
             client,
             backoff: RetryBackoff::default(),
+            counts_within: COUNTS_WITHIN,
             breaker: CircuitBreaker::new(FIRST_REST),
             gate: RateGate::new(llm.rate, workers),
             llm,
@@ -237,8 +243,19 @@ impl RemoteModel {
                 progress(ModelProgress::Text(text));
             }
         };
+        let mut over_by: Option<Instant> = None;
         loop {
-            match waits.for_next(body.chunk()).await? {
+            let heard = if reader.is_complete() {
+                let by = *over_by.get_or_insert_with(|| Instant::now() + self.counts_within);
+                match tokio::time::timeout_at(by, waits.for_next(body.chunk())).await {
+                    Ok(Ok(heard)) => heard,
+                    Ok(Err(_)) | Err(_) => break,
+                }
+            } else {
+                over_by = None;
+                waits.for_next(body.chunk()).await?
+            };
+            match heard {
                 Ok(Some(bytes)) => match reader.feed(&bytes, &mut show)? {
                     AnswerPiece::Nothing => waits.heard_something(),
                     AnswerPiece::Part => {

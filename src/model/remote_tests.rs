@@ -322,6 +322,43 @@ async fn an_answer_that_is_complete_may_end_badly() {
     }
 }
 
+fn event_of(choice: Value) -> String {
+    format!("data: {}\n\n", json!({"choices": [choice]}))
+}
+
+fn ending_so(delta: Value, reason: &str) -> String {
+    event_of(json!({"index": 0, "delta": delta, "finish_reason": reason}))
+}
+
+#[tokio::test]
+async fn an_answer_is_over_when_its_server_has_said_why_it_stopped_and_sends_nothing_more() {
+    let said = event_of(json!({"delta": {"content": "Pi."}})) + &ending_so(json!({}), "stop");
+    let counts = "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 7, \"completion_tokens\": 2}}\n\n";
+    for (more, estimated) in [(counts, false), (": keep-alive\n\n", true)] {
+        // Neither the end of the stream nor that of the body comes.
+        let server = TestServer::start(vec![ServerAct::SendAndHang(chunked(&format!("{said}{more}")))]).await;
+        let model = RemoteModel { counts_within: Duration::from_millis(20), ..client(&llm(&server.base_url)) };
+        let reply = ask(&model, &asking("x")).await.0.unwrap();
+        assert_eq!((reply.content.as_deref(), server.seen().len()), (Some("Pi."), 1));
+        assert_eq!((reply.usage.prompt_tokens == 7, reply.usage.estimated), (!estimated, estimated));
+        server.left.notified().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reason_to_stop_before_the_answer_is_no_end_of_it() {
+    let thoughts = ending_so(json!({"content": "", "reasoning_content": "Hm."}), "stop");
+    let said = ending_so(json!({"content": "Pi"}), "stop") + &ending_so(json!({"content": "."}), "stop");
+    let whole = format!("{thoughts}{said}{}", ending_so(json!({}), "stop"));
+    for lost in [&thoughts, &format!("{thoughts}{said}")] {
+        let whole = [&chunked(&whole)[..], b"0\r\n\r\n"].concat();
+        let acts = vec![ServerAct::SendAndClose(chunked(lost)), ServerAct::Send(whole)];
+        let server = TestServer::start(acts).await;
+        let (reply, _) = ask(&client(&llm(&server.base_url)), &asking("x")).await;
+        assert_eq!((reply.unwrap().content.as_deref(), server.seen().len()), (Some("Pi."), 2), "{lost}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_at_once() {
     let server = TestServer::start(vec![stream_answer(&saying(&["Pi ", "is ", "3.14."]))]).await;
