@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -45,9 +46,10 @@ impl TokenVerifier {
         };
         let mut validation = Validation::new(algorithms[0]);
         validation.algorithms = algorithms;
-        validation.leeway = config.leeway.as_secs();
-        validation.validate_nbf = true;
-        validation.set_required_spec_claims(&["exp"]);
+        // Both are checked here ([`in_time`]): they need not be whole seconds.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.required_spec_claims.clear();
         match &config.issuer {
             Some(issuer) => {
                 validation.set_issuer(&[issuer]);
@@ -144,7 +146,28 @@ impl TokenVerifier {
         let mut validation = self.validation.clone();
         // Only the algorithms that the key is for; the others are of another family, which the library takes for a mistake.
         validation.algorithms.retain(|algorithm| algorithm.family() == key.family());
-        decode::<Map<String, Value>>(token, key, &validation).map(|token| token.claims)
+        let claims = decode::<Map<String, Value>>(token, key, &validation)?.claims;
+        in_time(&claims, self.leeway).map(|()| claims)
+    }
+}
+
+/// Checks when a token counts, in seconds since 1970 and their fractions (RFC 7519, 2); it must say until when.
+fn in_time(claims: &Map<String, Value>, leeway: u64) -> Result<(), jsonwebtoken::errors::Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let seconds = |claim: &str| match claims.get(claim) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_f64().filter(|seconds| seconds.is_finite()) {
+            Some(seconds) => Ok(Some(seconds)),
+            None => Err(ErrorKind::InvalidClaimFormat(claim.to_owned())),
+        },
+    };
+    let until = seconds("exp")?.ok_or_else(|| ErrorKind::MissingRequiredClaim("exp".to_owned()))?;
+    if until < now - leeway as f64 {
+        return Err(ErrorKind::ExpiredSignature.into());
+    }
+    match seconds("nbf")? {
+        Some(from) if from > now + leeway as f64 => Err(ErrorKind::ImmatureSignature.into()),
+        _ => Ok(()),
     }
 }
 
@@ -281,6 +304,48 @@ fn public_key(path: &std::path::Path, algorithms: &[Algorithm]) -> Result<Decodi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn verifier(user_claim: &str, groups_claim: &str) -> TokenVerifier {
+        super::super::crypto::install();
+        TokenVerifier::new(&config::JwtConfig {
+            algorithms: vec![config::JwtAlgorithm::Hs256],
+            key: config::JwtKey::Secret("a secret of the test, long enough to be one".to_owned().into()),
+            issuer: None,
+            audience: None,
+            leeway: Duration::ZERO,
+            user_claim: user_claim.to_owned(),
+            groups_claim: groups_claim.to_owned(),
+            accept_unverified_email: false,
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_counts_in_its_time_to_the_fraction_of_a_second() {
+        let verifier = verifier("sub", "groups");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        for (claims, error) in [
+            (json!({"exp": now + 60.5}), None),
+            (json!({"exp": (now + 60.0) as u64, "nbf": now - 0.25, "iat": now}), None),
+            (json!({"exp": now + 60.0, "nbf": null}), None),
+            (json!({"exp": now - 0.75}), Some("ExpiredSignature")),
+            (json!({"exp": now + 60.0, "nbf": now + 30.5}), Some("ImmatureSignature")),
+            (json!({}), Some("Missing required claim: exp")),
+            (json!({"exp": null}), Some("Missing required claim: exp")),
+            (json!({"exp": "2100-01-01"}), Some("exp")),
+            (json!({"exp": now + 60.0, "nbf": []}), Some("nbf")),
+        ] {
+            let mut all = json!({"sub": "ann"});
+            all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+            let key = EncodingKey::from_secret(b"a secret of the test, long enough to be one");
+            let token = encode(&Header::new(Algorithm::HS256), &all, &key).unwrap();
+            match (verifier.check(&token).await, error) {
+                (Ok(caller), None) => assert_eq!(caller.user.unwrap().as_str(), "ann"),
+                (Err(AuthDenial::Wrong { why }), Some(error)) => assert!(why.contains(error), "{claims}: {why}"),
+                (found, _) => panic!("{claims}: {found:?}"),
+            }
+        }
+    }
 
     #[tokio::test]
     async fn an_id_token_counts_only_for_the_client_that_it_was_given_to() {
