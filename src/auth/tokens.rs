@@ -123,12 +123,12 @@ impl TokenVerifier {
                          verify it there and log in again";
             return Err(AuthDenial::Unfit { words: words.to_owned() });
         }
-        let user = match claims.get(&self.user_claim) {
+        let user = match claim(claims, &self.user_claim) {
             Some(Value::String(user)) => UserId::new(user.as_str()),
             _ => None,
         };
         let user = user.ok_or_else(|| AuthDenial::Wrong { why: format!("the token has no {:?}", self.user_claim) })?;
-        let groups = match claims.get(&self.groups_claim) {
+        let groups = match claim(claims, &self.groups_claim) {
             // A scope is a list of words (RFC 8693, 4.2). Anything else is one group, whatever blanks its name has: some
             // providers write a list of one as a text, and a group may be called after two others.
             Some(Value::String(text)) if ["scope", "scp"].contains(&self.groups_claim.as_str()) => {
@@ -149,6 +149,13 @@ impl TokenVerifier {
         let claims = decode::<Map<String, Value>>(token, key, &validation)?.claims;
         in_time(&claims, self.leeway).map(|()| claims)
     }
+}
+
+/// A claim by its name, or by its path: `realm_access.roles` is `roles` in `realm_access`, as Keycloak writes it.
+fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    let inside = |(at, _): (usize, &str)| claim(claims.get(&name[..at])?.as_object()?, &name[at + 1..]);
+    // A name may be an address, with dots of its own.
+    claims.get(name).or_else(|| name.match_indices('.').find_map(inside))
 }
 
 /// Checks when a token counts, in seconds since 1970 and their fractions (RFC 7519, 2); it must say until when.
@@ -318,6 +325,31 @@ mod tests {
             accept_unverified_email: false,
         })
         .unwrap()
+    }
+
+    fn caller(verifier: &TokenVerifier, claims: Value) -> Caller {
+        let Value::Object(claims) = claims else { panic!("no claims") };
+        verifier.caller(&claims).unwrap()
+    }
+
+    #[test]
+    fn groups_may_lie_in_other_claims() {
+        let roles = json!(["support", "leads"]);
+        let claims = json!({
+            "sub": "ann", "realm_access": {"roles": roles}, "resource_access": {"chat.example": {"roles": roles}},
+            "https://example.com/claims": {"groups": "support"}, "a.b": ["flat"], "a": {"b": ["deep"]},
+        });
+        for (name, groups) in [
+            ("realm_access.roles", &["support", "leads"][..]),
+            ("resource_access.chat.example.roles", &["support", "leads"]),
+            ("https://example.com/claims.groups", &["support"]),
+            ("a.b", &["flat"]),
+            ("realm_access", &[]),
+            ("realm_access.role", &[]),
+            ("sub.roles", &[]),
+        ] {
+            assert_eq!(caller(&verifier("sub", name), claims.clone()).groups, groups, "{name}");
+        }
     }
 
     #[tokio::test]
