@@ -205,6 +205,17 @@ impl UserId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a list of users means this one. An e-mail address is one mailbox in any case, and those of tokens are in small letters
+    /// ([`UserId::of_address`]).
+    pub fn is_named(&self, name: &str) -> bool {
+        self.0 == name || name.contains('@') && self.0 == name.to_lowercase()
+    }
+
+    /// The user of a mailbox, however its address is written; `None` for an empty one.
+    pub fn of_address(address: &str) -> Option<Self> {
+        Self::new(address.trim().to_lowercase())
+    }
 }
 
 impl fmt::Display for UserId {

@@ -102,7 +102,7 @@ impl Caller {
     }
 
     pub(super) fn is_among(&self, members: &config::UsersAndGroups) -> bool {
-        self.user.as_ref().is_some_and(|user| members.users.iter().any(|name| name == user.as_str()))
+        self.user.as_ref().is_some_and(|user| members.users.iter().any(|name| user.is_named(name)))
             || self.groups.iter().any(|group| members.groups.contains(group))
     }
 }

@@ -124,6 +124,8 @@ impl TokenVerifier {
             return Err(AuthDenial::Unfit { words: words.to_owned() });
         }
         let user = match claim(claims, &self.user_claim) {
+            // Providers write one address in several ways; it stays one person.
+            Some(Value::String(address)) if self.user_claim == EMAIL => UserId::of_address(address),
             Some(Value::String(user)) => UserId::new(user.as_str()),
             _ => None,
         };
@@ -377,6 +379,24 @@ mod tests {
                 (found, _) => panic!("{claims}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn an_address_is_one_user_however_it_is_written() {
+        let members = |users: &[&str]| config::UsersAndGroups {
+            users: users.iter().map(|&user| user.to_owned()).collect(),
+            groups: Vec::new(),
+        };
+        for written in ["ann@example.com", "Ann@Example.com", " ANN@example.com"] {
+            let caller = caller(&verifier("email", "groups"), json!({"email": written, "email_verified": true}));
+            assert_eq!(caller.user.as_ref().unwrap().as_str(), "ann@example.com");
+            assert!(caller.is_among(&members(&["Ann@example.com"])) && caller.is_among(&members(&["ann@example.com"])));
+            assert!(!caller.is_among(&members(&["Ann", "bob@example.com"])));
+        }
+        // Any other name is what it is, letter by letter.
+        let named = caller(&verifier("sub", "groups"), json!({"sub": "Ann@Example.com"}));
+        assert_eq!(named.user.as_ref().unwrap().as_str(), "Ann@Example.com");
+        assert!(!named.is_among(&members(&["ann@example.com"])) && named.is_among(&members(&["Ann@Example.com"])));
     }
 
     #[tokio::test]

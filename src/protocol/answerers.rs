@@ -76,7 +76,7 @@ impl Answerers {
     pub fn include(&self, answering: AnsweringUser<'_>) -> bool {
         // Somebody without a name has no groups that anybody vouches for.
         answering.user.is_some_and(|user| {
-            self.users.iter().any(|name| name == user.as_str())
+            self.users.iter().any(|name| user.is_named(name))
                 || answering.groups.iter().any(|group| self.groups.contains(group))
         })
     }
