@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -66,10 +66,13 @@ pub(super) fn from_header(
             why: format!("{} came from {address}, which is no trusted proxy", trusted.user),
         });
     }
-    let user = value.to_str().ok().and_then(UserId::new);
+    // Proxies write names as they are, in UTF-8, also those that are not of ASCII alone.
+    let text = |value: &HeaderValue| Some(str::from_utf8(value.as_bytes()).ok()?.trim().to_owned());
+    let user = text(value).and_then(UserId::new);
     let user = user.ok_or_else(|| AuthDenial::Wrong { why: format!("{} holds no name", trusted.user) })?;
-    let groups = trusted.groups.as_ref().and_then(|name| headers.get(name)).and_then(|value| value.to_str().ok());
-    let groups = groups.unwrap_or_default().split(',').map(str::trim).filter(|group| !group.is_empty());
+    let groups = trusted.groups.as_ref().and_then(|name| headers.get(name)).and_then(text);
+    let groups = groups.unwrap_or_default();
+    let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty());
     Ok(Some(Caller::new(user, groups.map(str::to_owned).collect())))
 }
 
@@ -84,4 +87,31 @@ pub fn new_key() -> (String, String) {
 pub(super) fn key_digest(key: &str) -> String {
     use sha2::Digest;
     crate::ids::hex(&sha2::Sha256::digest(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_may_name_a_user_in_any_language() {
+        let trusted = config::TrustedHeaderConfig {
+            user: "x-user".to_owned(),
+            groups: Some("x-groups".to_owned()),
+            from: vec!["127.0.0.1/32".parse().unwrap()],
+        };
+        let named = |user: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-user", HeaderValue::from_bytes(user).unwrap());
+            headers.insert("x-groups", HeaderValue::from_bytes("Einkauf, Verk\u{e4}ufer".as_bytes()).unwrap());
+            from_header(&trusted, &headers, IpAddr::from([127, 0, 0, 1]))
+        };
+        for name in ["ann", "Andr\u{e9}", "\u{d64d}\u{ae38}\u{b3d9}"] {
+            let caller = named(name.as_bytes()).unwrap().unwrap();
+            assert_eq!(caller.user.unwrap().as_str(), name);
+            assert_eq!(caller.groups, ["Einkauf", "Verk\u{e4}ufer"]);
+        }
+        // Latin-1, in which the same bytes may be another name.
+        assert!(matches!(named(b"Andr\xe9"), Err(AuthDenial::Wrong { .. })));
+    }
 }
