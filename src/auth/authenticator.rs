@@ -9,7 +9,7 @@ use super::caller::{AuthDenial, Caller, Error};
 use super::credentials::{CallerCredentials, KEY_PREFIX, credentials, from_header, key_digest};
 use super::crypto;
 use super::file::WatchedUsersFile;
-use super::passwords::PasswordChecker;
+use super::passwords::{PasswordChecker, composed};
 use super::remembered::PasswordCache;
 use super::throttle::LoginThrottle;
 use super::tokens::{IssuedToken, TokenIssuer, TokenVerifier};
@@ -130,6 +130,7 @@ impl Authenticator {
         let Some((people, version)) = self.people.as_ref().map(WatchedUsersFile::now) else {
             return Err(AuthDenial::Wrong { why: "there is no file of users".to_owned() });
         };
+        let user = &*composed(user);
         let found = people.users.get(user);
         let name = UserId::new(user);
         if let (Some(found), Some(name)) = (found, &name)
@@ -230,7 +231,7 @@ impl Authenticator {
     ) -> Option<Result<(String, Duration), AuthDenial>> {
         let AuthMethod::Basic { passwords, issuer: Some(issuer) } = &self.way else { return None };
         let caller = self.with_password(passwords, user, password, address).await;
-        Some(caller.map(|caller| (issuer.issue(user, &caller), issuer.lifetime())))
+        Some(caller.map(|caller| (issuer.issue(&composed(user), &caller), issuer.lifetime())))
     }
 
     /// Whether a caller may start this workflow, and know that it is there.

@@ -25,6 +25,6 @@ pub use authenticator::Authenticator;
 pub use caller::{AuthDenial, Caller, Error};
 pub use credentials::{KEY_PREFIX, new_key};
 pub use file::{ApiKey, KeyScope, PasswordUser, UserDirectory, UsersFileError};
-pub use passwords::hash as hash_password;
+pub use passwords::{composed, hash as hash_password};
 pub use request_filter::{RequestFilter, UnprotectedListener};
 pub use warnings::warnings;

@@ -102,6 +102,7 @@ impl UserCommand {
         let mut people = read(&path)?;
         match self.what {
             UserSubcommand::Add { name, groups } => {
+                let name = auth::composed(&name).into_owned();
                 fits(&people, &name)?;
                 let password = password(&name)?;
                 let known = people.users.get(&name).cloned();
@@ -135,6 +136,7 @@ impl UserCommand {
                 }
             }
             UserSubcommand::Remove { name } => {
+                let name = if people.users.contains_key(&name) { name } else { auth::composed(&name).into_owned() };
                 if people.users.remove(&name).is_none() {
                     return Err(CliError::Usage(format!("there is no user {name:?} in {}", path.display())));
                 }
