@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fastagency::broker::{RecordLane, nats};
+use fastagency::config::NatsConfig;
+use fastagency::ids::RunId;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -237,6 +240,29 @@ impl Load {
         }
         expected(number, None)
     }
+}
+
+/// As servers do one after the other while they are upgraded: each gives its streams away before it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_stored_while_its_stream_chooses_another_leader() {
+    const NAME: &str = "cluster::a_record_is_stored_while_its_stream_chooses_another_leader";
+    let Some(cluster) = NatsCluster::start(NAME) else { return };
+    eventually_within(Duration::from_secs(60), "the servers have found each other", async || cluster.ask("INFO").await)
+        .await;
+    let settings = NatsConfig { url: cluster.urls(), replicas: 3, ..NatsConfig::default() };
+    let broker = nats::connect(&settings, "a test").await.expect("a broker");
+    cluster.is_whole().await;
+    let mut failed = Vec::new();
+    for _ in 0..20 {
+        let run = RunId::random();
+        cluster.leader("FA_RUNS").await;
+        cluster.ask("STREAM.LEADER.STEPDOWN.FA_RUNS").await;
+        let stored = broker.log.append(run, RecordLane::Did, "{}".into(), 0).await;
+        failed.extend(stored.err().map(|error| fastagency::problem::chain(&error)));
+    }
+    // A leader that steps down with a record in its hands may never answer for it: whether that one is stored is for its reader to see.
+    failed.retain(|said| !said.contains("did not answer in time"));
+    assert!(failed.is_empty(), "{} of 20 failed: {}", failed.len(), failed[0]);
 }
 
 fn expected(number: usize, result: Option<Value>) -> Result<(), String> {

@@ -26,6 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a call waits for a lost connection to come back before it fails: longer than a server takes to start again.
 const DOWN_PATIENCE: Duration = Duration::from_secs(2);
 const DOWN_PAUSE: Duration = Duration::from_millis(25);
+/// How often a cluster is asked while nobody answers, and how long is waited in between: about as long as it chooses a leader whose
+/// predecessor has stepped down.
+const ELECTION_TRIES: u32 = 6;
+const ELECTION_PAUSE: Duration = Duration::from_millis(200);
 /// What headers may add to a message: the server's limit is for both together. Ours are below 400 bytes.
 const HEADER_ROOM: usize = 512;
 /// How long the store counts as full after it said so. Nobody starts a run meanwhile, so that nothing else would tell.
@@ -197,18 +201,27 @@ impl NatsConnection {
         payload: Bytes,
     ) -> Result<Message> {
         self.fits(&payload)?;
-        let mut request = Request::new().payload(payload).timeout(None);
-        if let Some(headers) = headers {
-            request = request.headers(headers);
-        }
         let subject = subject.into();
         let place = SubjectHash::of(&subject);
-        match self.answered_at(doing, place, self.client.send_request(subject, request)).await? {
-            Ok(message) => Ok(message),
-            Err(source) if source.kind() == RequestErrorKind::NoResponders => {
-                Err(unavailable(doing, "nothing answers on the server: is JetStream on, and the stream there?"))
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut request = Request::new().payload(payload.clone()).timeout(None);
+            if let Some(headers) = &headers {
+                request = request.headers(headers.clone());
             }
-            Err(source) => Err(unavailable(doing, source)),
+            match self.answered_at(doing, place, self.client.send_request(subject.clone(), request)).await? {
+                Ok(message) => return Ok(message),
+                // In a cluster a stream that chooses its leader answers nobody for a moment; what it did not hear it did not store.
+                Err(source) if source.kind() == RequestErrorKind::NoResponders => match self.replicated {
+                    true if tries < ELECTION_TRIES => tokio::time::sleep(ELECTION_PAUSE).await,
+                    _ => {
+                        let words = "nothing answers on the server: is JetStream on, and the stream there?";
+                        return Err(unavailable(doing, words));
+                    }
+                },
+                Err(source) => return Err(unavailable(doing, source)),
+            }
         }
     }
 
