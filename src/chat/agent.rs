@@ -21,6 +21,8 @@ use crate::workflow::{Agent, ModelUse};
 
 /// The longest name of a tool that a provider takes.
 const LONGEST_TOOL_NAME: usize = 64;
+/// What a call without a name is called.
+const UNNAMED: &str = "unnamed";
 
 /// What `agent` replies to the last message of its conversation with `peer`.
 pub(super) fn generate_reply<'f>(
@@ -82,8 +84,12 @@ async fn ask_model(
 }
 
 /// What a model made up of a tool's name, as providers take it.
-fn with_a_valid_name(mut call: ToolCall) -> ToolCall {
+pub(super) fn with_a_valid_name(mut call: ToolCall) -> ToolCall {
     let valid = |letter: char| if letter.is_ascii_alphanumeric() || "_-".contains(letter) { letter } else { '_' };
     call.function.name = call.function.name.chars().map(valid).take(LONGEST_TOOL_NAME).collect();
+    // One without a name is refused as any other unknown one, and goes back with that.
+    if call.function.name.is_empty() {
+        UNNAMED.clone_into(&mut call.function.name);
+    }
     call
 }

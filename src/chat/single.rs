@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::chat::agent::with_a_valid_name;
 use crate::chat::memory::{OutgoingMessage, unnamed, wire};
 use crate::chat::request::request;
 use crate::chat::tools::execute_calls;
@@ -79,7 +80,7 @@ pub async fn ask_with_tools(ctx: &mut ConversationContext<'_>, asked: AgentQuest
         let content = reply.content.map_or(Value::Null, Value::String);
         let calls = OutgoingMessage {
             content,
-            tool_calls: reply.tool_calls,
+            tool_calls: reply.tool_calls.into_iter().map(with_a_valid_name).collect(),
             cut,
             shown_as: Some(message),
             ..OutgoingMessage::default()
