@@ -23,7 +23,41 @@ pub(super) fn offered(ctx: &ConversationContext<'_>, names: &[Name]) -> Vec<Valu
 
 /// A function in the shape of the wire.
 pub(super) fn function(name: &str, description: &str, parameters: &Value) -> Value {
+    let mut parameters = complete(parameters.clone());
+    if let Value::Object(fields) = &mut parameters
+        && fields.get("type").is_some_and(|kind| kind == "object")
+    {
+        fields.entry("properties").or_insert_with(|| json!({}));
+    }
     json!({"type": "function", "function": {"description": description, "name": name, "parameters": parameters}})
+}
+
+/// The schema with what OpenAI and some templates demand, and JSON Schema leaves out: a list says what is in it, if that is anything.
+fn complete(mut schema: Value) -> Value {
+    let Value::Object(fields) = &mut schema else { return schema };
+    let is_list = match fields.get("type") {
+        Some(Value::Array(several)) => several.iter().any(|kind| kind == "array"),
+        kind => kind.is_some_and(|kind| kind == "array"),
+    };
+    if is_list {
+        fields.entry("items").or_insert_with(|| json!({}));
+    }
+    for key in ["properties", "$defs", "definitions"] {
+        for inner in fields.get_mut(key).and_then(Value::as_object_mut).into_iter().flat_map(|all| all.values_mut()) {
+            *inner = complete(inner.take());
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = fields.get_mut(key) {
+            *inner = complete(inner.take());
+        }
+    }
+    for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        for inner in fields.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
+            *inner = complete(inner.take());
+        }
+    }
+    schema
 }
 
 /// What came of one call.
@@ -332,6 +366,22 @@ mod tests {
 
     fn checked(tool: &WorkflowTool, given: Value) -> std::result::Result<Value, String> {
         checked_arguments(tool, given.as_object().unwrap().clone()).map(Value::Object)
+    }
+
+    #[test]
+    fn a_schema_says_what_strict_servers_demand_at_any_depth() {
+        let offered = |schema: Value| function("f", "", &schema)["function"]["parameters"].clone();
+        assert_eq!(offered(json!({"type": "object"})), json!({"type": "object", "properties": {}}));
+        let schema = json!({"type": "object", "properties": {
+            "tags": {"type": "array"}, "more": {"type": ["array", "null"]}, "map": {"type": "object", "additionalProperties": {"type": "array"}},
+            "either": {"anyOf": [{"type": "array"}, {"type": "string"}]}, "days": {"type": "array", "items": {"type": "integer"}},
+        }});
+        let complete = json!({"type": "object", "properties": {
+            "tags": {"type": "array", "items": {}}, "more": {"type": ["array", "null"], "items": {}},
+            "map": {"type": "object", "additionalProperties": {"type": "array", "items": {}}},
+            "either": {"anyOf": [{"type": "array", "items": {}}, {"type": "string"}]}, "days": {"type": "array", "items": {"type": "integer"}},
+        }});
+        assert_eq!(offered(schema), complete);
     }
 
     #[test]
