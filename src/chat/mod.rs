@@ -34,6 +34,7 @@ mod request;
 mod single;
 mod speaker;
 mod summary;
+mod thoughts;
 mod tools;
 mod voice;
 
@@ -48,6 +49,7 @@ pub use pattern_chat::hold_group;
 pub use queue::hold_all;
 pub use request::response_format;
 pub use single::{AgentAnswer, AgentQuestion, ask_with_tools};
+pub use thoughts::behind_thoughts;
 pub use tools::{checked_arguments, denial, result_text};
 
 use agent::generate_reply;

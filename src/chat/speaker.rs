@@ -9,6 +9,7 @@ use crate::chat::human::ask_person;
 use crate::chat::memory::{unnamed, wire};
 use crate::chat::parties::{SpeakerGroup, SpeakerSelection};
 use crate::chat::pattern::{NextSpeaker, next_in_pattern};
+use crate::chat::thoughts::behind_thoughts;
 use crate::chat::{ChatEvent, ConversationContext, IdentifiedReply, RememberedMessage, Result, WorkflowStop, own_name};
 use crate::ids::Name;
 use crate::message::{ShortTextInput, TextInput};
@@ -203,11 +204,13 @@ async fn ask_model_for_speaker(
         })];
         tell_selection(ctx, selection, SELECTOR, CHECKER, &answered).await?;
         messages.extend(answered);
+        // Who was only thought of is not chosen.
+        let choice = behind_thoughts(&answer);
         // The two who select talk as all agents do, and so this word ends it.
         if answer == "TERMINATE" {
             break;
         }
-        let template = match mentioned(&answer, candidates).as_slice() {
+        let template = match mentioned(choice, candidates).as_slice() {
             [one] => return Ok((*one).clone()),
             [] => &selection.none,
             _ => &selection.several,

@@ -4,12 +4,11 @@
 use serde_json::Value;
 
 use crate::bounds::{OUTSIDE, UnfitJson, read};
+use crate::chat::behind_thoughts;
 use crate::workflow::CompiledSchema;
 
 /// How many places of a text are tried at most.
 const MOST_TRIED: usize = 64;
-/// The end of what a model thinks aloud, in the words of the servers that do not take it out.
-const END_OF_THOUGHTS: [&str; 2] = ["</think>", "</thinking>"];
 
 /// Why a reply has no value.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,12 +58,6 @@ fn fitting(value: Value, schema: &CompiledSchema) -> Result<Value, UnfitReply> {
         Ok(()) => Ok(value),
         Err(error) => Err(UnfitReply::Misfit(error.to_string())),
     }
-}
-
-/// What comes after the thoughts.
-fn behind_thoughts(text: &str) -> &str {
-    let ends = END_OF_THOUGHTS.iter().filter_map(|end| text.rfind(end).map(|at| at + end.len()));
-    &text[ends.max().unwrap_or(0)..]
 }
 
 /// The values in fences, the last one first.
