@@ -10,9 +10,7 @@ use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turn
 use crate::protocol::dialogue::{ModelRequest, ToolCall};
 
 /// The longest reply where nobody says another; Messages wants to be told one.
-const LONGEST_REPLY_TOKENS: u32 = 8192;
-/// What stands for a form without a schema, which Messages does not know.
-const ANY_OBJECT: &str = "Answer with one JSON object and nothing else.";
+const LONGEST_REPLY_TOKENS: u64 = 8192;
 /// The parameter that lets a model think.
 const THINKING: &str = "thinking";
 /// Parameters whose name and meaning are the same.
@@ -32,7 +30,7 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(llm.model));
     let longest = parameters.take("max_tokens").or(parameters.take("max_completion_tokens"));
-    body.insert("max_tokens".to_owned(), longest.unwrap_or(json!(LONGEST_REPLY_TOKENS)));
+    body.insert("max_tokens".to_owned(), longest.unwrap_or_else(|| longest_with_thoughts(&parameters)));
     let streamed = parameters.streamed;
     if streamed {
         body.insert("stream".to_owned(), json!(true));
@@ -73,6 +71,13 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     }
     body.extend(parameters.rest());
     (Value::Object(body), streamed)
+}
+
+/// The longest reply where nobody says another. Thoughts count as a part of it, and Messages refuses a budget for them that is not
+/// smaller.
+fn longest_with_thoughts(parameters: &RequestParameters) -> Value {
+    let budget = parameters.given.get(THINKING).and_then(|thinking| thinking.get("budget_tokens")?.as_u64());
+    json!(budget.unwrap_or(0).saturating_add(LONGEST_REPLY_TOKENS))
 }
 
 /// Whether the model thinks before it answers.

@@ -242,6 +242,19 @@ fn parameters_get_their_names_here_and_what_has_none_is_left_out() {
 }
 
 #[test]
+fn thoughts_have_room_beside_the_longest_reply_where_nobody_says_one() {
+    let longest = |parameters: Value| {
+        let request = ModelRequest { parameters: parameters.as_object().unwrap().clone(), ..asking("x") };
+        sent(&claude("http://x"), &request)["max_tokens"].clone()
+    };
+    let thinking = json!({"type": "enabled", "budget_tokens": 10_000});
+    assert_eq!(longest(json!({})), 8192);
+    assert_eq!(longest(json!({ "thinking": thinking })), 18_192);
+    assert_eq!(longest(json!({"thinking": thinking, "max_tokens": 12_000})), 12_000, "what is said is said");
+    assert_eq!(longest(json!({"thinking": {"type": "adaptive"}})), 8192);
+}
+
+#[test]
 fn an_answer_of_a_given_form() {
     let schema = json!({"type": "object", "properties": {"steps": {"type": "array", "items": {"type": "object", "properties": {}}}}});
     let format = json!({"type": "json_schema", "json_schema": {"name": "plan", "schema": schema}});
