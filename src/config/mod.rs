@@ -37,8 +37,8 @@ pub use auth::{
 };
 pub use gateway::{CallerLimits, GatewayConfig};
 pub use models::{
-    CallIdForm, ChatDialect, CompatibleServer, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit, ModelTimeouts,
-    ReasoningReturn, TokenLimitKey, TokenSource, unpriced,
+    CallIdForm, ChatDialect, CompatibleServer, FormRequest, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit,
+    ModelTimeouts, ReasoningReturn, TokenLimitKey, TokenSource, unpriced,
 };
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};

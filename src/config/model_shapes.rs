@@ -104,6 +104,23 @@ pub static DIALECT: MapShape = MapShape {
             "Which messages go back with the model's thoughts: none, those that came with some, each with calls, or each.",
         ),
         may("signatures", ValueKind::Bool, "Mark calls of other models for Google's (default by the model's name)."),
+        may(
+            "any_arguments",
+            ValueKind::Bool,
+            "Arguments of calls may be anything that a model wrote; if not, what is no JSON object is sent as {} (default true).",
+        ),
+        may("empty_content", ValueKind::Bool, "Messages may be empty (default true)."),
+        may("null_content", ValueKind::Bool, "Messages with calls may have `content: null` (default true)."),
+        may(
+            "calls_without_tools",
+            ValueKind::Bool,
+            "A request without tools may tell of calls; if not, it tells them as text (default true).",
+        ),
+        may(
+            "response_format",
+            ValueKind::OneOf(&["schema", "schema_without_tools", "object", "words"]),
+            "How an agent's `output` is asked for: by its schema, the same but in words where there are tools, as a JSON object, or in words.",
+        ),
         may("leave_out", ValueKind::List(&ValueKind::Text), "Parameters that are never sent, like temperature."),
     ],
     shared: &[],

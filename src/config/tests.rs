@@ -138,6 +138,8 @@ fn a_known_server_has_its_place_its_key_and_its_dialect() {
     assert_eq!((unnamed.dialect, unnamed.needs_key()), (proxied.dialect, false));
     let [kimi, moonshot] = ["kimi", "moonshot"].map(|word| llm(&format!("{{ provider: {word}, model: m }}"), &set));
     assert_eq!((kimi.dialect, kimi.base_url), (moonshot.dialect, moonshot.base_url));
+    assert!(!moonshot.dialect.empty_content && !ollama.dialect.any_arguments);
+    assert_eq!(llm("{ provider: deepseek, model: m }", &set).dialect.response_format, FormRequest::Object);
     assert_eq!(llm("{ provider: openai, model: m }", &set).dialect, ChatDialect::OPENAI);
     assert_eq!(llm("{ provider: compatible, model: m, base_url: 'http://x' }", &set).dialect, ChatDialect::OPEN);
     // The list for editors and the table of servers are one.
@@ -152,7 +154,8 @@ fn a_known_server_has_its_place_its_key_and_its_dialect() {
 fn a_dialect_goes_before_what_is_known_of_a_server() {
     let described = llm(
         "{ provider: groq, model: m, dialect: { names: true, roles_alternate: true, system: false, max_tokens_key: max_completion_tokens, \
-         call_ids: plain, reasoning: always, leave_out: [temperature] } }",
+         call_ids: plain, reasoning: always, any_arguments: true, empty_content: false, null_content: false, \
+         calls_without_tools: false, response_format: words, leave_out: [temperature] } }",
         &nothing,
     );
     let expected = ChatDialect {
@@ -164,6 +167,11 @@ fn a_dialect_goes_before_what_is_known_of_a_server() {
         call_ids: CallIdForm::Plain,
         reasoning: ReasoningReturn::Always,
         signatures: false,
+        any_arguments: true,
+        empty_content: false,
+        null_content: false,
+        calls_without_tools: false,
+        response_format: FormRequest::Words,
     };
     assert_eq!(described.dialect, expected);
     assert_eq!(described.leave_out.into_iter().collect::<Vec<_>>(), ["temperature"]);
@@ -175,7 +183,8 @@ fn a_dialect_goes_before_what_is_known_of_a_server() {
     );
     let anthropic = wrong("{ provider: anthropic, model: m, dialect: { names: false, leave_out: [temperature] } }");
     assert!(
-        anthropic.contains("names: this is for servers of chat completions; here is only leave_out"),
+        anthropic
+            .contains("names: this is for servers of chat completions; here is only leave_out and response_format"),
         "{anthropic}"
     );
     let gemini = llm("{ provider: gemini, model: m, dialect: { signatures: true, leave_out: [top_p] } }", &nothing);

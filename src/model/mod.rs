@@ -12,6 +12,7 @@ mod draft;
 mod error;
 mod fallback;
 mod finish;
+mod form;
 mod gemini;
 pub(crate) mod http;
 mod key;

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use super::content::shortened;
+use super::openai::{has_calls, has_object, is_empty};
 use crate::bounds::{OUTSIDE, read};
-use crate::config::{CallIdForm, LlmConfig, ModelProvider, ReasoningReturn, TokenLimitKey};
-use crate::protocol::dialogue::ModelRequest;
+use crate::config::{CallIdForm, FormRequest, LlmConfig, ModelProvider, ReasoningReturn, TokenLimitKey};
+use crate::protocol::dialogue::{ChatMessage, ModelRequest};
 
 /// Parameters without which an answer is still an answer to what was asked.
 const MAY_BE_LEFT_OUT: [&str; 17] = [
@@ -79,6 +80,16 @@ pub(super) enum Adaptation {
     MarkedCalls,
     /// The model does not think in this request.
     NotThinking,
+    /// Arguments of calls are objects.
+    ObjectArguments,
+    /// No message is empty.
+    NothingEmpty,
+    /// No message has no content.
+    NoNull,
+    /// Calls are told as text where there are no tools.
+    CallsAsText,
+    /// A form is asked for so.
+    Form(FormRequest),
 }
 
 impl Adaptation {
@@ -90,7 +101,7 @@ impl Adaptation {
         }
         let words = RefusalWords::of(message);
         // Servers that run a template themselves answer 500 to what the template refuses.
-        let of_template = ["template", "jinja", "roles must alternate"];
+        let of_template = ["template", "jinja", "roles must alternate", "tool call arguments"];
         let by_template = *status == 500 && of_template.iter().any(|word| words.has(word));
         if !matches!(status, 400 | 422) && !by_template {
             return None;
@@ -98,10 +109,11 @@ impl Adaptation {
         let found = match llm.provider {
             ModelProvider::Anthropic => words.of_messages_api(),
             ModelProvider::OpenAi | ModelProvider::Azure | ModelProvider::Compatible => {
-                words.of_chat_completions(&sent(llm, request))
+                words.of_chat_completions(&sent(llm, request)).or_else(|| words.of_messages(llm, request))
             }
             ModelProvider::Gemini | ModelProvider::Scripted => None,
         };
+        let found = found.or_else(|| words.of_form(llm, request));
         let unmarked = words.has("thought_signature") && words.has("missing");
         let found = found.or_else(|| unmarked.then_some(Adaptation::MarkedCalls));
         let found = found.or_else(|| words.parameter(&sent(llm, request)))?;
@@ -124,6 +136,11 @@ impl Adaptation {
             Adaptation::Reasoning(reasoning) => llm.dialect.reasoning = *reasoning,
             Adaptation::Without(parameter) => drop(llm.leave_out.insert((*parameter).to_owned())),
             Adaptation::MarkedCalls => llm.dialect.signatures = true,
+            Adaptation::ObjectArguments => llm.dialect.any_arguments = false,
+            Adaptation::NothingEmpty => llm.dialect.empty_content = false,
+            Adaptation::NoNull => llm.dialect.null_content = false,
+            Adaptation::CallsAsText => llm.dialect.calls_without_tools = false,
+            Adaptation::Form(form) => llm.dialect.response_format = *form,
             Adaptation::NotThinking => drop(llm.parameters.insert(THINKING.to_owned(), json!({"type": "disabled"}))),
         }
     }
@@ -147,6 +164,12 @@ impl Adaptation {
             CallIdForm::Plain => "plain",
             CallIdForm::Nine => "nine",
         };
+        let form_word = |form| match form {
+            FormRequest::Schema => "schema",
+            FormRequest::SchemaWithoutTools => "schema_without_tools",
+            FormRequest::Object => "object",
+            FormRequest::Words => "words",
+        };
         match self {
             Adaptation::WithoutNames => "dialect: { names: false }".to_owned(),
             Adaptation::WithoutSystem => "dialect: { system: false }".to_owned(),
@@ -157,6 +180,11 @@ impl Adaptation {
             Adaptation::Reasoning(thoughts) => format!("dialect: {{ reasoning: {} }}", reasoning(*thoughts)),
             Adaptation::Without(parameter) => format!("dialect: {{ leave_out: [{parameter}] }}"),
             Adaptation::MarkedCalls => "dialect: { signatures: true }".to_owned(),
+            Adaptation::ObjectArguments => "dialect: { any_arguments: false }".to_owned(),
+            Adaptation::NothingEmpty => "dialect: { empty_content: false }".to_owned(),
+            Adaptation::NoNull => "dialect: { null_content: false }".to_owned(),
+            Adaptation::CallsAsText => "dialect: { calls_without_tools: false }".to_owned(),
+            Adaptation::Form(form) => format!("dialect: {{ response_format: {} }}", form_word(*form)),
             Adaptation::NotThinking => "extra: { thinking: { type: disabled } }".to_owned(),
         }
     }
@@ -228,6 +256,11 @@ impl RefusalWords {
         if self.has("role") && (self.has("alternat") || self.has("expected last role") || self.has("unexpected role")) {
             return Some(Adaptation::RolesInTurn);
         }
+        let is_about_place =
+            ["at the beginning", "must be the first", "must be first", "multiple system", "only one system"];
+        if self.has("system message") && is_about_place.iter().any(|words| self.has(words)) {
+            return Some(Adaptation::RolesInTurn);
+        }
         if self.has("system role not supported") || self.has("system role is not supported") {
             return Some(Adaptation::WithoutSystem);
         }
@@ -255,6 +288,65 @@ impl RefusalWords {
         }
         let of_message = self.named.contains("name") && self.has("messages") && !self.has("function");
         of_message.then_some(Adaptation::WithoutNames)
+    }
+
+    /// What a server of chat completions does not take of a conversation, which has something of the kind.
+    fn of_messages(&self, llm: &LlmConfig, request: &ModelRequest) -> Option<Adaptation> {
+        let has_any = |words: &[&str]| words.iter().any(|words| self.has(words));
+        let dialect = &llm.dialect;
+        let mut calls = request.messages.iter().flat_map(|message| &message.tool_calls);
+        // A parser's words name the place and not what stands there.
+        let of_parser =
+            ["json", "argument", "delimiter", "unterminated", "expecting", "escape", "mapping", "control char"];
+        if dialect.any_arguments && has_any(&of_parser) && !calls.all(has_object) {
+            return Some(Adaptation::ObjectArguments);
+        }
+        let of_nothing = ["empty", "at least one content", "is blank", "content is required", "non-whitespace"];
+        let is_nothing = |message: &ChatMessage| {
+            is_empty(&message.content) && (message.tool_calls.is_empty() || !message.content.is_null())
+        };
+        let says_nothing = || request.messages.iter().any(|message| is_nothing(message));
+        if dialect.empty_content && has_any(&of_nothing) && says_nothing() {
+            return Some(Adaptation::NothingEmpty);
+        }
+        let is_null = || request.messages.iter().any(|message| message.content.is_null());
+        if dialect.null_content && self.has("content") && has_any(&["string", "null", "none"]) && is_null() {
+            return Some(Adaptation::NoNull);
+        }
+        let tells_of_calls = request.tools.is_empty() && has_calls(request);
+        let is_asked_so = dialect.calls_without_tools && !dialect.roles_alternate;
+        (is_asked_so && self.has("tool") && tells_of_calls).then_some(Adaptation::CallsAsText)
+    }
+
+    /// The next less demanding way to ask for a form, where that is what the server refuses.
+    fn of_form(&self, llm: &LlmConfig, request: &ModelRequest) -> Option<Adaptation> {
+        let is_asked = |of: Option<&Value>| of.is_some_and(|format| !format.is_null());
+        if ![request.response_format.as_ref(), llm.parameters.get("response_format")].into_iter().any(is_asked) {
+            return None;
+        }
+        let names_form = [
+            "response_format",
+            "response format",
+            "response mime type",
+            "json_schema",
+            "json mode",
+            "json_object",
+            "output_config",
+            "structured output",
+        ];
+        if !names_form.iter().any(|words| self.has(words)) {
+            return None;
+        }
+        let with_tools = !request.tools.is_empty() && (self.has("tool") || self.has("function call"));
+        let is_chat = !matches!(llm.provider, ModelProvider::Anthropic | ModelProvider::Gemini);
+        let next = match llm.dialect.response_format {
+            FormRequest::Schema if with_tools => FormRequest::SchemaWithoutTools,
+            FormRequest::Schema | FormRequest::SchemaWithoutTools if is_chat => FormRequest::Object,
+            _ => FormRequest::Words,
+        };
+        // What is wrong with a schema is for a person to change.
+        let is_refused = self.refuses() || self.has("unavailable") || self.has("cannot be combined");
+        (is_refused && !self.has("invalid schema")).then_some(Adaptation::Form(next))
     }
 
     /// The parameter that the server refuses.

@@ -192,3 +192,138 @@ fn nothing_is_asked_twice_in_the_same_way() {
     found.apply(&mut llm);
     assert_eq!(Adaptation::after(&error, &llm, &asking("x")), None);
 }
+
+/// What is asked instead after such an error of a request with these messages, tools and this form.
+fn instead_of(provider: ModelProvider, words: &str, request: &ModelRequest) -> Option<Adaptation> {
+    let llm = LlmConfig { provider, ..llm("http://x") };
+    let status = if words.contains("tool call arguments") { 500 } else { 400 };
+    let error = Error::Status { model: "m".to_owned(), status, message: words.to_owned(), code: None };
+    Adaptation::after(&error, &llm, request)
+}
+
+#[test]
+fn what_servers_refuse_of_a_conversation_is_told_by_their_words_and_by_what_it_has() {
+    let request = |messages: Value| ModelRequest {
+        messages: serde_json::from_value(messages).unwrap(),
+        ..ModelRequest::default()
+    };
+    let calls = |content: Value, arguments: &str| {
+        request(json!([
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": content, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}]},
+            {"role": "tool", "tool_call_id": "1", "content": "3"},
+        ]))
+    };
+    let with_tools = |mut request: ModelRequest| {
+        request.tools = vec![json!({"type": "function", "function": {"name": "f"}})];
+        request
+    };
+    let malformed = || with_tools(calls(json!("a"), "{\"a\": "));
+    let null = || with_tools(calls(Value::Null, "{}"));
+    let empty = || request(json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]));
+    let whole = || request(json!([{"role": "user", "content": "a"}]));
+    let tells = || calls(json!("a"), "{}");
+    for (words, made, expected, other) in [
+        (
+            "Expecting ',' delimiter: line 1 column 54 (char 53)",
+            &malformed as &dyn Fn() -> ModelRequest,
+            Adaptation::ObjectArguments,
+            &null as &dyn Fn() -> ModelRequest,
+        ),
+        ("Unterminated string starting at: line 1 column 14 (char 13)", &malformed, Adaptation::ObjectArguments, &null),
+        (
+            "Failed to parse tool call arguments as JSON: unexpected end of input",
+            &malformed,
+            Adaptation::ObjectArguments,
+            &null,
+        ),
+        ("Can only get item pairs from a mapping.", &malformed, Adaptation::ObjectArguments, &null),
+        (
+            "Invalid request: the message at position 8 with role 'assistant' must not be empty",
+            &empty,
+            Adaptation::NothingEmpty,
+            &whole,
+        ),
+        ("messages: text content blocks must be non-empty", &empty, Adaptation::NothingEmpty, &null),
+        ("Each message must have at least one content element.", &empty, Adaptation::NothingEmpty, &whole),
+        (
+            "Invalid 'content': 'content' field must be a string or an array of objects.",
+            &null,
+            Adaptation::NoNull,
+            &whole,
+        ),
+        (
+            r#"[{"type":"string_type","loc":["body","messages",1,"content"],"msg":"Input should be a valid string","input":null}]"#,
+            &null,
+            Adaptation::NoNull,
+            &whole,
+        ),
+        (
+            "Bedrock doesn't support tool calling without `tools=` param specified.",
+            &tells,
+            Adaptation::CallsAsText,
+            &null,
+        ),
+        (
+            "Requests which have `tool_use` or `tool_result` blocks in messages must define tools",
+            &tells,
+            Adaptation::CallsAsText,
+            &whole,
+        ),
+        (
+            "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+            &tells,
+            Adaptation::CallsAsText,
+            &null,
+        ),
+    ] {
+        assert_eq!(instead_of(ModelProvider::Compatible, words, &made()), Some(expected), "{words}");
+        assert_eq!(instead_of(ModelProvider::Compatible, words, &other()), None, "it has none: {words}");
+    }
+    for words in [
+        "System message must be at the beginning.",
+        "Error: Jinja Exception: System message must be at the beginning.",
+        "invalid params, chat content has multiple system messages",
+    ] {
+        assert_eq!(instead_of(ModelProvider::Compatible, words, &whole()), Some(Adaptation::RolesInTurn), "{words}");
+    }
+}
+
+#[test]
+fn a_form_that_a_server_cannot_be_asked_for_is_asked_for_with_less() {
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
+    let request = |tools: bool| ModelRequest {
+        response_format: Some(schema.clone()),
+        tools: if tools { vec![json!({"type": "function", "function": {"name": "f"}})] } else { Vec::new() },
+        ..asking("x")
+    };
+    let (compatible, gemini, anthropic) = (ModelProvider::Compatible, ModelProvider::Gemini, ModelProvider::Anthropic);
+    for (provider, tools, words, expected) in [
+        (compatible, false, "This response_format type is unavailable now", FormRequest::Object),
+        (
+            compatible,
+            false,
+            "Failed to deserialize the JSON body into the target type: response_format: response_format.type `json_schema` is unavailable now",
+            FormRequest::Object,
+        ),
+        (
+            compatible,
+            false,
+            "'response_format.type' must be 'json_object'; json_schema is not supported",
+            FormRequest::Object,
+        ),
+        (compatible, true, "json mode cannot be combined with tool/function calling", FormRequest::SchemaWithoutTools),
+        (
+            gemini,
+            true,
+            "Function calling with a response mime type: 'application/json' is unsupported",
+            FormRequest::SchemaWithoutTools,
+        ),
+        (anthropic, false, "output_config: Extra inputs are not permitted", FormRequest::Words),
+    ] {
+        assert_eq!(instead_of(provider, words, &request(tools)), Some(Adaptation::Form(expected)), "{words}");
+        assert_eq!(instead_of(provider, words, &asking("x")), None, "no form is asked for: {words}");
+    }
+    let wrong = "Invalid schema for response_format 'x': 'required' is required to be supplied. Unsupported.";
+    assert_eq!(instead_of(compatible, wrong, &request(false)), None, "a person must change the schema");
+}

@@ -16,7 +16,7 @@ const BEGINNING: &str = "(The conversation begins.)";
 /// What the user says when the model spoke last, and is asked again.
 const GO_ON: &str = "Please continue.";
 /// The result of a call that has none.
-const NO_RESULT: &str = "(no result)";
+pub(super) const NO_RESULT: &str = "(no result)";
 
 /// A conversation in turns.
 pub(super) struct TurnConversation<'r> {

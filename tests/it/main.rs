@@ -41,6 +41,7 @@ mod rolling;
 mod runs;
 mod schemas;
 mod stalled;
+mod strict_servers;
 mod support;
 mod sweep;
 mod talks;

@@ -26,6 +26,16 @@ pub struct ChatDialect {
     pub reasoning: ReasoningReturn,
     /// Calls of other models are marked for Google's, whatever the model's name says of it.
     pub signatures: bool,
+    /// Arguments of calls may be whatever a model wrote. Else what is no JSON object is sent as an empty one.
+    pub any_arguments: bool,
+    /// Messages may be empty.
+    pub empty_content: bool,
+    /// Messages with calls may have no content (`null`).
+    pub null_content: bool,
+    /// A request without tools may tell of calls. Else it tells them as text.
+    pub calls_without_tools: bool,
+    /// How a reply of a given form is asked for.
+    pub response_format: FormRequest,
 }
 
 impl Default for ChatDialect {
@@ -45,6 +55,11 @@ impl ChatDialect {
         call_ids: CallIdForm::Any,
         reasoning: ReasoningReturn::AsSent,
         signatures: false,
+        any_arguments: true,
+        empty_content: true,
+        null_content: true,
+        calls_without_tools: true,
+        response_format: FormRequest::Schema,
     };
 
     /// OpenAI's own, and Azure's.
@@ -83,6 +98,19 @@ pub enum CallIdForm {
     Nine,
 }
 
+/// How a reply of a given form is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormRequest {
+    /// By its schema.
+    Schema,
+    /// By its schema, and in words where tools are offered.
+    SchemaWithoutTools,
+    /// As a JSON object, whose schema is told in words.
+    Object,
+    /// In words.
+    Words,
+}
+
 /// Which thoughts (`reasoning_content`, `reasoning`, `reasoning_details`) go back with the messages that they led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReasoningReturn {
@@ -97,8 +125,10 @@ pub enum ReasoningReturn {
 }
 
 /// The keys of a provider with a language of its own.
-const OF_OTHER_LANGUAGES: [(ModelProvider, &[&str]); 2] =
-    [(ModelProvider::Anthropic, &["leave_out"]), (ModelProvider::Gemini, &["leave_out", "signatures"])];
+const OF_OTHER_LANGUAGES: [(ModelProvider, &[&str]); 2] = [
+    (ModelProvider::Anthropic, &["leave_out", "response_format"]),
+    (ModelProvider::Gemini, &["leave_out", "response_format", "signatures"]),
+];
 
 /// Reads `dialect:` over what is known of the server: what the server takes, and the parameters that it is never sent.
 pub(super) fn dialect(
@@ -127,18 +157,30 @@ pub(super) fn dialect(
         ("with_calls", ReasoningReturn::WithCalls),
         ("always", ReasoningReturn::Always),
     ];
+    let forms = [
+        ("schema", FormRequest::Schema),
+        ("schema_without_tools", FormRequest::SchemaWithoutTools),
+        ("object", FormRequest::Object),
+        ("words", FormRequest::Words),
+    ];
+    let flag = |key: &'static str, known: bool| fields.read(key, FieldReader::bool).unwrap_or(known);
     let names = |field: &FieldReader<'_>| -> Option<BTreeSet<String>> {
         field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect()
     };
     let dialect = ChatDialect {
-        names: fields.read("names", FieldReader::bool).unwrap_or(known.names),
-        system: fields.read("system", FieldReader::bool).unwrap_or(known.system),
-        roles_alternate: fields.read("roles_alternate", FieldReader::bool).unwrap_or(known.roles_alternate),
-        stream_options: fields.read("stream_options", FieldReader::bool).unwrap_or(known.stream_options),
+        names: flag("names", known.names),
+        system: flag("system", known.system),
+        roles_alternate: flag("roles_alternate", known.roles_alternate),
+        stream_options: flag("stream_options", known.stream_options),
         max_tokens_key: fields.read("max_tokens_key", |field| field.one_of(&keys)).or(known.max_tokens_key),
         call_ids: fields.read("call_ids", |field| field.one_of(&ids)).unwrap_or(known.call_ids),
         reasoning: fields.read("reasoning", |field| field.one_of(&thoughts)).unwrap_or(known.reasoning),
-        signatures: fields.read("signatures", FieldReader::bool).unwrap_or(known.signatures),
+        signatures: flag("signatures", known.signatures),
+        any_arguments: flag("any_arguments", known.any_arguments),
+        empty_content: flag("empty_content", known.empty_content),
+        null_content: flag("null_content", known.null_content),
+        calls_without_tools: flag("calls_without_tools", known.calls_without_tools),
+        response_format: fields.read("response_format", |field| field.one_of(&forms)).unwrap_or(known.response_format),
     };
     Some((dialect, fields.read("leave_out", names).unwrap_or_default()))
 }

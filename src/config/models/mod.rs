@@ -14,7 +14,7 @@ mod dialect;
 mod reading;
 mod servers;
 
-pub use dialect::{CallIdForm, ChatDialect, ReasoningReturn, TokenLimitKey};
+pub use dialect::{CallIdForm, ChatDialect, FormRequest, ReasoningReturn, TokenLimitKey};
 pub(super) use reading::{llms, prices};
 pub use servers::CompatibleServer;
 

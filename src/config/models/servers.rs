@@ -1,7 +1,7 @@
 //! The servers of chat completions that are known by a name of their own: where they are, where their key is found, and what
 //! they refuse.
 
-use super::dialect::{CallIdForm, ChatDialect, ReasoningReturn, TokenLimitKey};
+use super::dialect::{CallIdForm, ChatDialect, FormRequest, ReasoningReturn, TokenLimitKey};
 
 /// A server of chat completions that `provider:` names.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,9 @@ pub struct CompatibleServer {
     pub dialect: ChatDialect,
 }
 
-const STRICT: ChatDialect = ChatDialect { names: false, reasoning: ReasoningReturn::Never, ..ChatDialect::OPEN };
+/// Many of them read the arguments of calls in a conversation, and refuse what is no object.
+const KNOWN: ChatDialect = ChatDialect { any_arguments: false, ..ChatDialect::OPEN };
+const STRICT: ChatDialect = ChatDialect { names: false, reasoning: ReasoningReturn::Never, ..KNOWN };
 
 /// All of them.
 static SERVERS: [CompatibleServer; 14] = [
@@ -62,7 +64,8 @@ static SERVERS: [CompatibleServer; 14] = [
         system: "deepseek",
         base_url: "https://api.deepseek.com/v1",
         key_variable: Some("DEEPSEEK_API_KEY"),
-        dialect: ChatDialect { reasoning: ReasoningReturn::Always, ..ChatDialect::OPEN },
+        // It knows objects, and no schemas of them.
+        dialect: ChatDialect { reasoning: ReasoningReturn::Always, response_format: FormRequest::Object, ..KNOWN },
     },
     MOONSHOT,
     CompatibleServer { word: "kimi", ..MOONSHOT },
@@ -72,21 +75,21 @@ static SERVERS: [CompatibleServer; 14] = [
         base_url: "https://openrouter.ai/api/v1",
         key_variable: Some("OPENROUTER_API_KEY"),
         // It passes ids on to whoever serves the model.
-        dialect: ChatDialect { call_ids: CallIdForm::Plain, ..ChatDialect::OPEN },
+        dialect: ChatDialect { call_ids: CallIdForm::Plain, ..KNOWN },
     },
     CompatibleServer {
         word: "together",
         system: "together",
         base_url: "https://api.together.xyz/v1",
         key_variable: Some("TOGETHER_API_KEY"),
-        dialect: ChatDialect::OPEN,
+        dialect: KNOWN,
     },
     CompatibleServer {
         word: "xai",
         system: "x_ai",
         base_url: "https://api.x.ai/v1",
         key_variable: Some("XAI_API_KEY"),
-        dialect: ChatDialect::OPEN,
+        dialect: KNOWN,
     },
     CompatibleServer {
         word: "perplexity",
@@ -100,21 +103,21 @@ static SERVERS: [CompatibleServer; 14] = [
         system: "ollama",
         base_url: "http://127.0.0.1:11434/v1",
         key_variable: None,
-        dialect: ChatDialect::OPEN,
+        dialect: KNOWN,
     },
     CompatibleServer {
         word: "vllm",
         system: "vllm",
         base_url: "http://127.0.0.1:8000/v1",
         key_variable: None,
-        dialect: ChatDialect::OPEN,
+        dialect: KNOWN,
     },
     CompatibleServer {
         word: "lmstudio",
         system: "lmstudio",
         base_url: "http://127.0.0.1:1234/v1",
         key_variable: None,
-        dialect: ChatDialect::OPEN,
+        dialect: KNOWN,
     },
 ];
 
@@ -123,7 +126,7 @@ const MOONSHOT: CompatibleServer = CompatibleServer {
     system: "moonshot_ai",
     base_url: "https://api.moonshot.ai/v1",
     key_variable: Some("MOONSHOT_API_KEY"),
-    dialect: ChatDialect { reasoning: ReasoningReturn::WithCalls, ..ChatDialect::OPEN },
+    dialect: ChatDialect { reasoning: ReasoningReturn::WithCalls, empty_content: false, ..KNOWN },
 };
 
 /// All of them, in the order of the documentation.

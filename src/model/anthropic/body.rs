@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bounds::{OUTSIDE, read};
 use crate::config::LlmConfig;
+use crate::model::form::{self, ANY_OBJECT};
 use crate::model::parameters::{RequestParameters, parameters, stops};
 use crate::model::thoughts;
 use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
@@ -19,6 +20,9 @@ const SAME: [&str; 2] = ["temperature", "top_p"];
 /// The body, and whether it asks for a stream.
 pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut parameters = parameters(llm, request);
+    let form = form::asked(parameters.response_format.take(), llm.dialect.response_format, !request.tools.is_empty());
+    parameters.response_format = form.format;
+    let request = &*form::instructed(request, form.words.as_deref());
     // Calls and results in a conversation are refused where no tools are offered.
     let TurnConversation { mut system, turns } = turns(&request.messages, !request.tools.is_empty());
 

@@ -1,7 +1,7 @@
 //! Requests and answers as Anthropic's documentation has them.
 
 use super::*;
-use crate::config::ModelProvider;
+use crate::config::{FormRequest, ModelProvider};
 use crate::model::testing::{
     TestServer, ask, asking, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
 };
@@ -272,6 +272,12 @@ fn an_answer_of_a_given_form() {
     let body = sent(&claude("http://x"), &any);
     assert_eq!(body["system"], "You are a math teacher.\n\nAnswer with one JSON object and nothing else.");
     assert_eq!(body.get("output_config"), None);
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
+    let mut older = claude("http://x");
+    older.dialect.response_format = FormRequest::Words;
+    let body = sent(&older, &ModelRequest { response_format: Some(schema), ..asking("x") });
+    assert_eq!(body.get("output_config"), None);
+    assert!(body["system"].as_str().unwrap().ends_with("It must fit this JSON Schema: {\"type\":\"object\"}"));
 }
 
 #[test]

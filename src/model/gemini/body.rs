@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::bounds::{OUTSIDE, read};
 use crate::config::LlmConfig;
 use crate::model::draft::OUR_CALL_IDS;
+use crate::model::form;
 use crate::model::parameters::{RequestParameters, parameters, stops};
 use crate::model::thoughts::{self, NO_SIGNATURE, demands_signatures};
 use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
@@ -26,6 +27,9 @@ const SETTINGS: [(&str, &str); 9] = [
 pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (Value, bool) {
     let mut parameters = parameters(llm, request);
     let streamed = parameters.streamed;
+    let form = form::asked(parameters.response_format.take(), llm.dialect.response_format, !request.tools.is_empty());
+    parameters.response_format = form.format;
+    let request = &*form::instructed(request, form.words.as_deref());
     let TurnConversation { system, turns } = turns(&request.messages, true);
     let model = llm.model.rsplit('/').next().unwrap_or_default();
 

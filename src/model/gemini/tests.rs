@@ -1,7 +1,7 @@
 //! Requests and answers as Google's documentation has them.
 
 use super::*;
-use crate::config::ModelProvider;
+use crate::config::{FormRequest, ModelProvider};
 use crate::model::testing::{
     TestServer, ask, asking, event, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
 };
@@ -231,6 +231,22 @@ fn an_answer_of_a_given_form_and_images() {
             {"fileData": {"mimeType": "image/webp", "fileUri": "https://x/y.webp?z=1"}},
         ])
     );
+}
+
+#[test]
+fn a_form_is_asked_for_in_words_where_it_does_not_go_with_tools() {
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
+    let mut older = gemini("http://x");
+    older.dialect.response_format = FormRequest::SchemaWithoutTools;
+    let mut request =
+        ModelRequest { response_format: Some(format), ..request(json!([{"role": "user", "content": "a"}])) };
+    let (plain, _) = body::body(&older, &request);
+    assert_eq!(plain["generationConfig"]["responseMimeType"], "application/json");
+    request.tools = vec![json!({"type": "function", "function": {"name": "f"}})];
+    let (with_tools, _) = body::body(&older, &request);
+    assert_eq!(with_tools.get("generationConfig"), None);
+    let told = with_tools["systemInstruction"]["parts"][0]["text"].as_str().unwrap();
+    assert!(told.ends_with("It must fit this JSON Schema: {\"type\":\"object\"}"), "{told}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::empty::instead_of_nothing;
 use super::thoughts::{going_back, sent_calls};
 use crate::config::LlmConfig;
 use crate::model::turns::{ModelTurn, TurnConversation, TurnImage, TurnPart, turns};
@@ -58,7 +59,8 @@ fn of_model(llm: &LlmConfig, content: Value, calls: &[&ToolCall]) -> Value {
         tool_call_id: None,
     };
     let thoughts = going_back(llm, &message);
-    let mut sent = json!({"role": "assistant", "content": message.content});
+    let content = instead_of_nothing(&llm.dialect, &message).unwrap_or(message.content);
+    let mut sent = json!({"role": "assistant", "content": content});
     if !calls.is_empty() {
         sent["tool_calls"] = json!(sent_calls(llm, &message.tool_calls));
     }

@@ -10,9 +10,11 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::alternating;
+use super::empty::{instead_of_nothing, is_empty};
 use super::thoughts::{going_back, sent_calls};
 use crate::config::{LlmConfig, ModelProvider, TokenLimitKey};
 use crate::model::content;
+use crate::model::form;
 use crate::model::parameters::parameters;
 use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelRequest, ToolCall};
 
@@ -31,9 +33,11 @@ pub(super) fn body(llm: &LlmConfig, request: &ModelRequest) -> (String, bool) {
     let o1 = llm.model.starts_with("o1");
     let streamed = parameters.streamed && !o1;
     let mut given = parameters.given;
-    if let Some(format) = parameters.response_format {
+    let form = form::asked(parameters.response_format, llm.dialect.response_format, !request.tools.is_empty());
+    if let Some(format) = form.format {
         given.insert("response_format".to_owned(), format);
     }
+    let request = &*form::instructed(request, form.words.as_deref());
     if request.tools.is_empty() && matches!(llm.provider, ModelProvider::OpenAi | ModelProvider::Azure) {
         given.retain(|key, _| !ABOUT_TOOLS.contains(&key.as_str()));
     }
@@ -67,7 +71,8 @@ impl Serialize for RequestBody<'_> {
         if *streamed && llm.dialect.stream_options {
             body.serialize_entry("stream_options", &json!({ "include_usage": true }))?;
         }
-        if llm.dialect.roles_alternate {
+        let calls_are_told = request.tools.is_empty() && !llm.dialect.calls_without_tools && has_calls(request);
+        if llm.dialect.roles_alternate || calls_are_told {
             body.serialize_entry("messages", &alternating::messages(llm, request))?;
         } else {
             body.serialize_entry("messages", &RequestMessages::new(llm, &request.messages))?;
@@ -80,6 +85,11 @@ impl Serialize for RequestBody<'_> {
         }
         body.end()
     }
+}
+
+/// Whether the conversation tells of calls.
+pub(in crate::model) fn has_calls(request: &ModelRequest) -> bool {
+    request.messages.iter().any(|message| !message.tool_calls.is_empty() || message.role == ChatRole::Tool)
 }
 
 struct RequestMessages<'r> {
@@ -111,7 +121,9 @@ impl<'r> RequestMessages<'r> {
         let tool_calls = sent_calls(self.llm, &message.tool_calls);
         let is_foreign = message.role == ChatRole::System && self.without_system;
         let is_named = !self.llm.dialect.names && message.name.is_some();
-        if !is_foreign && !is_named && thoughts.is_empty() && matches!(tool_calls, Cow::Borrowed(_)) {
+        let filled = instead_of_nothing(&self.llm.dialect, message);
+        let is_as_it_is = thoughts.is_empty() && filled.is_none() && matches!(tool_calls, Cow::Borrowed(_));
+        if !is_foreign && !is_named && is_as_it_is {
             return None;
         }
         let name = message.name.as_deref();
@@ -121,8 +133,8 @@ impl<'r> RequestMessages<'r> {
                 let content = content::text_of(&message.content).unwrap_or_default();
                 Cow::Owned(json!(format!("System message: {content}")))
             }
-            Some(name) => Cow::Owned(with_name(&message.content, name)),
-            None => Cow::Borrowed(&message.content),
+            Some(name) => Cow::Owned(with_name(filled.as_ref().unwrap_or(&message.content), name)),
+            None => filled.map_or(Cow::Borrowed(&message.content), Cow::Owned),
         };
         Some(SuitedMessage {
             content,
@@ -137,8 +149,12 @@ impl<'r> RequestMessages<'r> {
 
 impl Serialize for RequestMessages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut sent = serializer.serialize_seq(Some(self.messages.len()))?;
-        for message in self.messages {
+        let mut sent = serializer.serialize_seq(None)?;
+        // Empty instructions are none.
+        let is_left_out = |message: &&Arc<ChatMessage>| {
+            !self.llm.dialect.empty_content && message.role == ChatRole::System && is_empty(&message.content)
+        };
+        for message in self.messages.iter().filter(|message| !is_left_out(message)) {
             match self.suited(message) {
                 Some(other) => sent.serialize_element(&other)?,
                 None => sent.serialize_element(&**message)?,

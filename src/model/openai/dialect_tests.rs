@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::body::body;
-use crate::config::{ChatDialect, LlmConfig, ModelProvider, ReasoningReturn, TokenLimitKey};
+use crate::config::{ChatDialect, FormRequest, LlmConfig, ModelProvider, ReasoningReturn, TokenLimitKey};
 use crate::model::testing::llm;
 use crate::protocol::dialogue::ModelRequest;
 
@@ -163,4 +163,92 @@ fn googles_compatible_interface_gets_its_own_seals_and_a_mark_for_those_of_other
     assert_eq!(seals(google, "gemini-3-pro"), [own.clone(), None, mark.clone(), None, mark]);
     assert_eq!(seals("http://x", "gemini-3-pro"), [own, None, None, None, None]);
     assert_eq!(seals(google, "gemini-2.5-flash"), [None, None, None, None, None]);
+}
+
+#[test]
+fn what_strict_servers_refuse_in_messages_is_filled_in() {
+    let call =
+        |arguments: &str| json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}});
+    let messages = json!([
+        {"role": "system", "content": ""},
+        {"role": "user", "content": " "},
+        {"role": "assistant", "content": "", "tool_calls": [call("{\"a\": 1}")]},
+        {"role": "tool", "tool_call_id": "1", "content": ""},
+        {"role": "assistant", "content": null, "tool_calls": [call("{\"a\": "), call("[1]"), call("")]},
+        {"role": "assistant", "content": ""},
+    ]);
+    let taken = |dialect: ChatDialect| sent(&with(dialect), messages.clone(), json!({}))["messages"].clone();
+    let contents = |dialect: ChatDialect| {
+        taken(dialect).as_array().unwrap().iter().map(|message| message["content"].clone()).collect::<Vec<_>>()
+    };
+    let open = ChatDialect::OPEN;
+    assert_eq!(
+        contents(open),
+        [json!(""), json!(" "), json!(""), json!(""), Value::Null, json!("")],
+        "as AG2 sends them"
+    );
+    let (nothing, no_result) = (json!("(nothing)"), json!("(no result)"));
+    let filled = ChatDialect { empty_content: false, ..open };
+    assert_eq!(contents(filled), [nothing.clone(), Value::Null, no_result.clone(), Value::Null, nothing.clone()]);
+    let without_null = ChatDialect { null_content: false, ..open };
+    assert_eq!(contents(without_null), [json!(""), json!(" "), json!(""), json!(""), json!(""), json!("")]);
+    let neither = ChatDialect { null_content: false, ..filled };
+    assert_eq!(contents(neither), [nothing.clone(), nothing.clone(), no_result, nothing.clone(), nothing]);
+    let arguments = |dialect: ChatDialect| {
+        let calls = taken(dialect)
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|message| message["tool_calls"].as_array().cloned().unwrap_or_default())
+            .collect::<Vec<_>>();
+        calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(arguments(open), ["{\"a\": 1}", "{\"a\": ", "[1]", ""]);
+    assert_eq!(arguments(ChatDialect { any_arguments: false, ..open }), ["{\"a\": 1}", "{}", "{}", "{}"]);
+}
+
+#[test]
+fn calls_are_told_as_text_where_a_request_without_tools_may_have_none() {
+    let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let messages: Vec<std::sync::Arc<crate::protocol::dialogue::ChatMessage>> = serde_json::from_value(json!([
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "3"},
+        {"role": "system", "content": "Summarize."},
+    ]))
+    .unwrap();
+    let dialect = ChatDialect { calls_without_tools: false, ..ChatDialect::OPEN };
+    let sent = |tools: Vec<Value>| {
+        let request = ModelRequest { messages: messages.clone(), tools, ..ModelRequest::default() };
+        serde_json::from_str::<Value>(&body(&with(dialect), &request).0).unwrap()["messages"].clone()
+    };
+    assert_eq!(
+        sent(Vec::new()),
+        json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "[called f with {}]"},
+            {"role": "user", "content": "[result of f]\n3\n\nSummarize."},
+        ])
+    );
+    assert_eq!(sent(vec![json!({"type": "function", "function": {"name": "f"}})])[1]["tool_calls"], json!([call]));
+}
+
+#[test]
+fn a_form_is_asked_for_as_the_server_knows_it() {
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
+    let messages = json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "a"}]);
+    let asked = |response_format: FormRequest| {
+        let body = sent(
+            &with(ChatDialect { response_format, ..ChatDialect::OPEN }),
+            messages.clone(),
+            json!({"response_format": format}),
+        );
+        (body["response_format"].clone(), body["messages"][0]["content"].as_str().unwrap().to_owned())
+    };
+    let told =
+        "Be kind.\n\nAnswer with one JSON object and nothing else. It must fit this JSON Schema: {\"type\":\"object\"}";
+    assert_eq!(asked(FormRequest::Schema), (format.clone(), "Be kind.".to_owned()));
+    assert_eq!(asked(FormRequest::Object), (json!({"type": "json_object"}), told.to_owned()));
+    assert_eq!(asked(FormRequest::SchemaWithoutTools), (Value::Null, told.to_owned()), "the requests here have tools");
+    assert_eq!(asked(FormRequest::Words), (Value::Null, told.to_owned()));
 }

@@ -5,11 +5,15 @@ mod answer;
 mod body;
 #[cfg(test)]
 mod dialect_tests;
+mod empty;
 mod thoughts;
 
+pub(super) use body::has_calls;
+pub(super) use empty::is_empty;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+pub(super) use thoughts::has_object;
 
 use super::draft::ReplyDraft;
 use super::wire::{ProviderWire, extend_path};

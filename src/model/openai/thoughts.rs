@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{OUTSIDE, read};
 use crate::config::{LlmConfig, ModelProvider, ReasoningReturn};
 use crate::model::Error;
 use crate::model::draft::ReplyDraft;
@@ -99,8 +100,24 @@ pub(super) fn going_back(llm: &LlmConfig, message: &ChatMessage) -> Map<String, 
 }
 
 /// The calls of a message as a server gets them. OpenAI refuses what it does not know; Google's compatible interface wants its own
-/// seals back, and a mark for the first of several calls that have none.
+/// seals back, and a mark for the first of several calls that have none. Servers that read the arguments take only objects: what is
+/// none was refused when it was to be called.
 pub(super) fn sent_calls<'c>(llm: &LlmConfig, calls: &'c [ToolCall]) -> Cow<'c, [ToolCall]> {
+    let mut calls = sealed(llm, calls);
+    if !llm.dialect.any_arguments && !calls.iter().all(has_object) {
+        for call in calls.to_mut().iter_mut().filter(|call| !has_object(call)) {
+            "{}".clone_into(&mut call.function.arguments);
+        }
+    }
+    calls
+}
+
+/// Whether the arguments of a call are a JSON object.
+pub(in crate::model) fn has_object(call: &ToolCall) -> bool {
+    read::<Map<String, Value>>(call.function.arguments.as_bytes(), &OUTSIDE).is_ok()
+}
+
+fn sealed<'c>(llm: &LlmConfig, calls: &'c [ToolCall]) -> Cow<'c, [ToolCall]> {
     let is_google = (llm.base_url.contains(GOOGLE_HOST) || llm.dialect.signatures) && demands_signatures(llm);
     if !is_google && calls.iter().all(|call| call.extra_content.is_none()) {
         return Cow::Borrowed(calls);
