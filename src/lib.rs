@@ -13,6 +13,7 @@ pub mod legible;
 pub mod lifecycle;
 pub mod metrics;
 pub mod money;
+pub mod openapi;
 pub mod problem;
 pub mod protocol;
 pub mod redact;
