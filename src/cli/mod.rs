@@ -22,6 +22,7 @@ mod outcome;
 mod project;
 mod run;
 mod schema;
+mod tools;
 mod ui;
 mod users;
 mod worker;
@@ -104,6 +105,8 @@ enum CliCommand {
     Nats(nats::NatsCommand),
     /// Print the JSON Schema of a kind of file, for editors.
     Schema(schema::SchemaCommand),
+    /// List the tools that an OpenAPI specification gives to agents.
+    Tools(tools::ToolsCommand),
     /// Manage password users (`auth.mode: basic`).
     User(users::UserCommand),
     /// Manage API keys.
@@ -122,7 +125,12 @@ pub fn main() -> ExitCode {
     // Where a person reads what a command prints, only what goes wrong stands between it.
     let quiet = matches!(
         cli.command,
-        CliCommand::Run(_) | CliCommand::Audit(_) | CliCommand::Bench(_) | CliCommand::Doctor(_) | CliCommand::Nats(_)
+        CliCommand::Run(_)
+            | CliCommand::Audit(_)
+            | CliCommand::Bench(_)
+            | CliCommand::Doctor(_)
+            | CliCommand::Nats(_)
+            | CliCommand::Tools(_)
     );
     telemetry::start(format, (!quiet || cli.common.verbose > 0).then_some(cli.common.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -150,6 +158,7 @@ impl CliCommand {
             CliCommand::Doctor(doctor) => doctor.run(common).await,
             CliCommand::Nats(nats) => nats.run(common).await,
             CliCommand::Schema(schema) => schema.run(),
+            CliCommand::Tools(tools) => tools.run().await,
             CliCommand::User(user) => user.run(common).await,
             CliCommand::Key(key) => key.run(common).await,
             CliCommand::Bench(bench) => bench.run(common).await,

@@ -358,3 +358,49 @@ fn a_full_disk_is_an_error_of_the_command_that_prints() {
         assert!(said.contains("standard output cannot be written: No space left"), "{arguments:?}: {said}");
     }
 }
+
+#[test]
+fn a_script_lists_the_tools_of_a_specification() {
+    let folder = tempfile::tempdir().unwrap();
+    let pets = r#"
+openapi: 3.0.3
+servers: [{ url: "https://api.example" }]
+paths:
+  /pets:
+    get: { operationId: listPets }
+    post: { operationId: createPet, requestBody: { $ref: "parts/pets.yaml#/Body" } }
+    put: { requestBody: { required: true, content: { multipart/mixed: {} } } }
+"#;
+    let parts = "Body: { content: { text/xml: { schema: { type: object } } } }";
+    std::fs::create_dir(folder.path().join("parts")).unwrap();
+    std::fs::write(folder.path().join("openapi.yaml"), pets).unwrap();
+    std::fs::write(folder.path().join("parts/pets.yaml"), parts).unwrap();
+    std::fs::write(folder.path().join("page.json"), "<html>").unwrap();
+    let list = ["tools", "list", "--openapi", "openapi.yaml", "--json"];
+    let said = fastagency(folder.path(), &list);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let found: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!(
+        found,
+        serde_json::json!({
+            "tools": [
+                {"name": "listPets", "method": "GET", "path": "/pets", "warnings": []},
+                {"name": "createPet", "method": "POST", "path": "/pets", "warnings": [
+                    "the body is XML, which the model writes as a text (at #/paths/~1pets/post/requestBody)",
+                ]},
+            ],
+            "skipped": [
+                {"operation": "PUT /pets", "reason": "no body of the type multipart/mixed can be written"},
+            ],
+        })
+    );
+    let said = fastagency(folder.path(), &["tools", "list", "--openapi", "openapi.yaml", "--only", "list*", "no*"]);
+    assert_eq!((said.code, said.err.as_str()), (0, "note: no tool matches no*\n"));
+    assert_eq!(said.out, "NAME      METHOD  PATH\nlistPets  GET     /pets\n\n1 tool, 0 operations skipped\n");
+    for (file, words) in
+        [("page.json", "page.json: the document is neither JSON nor YAML"), ("none.json", "cannot be read")]
+    {
+        let said = fastagency(folder.path(), &["tools", "list", "--openapi", file]);
+        assert!(said.code == 2 && said.err.contains(words), "{}: {}", said.code, said.err);
+    }
+}
