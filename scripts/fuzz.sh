@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes what comes from outside: frames, messages, logs of runs, YAML that people write, answers of models' servers.
+# Fuzzes what comes from outside: frames, messages, logs of runs, YAML that people write, answers of models' servers,
+# OpenAPI specifications.
 #   scripts/fuzz.sh [SECONDS [TARGET...]]     so long for each target (default 600, all of them)
 # Needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. What crashes is kept in fuzz/artifacts.
 set -euo pipefail
@@ -9,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(frames messages records sse yaml)
+[ ${#targets[@]} -gt 0 ] || targets=(frames messages openapi records sse yaml)
 
 # The sanitizers' flags are not stable; this makes the pinned compiler take them.
 export RUSTC_BOOTSTRAP=1
@@ -19,7 +20,7 @@ for target in "${targets[@]}"; do
   case $target in
     yaml) cp workflows/*.yaml tests/samples/*.yaml tests/broken/*.yaml "$corpus/" ;;
     frames | messages) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/wire/*.jsonl ;;
-    sse) cp fuzz/seeds/sse/* "$corpus/" ;;
+    openapi | sse) cp "fuzz/seeds/$target/"* "$corpus/" ;;
     # Whole histories, and each record of them alone.
     records)
       cp tests/histories/*.jsonl fuzz/seeds/records/*.jsonl "$corpus/"
