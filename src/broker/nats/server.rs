@@ -197,7 +197,7 @@ impl NatsConnection {
         &self,
         doing: &str,
         subject: impl Into<Subject>,
-        headers: Option<HeaderMap>,
+        mut headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<Message> {
         self.fits(&payload)?;
@@ -207,8 +207,9 @@ impl NatsConnection {
         loop {
             tries += 1;
             let mut request = Request::new().payload(payload.clone()).timeout(None);
-            if let Some(headers) = &headers {
-                request = request.headers(headers.clone());
+            // Only where it may have to be sent again it is kept.
+            if let Some(headers) = if self.replicated { headers.clone() } else { headers.take() } {
+                request = request.headers(headers);
             }
             match self.answered_at(doing, place, self.client.send_request(subject.clone(), request)).await? {
                 Ok(message) => return Ok(message),
