@@ -40,6 +40,7 @@ pub mod auth;
 pub mod broker;
 pub mod model;
 pub mod observe;
+pub mod outside;
 
 // Floor 3: the ownership of a run, what proves its log, and the rules of conversation.
 pub mod chain;

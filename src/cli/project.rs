@@ -251,6 +251,7 @@ pub(super) fn worker_parts(
     let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
+        workflow::check_secrets(workflow, config.secrets.keys().map(String::as_str))?;
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::WorkerParts {
@@ -260,6 +261,7 @@ pub(super) fn worker_parts(
         workflows,
         sealer,
         settings: config.worker.clone(),
+        outside: crate::outside::OutsideServices::new(config),
         keep_ended: config.keep_ended,
         keep_evidence: config.audit.keep_evidence,
         redactor: config.audit.redactor.clone(),

@@ -23,6 +23,7 @@ mod model_shapes;
 mod models;
 mod nats;
 mod operation;
+mod outgoing;
 mod reading;
 mod shapes;
 mod ui;
@@ -42,6 +43,7 @@ pub use models::{
 };
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
+pub use outgoing::OutgoingConfig;
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
@@ -76,6 +78,10 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long an ended run is kept (default 30 days).
     pub keep_ended: Duration,
+    /// What workflows reach outside.
+    pub outgoing: OutgoingConfig,
+    /// What requests of workflows may hold and nobody else sees, by name.
+    pub secrets: BTreeMap<String, SecretString>,
     /// Who outside is told that a run waits, or has ended.
     pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.

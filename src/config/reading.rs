@@ -11,7 +11,7 @@ use super::fields::{path, secret, secrets, unset_in};
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
 use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig};
-use super::{audit, auth, gateway, models, nats, operation, ui, webhooks, worker};
+use super::{audit, auth, gateway, models, nats, operation, outgoing, ui, webhooks, worker};
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
@@ -65,6 +65,8 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         data_max_bytes: fields.read("data_max_bytes", FieldReader::size),
         shutdown_grace: fields.read("shutdown_grace", FieldReader::duration).unwrap_or(Duration::from_secs(10)),
         keep_ended: fields.read("keep_ended", FieldReader::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
+        outgoing: fields.read("outgoing", outgoing::outgoing).unwrap_or_default(),
+        secrets: fields.read("secrets", outgoing::named_secrets).unwrap_or_default(),
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
         previous_seal_keys: secrets(&fields, "previous_seal_keys"),
@@ -103,7 +105,9 @@ fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
             "gateway" => &[ConfigSection::Gateway],
             "auth" => &[ConfigSection::Gateway],
             "ui" => &[ConfigSection::Ui],
-            "worker" | "seal_key" | "previous_seal_keys" | "webhooks" => &[ConfigSection::Worker],
+            "worker" | "outgoing" | "secrets" | "seal_key" | "previous_seal_keys" | "webhooks" => {
+                &[ConfigSection::Worker]
+            }
             "metrics" | "telemetry" => &[ConfigSection::Operation],
             "audit" => &[ConfigSection::Audit],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.

@@ -42,6 +42,12 @@ pub static CONFIG: MapShape = MapShape {
         ),
         may("shutdown_grace", ValueKind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", ValueKind::Duration, "How long an ended run is kept (default 30d)."),
+        may("outgoing", ValueKind::Shape(&OUTGOING), "What workflows reach outside, by `http`."),
+        may(
+            "secrets",
+            ValueKind::Map(&ValueKind::Text),
+            "What requests of workflows may hold, as {{ secrets.NAME }}, and nobody else sees: no log, no model, no page.",
+        ),
         may(
             "webhooks",
             ValueKind::Map(&ValueKind::Shape(&WEBHOOK)),
@@ -300,6 +306,24 @@ pub static WORKER: MapShape = MapShape {
             "trusted_definition_keys",
             ValueKind::List(&ValueKind::Text),
             "The public keys of the workers whose workflows it executes (default: what any worker announces).",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static OUTGOING: MapShape = MapShape {
+    name: "outgoing",
+    about: "What workflows reach outside.",
+    keys: &[
+        may(
+            "allow_private",
+            ValueKind::List(&ValueKind::Text),
+            "Hosts (*.internal for all below), addresses and networks that are not public and may be asked all the same (default: none, this machine included).",
+        ),
+        may(
+            "proxy",
+            ValueKind::Text,
+            "The proxy that these requests go through (default: none, whatever the environment says).",
         ),
     ],
     shared: &[],

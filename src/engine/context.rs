@@ -7,6 +7,7 @@ use crate::chat::{Result, WorkflowStop};
 use crate::clock::Clock;
 use crate::engine::summary_publisher::SummaryPublisher;
 use crate::model::ModelRegistry;
+use crate::outside::OutsideServices;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::signable::Signable;
 use crate::redact::Redactor;
@@ -31,6 +32,8 @@ pub(super) struct EngineContext {
     pub summary_publisher: Arc<SummaryPublisher>,
     pub lease: Arc<Lease>,
     pub notices: Arc<WebhookNotices>,
+    /// What runs reach outside.
+    pub outside: OutsideServices,
     /// How many bytes the log of a run may hold; none: as many as there are.
     pub max_run_bytes: Option<u64>,
 }

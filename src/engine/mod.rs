@@ -10,6 +10,7 @@ use crate::fastagency::mirror::FastAgencyMirror;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
 use crate::model::ModelRegistry;
+use crate::outside::OutsideServices;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::{RunCreation, RunOrigin};
 use crate::run::claim::OwnedRun;
@@ -29,6 +30,7 @@ mod ending;
 mod error;
 mod execution;
 mod journal;
+mod outside;
 mod permits;
 mod prompts;
 mod questions;
@@ -83,9 +85,16 @@ impl Engine {
             summary_publisher,
             lease,
             notices: Arc::new(notices),
+            outside: OutsideServices::default(),
             max_run_bytes: None,
         };
         Self { context: Arc::new(context), park_after }
+    }
+
+    /// Reaches outside with these.
+    pub fn reaching(mut self, outside: OutsideServices) -> Self {
+        Arc::make_mut(&mut self.context).outside = outside;
+        self
     }
 
     /// Does no more in a run whose log holds so many bytes.

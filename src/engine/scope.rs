@@ -196,6 +196,19 @@ impl ExpressionScope {
         expression.holds(&self.context()).map_err(in_words)
     }
 
+    /// The value of an expression.
+    pub(super) fn expression(&self, expression: &Expression) -> Result<Value> {
+        within_bounds(expression.evaluate(&self.context()).map_err(in_words)?)
+    }
+
+    /// The arguments of the tool whose steps these are.
+    pub(super) fn args(&self) -> Result<Map<String, Value>> {
+        match self.expression(&Expression::parse("args").map_err(in_words)?)? {
+            Value::Object(args) => Ok(args),
+            _ => Ok(Map::new()),
+        }
+    }
+
     /// The value of data with templates in it.
     pub(super) fn value(&self, data: &DataTemplate) -> Result<Value> {
         match data {

@@ -16,6 +16,7 @@ use crate::engine::conversations;
 use crate::engine::effects::ScopedEffects;
 use crate::engine::execution::{BodyEnd, WorkflowExecution};
 use crate::engine::journal::{IterationValues, Journal};
+use crate::engine::outside;
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::{ExpressionScope, ScopeChange, within_bounds};
 use crate::ids::{Name, RunId};
@@ -221,6 +222,7 @@ async fn action(
             let args = scope.map(args)?;
             Box::pin(conversations::call(execution, &effects, scope, place, tool, args)).await?
         }
+        StepAction::Http(request) => Box::pin(outside::http(&effects, scope, request)).await?,
         StepAction::Branch(arms) => return branch(execution, arms, scope, place).await,
         StepAction::Loop { max, condition, body } => {
             return repeat(execution, *max, condition.as_ref(), body, scope, place).await;

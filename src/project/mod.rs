@@ -69,6 +69,8 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
                 let unpriced = config::unpriced(&config.llms);
                 for workflow in &workflows {
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
+                    let secrets = config.secrets.keys().map(String::as_str);
+                    problems.extend(workflow::check_secrets(workflow, secrets).err().into_iter().flatten());
                     problems.extend(check_answerers(workflow, &config.auth).err().into_iter().flatten());
                 }
                 warnings.extend(answerer_warnings(&workflows, &config.auth));

@@ -49,6 +49,14 @@ impl EffectScope {
         if number == 1 { self.clone() } else { Self(format!("{}~{number}", self.0).into()) }
     }
 
+    /// The step itself, whichever attempt of it this is.
+    pub fn of_every_attempt(&self) -> Self {
+        match self.0.rsplit_once('~') {
+            Some((step, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => Self(step.into()),
+            _ => self.clone(),
+        }
+    }
+
     /// The pause before the next attempt.
     pub fn pause(&self) -> Self {
         self.inside("pause")
@@ -106,6 +114,8 @@ impl fmt::Debug for EffectScope {
 pub enum EffectPart {
     /// The effect; a question that was asked for the first time.
     Whole,
+    /// That it was begun: written before what must not be done twice.
+    Begun,
     /// The answer to that question.
     Answer,
     /// The question, asked again after that many answers that did not fit.
@@ -222,6 +232,7 @@ fn number_and_part(text: &str) -> Option<(u32, EffectPart)> {
     let part = match part {
         None => EffectPart::Whole,
         Some("answer") => EffectPart::Answer,
+        Some("begun") => EffectPart::Begun,
         Some(part) => match part.strip_prefix("again") {
             None => EffectPart::Reminder(number(part.strip_prefix("reminder")?)?),
             Some(again) => match again.split_once('/') {
@@ -264,6 +275,7 @@ impl fmt::Display for EffectKey {
                 match part {
                     EffectPart::Whole => Ok(()),
                     EffectPart::Answer => f.write_str("/answer"),
+                    EffectPart::Begun => f.write_str("/begun"),
                     EffectPart::Again(attempt) => write!(f, "/again{attempt}"),
                     EffectPart::AnswerAgain(attempt) => write!(f, "/again{attempt}/answer"),
                     EffectPart::Reminder(reminder) => write!(f, "/reminder{reminder}"),

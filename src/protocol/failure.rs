@@ -18,6 +18,8 @@ pub enum FailureKind {
     Denied,
     /// A step `fail`.
     Fail,
+    /// A server outside refused a request, or could not be reached.
+    Http,
     /// Something went on for too long, or used too much. A model is never told of one: it could mend nothing.
     Limit,
     /// A message that a conversation cannot begin with, or go on from.
@@ -50,12 +52,13 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind that this program makes.
-    pub const ALL: [FailureKind; 18] = [
+    pub const ALL: [FailureKind; 19] = [
         Self::Answer,
         Self::Broker,
         Self::Cut,
         Self::Denied,
         Self::Fail,
+        Self::Http,
         Self::Limit,
         Self::Message,
         Self::Model,
@@ -79,6 +82,7 @@ impl FailureKind {
             Self::Cut => "cut",
             Self::Denied => "denied",
             Self::Fail => "fail",
+            Self::Http => "http",
             Self::Limit => "limit",
             Self::Message => "message",
             Self::Model => "model",

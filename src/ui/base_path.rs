@@ -73,6 +73,13 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// Whether a path has dot segments, written out or not (WHATWG URL, 4.1): put behind the gateway's address they would name
+/// something beside it.
+pub fn leads_elsewhere(path: &str) -> bool {
+    let segments = path.split(['/', '\\']);
+    segments.map(|segment| segment.to_ascii_lowercase().replace("%2e", ".")).any(|plain| matches!(&*plain, "." | ".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +132,15 @@ mod tests {
         assert!(one.len() == 9 && other.len() == 9 && one != other, "{one} {other}");
         assert_eq!(BasePath::of(Some("https://x.example/agents")).folder(), "/agents/");
         assert_eq!(BasePath::of(None).folder(), "/");
+    }
+
+    #[test]
+    fn a_path_with_dot_segments_is_not_passed_on() {
+        for path in ["/api/../token", "/api/%2e%2E/x", "/api/.%2e/x", "/api/x/%2e", "/api/..\\x", "/api/./x"] {
+            assert!(leads_elsewhere(path), "{path}");
+        }
+        for path in ["/api/runs", "/api/..x", "//fastagency/discovery", "/api/%252e%252e/x", "/api/a.b/..."] {
+            assert!(!leads_elsewhere(path), "{path}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use crate::auth::oidc::{LoginAttempt, LoginError};
 use crate::auth::origin;
 use crate::auth::session::{LoginProof, LoginSession, SealPurpose, VERSION_HEADER};
-use crate::ui::forward::leads_elsewhere;
+use crate::ui::base_path::leads_elsewhere;
 use crate::ui::sessions::SessionState as Login;
 use crate::ui::{UiState, error};
 

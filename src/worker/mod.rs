@@ -18,6 +18,7 @@ use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::model::ModelRegistry;
+use crate::outside::OutsideServices;
 use crate::redact::Redactor;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
@@ -47,6 +48,8 @@ pub struct WorkerParts {
     pub sealer: Option<Sealer>,
     /// Its settings.
     pub settings: crate::config::WorkerConfig,
+    /// What workflows reach outside.
+    pub outside: OutsideServices,
     /// How long an ended run is kept.
     pub keep_ended: Duration,
     /// How long it is kept what a removed run was, and who removed it.
@@ -102,6 +105,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         workflows,
         sealer,
         settings,
+        outside,
         keep_ended,
         keep_evidence,
         redactor,
@@ -153,6 +157,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     )
     .trusting(&settings.trusted_gateways, gateway_signer)
     .bounded(settings.max_run_bytes)
+    .reaching(outside)
     .signing(definition_signer);
     let worker = Arc::new(Worker {
         broker: broker.clone(),

@@ -18,6 +18,7 @@ mod chat_steps;
 mod conversation;
 pub mod expression;
 mod folder;
+mod http;
 mod json_schema;
 mod names;
 mod questions;
@@ -37,7 +38,8 @@ pub use conversation::{
     WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
-pub use folder::{check_models, from_definition, load_folder, unknown_models};
+pub use folder::{check_models, check_secrets, from_definition, load_folder, unknown_models};
+pub use http::{HttpBody, HttpRequest, UrlPart};
 pub use shapes::json_schema;
 
 /// A map from text to JSON values, in the order written.
@@ -66,6 +68,8 @@ pub struct Workflow {
     pub steps: Vec<WorkflowStep>,
     /// The models that its steps name, each with a problem at its place; the message is to be filled in.
     models: Vec<(Name, crate::problem::Problem)>,
+    /// The secrets that its requests name, likewise.
+    secrets: Vec<(String, crate::problem::Problem)>,
     /// What it was made from.
     pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.
@@ -320,6 +324,16 @@ pub enum DataTemplate {
 }
 
 impl DataTemplate {
+    /// The names that it looks up.
+    pub fn names(&self) -> Vec<&expression::NamePath> {
+        match self {
+            DataTemplate::Text(template) => template.names(),
+            DataTemplate::List(items) => items.iter().flat_map(DataTemplate::names).collect(),
+            DataTemplate::Map(entries) => entries.iter().flat_map(|(_, data)| data.names()).collect(),
+            DataTemplate::Plain(_) => Vec::new(),
+        }
+    }
+
     /// Its value.
     pub fn evaluate(&self, context: &minijinja::Value) -> Result<Value, EvaluationError> {
         Ok(match self {
@@ -471,6 +485,8 @@ pub enum StepAction {
     },
     /// Several bodies at once. Value: a map of their values.
     Parallel(Vec<(Name, Vec<WorkflowStep>)>),
+    /// A request to a server. Value: its answer.
+    Http(Box<HttpRequest>),
     /// Another workflow. Value: its return, or its run id if `wait` is false.
     Workflow {
         /// Its name.

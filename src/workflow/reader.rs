@@ -37,6 +37,8 @@ pub struct OutsideReferences {
     pub calls: Vec<WorkflowCall>,
     /// The models, each with a problem at its place; the message is to be filled in.
     pub models: Vec<(Name, Problem)>,
+    /// The secrets, likewise.
+    pub secrets: Vec<(String, Problem)>,
 }
 
 impl OutsideReferences {
@@ -44,6 +46,7 @@ impl OutsideReferences {
     pub fn add(&mut self, other: OutsideReferences) {
         self.calls.extend(other.calls);
         self.models.extend(other.models);
+        self.secrets.extend(other.secrets);
     }
 }
 
@@ -81,6 +84,11 @@ impl<'w> StepReader<'w> {
     /// Notes that a model is named.
     pub(super) fn note_model(&self, name: &Name, problem: Problem) {
         self.met.borrow_mut().models.push((name.clone(), problem));
+    }
+
+    /// Notes that a secret is named.
+    pub(super) fn note_secret(&self, name: &str, problem: Problem) {
+        self.met.borrow_mut().secrets.push((name.to_owned(), problem));
     }
 
     /// Notes that another workflow is called.

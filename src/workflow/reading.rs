@@ -115,6 +115,7 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
             tools: tools.unwrap_or_default(),
             steps,
             models: met.models,
+            secrets: met.secrets,
             definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),
             file: read.file.clone(),
         });
@@ -239,14 +240,36 @@ impl ToolReader<'_> {
         let returns = [("value", ToolReturn::Value), ("reply_result", ToolReturn::ReplyResult)];
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
         let approve = fields.read("approve", approval).unwrap_or_default();
+        if let Some(http) = fields.get("http") {
+            if fields.get("do").is_some() {
+                fields.field.review.add(fields.problem_at_key("http", "a tool has either `do` or `http`"));
+            }
+            let args = declared_params(true, params.as_deref());
+            let declared = self.declared.of_tool(http.node, args);
+            let reader = StepReader::new(self.file, &declared, self.names, self.agents);
+            let steps = steps::of_http_tool(&reader, &http, &fields);
+            self.met.add(reader.into_met());
+            return Some(WorkflowTool {
+                name,
+                description: description?.to_owned(),
+                params: params?,
+                returns,
+                approve,
+                steps: steps?,
+            });
+        }
         let Some(steps) = fields.get("do") else {
             // Another kind was named already as not in this version.
-            if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some())
-            {
-                field.note_with_hint("this tool does nothing", "its steps are in `do`");
+            if !["openapi", "mcp", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some()) {
+                field.note_with_hint("this tool does nothing", "its steps are in `do`, or its request in `http`");
             }
             return None;
         };
+        for key in ["timeout", "retry"].into_iter().filter(|key| fields.get(key).is_some()) {
+            let hint = format!("give {key} to the steps that need it");
+            let problem = fields.problem_at_key(key, format!("{key} is for a tool with `http`"));
+            fields.field.review.add(problem.with_hint(hint));
+        }
         let args = declared_params(true, params.as_deref());
         let declared = self.declared.of_tool(steps.node, args);
         let reader = StepReader::new(self.file, &declared, self.names, self.agents);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::chat_steps;
+use super::http::http_request;
 use super::json_schema::schema;
 use super::questions::{form, message, multiple_choice, text_input};
 use super::reader::{StepReader, WorkflowCall};
@@ -13,7 +14,8 @@ use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
 use super::values::{data, entries, expression, list_or_expression, on_cut, template};
 use super::{
-    AgentRequest, BranchArm, DataTemplate, LoopCondition, OnError, RetryPolicy, StepAction, WaitTime, WorkflowStep,
+    AgentRequest, BranchArm, DataTemplate, LoopCondition, OnError, RetryPolicy, StepAction, Template, WaitTime,
+    WorkflowStep,
 };
 use crate::ids::Name;
 use crate::problem::did_you_mean;
@@ -22,6 +24,9 @@ use crate::yaml::{FieldReader, MapReader, parse_duration};
 
 /// How often the calls of an agent's model are executed before it must reply.
 const MAX_TOOL_ROUNDS: u32 = 10;
+
+/// How long the request of a tool may take unless it is said.
+const HTTP_TOOL_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where a body stands.
 struct StepBody<'p> {
@@ -38,6 +43,47 @@ pub fn top(reader: &StepReader<'_>, field: &FieldReader<'_>) -> Option<Vec<Workf
 pub fn of_tool(reader: &StepReader<'_>, field: &FieldReader<'_>) -> Option<Vec<WorkflowStep>> {
     let mut scope = NameScope::new(reader.declared()).with_local("args").with_local("context");
     read_body(reader, field, &mut scope, &StepBody { prefix: "" })
+}
+
+/// The one step of a tool that sends a request.
+pub fn of_http_tool(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    tool: &MapReader<'_>,
+) -> Option<Vec<WorkflowStep>> {
+    let scope = NameScope::new(reader.declared()).with_local("args").with_local("context");
+    let request = http_request(reader, field, &scope, true);
+    let timeout = tool.read("timeout", FieldReader::duration).unwrap_or(HTTP_TOOL_WITHIN);
+    let retry = tool.read("retry", retry);
+    let id = Name::parse("response").ok()?;
+    let place = place(reader, field);
+    let step = WorkflowStep {
+        path: id.to_string(),
+        id: Some(id),
+        place: place.clone(),
+        when: None,
+        timeout: Some(timeout),
+        retry,
+        on_error: OnError::Fail,
+        action: StepAction::Http(Box::new(request?)),
+    };
+    let returned = WorkflowStep {
+        id: None,
+        path: "1".to_owned(),
+        place,
+        when: None,
+        timeout: None,
+        retry: None,
+        on_error: OnError::Fail,
+        action: StepAction::Return(DataTemplate::Text(Template::parse("{{ steps.response }}").ok()?)),
+    };
+    Some(vec![step, returned])
+}
+
+/// Where a step stands, without the folder: people who see it need not know where the worker keeps its files.
+fn place(reader: &StepReader<'_>, field: &FieldReader<'_>) -> String {
+    let file = Path::new(reader.file()).file_name().and_then(|name| name.to_str()).unwrap_or(reader.file());
+    format!("{file}:{}", field.node.place.line)
 }
 
 /// A list of steps. What ran in it is in the scope afterwards.
@@ -97,9 +143,7 @@ fn one_step(
     let action = action(reader, &fields, scope, &path);
     let on_error = fields.read("on_error", |field| on_error(reader, field, &before, scope, &path)).unwrap_or_default();
     scope.ran(id.iter().map(Name::to_string));
-    // Without the folder: people who see it need not know where the worker keeps its files.
-    let file = Path::new(reader.file()).file_name().and_then(|name| name.to_str()).unwrap_or(reader.file());
-    let place = format!("{file}:{}", field.node.place.line);
+    let place = place(reader, field);
     Some(WorkflowStep { id, path, place, when, timeout, retry, on_error, action: action? })
 }
 
@@ -174,6 +218,7 @@ fn action(
         "loop" => repeat(reader, &field, scope, path),
         "foreach" => foreach(reader, &field, scope, path),
         "parallel" => parallel(reader, &field, scope, path),
+        "http" => http_request(reader, &field, scope, false).map(|request| StepAction::Http(Box::new(request))),
         "workflow" => workflow(reader, &field, scope),
         "set" => set(&field, scope),
         "wait" => wait(&field, scope).map(StepAction::Wait),

@@ -29,7 +29,7 @@ const SECRET: &[&str] = &[
 /// Keys that are near to those and hold none.
 const PUBLIC_KEYS: &[&str] = &["tokens", "public_key", "prompt_cache_key", "nats", "keys"];
 /// Keys whose map holds secrets under any key.
-const SECRET_MAPS: &[&str] = &["headers"];
+const SECRET_MAPS: &[&str] = &["headers", "secrets"];
 /// A shorter text, in bytes, is not looked for in messages: it may be a word of theirs, whose absence would tell it.
 const SHORTEST_SECRET: usize = 8;
 /// What `token` may be a map of, in one of its places.

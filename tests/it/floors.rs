@@ -39,6 +39,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("model", 2),
     ("auth", 2),
     ("observe", 2),
+    ("outside", 2),
     ("chain", 3),
     ("run", 3),
     ("chat", 3),

@@ -31,6 +31,7 @@ mod logins;
 mod midstream;
 mod names;
 mod operation;
+mod outside;
 mod ownership;
 mod parked;
 mod permissions;

@@ -22,10 +22,12 @@ use crate::protocol::log::{EffectOutcome, RecordBody};
 
 mod asking;
 mod models;
+mod outside;
 mod reminders;
 
 pub(super) use asking::{ask, ask_and_show};
 pub(super) use models::{ask_model, say_cut_off};
+pub(super) use outside::outside;
 
 /// The longest that a run may wait for a moment: no store has to keep a timer for longer, and no clock comes to its end.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
@@ -88,6 +90,12 @@ impl ScopedEffects {
                 format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
             )),
         }
+    }
+
+    /// The key of the note that an effect was begun that nobody may do twice without being asked.
+    fn begun(&self) -> EffectKey {
+        let number = self.next.load(Ordering::Relaxed) - 1;
+        EffectKey::Numbered { scope: self.scope.clone(), number, part: EffectPart::Begun }
     }
 
     fn message_id(&self, key: &EffectKey) -> MessageId {

@@ -130,6 +130,7 @@ pub const ACTIONS: &[&str] = &[
     "foreach",
     "parallel",
     "call",
+    "http",
     "workflow",
     "set",
     "wait",
@@ -165,6 +166,11 @@ pub static STEP: MapShape = MapShape {
         may("foreach", ValueKind::Shape(&FOREACH), "Steps, once for each item of a list."),
         may("parallel", ValueKind::Map(&STEPS_OF_BRANCH), "Several lists of steps at once, by name."),
         may("call", ValueKind::Shape(&CALL), "Calls a tool."),
+        may(
+            "http",
+            ValueKind::Either(&[ValueKind::Template, ValueKind::Shape(&HTTP)]),
+            "Sends a request to a server: `GET https://…`, or more of it.",
+        ),
         may("workflow", ValueKind::Shape(&CALLED), "Another workflow."),
         may("set", ValueKind::Map(&ValueKind::Data), "Sets variables that `vars` declares."),
         may(
@@ -372,15 +378,23 @@ pub static TOOL: MapShape = MapShape {
             "Whether a person is asked before it is called: never (default), until it was allowed once in the run, or always.",
         ),
         may("do", ValueKind::List(&ONE_STEP), "Its steps; `args` is in their context, `return` ends the tool."),
+        may(
+            "http",
+            ValueKind::Either(&[ValueKind::Template, ValueKind::Shape(&HTTP)]),
+            "The request that it sends, in place of `do`: `GET https://…`, or more of it. What the address does not name of `args` goes into the query, or as JSON into the body.",
+        ),
+        may("timeout", ValueKind::Duration, "Wall time that its request may take (with `http`; default 30s)."),
+        may(
+            "retry",
+            ValueKind::Shape(&RETRY),
+            "Whether and when its request is sent again after a failure (with `http`).",
+        ),
         later("openapi"),
         later("mcp"),
-        later("http"),
         later("command"),
         later("nats"),
         later("workflow"),
         later("inject"),
-        later("timeout"),
-        later("retry"),
         later("max_result"),
     ],
     shared: &[],
@@ -414,6 +428,56 @@ pub static CALL: MapShape = MapShape {
     ],
     shared: &[],
 };
+
+pub static HTTP: MapShape = MapShape {
+    name: "http request",
+    about: "A request to a server. Value: its answer, read as JSON if it is; in headers, query and body `secrets` is in the context.",
+    keys: &[
+        must(
+            "url",
+            ValueKind::Template,
+            "The address. Scheme and host stand there as they are; values are encoded into its path and query.",
+        ),
+        may("method", ValueKind::OneOf(&METHODS), "The method (default: POST with a body, else GET)."),
+        may(
+            "query",
+            ValueKind::Table(&ValueKind::Data),
+            "What is added to the query; null is left out, a list is repeated.",
+        ),
+        may(
+            "headers",
+            ValueKind::Table(&ValueKind::Template),
+            "Headers, like `Authorization: Bearer {{ secrets.billing }}`.",
+        ),
+        may("json", ValueKind::Data, "The body, as JSON."),
+        may("form", ValueKind::Table(&ValueKind::Data), "The body, as a form."),
+        may("text", ValueKind::Template, "The body, as it is."),
+        may(
+            "idempotent",
+            ValueKind::Bool,
+            "Whether it may be sent again if a worker is lost while it waits for the answer (default: GET, HEAD, PUT, DELETE).",
+        ),
+        may(
+            "returns",
+            ValueKind::OneOf(&["body", "response"]),
+            "The value: the body (default), or {status, headers, body} of whatever answer comes.",
+        ),
+        may(
+            "max_result",
+            ValueKind::Size,
+            "What is read of the answer (default 256KiB); the rest is cut off, with a mark.",
+        ),
+        may(
+            "error_message",
+            ValueKind::Text,
+            "The words for models and people if it fails, in place of the server's own.",
+        ),
+    ],
+    shared: &[],
+};
+
+/// The methods of requests.
+pub const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 pub static ARM: MapShape = MapShape {
     name: "branch arm",

@@ -275,6 +275,7 @@ pub fn worker_parts(broker: Broker, workflow: Workflow, models: ModelRegistry) -
         models,
         workflows: vec![workflow],
         sealer: Some(sealer()),
+        outside: fastagency::outside::OutsideServices::default(),
         settings: config::WorkerConfig {
             max_run_bytes: None,
             max_runs: 100,

@@ -1,0 +1,160 @@
+//! Requests to servers outside: put together from what the run knows and the secrets that it does not, sent once, and remembered.
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use crate::chat::{Result, WorkflowStop};
+use crate::engine::effects::{self, ScopedEffects};
+use crate::engine::scope::ExpressionScope;
+use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest, encoded, encoded_query};
+use crate::protocol::failure::FailureKind;
+use crate::workflow::expression::seen;
+use crate::workflow::{HttpBody, HttpRequest, UrlPart};
+
+/// The header that servers know a repeated request by (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Sends a request, or tells what came of it.
+pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, request: &HttpRequest) -> Result<Value> {
+    let servers = effects.journal.context.outside.clone();
+    let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
+    let secrets = seen(&servers.secrets.as_json());
+    let answered = effects::outside(effects, request.idempotent, async |call| {
+        let hidden = scope.bind("secrets", secrets);
+        let outgoing = outgoing(scope, request);
+        scope.unbind("secrets", hidden);
+        let mut outgoing = outgoing?;
+        if !outgoing.headers.contains_key(&IDEMPOTENCY_KEY) && !outgoing.method.is_safe() {
+            let value =
+                HeaderValue::from_str(call).map_err(|_| failed("the key of the call is no header".to_owned()))?;
+            outgoing.headers.insert(IDEMPOTENCY_KEY, value);
+        }
+        let answer = servers.http.send(outgoing, request.max_result).await;
+        let answer = answer.map_err(|error| servers.secrets.hidden(&error.to_string()));
+        let value = answer.and_then(|answer| value_of(request, answer).map_err(|error| servers.secrets.hidden(&error)));
+        match value {
+            Ok(value) => Ok(servers.secrets.hidden_in(value)),
+            Err(words) => {
+                let told = request.error_message.clone().unwrap_or_else(|| words.clone());
+                if request.error_message.is_some() {
+                    tracing::warn!(run.id = %effects.journal.run, "a request failed: {words}");
+                }
+                Err(failed(told))
+            }
+        }
+    });
+    answered.await
+}
+
+/// What is sent.
+fn outgoing(scope: &ExpressionScope, request: &HttpRequest) -> Result<OutgoingRequest> {
+    let wrong = |message: String| WorkflowStop::failed(FailureKind::Http, message);
+    let mut address = String::new();
+    for part in &request.url {
+        match part {
+            UrlPart::Text(text) => address.push_str(text),
+            UrlPart::Value(expression) => {
+                let value = text_of(scope.expression(expression)?);
+                address.push_str(&if address.contains('?') {
+                    encoded_query(&value)
+                } else {
+                    encoded(&value).map_err(|why| wrong(format!("{}: {why}", expression.source())))?
+                });
+            }
+        }
+    }
+    let mut url =
+        reqwest::Url::parse(&address).map_err(|error| wrong(format!("the address cannot be used: {error}")))?;
+    let rest = rest_of_args(scope, request)?;
+    let mut query = pairs(scope.map(&request.query)?);
+    if request.rest_in_query() {
+        query.extend(pairs(rest.clone()));
+    }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    let mut headers = HeaderMap::new();
+    for (name, template) in &request.headers {
+        let value = HeaderValue::from_str(scope.text(template)?.trim())
+            .map_err(|_| wrong(format!("the header {name} would hold a character that no header holds")))?;
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong(format!("{name} is no name of a header")))?;
+        headers.append(name, value);
+    }
+    let (kind, body) = match &request.body {
+        HttpBody::None if request.rest_in_body() => ("application/json", Some(Value::Object(rest).to_string())),
+        HttpBody::None => ("", None),
+        HttpBody::Json(data) => ("application/json", Some(scope.value(data)?.to_string())),
+        HttpBody::Form(fields) => {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.extend_pairs(pairs(scope.map(fields)?));
+            ("application/x-www-form-urlencoded", Some(form.finish()))
+        }
+        HttpBody::Text(template) => ("text/plain; charset=utf-8", Some(scope.text(template)?)),
+    };
+    if body.is_some() {
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
+    }
+    Ok(OutgoingRequest { method: request.method.clone(), url, headers, body: body.map(Into::into) })
+}
+
+/// The arguments of the tool that the address does not name.
+fn rest_of_args(scope: &ExpressionScope, request: &HttpRequest) -> Result<Map<String, Value>> {
+    if !request.rest_of_args {
+        return Ok(Map::new());
+    }
+    let named = request.named_args();
+    let mut rest = scope.args()?;
+    rest.retain(|name, _| !named.contains(name.as_str()));
+    Ok(rest)
+}
+
+/// A map as pairs of texts: a list is repeated, null is left out.
+fn pairs(values: Map<String, Value>) -> Vec<(String, String)> {
+    let each = |(name, value): (String, Value)| -> Vec<(String, String)> {
+        match value {
+            Value::Null => Vec::new(),
+            Value::Array(items) => items.into_iter().map(|item| (name.clone(), text_of(item))).collect(),
+            one => vec![(name, text_of(one))],
+        }
+    };
+    values.into_iter().flat_map(each).collect()
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// What the step comes to.
+fn value_of(request: &HttpRequest, answer: HttpAnswer) -> std::result::Result<Value, String> {
+    let body = match answer.body {
+        HttpAnswerBody::Json(value) => value,
+        HttpAnswerBody::Text(text) if text.is_empty() => Value::Null,
+        HttpAnswerBody::Text(text) => Value::String(text),
+    };
+    if request.whole_response {
+        return Ok(json!({ "status": answer.status, "headers": answer.headers, "body": body }));
+    }
+    if answer.status >= 400 {
+        let said = match &body {
+            Value::Null => String::new(),
+            Value::String(text) => format!(": {}", shortened(text)),
+            other => format!(": {}", shortened(&other.to_string())),
+        };
+        return Err(format!("{} answered {}{said}", answer.server, answer.status_line));
+    }
+    Ok(body)
+}
+
+/// So much of a server's words as a model can use.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 2000;
+    let mut short: String = text.chars().take(MOST).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,337 @@
+//! Sends requests to servers outside: to addresses that are allowed, within time and size, and without following anybody to another server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::{Client, Method, StatusCode, Url, redirect};
+use serde_json::{Map, Value};
+
+use super::addresses::AddressRules;
+use crate::bounds::{OUTSIDE, read};
+use crate::problem::chain;
+
+/// Unreserved characters (RFC 3986, 2.3) stay; everything else is encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Redirects on the same server that one request follows.
+const MOST_REDIRECTS: usize = 5;
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Sends requests.
+#[derive(Debug)]
+pub struct HttpSender {
+    client: Result<Client, String>,
+    rules: Arc<AddressRules>,
+}
+
+/// A request, ready to be sent.
+#[derive(Debug)]
+pub struct OutgoingRequest {
+    /// Its method.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// What it carries.
+    pub body: Option<Bytes>,
+}
+
+/// What a server answered.
+#[derive(Debug, PartialEq)]
+pub struct HttpAnswer {
+    /// The server, for words: `https://api.example.com`.
+    pub server: String,
+    /// The status.
+    pub status: u16,
+    /// The status in words: `404 Not Found`.
+    pub status_line: String,
+    /// The headers; of one that comes several times the values are joined by commas.
+    pub headers: Map<String, Value>,
+    /// What it carries.
+    pub body: HttpAnswerBody,
+}
+
+/// The body of an answer.
+#[derive(Debug, PartialEq)]
+pub enum HttpAnswerBody {
+    /// JSON, read with all its digits.
+    Json(Value),
+    /// Anything else that is a text; of more than was to be read, the beginning and a mark.
+    Text(String),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The client cannot be made.
+    #[error("no request can be sent: {0}")]
+    NoClient(String),
+    /// The address is not one that is asked.
+    #[error(
+        "{host} is at {address}, which only this network reaches; if workflows may ask it, name it in fastagency.yaml: \
+             outgoing: {{ allow_private: [{host}] }}"
+    )]
+    PrivateAddress {
+        /// The host that was to be asked.
+        host: String,
+        /// Where it is.
+        address: IpAddr,
+    },
+    /// The server sends elsewhere.
+    #[error("{server} redirects to {target}, which is another server; if that is right, write its address into `url`")]
+    RedirectsElsewhere {
+        /// Who was asked.
+        server: String,
+        /// Where it sends.
+        target: String,
+    },
+    /// The server sends round in circles.
+    #[error("{server} redirects more than {MOST_REDIRECTS} times")]
+    TooManyRedirects {
+        /// Who was asked.
+        server: String,
+    },
+    /// It cannot be reached, or broke off.
+    #[error("{server} cannot be reached: {reason}")]
+    Unreachable {
+        /// Who was asked.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// Its answer is neither JSON nor text.
+    #[error("{server} answered with {kind}, which is no text")]
+    NotText {
+        /// Who was asked.
+        server: String,
+        /// What it sent.
+        kind: String,
+    },
+}
+
+impl HttpSender {
+    /// One that asks what the rules allow.
+    pub fn new(rules: AddressRules, proxy: Option<&str>) -> Self {
+        // Where the proxy is, its operator has said.
+        let at_proxy = proxy.and_then(|proxy| Url::parse(proxy).ok()?.host_str().map(str::to_owned));
+        let rules = Arc::new(rules.with_name(at_proxy));
+        // Another part of the process may have installed it: ring either way.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("fastagency/", env!("CARGO_PKG_VERSION")))
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_WITHIN)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            // Not one of the environment: a proxy looks names up itself, where nothing here sees what they lead to.
+            .no_proxy()
+            .dns_resolver(Arc::new(CheckedResolver(rules.clone())));
+        let made = proxy.map(reqwest::Proxy::all).transpose();
+        let client = made.and_then(|proxy| {
+            if let Some(proxy) = proxy {
+                builder = builder.proxy(proxy);
+            }
+            builder.build()
+        });
+        Self { client: client.map_err(|error| chain(&error)), rules }
+    }
+
+    /// Sends a request and reads at most so many bytes of its answer.
+    pub async fn send(&self, request: OutgoingRequest, max_result: u64) -> Result<HttpAnswer, SendError> {
+        let client = self.client.as_ref().map_err(|why| SendError::NoClient(why.clone()))?;
+        let server = server_of(&request.url);
+        let OutgoingRequest { mut method, mut url, headers, mut body } = request;
+        for _ in 0..=MOST_REDIRECTS {
+            self.check_literal(&url)?;
+            let mut call = client.request(method.clone(), url.clone()).headers(headers.clone());
+            if let Some(body) = &body {
+                call = call.body(body.clone());
+            }
+            let answer = call.send().await.map_err(|error| unreachable(&server, error))?;
+            let Some(target) = redirection(&answer, &url) else { return read_answer(server, answer, max_result).await };
+            if target.origin() != url.origin() {
+                return Err(SendError::RedirectsElsewhere { server, target: server_of(&target) });
+            }
+            let is_see_other = answer.status() == StatusCode::SEE_OTHER;
+            if !is_see_other && !method.is_safe() {
+                return read_answer(server, answer, max_result).await;
+            }
+            if is_see_other && method != Method::HEAD {
+                (method, body) = (Method::GET, None);
+            }
+            url = target;
+        }
+        Err(SendError::TooManyRedirects { server })
+    }
+
+    /// Refuses an address that stands in the URL itself, which no look-up sees.
+    fn check_literal(&self, url: &Url) -> Result<(), SendError> {
+        let host = url.host_str().unwrap_or_default();
+        let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() else { return Ok(()) };
+        match self.rules.allows(address) {
+            true => Ok(()),
+            false => Err(SendError::PrivateAddress { host: address.to_string(), address }),
+        }
+    }
+}
+
+/// Looks names up, and leaves out addresses that are not asked.
+struct CheckedResolver(Arc<AddressRules>);
+
+/// A name that leads only to addresses that are not asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{host} is at {address}")]
+struct RefusedAddress {
+    host: String,
+    address: IpAddr,
+}
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let rules = self.0.clone();
+        Box::pin(async move {
+            let host = name.as_str();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            let is_named = rules.allows_name(host);
+            let (allowed, refused): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|address| is_named || rules.allows(address.ip()));
+            match (allowed.is_empty(), refused.first()) {
+                (true, Some(address)) => {
+                    Err(RefusedAddress { host: host.to_owned(), address: address.ip().to_canonical() }.into())
+                }
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+fn unreachable(server: &str, error: reqwest::Error) -> SendError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(one) = cause {
+        if let Some(RefusedAddress { host, address }) = one.downcast_ref() {
+            return SendError::PrivateAddress { host: host.clone(), address: *address };
+        }
+        cause = one.source();
+    }
+    SendError::Unreachable { server: server.to_owned(), reason: chain(&error.without_url()) }
+}
+
+/// Where an answer sends.
+fn redirection(answer: &reqwest::Response, url: &Url) -> Option<Url> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    url.join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()
+}
+
+fn server_of(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+async fn read_answer(server: String, answer: reqwest::Response, max_result: u64) -> Result<HttpAnswer, SendError> {
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let most = usize::try_from(max_result).unwrap_or(usize::MAX);
+    let mut body = BytesMut::new();
+    let mut is_cut = false;
+    let mut pieces = answer.bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        body.extend_from_slice(&piece.map_err(|error| unreachable(&server, error))?);
+        if body.len() > most {
+            body.truncate(most);
+            is_cut = true;
+            break;
+        }
+    }
+    let body = if is_cut { cut(&body, most) } else { whole(&server, &kind, &body)? };
+    let mut shown = Map::new();
+    for (name, value) in &headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        match shown.get_mut(name.as_str()) {
+            Some(Value::String(before)) => *before = format!("{before}, {value}"),
+            _ => drop(shown.insert(name.as_str().to_owned(), value.into())),
+        }
+    }
+    Ok(HttpAnswer { server, status: status.as_u16(), status_line: status.to_string(), headers: shown, body })
+}
+
+/// The beginning of an answer that is too long.
+fn cut(body: &[u8], most: usize) -> HttpAnswerBody {
+    let text = String::from_utf8_lossy(body);
+    HttpAnswerBody::Text(format!("{}… [cut off after {most} bytes]", text.trim_end_matches('\u{fffd}')))
+}
+
+/// An answer as it came: JSON where it is some, whatever it is called; many servers call it something else.
+fn whole(server: &str, kind: &str, body: &[u8]) -> Result<HttpAnswerBody, SendError> {
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let may_be_json =
+        essence.is_empty() || essence.ends_with("json") || essence == "text/plain" || essence == "text/javascript";
+    if may_be_json && let Ok(value) = read::<Value>(body, &OUTSIDE) {
+        return Ok(HttpAnswerBody::Json(value));
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => Ok(HttpAnswerBody::Text(text.trim_start_matches('\u{feff}').to_owned())),
+        Err(_) if kind.contains("iso-8859-1") || kind.contains("windows-1252") => {
+            Ok(HttpAnswerBody::Text(body.iter().map(|byte| char::from(*byte)).collect()))
+        }
+        Err(_) => {
+            let kind = if essence.is_empty() { "bytes" } else { essence };
+            Err(SendError::NotText { server: server.to_owned(), kind: kind.to_owned() })
+        }
+    }
+}
+
+/// A value as a segment of a path, which it cannot leave.
+pub fn encoded(value: &str) -> Result<String, &'static str> {
+    match value {
+        "" => Err("it is empty, and would ask for something else"),
+        "." | ".." => Err("it would lead out of its place in the address"),
+        other => Ok(utf8_percent_encode(other, ENCODED).to_string()),
+    }
+}
+
+/// A value within the query.
+pub fn encoded_query(value: &str) -> String {
+    utf8_percent_encode(value, ENCODED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_never_leaves_its_place_in_an_address() {
+        for (value, expected) in
+            [("a b", "a%20b"), ("../x", "..%2Fx"), ("a?b#c", "a%3Fb%23c"), ("%2e", "%252e"), ("ü", "%C3%BC")]
+        {
+            assert_eq!(encoded(value).unwrap(), expected);
+            let url = Url::parse(&format!("https://h.example/a/{}/z", encoded(value).unwrap())).unwrap();
+            assert_eq!(url.path_segments().unwrap().count(), 3, "{value}");
+        }
+        for refused in ["", ".", ".."] {
+            assert!(encoded(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_by_what_it_is() {
+        let read = |kind: &str, body: &[u8]| whole("https://h.example", kind, body);
+        let json = |text: &str| HttpAnswerBody::Json(serde_json::from_str(text).unwrap());
+        let text = |text: &str| HttpAnswerBody::Text(text.to_owned());
+        assert_eq!(read("application/json", b"{\"a\": 1.10}").unwrap(), json("{\"a\": 1.10}"));
+        assert_eq!(read("application/problem+json; charset=utf-8", b"[1]").unwrap(), json("[1]"));
+        assert_eq!(read("text/plain", b"[1]").unwrap(), json("[1]"));
+        assert_eq!(read("text/html", b"[1]").unwrap(), text("[1]"));
+        assert_eq!(read("application/json", b"").unwrap(), text(""));
+        assert_eq!(read("application/json", b"oops").unwrap(), text("oops"));
+        assert_eq!(read("text/plain; charset=iso-8859-1", b"gr\xfc\xdfe").unwrap(), text("grüße"));
+        assert!(matches!(read("image/png", b"\x89PNG\xff"), Err(SendError::NotText { .. })));
+        assert_eq!(cut("grü".as_bytes().get(..3).unwrap(), 3), text("gr… [cut off after 3 bytes]"));
+    }
+}

@@ -1,0 +1,43 @@
+//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), the secrets that they are
+//! shown (`secrets`), and which addresses are asked at all (`addresses`).
+
+use std::sync::Arc;
+
+use crate::config::Config;
+
+pub mod addresses;
+pub mod http;
+pub mod secrets;
+
+use addresses::AddressRules;
+use http::HttpSender;
+use secrets::Secrets;
+
+/// What the runs of a worker reach outside.
+#[derive(Debug, Clone)]
+pub struct OutsideServices {
+    /// What sends requests.
+    pub http: Arc<HttpSender>,
+    /// What requests may hold and nobody else sees.
+    pub secrets: Arc<Secrets>,
+}
+
+impl OutsideServices {
+    /// As a configuration has it.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            http: Arc::new(HttpSender::new(
+                AddressRules::new(&config.outgoing.allow_private),
+                config.outgoing.proxy.as_deref(),
+            )),
+            secrets: Arc::new(Secrets::new(config.secrets.clone())),
+        }
+    }
+}
+
+impl Default for OutsideServices {
+    /// Without secrets, and to public addresses only.
+    fn default() -> Self {
+        Self { http: Arc::new(HttpSender::new(AddressRules::default(), None)), secrets: Arc::default() }
+    }
+}

@@ -1,0 +1,240 @@
+//! Requests to servers outside, as a step and as a tool: `http: GET https://…`. Scheme and host stand in the workflow as they are, so
+//! that no value decides where a request goes; values in the path and the query are encoded, so that none leaves its place.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, Url};
+
+use super::reader::StepReader;
+use super::scope::NameScope;
+use super::shapes::{HTTP, METHODS};
+use super::values::{data, entries, template};
+use super::{DataTemplate, Expression, Template};
+use crate::yaml::FieldReader;
+
+/// What is read of an answer unless it is said, in bytes.
+const MAX_RESULT: u64 = 256 << 10;
+
+/// A request to a server.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// Its method.
+    pub method: Method,
+    /// Its address, in pieces.
+    pub url: Vec<UrlPart>,
+    /// What is added to the query.
+    pub query: Vec<(String, DataTemplate)>,
+    /// Its headers.
+    pub headers: Vec<(String, Template)>,
+    /// Its body.
+    pub body: HttpBody,
+    /// Of a tool: the arguments that the address does not name go along, in the query or, as JSON, in the body.
+    pub rest_of_args: bool,
+    /// Whether it may be sent again if nobody knows whether it was.
+    pub idempotent: bool,
+    /// Whether the value is the whole response, whatever its status.
+    pub whole_response: bool,
+    /// What is read of the answer, in bytes.
+    pub max_result: u64,
+    /// What is told in place of the server's own words.
+    pub error_message: Option<String>,
+}
+
+/// A piece of an address.
+#[derive(Debug, Clone)]
+pub enum UrlPart {
+    /// As it is.
+    Text(String),
+    /// A value, to be encoded.
+    Value(Expression),
+}
+
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub enum HttpBody {
+    /// Nothing.
+    None,
+    /// JSON.
+    Json(DataTemplate),
+    /// A form.
+    Form(Vec<(String, DataTemplate)>),
+    /// A text.
+    Text(Template),
+}
+
+impl HttpRequest {
+    /// The arguments of the tool that its address names.
+    pub fn named_args(&self) -> BTreeSet<&str> {
+        let values = self.url.iter().filter_map(|part| match part {
+            UrlPart::Value(expression) => Some(expression.names()),
+            UrlPart::Text(_) => None,
+        });
+        let names = values.flatten().filter(|path| path.first().is_some_and(|root| root == "args"));
+        names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+    }
+
+    /// The secrets that it names.
+    fn secrets(&self) -> BTreeSet<&str> {
+        let texts = self.headers.iter().flat_map(|(_, template)| template.names());
+        let data = self.query.iter().flat_map(|(_, data)| data.names());
+        let body = match &self.body {
+            HttpBody::None => Vec::new(),
+            HttpBody::Json(data) => data.names(),
+            HttpBody::Form(fields) => fields.iter().flat_map(|(_, data)| data.names()).collect(),
+            HttpBody::Text(template) => template.names(),
+        };
+        let names = texts.chain(data).chain(body).filter(|path| path.first().is_some_and(|root| root == "secrets"));
+        names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+    }
+
+    /// Whether it has a body.
+    fn sends_a_body(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD | Method::DELETE)
+    }
+
+    /// Whether the rest of the arguments goes into the query.
+    pub fn rest_in_query(&self) -> bool {
+        self.rest_of_args && !self.sends_a_body()
+    }
+
+    /// Whether the rest of the arguments is the body.
+    pub fn rest_in_body(&self) -> bool {
+        self.rest_of_args && self.sends_a_body()
+    }
+}
+
+/// Reads `http`: one line, or a map. In a tool, one line sends its arguments along.
+pub(super) fn http_request(
+    reader: &StepReader<'_>,
+    field: &FieldReader<'_>,
+    scope: &NameScope<'_>,
+    is_tool: bool,
+) -> Option<HttpRequest> {
+    if !field.is_map() {
+        let line = field.text()?;
+        let (method, address) = match line.trim().split_once(char::is_whitespace) {
+            Some((method, address)) if METHODS.contains(&method) => (method, address.trim()),
+            Some((method, _)) if !method.contains("://") => {
+                let hint =
+                    format!("one of {}, and the address: GET https://api.example.com/things", METHODS.join(", "));
+                field.note_with_hint(format!("{method:?} is no method"), hint);
+                return None;
+            }
+            _ => ("GET", line.trim()),
+        };
+        let url = address_parts(field, address, scope)?;
+        return Some(request(method.parse().ok()?, url, is_tool));
+    }
+    let fields = field.fields(&HTTP)?;
+    let url = fields.read("url", |field| address_parts(field, field.text()?.trim(), scope));
+    let within = scope.with_local("secrets");
+    let query = fields.read("query", |field| entries(field, &within));
+    let headers = fields.read("headers", |field| {
+        let headers = field.entries()?.into_iter().map(|(entry, value)| {
+            if reqwest::header::HeaderName::try_from(entry.key.as_str()).is_err() {
+                value.note(format!("{:?} is no name of a header", entry.key));
+            }
+            Some((entry.key.clone(), template(&value, &within)?))
+        });
+        headers.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()
+    });
+    let json = fields.read("json", |field| data(field, &within).map(HttpBody::Json));
+    let form = fields.read("form", |field| entries(field, &within).map(HttpBody::Form));
+    let text = fields.read("text", |field| template(field, &within).map(HttpBody::Text));
+    let given = ["json", "form", "text"].into_iter().filter(|key| fields.get(key).is_some());
+    if let [first, second, ..] = given.collect::<Vec<_>>()[..] {
+        let message = format!("a request has one body; this one has {first:?} already");
+        field.review.add(fields.problem_at_key(second, message));
+    }
+    let body = json.or(form).or(text).unwrap_or(HttpBody::None);
+    let method = fields.read("method", |field| field.one_of(&METHODS.map(|method| (method, method))));
+    let method = method.unwrap_or(if matches!(body, HttpBody::None) { "GET" } else { "POST" });
+    if matches!(method, "GET" | "HEAD") && !matches!(body, HttpBody::None) {
+        field.note_with_hint(format!("a {method} request has no body"), "say `method: POST`, or put it into `query`");
+    }
+    let usual = request(method.parse().ok()?, url?, false);
+    let request = HttpRequest {
+        query: query.unwrap_or_default(),
+        headers: headers.unwrap_or_default(),
+        body,
+        idempotent: fields.read("idempotent", FieldReader::bool).unwrap_or(usual.idempotent),
+        whole_response: fields
+            .read("returns", |field| field.one_of(&[("body", false), ("response", true)]))
+            .unwrap_or(false),
+        max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+        error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
+        ..usual
+    };
+    for name in request.secrets() {
+        reader.note_secret(name, field.problem(""));
+    }
+    Some(request)
+}
+
+fn request(method: Method, url: Vec<UrlPart>, rest_of_args: bool) -> HttpRequest {
+    // RFC 9110, 9.2.2.
+    let idempotent = !matches!(method, Method::POST | Method::PATCH);
+    HttpRequest {
+        method,
+        url,
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: HttpBody::None,
+        rest_of_args,
+        idempotent,
+        whole_response: false,
+        max_result: MAX_RESULT,
+        error_message: None,
+    }
+}
+
+/// An address in pieces: what stands in braces is an expression.
+fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) -> Option<Vec<UrlPart>> {
+    let mut parts = Vec::new();
+    let mut rest = address;
+    while let Some((text, behind)) = rest.split_once("{{") {
+        let Some((inner, behind)) = behind.split_once("}}") else {
+            field.note("an expression in the address is not closed with }}");
+            return None;
+        };
+        let expression = match Expression::parse(inner.trim()) {
+            Ok(expression) => expression,
+            Err(error) => {
+                field.note(error.message);
+                return None;
+            }
+        };
+        scope.check(field, expression.names());
+        parts.extend([UrlPart::Text(text.to_owned()), UrlPart::Value(expression)]);
+        rest = behind;
+    }
+    parts.push(UrlPart::Text(rest.to_owned()));
+    check_server(field, address)?;
+    Some(parts)
+}
+
+/// Notes what is wrong with the server that an address names.
+fn check_server(field: &FieldReader<'_>, address: &str) -> Option<()> {
+    let like = "like https://api.example.com/things/{{ args.id }}";
+    let Some((scheme @ ("http" | "https"), behind)) = address.split_once("://") else {
+        return field.is_not("an address that begins with https:// or http://");
+    };
+    let end = behind.find(['/', '?', '#']).unwrap_or(behind.len());
+    let server = &behind[..end];
+    if server.contains("{{") {
+        field.note_with_hint(
+            "scheme, host and port stand in the workflow as they are: no value decides where a request goes",
+            like,
+        );
+        return None;
+    }
+    if server.contains('@') {
+        let hint = "write a header: Authorization: Bearer {{ secrets.name }}";
+        field.note_with_hint("an address holds no user and no password", hint);
+        return None;
+    }
+    match Url::parse(&format!("{scheme}://{server}/")) {
+        Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) => Some(()),
+        _ => field.is_not("the address of a server"),
+    }
+}
