@@ -52,6 +52,13 @@ pub fn run_of(subject: &str) -> Option<(RunId, bool)> {
     Some((RunId::parse(tokens.next()?).ok()?, is_log))
 }
 
+/// Whether what is asked on this subject is answered by a stream of ours, which may have copies. FastAgency's have none.
+pub fn is_answered_by_ours(subject: &str) -> bool {
+    let is_stored = subject.starts_with("fa.") || subject.starts_with("$KV.fa_");
+    let is_of_api = || subject.starts_with("$JS.") && [".FA_", ".KV_fa_"].iter().any(|stream| subject.contains(stream));
+    is_stored || is_of_api()
+}
+
 /// What our streams republish, once it is stored.
 pub const REPUBLISHED: &str = "fa.>";
 /// Where it is heard then.
@@ -176,4 +183,36 @@ pub fn client_messages(user: &str, run: RunId) -> String {
 /// FastAgency: a gateway's answers in a conversation.
 pub fn server_messages(user: &str, run: RunId) -> String {
     format!("chat.server.messages.{user}.{run}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_streams_are_told_from_fastagencys() {
+        let run = RunId::random();
+        let bucket = bucket_name(Bucket::Workflows);
+        let of_stream = |stream: &str| format!("$JS.API.DIRECT.GET.{stream}");
+        for ours in [
+            record(run, RecordLane::Did),
+            bucket_entry(&bucket, "chat"),
+            of_stream(RUNS_STREAM),
+            of_stream(&bucket_stream(&bucket)),
+            format!("$JS.ACK.{QUEUE_STREAM}.work.1.2.3.4.0"),
+        ] {
+            assert!(is_answered_by_ours(&ours), "{ours}");
+        }
+        for other in [
+            of_stream(FASTAGENCY_STREAM),
+            of_stream(&bucket_stream(DISCOVERY_BUCKET)),
+            format!("$JS.API.CONSUMER.CREATE.{FASTAGENCY_STREAM}.fa_0"),
+            bucket_entry(DISCOVERY_BUCKET, "fa_a"),
+            INITIATE_CHAT.to_owned(),
+            client_messages("fa.", run),
+            "$JS.API.INFO".to_owned(),
+        ] {
+            assert!(!is_answered_by_ours(&other), "{other}");
+        }
+    }
 }

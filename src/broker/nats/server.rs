@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
 use super::login::{LoginRenewal, OpenConnection};
 use super::monitor::{ConnectionTroubles, SubjectHash};
+use crate::broker::subjects::is_answered_by_ours;
 use crate::broker::{Error, Result};
 use crate::traces;
 
@@ -203,18 +204,19 @@ impl NatsConnection {
         self.fits(&payload)?;
         let subject = subject.into();
         let place = SubjectHash::of(&subject);
+        let may_elect = self.replicated && is_answered_by_ours(&subject);
         let mut tries = 0;
         loop {
             tries += 1;
             let mut request = Request::new().payload(payload.clone()).timeout(None);
             // Only where it may have to be sent again it is kept.
-            if let Some(headers) = if self.replicated { headers.clone() } else { headers.take() } {
+            if let Some(headers) = if may_elect { headers.clone() } else { headers.take() } {
                 request = request.headers(headers);
             }
             match self.answered_at(doing, place, self.client.send_request(subject.clone(), request)).await? {
                 Ok(message) => return Ok(message),
                 // In a cluster a stream that chooses its leader answers nobody for a moment; what it did not hear it did not store.
-                Err(source) if source.kind() == RequestErrorKind::NoResponders => match self.replicated {
+                Err(source) if source.kind() == RequestErrorKind::NoResponders => match may_elect {
                     true if tries < ELECTION_TRIES => tokio::time::sleep(ELECTION_PAUSE).await,
                     _ => {
                         let words = "nothing answers on the server: is JetStream on, and the stream there?";
