@@ -358,7 +358,8 @@ async fn conversations_go_on_while_any_one_server_is_away() {
     if is_long {
         eprintln!("{} conversations, 99 of 100 within {most:?}, all within {longest:?}", all.len());
     }
-    assert!(longest <= LONGEST_WAIT, "all within {longest:?}");
-    // A machine that builds and tests other things at the same time has no share in this one.
+    // A machine that builds and tests other things at the same time is given half as long again.
+    let given = if is_long { LONGEST_WAIT } else { LONGEST_WAIT * 3 / 2 };
+    assert!(longest <= given, "all within {longest:?}");
     assert!(!is_long || most <= MOST_WAIT, "99 of 100 within {most:?}");
 }
