@@ -249,9 +249,10 @@ pub(super) fn worker_parts(
     let workflows = workflow::load_folder(&config.workflows)?;
     let known: BTreeSet<_> = config.llms.keys().cloned().collect();
     let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
+    let outside = crate::outside::OutsideServices::new(config);
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
-        workflow::check_secrets(workflow, config.secrets.keys().map(String::as_str))?;
+        workflow::check_secrets(workflow, |name, host| outside.secrets.refuses(name, host))?;
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::WorkerParts {
@@ -261,7 +262,7 @@ pub(super) fn worker_parts(
         workflows,
         sealer,
         settings: config.worker.clone(),
-        outside: crate::outside::OutsideServices::new(config),
+        outside,
         keep_ended: config.keep_ended,
         keep_evidence: config.audit.keep_evidence,
         redactor: config.audit.redactor.clone(),

@@ -43,7 +43,7 @@ pub use models::{
 };
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
-pub use outgoing::OutgoingConfig;
+pub use outgoing::{OutgoingConfig, SecretConfig};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
@@ -81,7 +81,7 @@ pub struct Config {
     /// What workflows reach outside.
     pub outgoing: OutgoingConfig,
     /// What requests of workflows may hold and nobody else sees, by name.
-    pub secrets: BTreeMap<String, SecretString>,
+    pub secrets: BTreeMap<String, SecretConfig>,
     /// Who outside is told that a run waits, or has ended.
     pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::shapes::OUTGOING;
+use super::fields::secret;
+use super::shapes::{OUTGOING, SECRET};
 use crate::yaml::FieldReader;
 
 /// `outgoing:`.
@@ -46,15 +47,35 @@ fn host(field: &FieldReader<'_>) -> Option<String> {
     }
 }
 
+/// One of `secrets:`.
+#[derive(Debug, Clone)]
+pub struct SecretConfig {
+    /// What nobody else sees.
+    pub value: SecretString,
+    /// The hosts that it is for (`*.example.com` for all below): it is sent to no other, whatever a workflow says.
+    pub hosts: Vec<String>,
+}
+
 /// Secrets by name.
-pub(super) fn named_secrets(field: &FieldReader<'_>) -> Option<BTreeMap<String, SecretString>> {
-    let secret = |(entry, value): (_, FieldReader<'_>)| {
-        let entry: &crate::yaml::MapEntry = entry;
-        let text = value.text()?;
-        if text.is_empty() {
-            return value.is_not("a secret; it is empty");
-        }
-        Some((entry.key.clone(), SecretString::from(text)))
-    };
-    field.entries()?.into_iter().map(secret).collect()
+pub(super) fn named_secrets(field: &FieldReader<'_>) -> Option<BTreeMap<String, SecretConfig>> {
+    let mut secrets = BTreeMap::new();
+    for (name, _, field) in field.named_entries()? {
+        secrets.extend(named_secret(&field).map(|secret| (name.to_string(), secret)));
+    }
+    Some(secrets)
+}
+
+fn named_secret(field: &FieldReader<'_>) -> Option<SecretConfig> {
+    if !field.is_map() {
+        let hint = "say which servers it is for: { value: \"${NAME}\", hosts: [api.example.com] }";
+        field.note_with_hint("a secret has a value and hosts", hint);
+        return None;
+    }
+    let fields = field.fields(&SECRET)?;
+    let value = secret(&fields, "value");
+    let hosts = fields.read("hosts", |field| {
+        let hosts = field.items()?.iter().map(host).collect::<Option<Vec<_>>>()?;
+        if hosts.is_empty() { field.is_not("a list of hosts; with none it is sent nowhere") } else { Some(hosts) }
+    });
+    Some(SecretConfig { value: value?, hosts: hosts? })
 }

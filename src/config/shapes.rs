@@ -45,7 +45,7 @@ pub static CONFIG: MapShape = MapShape {
         may("outgoing", ValueKind::Shape(&OUTGOING), "What workflows reach outside, by `http`."),
         may(
             "secrets",
-            ValueKind::Map(&ValueKind::Text),
+            ValueKind::Map(&ValueKind::Shape(&SECRET)),
             "What requests of workflows may hold, as {{ secrets.NAME }}, and nobody else sees: no log, no model, no page.",
         ),
         may(
@@ -306,6 +306,20 @@ pub static WORKER: MapShape = MapShape {
             "trusted_definition_keys",
             ValueKind::List(&ValueKind::Text),
             "The public keys of the workers whose workflows it executes (default: what any worker announces).",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static SECRET: MapShape = MapShape {
+    name: "secret",
+    about: "A secret, and the servers that it is for.",
+    keys: &[
+        must("value", ValueKind::Text, "What nobody else sees, like ${BILLING_KEY}."),
+        must(
+            "hosts",
+            ValueKind::Some(&ValueKind::Text),
+            "The hosts that it may be sent to (*.example.com for all below), and no others.",
         ),
     ],
     shared: &[],

@@ -18,7 +18,11 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, request: &HttpRequest) -> Result<Value> {
     let servers = effects.journal.context.outside.clone();
     let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
-    let secrets = seen(&servers.secrets.as_json());
+    let host = request.host();
+    if let Some(why) = request.secrets().into_iter().find_map(|name| servers.secrets.refuses(name, host)) {
+        return Err(failed(why));
+    }
+    let secrets = seen(&servers.secrets.for_host(host));
     let answered = effects::outside(effects, request.idempotent, async |call| {
         let hidden = scope.bind("secrets", secrets);
         let outgoing = outgoing(scope, request);

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 /// Where a request may go.
 #[derive(Debug, Clone, Default)]
 pub struct AddressRules {
-    names: Vec<String>,
+    hosts: Vec<String>,
     networks: Vec<IpNet>,
 }
 
@@ -20,7 +20,7 @@ impl AddressRules {
             match (allowed.parse::<IpNet>(), allowed.parse::<IpAddr>()) {
                 (Ok(network), _) => rules.networks.push(network),
                 (_, Ok(address)) => rules.networks.push(address.into()),
-                _ => rules.names.push(allowed.to_ascii_lowercase()),
+                _ => rules.hosts.push(allowed.to_ascii_lowercase()),
             }
         }
         rules
@@ -30,7 +30,7 @@ impl AddressRules {
     pub fn with_name(mut self, host: Option<String>) -> Self {
         match host.as_deref().map(|host| (host, host.trim_matches(['[', ']']).parse::<IpAddr>())) {
             Some((_, Ok(address))) => self.networks.push(address.into()),
-            Some((host, Err(_))) => self.names.push(host.to_ascii_lowercase()),
+            Some((host, Err(_))) => self.hosts.push(host.to_ascii_lowercase()),
             None => {}
         }
         self
@@ -39,16 +39,21 @@ impl AddressRules {
     /// Whether a host may be at any address, because it is named.
     pub fn allows_name(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        self.names.iter().any(|name| match name.strip_prefix('*') {
+        self.hosts.iter().any(|name| match name.strip_prefix('*') {
             Some(below) => host.ends_with(below) && host.len() > below.len(),
             None => host == *name,
         })
     }
 
+    /// Whether an address is among those that are named.
+    pub fn names(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address.to_canonical()))
+    }
+
     /// Whether an address may be asked.
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        is_public(address) || self.networks.iter().any(|network| network.contains(&address))
+        is_public(address) || self.names(address)
     }
 }
 

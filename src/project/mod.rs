@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::config::{self, Config, Environment};
 use crate::ids::Name;
+use crate::outside::secrets::Secrets;
 use crate::problem::{Problem, Problems};
 use crate::workflow;
 
@@ -67,10 +68,11 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
             // Without a configuration nobody knows the models.
             if let (Some(models), Some(config)) = (&models, &config) {
                 let unpriced = config::unpriced(&config.llms);
+                let secrets = Secrets::new(config.secrets.clone());
                 for workflow in &workflows {
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
-                    let secrets = config.secrets.keys().map(String::as_str);
-                    problems.extend(workflow::check_secrets(workflow, secrets).err().into_iter().flatten());
+                    let refuses = |name: &str, host: &str| secrets.refuses(name, host);
+                    problems.extend(workflow::check_secrets(workflow, refuses).err().into_iter().flatten());
                     problems.extend(check_answerers(workflow, &config.auth).err().into_iter().flatten());
                 }
                 warnings.extend(answerer_warnings(&workflows, &config.auth));

@@ -84,20 +84,19 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
     review.finish()
 }
 
-/// Says which requests name a secret that is not there.
-pub fn check_secrets<'s>(workflow: &Workflow, known: impl Iterator<Item = &'s str> + Clone) -> Result<(), Problems> {
-    let unknown = workflow.secrets.iter().filter(|(name, _)| !known.clone().any(|one| one == name));
-    Problems::refuse(
-        unknown
-            .map(|(name, problem)| {
-                let near = did_you_mean(name, known.clone());
-                let hint = near.unwrap_or_else(|| {
-                    format!("put it into fastagency.yaml: secrets: {{ {name}: ${{{}}} }}", name.to_uppercase())
-                });
-                Problem { message: format!("there is no secret {name:?}"), ..problem.clone() }.with_hint(hint)
-            })
-            .collect(),
-    )
+/// Says which requests name a secret that is not there, or is not for the host that they go to. `refuses` says why not.
+pub fn check_secrets(workflow: &Workflow, refuses: impl Fn(&str, &str) -> Option<String>) -> Result<(), Problems> {
+    let refused = workflow.secrets.iter().filter_map(|used| {
+        let message = refuses(&used.name, &used.host)?;
+        let hint = format!(
+            "in fastagency.yaml: secrets: {{ {}: {{ value: \"${{{}}}\", hosts: [{}] }} }}",
+            used.name,
+            used.name.to_uppercase(),
+            used.host
+        );
+        Some(Problem { message, ..used.problem.clone() }.with_hint(hint))
+    });
+    Problems::refuse(refused.collect())
 }
 
 /// Which agents of the files in a folder name a model that is not there: for files that cannot be used, so that everything that

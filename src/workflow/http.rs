@@ -73,8 +73,19 @@ impl HttpRequest {
         names.filter_map(|path| path.get(1)).map(String::as_str).collect()
     }
 
+    /// The host that it goes to, which stands in the workflow as it is.
+    pub fn host(&self) -> &str {
+        let Some(UrlPart::Text(begin)) = self.url.first() else { return "" };
+        let behind = begin.split_once("://").map_or("", |(_, behind)| behind);
+        let authority = &behind[..behind.find(['/', '?', '#']).unwrap_or(behind.len())];
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => host,
+            _ => authority,
+        }
+    }
+
     /// The secrets that it names.
-    fn secrets(&self) -> BTreeSet<&str> {
+    pub fn secrets(&self) -> BTreeSet<&str> {
         let texts = self.headers.iter().flat_map(|(_, template)| template.names());
         let data = self.query.iter().flat_map(|(_, data)| data.names());
         let body = match &self.body {
@@ -166,7 +177,7 @@ pub(super) fn http_request(
         ..usual
     };
     for name in request.secrets() {
-        reader.note_secret(name, field.problem(""));
+        reader.note_secret(name, request.host(), field.problem(""));
     }
     Some(request)
 }

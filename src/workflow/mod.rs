@@ -68,8 +68,8 @@ pub struct Workflow {
     pub steps: Vec<WorkflowStep>,
     /// The models that its steps name, each with a problem at its place; the message is to be filled in.
     models: Vec<(Name, crate::problem::Problem)>,
-    /// The secrets that its requests name, likewise.
-    secrets: Vec<(String, crate::problem::Problem)>,
+    /// The secrets that its requests name.
+    secrets: Vec<reader::SecretUse>,
     /// What it was made from.
     pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.

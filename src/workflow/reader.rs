@@ -30,6 +30,17 @@ pub struct WorkflowCall {
     pub problem: Problem,
 }
 
+/// A secret in a request.
+#[derive(Debug, Clone)]
+pub struct SecretUse {
+    /// The secret.
+    pub name: String,
+    /// Where the request goes.
+    pub host: String,
+    /// A problem at its place; the message is to be filled in.
+    pub problem: Problem,
+}
+
 /// What steps name outside of their file.
 #[derive(Debug, Default)]
 pub struct OutsideReferences {
@@ -37,8 +48,8 @@ pub struct OutsideReferences {
     pub calls: Vec<WorkflowCall>,
     /// The models, each with a problem at its place; the message is to be filled in.
     pub models: Vec<(Name, Problem)>,
-    /// The secrets, likewise.
-    pub secrets: Vec<(String, Problem)>,
+    /// The secrets, each with the host that it would go to.
+    pub secrets: Vec<SecretUse>,
 }
 
 impl OutsideReferences {
@@ -87,8 +98,9 @@ impl<'w> StepReader<'w> {
     }
 
     /// Notes that a secret is named.
-    pub(super) fn note_secret(&self, name: &str, problem: Problem) {
-        self.met.borrow_mut().secrets.push((name.to_owned(), problem));
+    pub(super) fn note_secret(&self, name: &str, host: &str, problem: Problem) {
+        let (name, host) = (name.to_owned(), host.to_owned());
+        self.met.borrow_mut().secrets.push(SecretUse { name, host, problem });
     }
 
     /// Notes that another workflow is called.

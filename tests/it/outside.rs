@@ -10,6 +10,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use fastagency::config::SecretConfig;
 use fastagency::outside::OutsideServices;
 use fastagency::outside::addresses::AddressRules;
 use fastagency::outside::http::HttpSender;
@@ -75,7 +76,11 @@ impl BillingServer {
     /// What a worker needs to ask it.
     fn services(&self) -> OutsideServices {
         let rules = AddressRules::new(&["127.0.0.1".to_owned()]);
-        let secrets = BTreeMap::from([("billing".to_owned(), SECRET.into())]);
+        let secret = |host: &str| SecretConfig { value: SECRET.into(), hosts: vec![host.to_owned()] };
+        let secrets = BTreeMap::from([
+            ("billing".to_owned(), secret("127.0.0.1")),
+            ("other".to_owned(), SecretConfig { value: "another-0815".into(), ..secret("other.example.com") }),
+        ]);
         OutsideServices { http: Arc::new(HttpSender::new(rules, None)), secrets: Arc::new(Secrets::new(secrets)) }
     }
 
@@ -208,6 +213,7 @@ steps:
   - { id: elsewhere, http: BILLING/elsewhere, on_error: { value: "{{ error.message }}" } }
   - { id: closed, http: "http://127.0.0.1:1/", on_error: { value: "{{ error.message }}" } }
   - { id: empty, http: "BILLING/invoices/{{ params.url }}", on_error: { value: "{{ error.message }}" } }
+  - { id: foreign, http: { url: BILLING/refunds, headers: { X-Key: "{{ secrets.other }}" } }, on_error: { value: "{{ error.message }}" } }
   - { id: told, http: { url: BILLING/broken, error_message: The desk is closed. }, on_error: { value: "{{ error.message }}" } }
   - return: "{{ steps }}"
 "#,
@@ -224,6 +230,8 @@ steps:
     );
     assert!(said("closed").starts_with("http://127.0.0.1:1 cannot be reached: "), "{}", said("closed"));
     assert_eq!(said("empty"), "params.url: it would lead out of its place in the address");
+    assert_eq!(said("foreign"), r#"the secret "other" is for other.example.com alone, and would go to 127.0.0.1"#);
+    assert!(billing.asked().iter().all(|asked| asked.uri != "/refunds"), "nothing was sent");
     assert_eq!(said("told"), "The desk is closed.");
     assert!(!log.contains(SECRET) && !log.contains("out of paper"));
     system.end().await;
