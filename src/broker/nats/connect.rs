@@ -14,7 +14,7 @@ use super::log::NatsLog;
 use super::login::{AddressLogin, ConnectionLogin, OpenConnection};
 use super::monitor::ConnectionMonitor;
 use super::queue::NatsQueue;
-use super::server::{NO_JETSTREAM, NatsConnection};
+use super::server::{NO_JETSTREAM, NatsConnection, patiently};
 use super::streams::StreamSetup;
 use super::{follow, streams};
 use crate::broker::contract::FastAgencyContract;
@@ -126,7 +126,7 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
         None => None,
         Some(login) => {
             let hand = usable(&settings.with(login), &format!("{name}, cleaner")).await?;
-            if !cleaner::may_clean(&hand).await.map_err(setup)? {
+            if !patiently(|| Box::pin(cleaner::may_clean(&hand))).await.map_err(setup)? {
                 let reason =
                     "the login of nats.cleaner may not purge: see docs/explanation/broker.md, Permissions".to_owned();
                 return Err(setup(broker::Error::Refused { doing: "clean".to_owned(), reason }));
@@ -134,7 +134,7 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
             Some(Arc::new(hand))
         }
     };
-    server.may_clean = hand.is_some() || cleaner::may_clean(&server).await.map_err(setup)?;
+    server.may_clean = hand.is_some() || patiently(|| Box::pin(cleaner::may_clean(&server))).await.map_err(setup)?;
     let server = Arc::new(server);
     let cleaner = server.may_clean.then(|| -> Arc<dyn Cleaner> {
         Arc::new(NatsCleaner::new(hand.unwrap_or_else(|| server.clone()), server.clone()))
@@ -377,7 +377,7 @@ pub(super) async fn check_jetstream(server: &NatsConnection, url: &str) -> Resul
         Err(error @ broker::Error::Denied { .. }) => return Err(setup(error)),
         Ok(Ok(_)) | Err(_) => {}
     }
-    match server.api::<Value>(doing, "INFO".to_owned(), &Value::Null).await.map_err(setup)? {
+    match patiently(|| Box::pin(server.api::<Value>(doing, "INFO".to_owned(), &Value::Null))).await.map_err(setup)? {
         Ok(_) => Ok(()),
         Err(error) if NO_JETSTREAM.contains(&error.err_code) => Err(none(error.description)),
         Err(error) => Err(setup(error.into_broker(doing))),

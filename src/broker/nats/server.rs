@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +25,8 @@ use crate::traces;
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// How often the calls that wait look at the clock. One timer for each call would cost more than the rest of its waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a tier asks at its start: a cluster chooses its leaders, and makes a stream with its copies, in seconds, and a busy one in more.
+const START_WAIT: Duration = Duration::from_secs(12);
 /// How long a call waits for a lost connection to come back before it fails: longer than a server takes to start again.
 const DOWN_PATIENCE: Duration = Duration::from_secs(2);
 const DOWN_PAUSE: Duration = Duration::from_millis(25);
@@ -90,6 +93,18 @@ struct PublishAck {
     #[serde(default)]
     seq: u64,
     error: Option<JetStreamError>,
+}
+
+/// Asks for what a tier needs at its start, again while no answer comes in time. What the server refuses, it has said.
+pub(super) async fn patiently<'a, T>(ask: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        let asked = Instant::now();
+        match ask().await {
+            Err(Error::Unavailable { .. }) if asked.elapsed() >= ANSWER_WAIT && begun.elapsed() < START_WAIT => {}
+            other => return other,
+        }
+    }
 }
 
 impl NatsConnection {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::consumers::nanos;
-use super::server::{ANSWER_WAIT, NatsConnection, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
+use super::server::{NatsConnection, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, patiently};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket_entry, bucket_name, bucket_stream};
 use crate::broker::{Bucket, Error, FORGET_EVERY, Result};
 
@@ -138,21 +137,11 @@ fn bucket(bucket: Bucket) -> Value {
     })
 }
 
-/// How long a stream is set up, whatever single answers take: a cluster makes one with its copies in seconds, and a busy one in more.
-const SET_UP_WITHIN: Duration = Duration::from_secs(12);
-
 /// Makes the stream, or brings the settings that matter to us up to ours; others (limits, for instance) are the
 /// operator's.
 async fn ensure(server: &NatsConnection, wanted: Value, replicas: usize) -> Result<StreamSetup> {
-    let begun = Instant::now();
-    loop {
-        let asked = Instant::now();
-        match ensure_once(server, wanted.clone(), replicas).await {
-            // What was asked and not answered in time may have been done: then it is found.
-            Err(Error::Unavailable { .. }) if asked.elapsed() >= ANSWER_WAIT && begun.elapsed() < SET_UP_WITHIN => {}
-            other => return other,
-        }
-    }
+    // What was asked and not answered in time may have been done: then it is found.
+    patiently(|| Box::pin(ensure_once(server, wanted.clone(), replicas))).await
 }
 
 async fn ensure_once(server: &NatsConnection, mut wanted: Value, replicas: usize) -> Result<StreamSetup> {
