@@ -29,7 +29,9 @@ const SECRET: &[&str] = &[
 /// Keys that are near to those and hold none.
 const PUBLIC_KEYS: &[&str] = &["tokens", "public_key", "prompt_cache_key", "nats", "keys"];
 /// Keys whose map holds secrets under any key.
-const SECRET_MAPS: &[&str] = &["headers", "secrets"];
+const SECRET_MAPS: &[&str] = &["headers", NAMED_SECRETS];
+/// The key whose map holds secrets with names, each with its hosts.
+const NAMED_SECRETS: &str = "secrets";
 /// A shorter text, in bytes, is not looked for in messages: it may be a word of theirs, whose absence would tell it.
 const SHORTEST_SECRET: usize = 8;
 /// What `token` may be a map of, in one of its places.
@@ -53,7 +55,10 @@ pub fn is_secret(key: &str) -> bool {
 pub fn is_secret_path(path: &str) -> bool {
     let mut parts = path.split('.').map(|part| part.split('[').next().unwrap_or(part)).rev();
     let last = parts.next().unwrap_or_default();
-    is_secret(last) || parts.next().is_some_and(|map| SECRET_MAPS.contains(&map))
+    let map = parts.next();
+    // `secrets: { name: { value: … } }`: of a named secret only the hosts are none.
+    let is_named = parts.next().is_some_and(|map| map == NAMED_SECRETS) && last != "hosts";
+    is_secret(last) || map.is_some_and(|map| SECRET_MAPS.contains(&map)) || is_named
 }
 
 /// The texts in a file that are secrets.
@@ -69,6 +74,16 @@ pub fn texts(root: &YamlNode) -> Vec<String> {
                 for entry in entries {
                     // `token: { secret: …, lifetime: … }`: what is in a map has keys of its own.
                     let is_map = matches!(entry.value.content, NodeContent::Map(_));
+                    if entry.key == NAMED_SECRETS {
+                        let named = entry.value.values().flat_map(|named| match &named.content {
+                            NodeContent::Map(fields) => {
+                                fields.iter().filter(|field| field.key != "hosts").map(|field| &field.value).collect()
+                            }
+                            _ => vec![named],
+                        });
+                        named.for_each(|value| gather(value, true, found));
+                        continue;
+                    }
                     let in_secrets = SECRET_MAPS.contains(&entry.key.as_str());
                     let secret = in_secrets || is_secret_here && !is_map || is_secret(&entry.key) && !is_map;
                     gather(&entry.value, secret, found);
