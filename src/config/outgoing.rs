@@ -50,8 +50,8 @@ fn host(field: &FieldReader<'_>) -> Option<String> {
 /// One of `secrets:`.
 #[derive(Debug, Clone)]
 pub struct SecretConfig {
-    /// What nobody else sees.
-    pub value: SecretString,
+    /// What nobody else sees; none: the variable that it comes from is not set.
+    pub value: Option<SecretString>,
     /// The hosts that it is for (`*.example.com` for all below): it is sent to no other, whatever a workflow says.
     pub hosts: Vec<String>,
 }
@@ -77,5 +77,5 @@ fn named_secret(field: &FieldReader<'_>) -> Option<SecretConfig> {
         let hosts = field.items()?.iter().map(host).collect::<Option<Vec<_>>>()?;
         if hosts.is_empty() { field.is_not("a list of hosts; with none it is sent nowhere") } else { Some(hosts) }
     });
-    Some(SecretConfig { value: value?, hosts: hosts? })
+    Some(SecretConfig { value, hosts: hosts? })
 }

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 use crate::chat::{Result, WorkflowStop};
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::scope::ExpressionScope;
-use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest, encoded, encoded_query};
+use crate::outside::encoding::{encoded, encoded_query};
+use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest};
+use crate::outside::secrets::Secrets;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::seen;
 use crate::workflow::{HttpBody, HttpRequest, UrlPart};
@@ -33,11 +35,11 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
                 HeaderValue::from_str(call).map_err(|_| failed("the key of the call is no header".to_owned()))?;
             outgoing.headers.insert(IDEMPOTENCY_KEY, value);
         }
-        let answer = servers.http.send(outgoing, request.max_result).await;
+        let answer = servers.http.send(outgoing, request.max_result, &servers.secrets).await;
         let answer = answer.map_err(|error| servers.secrets.hidden(&error.to_string()));
-        let value = answer.and_then(|answer| value_of(request, answer).map_err(|error| servers.secrets.hidden(&error)));
+        let value = answer.and_then(|answer| value_of(request, without_secrets(answer, &servers.secrets)));
         match value {
-            Ok(value) => Ok(servers.secrets.hidden_in(value)),
+            Ok(value) => Ok(value),
             Err(words) => {
                 let told = request.error_message.clone().unwrap_or_else(|| words.clone());
                 if request.error_message.is_some() {
@@ -132,6 +134,18 @@ fn text_of(value: Value) -> String {
     }
 }
 
+/// An answer without the secrets that the server has sent back: before anything of it is cut off.
+fn without_secrets(answer: HttpAnswer, secrets: &Secrets) -> HttpAnswer {
+    let Value::Object(headers) = secrets.hidden_in(Value::Object(answer.headers)) else {
+        unreachable!("a map stays one")
+    };
+    let body = match answer.body {
+        HttpAnswerBody::Json(value) => HttpAnswerBody::Json(secrets.hidden_in(value)),
+        HttpAnswerBody::Text(text) => HttpAnswerBody::Text(secrets.hidden(&text)),
+    };
+    HttpAnswer { headers, body, status_line: secrets.hidden(&answer.status_line), ..answer }
+}
+
 /// What the step comes to.
 fn value_of(request: &HttpRequest, answer: HttpAnswer) -> std::result::Result<Value, String> {
     let body = match answer.body {
@@ -142,13 +156,16 @@ fn value_of(request: &HttpRequest, answer: HttpAnswer) -> std::result::Result<Va
     if request.whole_response {
         return Ok(json!({ "status": answer.status, "headers": answer.headers, "body": body }));
     }
-    if answer.status >= 400 {
+    if answer.status >= 300 {
+        let target = answer.headers.get("location").and_then(Value::as_str);
+        let target =
+            target.map(|target| format!(" and redirects to {target}, which is not followed")).unwrap_or_default();
         let said = match &body {
             Value::Null => String::new(),
             Value::String(text) => format!(": {}", shortened(text)),
             other => format!(": {}", shortened(&other.to_string())),
         };
-        return Err(format!("{} answered {}{said}", answer.server, answer.status_line));
+        return Err(format!("{} answered {}{target}{said}", answer.server, answer.status_line));
     }
     Ok(body)
 }

@@ -95,7 +95,7 @@ async fn execute_step(
             ended => return ended,
         };
         match &step.retry {
-            Some(retry) if attempt <= retry.max && (retry.on.is_empty() || retry.on.contains(&failure.kind)) => {
+            Some(retry) if attempt <= retry.max && retry.covers(&failure.kind) => {
                 let pause = scoped(execution, place.pause());
                 let until = pause.moment_after(retry.delay).await?;
                 pause.wait_until(until).await;

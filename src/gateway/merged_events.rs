@@ -36,11 +36,15 @@ pub async fn events(
     if runs.is_empty() && !with_audit {
         return Err(refused("it names nothing to follow: give runs=ID,ID or audit=true".to_owned()));
     }
+    let needs: Vec<KeyScope> = [(!runs.is_empty(), KeyScope::See), (with_audit, KeyScope::Audit)]
+        .into_iter()
+        .filter_map(|(is_asked, scope)| is_asked.then_some(scope))
+        .collect();
+    if let Some(scope) = caller.lacks(&needs) {
+        let words = format!("this key is not for that: it has not the scope {:?}", scope.name());
+        return Err(ApiError::forbidden(words));
+    }
     if with_audit {
-        if let Some(scope) = caller.lacks(&[KeyScope::Audit]) {
-            let words = format!("this key is not for that: it has not the scope {:?}", scope.name());
-            return Err(ApiError::forbidden(&words));
-        }
         guard::may_audit(&gateway, &caller)?;
     }
     let mut merged = SelectAll::new();

@@ -72,7 +72,7 @@ pub fn table() -> Vec<ApiRoute> {
         route("post",   "/api/runs/{id}/cancel", CANCEL, post(runs::cancel)),
         route("post",   "/api/runs/{id}/answers/{question}", ANSWER, post(runs::answer)),
         route("get",    "/api/runs/{id}/events", SEE, get(events::events)),
-        route("get",    "/api/events", SEE, get(merged_events::events)),
+        route("get",    "/api/events", ANY, get(merged_events::events)),
         route("get",    "/api/overview", AUDIT, get(overview::overview)),
         route("get",    "/api/workers", AUDIT, get(overview::workers)),
         route("get",    "/api/audit/runs", AUDIT, get(audit::runs)),

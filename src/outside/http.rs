@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use serde_json::{Map, Value};
 
 use super::addresses::AddressRules;
+use super::secrets::Secrets;
 use crate::bounds::{OUTSIDE, read};
 use crate::problem::chain;
 
-/// Unreserved characters (RFC 3986, 2.3) stay; everything else is encoded.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Redirects on the same server that one request follows.
 const MOST_REDIRECTS: usize = 5;
 /// How long a connection may take to come about.
@@ -97,9 +95,27 @@ pub enum SendError {
         /// Who was asked.
         server: String,
     },
-    /// It cannot be reached, or broke off.
+    /// It cannot be reached.
     #[error("{server} cannot be reached: {reason}")]
     Unreachable {
+        /// Who was asked.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// It was reached, and the connection broke off.
+    #[error("the connection to {server} was lost: {reason}")]
+    Lost {
+        /// Who was asked.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The same, of a request that does something.
+    #[error(
+        "the connection to {server} was lost after the request was sent, so nobody knows whether it was done: {reason}"
+    )]
+    LostAfter {
         /// Who was asked.
         server: String,
         /// Why.
@@ -143,7 +159,12 @@ impl HttpSender {
     }
 
     /// Sends a request and reads at most so many bytes of its answer.
-    pub async fn send(&self, request: OutgoingRequest, max_result: u64) -> Result<HttpAnswer, SendError> {
+    pub async fn send(
+        &self,
+        request: OutgoingRequest,
+        max_result: u64,
+        secrets: &Secrets,
+    ) -> Result<HttpAnswer, SendError> {
         let client = self.client.as_ref().map_err(|why| SendError::NoClient(why.clone()))?;
         let server = server_of(&request.url);
         let OutgoingRequest { mut method, mut url, headers, mut body } = request;
@@ -153,14 +174,18 @@ impl HttpSender {
             if let Some(body) = &body {
                 call = call.body(body.clone());
             }
-            let answer = call.send().await.map_err(|error| unreachable(&server, error))?;
-            let Some(target) = redirection(&answer, &url) else { return read_answer(server, answer, max_result).await };
+            let answer = call.send().await.map_err(|error| failed(&server, &method, error))?;
+            let Some(target) = redirection(&answer, &url) else {
+                return read_answer(server, &method, answer, max_result, secrets).await;
+            };
             if target.origin() != url.origin() {
                 return Err(SendError::RedirectsElsewhere { server, target: server_of(&target) });
             }
             let is_see_other = answer.status() == StatusCode::SEE_OTHER;
-            if !is_see_other && !method.is_safe() {
-                return read_answer(server, answer, max_result).await;
+            // 301 and 302 say of a POST either, depending on who reads them (RFC 9110, 15.4): nobody guesses here.
+            let is_plain = matches!(answer.status(), StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND);
+            if is_plain && !method.is_safe() {
+                return read_answer(server, &method, answer, max_result, secrets).await;
             }
             if is_see_other && method != Method::HEAD {
                 (method, body) = (Method::GET, None);
@@ -211,7 +236,7 @@ impl Resolve for CheckedResolver {
     }
 }
 
-fn unreachable(server: &str, error: reqwest::Error) -> SendError {
+fn failed(server: &str, method: &Method, error: reqwest::Error) -> SendError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(one) = cause {
         if let Some(RefusedAddress { host, address }) = one.downcast_ref() {
@@ -219,7 +244,13 @@ fn unreachable(server: &str, error: reqwest::Error) -> SendError {
         }
         cause = one.source();
     }
-    SendError::Unreachable { server: server.to_owned(), reason: chain(&error.without_url()) }
+    let (server, is_unsent) = (server.to_owned(), error.is_connect() || error.is_builder());
+    let reason = chain(&error.without_url());
+    match is_unsent {
+        true => SendError::Unreachable { server, reason },
+        false if method.is_safe() => SendError::Lost { server, reason },
+        false => SendError::LostAfter { server, reason },
+    }
 }
 
 /// Where an answer sends.
@@ -234,22 +265,31 @@ fn server_of(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-async fn read_answer(server: String, answer: reqwest::Response, max_result: u64) -> Result<HttpAnswer, SendError> {
+async fn read_answer(
+    server: String,
+    method: &Method,
+    answer: reqwest::Response,
+    max_result: u64,
+    secrets: &Secrets,
+) -> Result<HttpAnswer, SendError> {
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let of = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let packed = of(CONTENT_ENCODING);
+    let kind = if packed.is_empty() || packed == "identity" { of(CONTENT_TYPE) } else { packed };
     let most = usize::try_from(max_result).unwrap_or(usize::MAX);
+    // A secret that the cut would halve is whole in what is read.
+    let read_most = most.saturating_add(secrets.longest());
     let mut body = BytesMut::new();
     let mut is_cut = false;
     let mut pieces = answer.bytes_stream();
     while let Some(piece) = pieces.next().await {
-        body.extend_from_slice(&piece.map_err(|error| unreachable(&server, error))?);
-        if body.len() > most {
-            body.truncate(most);
-            is_cut = true;
+        body.extend_from_slice(&piece.map_err(|error| failed(&server, method, error))?);
+        is_cut = body.len() > most;
+        if body.len() > read_most {
             break;
         }
     }
-    let body = if is_cut { cut(&body, most) } else { whole(&server, &kind, &body)? };
+    let body = if is_cut { cut(&body, most, secrets) } else { whole(&server, &kind, &body)? };
     let mut shown = Map::new();
     for (name, value) in &headers {
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -262,8 +302,9 @@ async fn read_answer(server: String, answer: reqwest::Response, max_result: u64)
 }
 
 /// The beginning of an answer that is too long.
-fn cut(body: &[u8], most: usize) -> HttpAnswerBody {
-    let text = String::from_utf8_lossy(body);
+fn cut(body: &[u8], most: usize, secrets: &Secrets) -> HttpAnswerBody {
+    let text = secrets.hidden(&String::from_utf8_lossy(body));
+    let text = &text[..text.floor_char_boundary(most)];
     HttpAnswerBody::Text(format!("{}… [cut off after {most} bytes]", text.trim_end_matches('\u{fffd}')))
 }
 
@@ -287,37 +328,9 @@ fn whole(server: &str, kind: &str, body: &[u8]) -> Result<HttpAnswerBody, SendEr
     }
 }
 
-/// A value as a segment of a path, which it cannot leave.
-pub fn encoded(value: &str) -> Result<String, &'static str> {
-    match value {
-        "" => Err("it is empty, and would ask for something else"),
-        "." | ".." => Err("it would lead out of its place in the address"),
-        other => Ok(utf8_percent_encode(other, ENCODED).to_string()),
-    }
-}
-
-/// A value within the query.
-pub fn encoded_query(value: &str) -> String {
-    utf8_percent_encode(value, ENCODED).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_never_leaves_its_place_in_an_address() {
-        for (value, expected) in
-            [("a b", "a%20b"), ("../x", "..%2Fx"), ("a?b#c", "a%3Fb%23c"), ("%2e", "%252e"), ("ü", "%C3%BC")]
-        {
-            assert_eq!(encoded(value).unwrap(), expected);
-            let url = Url::parse(&format!("https://h.example/a/{}/z", encoded(value).unwrap())).unwrap();
-            assert_eq!(url.path_segments().unwrap().count(), 3, "{value}");
-        }
-        for refused in ["", ".", ".."] {
-            assert!(encoded(refused).is_err(), "{refused:?}");
-        }
-    }
 
     #[test]
     fn an_answer_is_read_by_what_it_is() {
@@ -332,6 +345,6 @@ mod tests {
         assert_eq!(read("application/json", b"oops").unwrap(), text("oops"));
         assert_eq!(read("text/plain; charset=iso-8859-1", b"gr\xfc\xdfe").unwrap(), text("grüße"));
         assert!(matches!(read("image/png", b"\x89PNG\xff"), Err(SendError::NotText { .. })));
-        assert_eq!(cut("grü".as_bytes().get(..3).unwrap(), 3), text("gr… [cut off after 3 bytes]"));
+        assert_eq!(cut("grün".as_bytes(), 3, &Secrets::default()), text("gr… [cut off after 3 bytes]"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::Config;
 
 pub mod addresses;
+pub mod encoding;
 pub mod http;
 pub mod secrets;
 

@@ -22,6 +22,8 @@ pub enum FailureKind {
     Http,
     /// Something went on for too long, or used too much. A model is never told of one: it could mend nothing.
     Limit,
+    /// A worker was lost while something was under way that must not be done twice. It is tried again only where `retry` names it.
+    Lost,
     /// A message that a conversation cannot begin with, or go on from.
     Message,
     /// A model gave no answer.
@@ -52,7 +54,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind that this program makes.
-    pub const ALL: [FailureKind; 19] = [
+    pub const ALL: [FailureKind; 20] = [
         Self::Answer,
         Self::Broker,
         Self::Cut,
@@ -60,6 +62,7 @@ impl FailureKind {
         Self::Fail,
         Self::Http,
         Self::Limit,
+        Self::Lost,
         Self::Message,
         Self::Model,
         Self::Output,
@@ -84,6 +87,7 @@ impl FailureKind {
             Self::Fail => "fail",
             Self::Http => "http",
             Self::Limit => "limit",
+            Self::Lost => "lost",
             Self::Message => "message",
             Self::Model => "model",
             Self::Output => "output",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, Url};
 
+use super::expression::NamePath;
 use super::reader::StepReader;
 use super::scope::NameScope;
 use super::shapes::{HTTP, METHODS};
@@ -14,6 +15,19 @@ use crate::yaml::FieldReader;
 
 /// What is read of an answer unless it is said, in bytes.
 const MAX_RESULT: u64 = 256 << 10;
+
+/// Headers that say where a request ends and whom it is for.
+const OF_THE_CONNECTION: [&str; 9] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "proxy-connection",
+];
 
 /// A request to a server.
 #[derive(Debug, Clone)]
@@ -86,6 +100,12 @@ impl HttpRequest {
 
     /// The secrets that it names.
     pub fn secrets(&self) -> BTreeSet<&str> {
+        let names = self.templates().filter(|path| path.first().is_some_and(|root| root == "secrets"));
+        names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+    }
+
+    /// What its headers, query and body look up.
+    fn templates(&self) -> impl Iterator<Item = &NamePath> {
         let texts = self.headers.iter().flat_map(|(_, template)| template.names());
         let data = self.query.iter().flat_map(|(_, data)| data.names());
         let body = match &self.body {
@@ -94,8 +114,7 @@ impl HttpRequest {
             HttpBody::Form(fields) => fields.iter().flat_map(|(_, data)| data.names()).collect(),
             HttpBody::Text(template) => template.names(),
         };
-        let names = texts.chain(data).chain(body).filter(|path| path.first().is_some_and(|root| root == "secrets"));
-        names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+        texts.chain(data).chain(body)
     }
 
     /// Whether it has a body.
@@ -145,6 +164,9 @@ pub(super) fn http_request(
             if reqwest::header::HeaderName::try_from(entry.key.as_str()).is_err() {
                 value.note(format!("{:?} is no name of a header", entry.key));
             }
+            if OF_THE_CONNECTION.contains(&entry.key.to_ascii_lowercase().as_str()) {
+                value.note(format!("the header {} is set by the connection itself", entry.key));
+            }
             Some((entry.key.clone(), template(&value, &within)?))
         });
         headers.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()
@@ -176,6 +198,9 @@ pub(super) fn http_request(
         error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
         ..usual
     };
+    if request.templates().any(|path| path.len() == 1 && path[0] == "secrets") {
+        field.note_with_hint("which secret is sent stands in the workflow as it is", "write secrets.name");
+    }
     for name in request.secrets() {
         reader.note_secret(name, request.host(), field.problem(""));
     }

@@ -296,6 +296,13 @@ pub struct RetryPolicy {
     pub on: Vec<FailureKind>,
 }
 
+impl RetryPolicy {
+    /// Whether a failure of this kind is tried again. Without a list every kind is, but for what must not be done twice.
+    pub fn covers(&self, kind: &FailureKind) -> bool {
+        if self.on.is_empty() { *kind != FailureKind::Lost } else { self.on.contains(kind) }
+    }
+}
+
 /// What to do about a step's failure.
 #[derive(Debug, Clone, Default)]
 pub enum OnError {

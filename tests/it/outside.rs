@@ -57,10 +57,13 @@ impl BillingServer {
         let routes = Router::new()
             .route("/invoices/{number}", get(invoice))
             .route("/refunds", any(echo))
-            .route("/moved", get(async || (StatusCode::FOUND, [(header::LOCATION, "/refunds?moved=yes")])))
+            .route("/moved", any(async || (StatusCode::FOUND, [(header::LOCATION, "/refunds?moved=yes")])))
             .route("/elsewhere", get(async || (StatusCode::FOUND, [(header::LOCATION, "http://127.0.0.2:9/metadata")])))
             .route("/broken", get(async || (StatusCode::SERVICE_UNAVAILABLE, "out of paper, sesame-0815")))
             .route("/long", get(async || "x".repeat(3000)))
+            .route("/kept", any(async || (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, "/refunds")])))
+            .route("/nearly", get(async || (StatusCode::BAD_GATEWAY, "x".repeat(1995) + SECRET)))
+            .route("/echo", get(async || format!("key {SECRET}")))
             .route("/slow", any(slow))
             .layer(axum::middleware::from_fn_with_state(desk.clone(), note))
             .with_state(desk.clone());
@@ -76,10 +79,10 @@ impl BillingServer {
     /// What a worker needs to ask it.
     fn services(&self) -> OutsideServices {
         let rules = AddressRules::new(&["127.0.0.1".to_owned()]);
-        let secret = |host: &str| SecretConfig { value: SECRET.into(), hosts: vec![host.to_owned()] };
+        let secret = |host: &str| SecretConfig { value: Some(SECRET.into()), hosts: vec![host.to_owned()] };
         let secrets = BTreeMap::from([
             ("billing".to_owned(), secret("127.0.0.1")),
-            ("other".to_owned(), SecretConfig { value: "another-0815".into(), ..secret("other.example.com") }),
+            ("other".to_owned(), SecretConfig { value: Some("another-0815".into()), ..secret("other.example.com") }),
         ]);
         OutsideServices { http: Arc::new(HttpSender::new(rules, None)), secrets: Arc::new(Secrets::new(secrets)) }
     }
@@ -171,7 +174,9 @@ steps:
   - { id: four, http: { url: BILLING/moved } }
   - { id: five, http: { url: BILLING/broken, returns: response } }
   - { id: six, http: { url: BILLING/long, max_result: 1000 } }
-  - return: { one: "{{ steps.one }}", two: "{{ steps.two }}", three: "{{ steps.three }}", four: "{{ steps.four }}", five: "{{ steps.five }}", six: "{{ steps.six | length }}" }
+  - { id: seven, http: { url: BILLING/kept, json: { a: 1 } } }
+  - { id: eight, http: { url: BILLING/echo, max_result: 9 } }
+  - return: { seven: "{{ steps.seven }}", eight: "{{ steps.eight }}", one: "{{ steps.one }}", two: "{{ steps.two }}", three: "{{ steps.three }}", four: "{{ steps.four }}", five: "{{ steps.five }}", six: "{{ steps.six | length }}" }
 "#,
         )
         .await;
@@ -195,6 +200,9 @@ steps:
     assert_eq!(result["five"]["status"], 503);
     assert_eq!(result["five"]["body"], "out of paper, [secret billing]");
     assert_eq!(result["six"], json!(1000 + "… [cut off after 1000 bytes]".chars().count()));
+    assert_eq!(result["seven"]["method"], "POST", "308 keeps method and body");
+    assert_eq!(result["seven"]["body"], r#"{"a":1}"#);
+    assert_eq!(result["eight"], "key [secr… [cut off after 9 bytes]", "what is cut off is hidden before");
     assert!(!log.contains(SECRET) && log.contains("[secret billing]"));
     system.end().await;
 }
@@ -213,6 +221,8 @@ steps:
   - { id: elsewhere, http: BILLING/elsewhere, on_error: { value: "{{ error.message }}" } }
   - { id: closed, http: "http://127.0.0.1:1/", on_error: { value: "{{ error.message }}" } }
   - { id: empty, http: "BILLING/invoices/{{ params.url }}", on_error: { value: "{{ error.message }}" } }
+  - { id: moved, http: { url: BILLING/moved, json: {} }, on_error: { value: "{{ error.message }}" } }
+  - { id: nearly, http: BILLING/nearly, on_error: { value: "{{ error.message }}" } }
   - { id: foreign, http: { url: BILLING/refunds, headers: { X-Key: "{{ secrets.other }}" } }, on_error: { value: "{{ error.message }}" } }
   - { id: told, http: { url: BILLING/broken, error_message: The desk is closed. }, on_error: { value: "{{ error.message }}" } }
   - return: "{{ steps }}"
@@ -233,6 +243,9 @@ steps:
     assert_eq!(said("foreign"), r#"the secret "other" is for other.example.com alone, and would go to 127.0.0.1"#);
     assert!(billing.asked().iter().all(|asked| asked.uri != "/refunds"), "nothing was sent");
     assert_eq!(said("told"), "The desk is closed.");
+    let moved = "BILLING answered 302 Found and redirects to /refunds?moved=yes, which is not followed";
+    assert_eq!(said("moved"), moved);
+    assert!(said("nearly").ends_with("xx[secr…") && !log.contains("sesa"), "{}", said("nearly"));
     assert!(!log.contains(SECRET) && !log.contains("out of paper"));
     system.end().await;
 }
@@ -357,4 +370,6 @@ async fn what_must_not_be_done_twice_is_not_done_twice_after_a_lost_worker() {
     assert!(end["result"].as_str().unwrap().contains("nobody knows whether it was done"), "{end}");
     assert_eq!(asked[0].method, Method::POST);
     assert_eq!(asked[0].uri, "/slow");
+    let (end, asked) = over_a_lost_worker("{ url: BILLING/slow, json: {} }, retry: { max: 2, delay: 0s }").await;
+    assert_eq!(asked.len(), 1, "nor by a retry that is for everything: {end}");
 }

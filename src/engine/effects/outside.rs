@@ -32,9 +32,9 @@ pub(in crate::engine) async fn outside(
     if is_cut_off && !is_idempotent {
         let message = "the worker was lost while this was under way, so nobody knows whether it was done; it is not done twice \
                        (`idempotent: true` says that this does no harm)";
-        let outcome = EffectOutcome::Failed { kind: FailureKind::Http, message: message.to_owned() };
+        let outcome = EffectOutcome::Failed { kind: FailureKind::Lost, message: message.to_owned() };
         log.append(RecordBody::Did { key, outcome }).await?;
-        return Err(WorkflowStop::failed(FailureKind::Http, message));
+        return Err(WorkflowStop::failed(FailureKind::Lost, message));
     }
     if !is_cut_off {
         effects.check_new(&key)?;
