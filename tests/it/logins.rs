@@ -717,13 +717,16 @@ async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_awa
         let Ok(Ok(listed)) = tokio::time::timeout(Duration::from_secs(8), listed).await else { return false };
         started.status().is_success() && listed.status() == 200 && begun.elapsed() < Duration::from_secs(2)
     };
-    eventually_within(2 * PATIENCE, "starts and lists do not wait for FastAgency's stream", &goes_on).await;
-    // On a busy machine one of them may take longer than that.
-    let mut slow = 0;
-    for _ in 0..10 {
-        slow += u32::from(!goes_on().await);
-    }
-    assert!(slow <= 1, "starts and lists after that: {slow} of 10 were slow");
+    // Each stream whose leader is away chooses another when it is asked; after that none of ten in a row waits.
+    let ten = async || {
+        for _ in 0..10 {
+            if !goes_on().await {
+                return false;
+            }
+        }
+        true
+    };
+    eventually_within(2 * PATIENCE, "starts and lists do not wait for FastAgency's stream", &ten).await;
     let (run, asked) = alice.start().await;
     alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "hello"})).await;
     assert!(alice.events(&run.to_string()).await.contains("says hello"));

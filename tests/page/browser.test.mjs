@@ -378,10 +378,10 @@ await describePage('the page in a browser', (onNew) => {
       const run = await open('held_stream');
       for (const [gate, seen] of [['first', 'word6'], ['second', 'word26'], ['third', 'word46']]) {
         await page.locator('.writing', { hasText: seen }).waitFor();
-        const before = gateway.requests.filter((request) => request.includes('/events')).length;
+        const before = gateway.requests.filter((request) => /\/runs\/[^/]+\/events/.test(request)).length;
         if (gate === 'second') gateway.goodbye();
         else gateway.dropConnections();
-        await until(() => gateway.requests.filter((request) => request.includes('/events')).length > before && run.listeners.size > 0);
+        await until(() => gateway.requests.filter((request) => /\/runs\/[^/]+\/events/.test(request)).length > before && run.listeners.size > 0);
         gateway.open(run.id, gate);
       }
       gateway.open(run.id, 'fourth');
@@ -407,7 +407,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.clock.install();
       const run = await open('held_stream');
       await page.locator('.writing', { hasText: 'word6' }).waitFor();
-      const connections = () => gateway.requests.filter((request) => request.includes('/events')).length;
+      const connections = () => gateway.requests.filter((request) => /\/runs\/[^/]+\/events/.test(request)).length;
       assert.equal(connections(), 1);
       // The line is there, but nothing comes through it any more.
       run.listeners.clear();
