@@ -317,7 +317,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['gateway/events-worker.js', 'admin.css', 'admin.html', 'admin.js', 'embed.js', 'list/inbox.css', 'list/inbox.js', 'question/approval.js', 'page/keys-dialog.js', 'question/late.js', 'run/rare-actions.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
+  const LATER = ['gateway/events-worker.js', 'gateway/event-parser.js', 'gateway/shared-events.js', 'admin.css', 'admin.html', 'admin.js', 'embed.js', 'list/inbox.css', 'list/inbox.js', 'question/approval.js', 'page/keys-dialog.js', 'question/late.js', 'run/rare-actions.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
     'session/sign-in.js', 'text/math.js'];
 
   /** What is sent of a script or a style sheet (src/ui/lean.rs): all but comments that fill whole lines. */

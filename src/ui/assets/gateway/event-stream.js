@@ -7,9 +7,7 @@
  */
 
 import { eventsUrl, mayBeTriedAgain, refusalOf, request, ApiError } from './api.js';
-import { eventParser } from './event-parser.js';
 import { exactParse } from './exact-json.js';
-import { canShare, shareNoMore, sharedEvents } from './shared-events.js';
 
 /**
  * @typedef {'connecting' | 'connected' | 'reconnecting' | 'offline' | 'paused' | 'closed'} Connection
@@ -31,6 +29,11 @@ const SILENCE_MS = 45_000;
 /** A browser allows six connections to one HTTP/1.1 server: tabs that nobody looks at give theirs back, if it is their own. */
 const HIDDEN_MS = 60_000;
 
+/** What shares the connection; loaded when the first run is followed, as the start does not need it. @type {typeof import('./shared-events.js') | null} */
+let shared = null;
+/** What stands in for it where it could not be loaded. @type {Pick<typeof import('./shared-events.js'), 'canShare' | 'shareNoMore' | 'sharedEvents'>} */
+const ALONE = { canShare: () => false, shareNoMore: () => {}, sharedEvents: () => ({ response: Promise.reject(), over: Promise.resolve() }) };
+
 /** @param {string} run @param {FollowOptions} options @returns {Following} */
 export function followRun(run, options) {
   let closed = false;
@@ -46,7 +49,7 @@ export function followRun(run, options) {
   const onVisibility = () => {
     clearTimeout(hiddenTimer);
     if (document.visibilityState === 'hidden') {
-      hiddenTimer = setTimeout(() => { if (!canShare(run)) { paused = true; connection?.abort(); } }, HIDDEN_MS);
+      hiddenTimer = setTimeout(() => { if (!shared?.canShare(run)) { paused = true; connection?.abort(); } }, HIDDEN_MS);
     } else if (paused) {
       paused = false;
       wake?.();
@@ -166,6 +169,8 @@ async function readOnce(run, connection, options, onAlive) {
  * @returns {Promise<{response: Response, over: () => Promise<void>}>}
  */
 export async function openEvents(run, after, signal, onEvent, onHeard) {
+  shared ??= await import('./shared-events.js').catch(() => null);
+  const { canShare, shareNoMore, sharedEvents } = shared ?? ALONE;
   if (canShare(run)) {
     /** @type {Promise<void>} */
     let ended = Promise.resolve();
@@ -181,6 +186,7 @@ export async function openEvents(run, after, signal, onEvent, onHeard) {
   const path = run === null ? '/api/audit/events' : eventsUrl(run, { after: after() });
   const response = await request(path, () => ({ headers: { Accept: 'text/event-stream' }, signal }));
   const over = async () => {
+    const { eventParser } = await import('./event-parser.js');
     const feed = eventParser(onEvent);
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
     for (let piece = await reader?.read(); piece && !piece.done && !signal.aborted; piece = await reader?.read()) {
