@@ -83,7 +83,7 @@ pub(super) fn tool_names(operations: &[NameParts<'_>]) -> Vec<String> {
         let (all, whole) = counts[name.as_str()];
         let keeps = all == 1 || (*is_whole && whole == 1);
         let mut chosen = if keeps { name.clone() } else { parts.with_hash(name) };
-        // A name that somebody has chosen may look like one with a hash.
+        // A name in a document may look like one with a hash.
         while !taken.insert(chosen.clone()) {
             chosen = parts.with_hash(&format!("_{chosen}"));
         }

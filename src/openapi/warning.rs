@@ -55,7 +55,7 @@ impl WarningList {
     }
 }
 
-/// A place in a document: a chain that costs nothing until somebody reads it.
+/// A place in a document: a chain that costs nothing until it is read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonPointer<'p> {
     parent: Option<&'p JsonPointer<'p>>,

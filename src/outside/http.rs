@@ -1,4 +1,4 @@
-//! Sends requests to servers outside: to addresses that are allowed, within time and size, and without following anybody to another server.
+//! Sends requests to servers outside: to addresses that are allowed, within time and size. A redirect to another server is not followed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

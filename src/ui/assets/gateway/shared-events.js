@@ -58,7 +58,7 @@ export function sharedEvents({ path, person, headers, run, after, signal, onEven
     if (!asking.delete(number)) return;
     clearTimeout(isAlone);
     worker?.postMessage({ close: number });
-    // No answer any more: whoever waits for one is told that the line broke.
+    // No answer any more: a request that waits for one learns that the line broke.
     answer(Response.error());
     end();
   };
