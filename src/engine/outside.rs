@@ -7,7 +7,7 @@ use crate::chat::{Result, WorkflowStop};
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::scope::ExpressionScope;
 use crate::outside::encoding::{encoded, encoded_query};
-use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest};
+use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest, SendError};
 use crate::outside::secrets::Secrets;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::seen;
@@ -20,7 +20,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, request: &HttpRequest) -> Result<Value> {
     let servers = effects.journal.context.outside.clone();
     let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
-    let host = request.host();
+    let host = request.host.as_str();
     if let Some(why) = request.secrets().into_iter().find_map(|name| servers.secrets.refuses(name, host)) {
         return Err(failed(why));
     }
@@ -30,12 +30,22 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
         let outgoing = outgoing(scope, request);
         scope.unbind("secrets", hidden);
         let mut outgoing = outgoing?;
+        if outgoing.url.scheme() == "http" && !request.secrets().is_empty() && !servers.http.is_named(host) {
+            let words = format!(
+                "a secret would go to {host} unencrypted: write https, or name the host in outgoing.allow_private"
+            );
+            return Err(failed(words));
+        }
         if !outgoing.headers.contains_key(&IDEMPOTENCY_KEY) && !outgoing.method.is_safe() {
             let value =
                 HeaderValue::from_str(call).map_err(|_| failed("the key of the call is no header".to_owned()))?;
             outgoing.headers.insert(IDEMPOTENCY_KEY, value);
         }
         let answer = servers.http.send(outgoing, request.max_result, &servers.secrets).await;
+        let kind = match &answer {
+            Err(SendError::TimedOut { .. } | SendError::TimedOutAfter { .. }) => FailureKind::Timeout,
+            _ => FailureKind::Http,
+        };
         let answer = answer.map_err(|error| servers.secrets.hidden(&error.to_string()));
         let value = answer.and_then(|answer| value_of(request, without_secrets(answer, &servers.secrets)));
         match value {
@@ -45,7 +55,7 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
                 if request.error_message.is_some() {
                     tracing::warn!(run.id = %effects.journal.run, "a request failed: {words}");
                 }
-                Err(failed(told))
+                Err(WorkflowStop::failed(kind, told))
             }
         }
     });
@@ -71,6 +81,9 @@ fn outgoing(scope: &ExpressionScope, request: &HttpRequest) -> Result<OutgoingRe
     }
     let mut url =
         reqwest::Url::parse(&address).map_err(|error| wrong(format!("the address cannot be used: {error}")))?;
+    if url.host_str() != Some(&*request.host) {
+        return Err(wrong("a value in the address would change the server".to_owned()));
+    }
     let rest = rest_of_args(scope, request)?;
     let mut query = pairs(scope.map(&request.query)?);
     if request.rest_in_query() {
@@ -100,7 +113,8 @@ fn outgoing(scope: &ExpressionScope, request: &HttpRequest) -> Result<OutgoingRe
     if body.is_some() {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
     }
-    Ok(OutgoingRequest { method: request.method.clone(), url, headers, body: body.map(Into::into) })
+    let (method, within) = (request.method.clone(), request.within);
+    Ok(OutgoingRequest { method, url, headers, body: body.map(Into::into), within })
 }
 
 /// The arguments of the tool that the address does not name.

@@ -20,7 +20,7 @@ use crate::gateway::error::{ApiError, Result};
 use crate::gateway::events::{EventIds, RunEventStream, event, flowing};
 use crate::gateway::{GatewayState, audit, guard};
 use crate::ids::RunId;
-use crate::protocol::api::{AuditEventsQuery, EventsQuery, MOST_FOLLOWED};
+use crate::protocol::api::{AuditEventsQuery, EventsQuery, GoodbyeView, MOST_FOLLOWED};
 
 /// The name of the audit among the streams; no run has it, as a run's id has 32 digits.
 const AUDIT: &str = "audit";
@@ -66,6 +66,10 @@ fn of_run(gateway: Arc<GatewayState>, caller: Caller, run: RunId, after: u64) ->
         let failed = |error: ApiError| event("error", &ids, None, &error.body());
         match RunEventStream::open(gateway, caller, run, after, ids.clone()).await {
             Ok(events) => events.into_stream().boxed(),
+            // A fault that passes: the client comes again, and has missed nothing.
+            Err(error) if error.status().is_server_error() || error.status() == StatusCode::TOO_MANY_REQUESTS => {
+                stream::iter([event("goodbye", &ids, None, &GoodbyeView { after })]).boxed()
+            }
             Err(error) => stream::iter([failed(error)]).boxed(),
         }
     };

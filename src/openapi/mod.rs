@@ -36,6 +36,7 @@ pub use security::{
 pub use selection::ToolSelection;
 pub use servers::ServerChoice;
 pub use source::{DocumentLoader, DocumentSource, files_below, read_file};
+pub use style::UNRESERVED;
 pub use text::LARGEST_DOCUMENT;
 pub use tool::OpenApiTool;
 pub use warning::OpenApiWarning;

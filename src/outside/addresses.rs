@@ -85,7 +85,7 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     let [first, second, third, ..] = v6.segments();
     // Addresses that lead to one of version 4: NAT64, 6to4.
     let embedded = match (first, second) {
-        (0x64, 0xff9b) => Some((v6.segments()[6], v6.segments()[7])),
+        (0x64, 0xff9b) if v6.segments()[2..6] == [0; 4] => Some((v6.segments()[6], v6.segments()[7])),
         (0x2002, _) => Some((second, third)),
         _ => None,
     };
@@ -129,6 +129,7 @@ mod tests {
             "fd00:ec2::254",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "64:ff9b:1::101:101",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
             "ff02::1",

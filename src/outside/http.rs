@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -18,7 +19,7 @@ use crate::problem::chain;
 /// Redirects on the same server that one request follows.
 const MOST_REDIRECTS: usize = 5;
 /// How long a connection may take to come about.
-const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Sends requests.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct OutgoingRequest {
     pub headers: HeaderMap,
     /// What it carries.
     pub body: Option<Bytes>,
+    /// How long each attempt may take, its answer included.
+    pub within: Duration,
 }
 
 /// What a server answered.
@@ -103,6 +106,18 @@ pub enum SendError {
         /// Why.
         reason: String,
     },
+    /// It did not answer in time.
+    #[error("{server} did not answer in time")]
+    TimedOut {
+        /// Who was asked.
+        server: String,
+    },
+    /// The same, of a request that does something.
+    #[error("{server} did not answer in time, so nobody knows whether it was done")]
+    TimedOutAfter {
+        /// Who was asked.
+        server: String,
+    },
     /// It was reached, and the connection broke off.
     #[error("the connection to {server} was lost: {reason}")]
     Lost {
@@ -167,10 +182,10 @@ impl HttpSender {
     ) -> Result<HttpAnswer, SendError> {
         let client = self.client.as_ref().map_err(|why| SendError::NoClient(why.clone()))?;
         let server = server_of(&request.url);
-        let OutgoingRequest { mut method, mut url, headers, mut body } = request;
+        let OutgoingRequest { mut method, mut url, headers, mut body, within } = request;
         for _ in 0..=MOST_REDIRECTS {
             self.check_literal(&url)?;
-            let mut call = client.request(method.clone(), url.clone()).headers(headers.clone());
+            let mut call = client.request(method.clone(), url.clone()).headers(headers.clone()).timeout(within);
             if let Some(body) = &body {
                 call = call.body(body.clone());
             }
@@ -193,6 +208,12 @@ impl HttpSender {
             url = target;
         }
         Err(SendError::TooManyRedirects { server })
+    }
+
+    /// Whether a host is one that `outgoing.allow_private` names.
+    pub fn is_named(&self, host: &str) -> bool {
+        let address = host.trim_matches(['[', ']']).parse();
+        self.rules.allows_name(host) || address.is_ok_and(|address| self.rules.names(address))
     }
 
     /// Refuses an address that stands in the URL itself, which no look-up sees.
@@ -245,6 +266,9 @@ fn failed(server: &str, method: &Method, error: reqwest::Error) -> SendError {
         cause = one.source();
     }
     let (server, is_unsent) = (server.to_owned(), error.is_connect() || error.is_builder());
+    if error.is_timeout() && !is_unsent {
+        return if method.is_safe() { SendError::TimedOut { server } } else { SendError::TimedOutAfter { server } };
+    }
     let reason = chain(&error.without_url());
     match is_unsent {
         true => SendError::Unreachable { server, reason },
@@ -304,11 +328,14 @@ async fn read_answer(
 /// The beginning of an answer that is too long.
 fn cut(body: &[u8], most: usize, secrets: &Secrets) -> HttpAnswerBody {
     let text = secrets.hidden(&String::from_utf8_lossy(body));
-    let text = &text[..text.floor_char_boundary(most)];
+    // What is hidden makes the text shorter, and the end of what was read of more may be half a secret.
+    let is_broken_off = body.len() > most.saturating_add(secrets.longest());
+    let whole = if is_broken_off { text.len().saturating_sub(secrets.longest()) } else { text.len() };
+    let text = &text[..text.floor_char_boundary(most.min(whole))];
     HttpAnswerBody::Text(format!("{}… [cut off after {most} bytes]", text.trim_end_matches('\u{fffd}')))
 }
 
-/// An answer as it came: JSON where it is some, whatever it is called; many servers call it something else.
+/// An answer as it came: JSON where it is some and is called JSON, text, or nothing.
 fn whole(server: &str, kind: &str, body: &[u8]) -> Result<HttpAnswerBody, SendError> {
     let essence = kind.split(';').next().unwrap_or_default().trim();
     let may_be_json =

@@ -88,6 +88,10 @@ impl Secrets {
             Value::Object(fields) => {
                 fields.into_iter().map(|(name, value)| (self.hidden(&name), self.hidden_in(value))).collect()
             }
+            Value::Number(number) => match self.hidden(number.as_str()) {
+                hidden if hidden == number.as_str() => Value::Number(number),
+                hidden => Value::String(hidden),
+            },
             other => other,
         }
     }

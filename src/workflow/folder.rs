@@ -91,7 +91,7 @@ pub fn check_secrets(workflow: &Workflow, refuses: impl Fn(&str, &str) -> Option
         let hint = format!(
             "in fastagency.yaml: secrets: {{ {}: {{ value: \"${{{}}}\", hosts: [{}] }} }}",
             used.name,
-            used.name.to_uppercase(),
+            used.name.to_uppercase().replace('-', "_"),
             used.host
         );
         Some(Problem { message, ..used.problem.clone() }.with_hint(hint))

@@ -2,6 +2,7 @@
 //! that no value decides where a request goes; values in the path and the query are encoded, so that none leaves its place.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reqwest::{Method, Url};
 
@@ -13,6 +14,8 @@ use super::values::{data, entries, template};
 use super::{DataTemplate, Expression, Template};
 use crate::yaml::FieldReader;
 
+/// How long a request may take unless it is said.
+const WITHIN: Duration = Duration::from_secs(30);
 /// What is read of an answer unless it is said, in bytes.
 const MAX_RESULT: u64 = 256 << 10;
 
@@ -34,8 +37,12 @@ const OF_THE_CONNECTION: [&str; 9] = [
 pub struct HttpRequest {
     /// Its method.
     pub method: Method,
+    /// The host that it goes to, as the standard of URLs reads it: it stands in the workflow as it is.
+    pub host: String,
     /// Its address, in pieces.
     pub url: Vec<UrlPart>,
+    /// How long each attempt may take.
+    pub within: Duration,
     /// What is added to the query.
     pub query: Vec<(String, DataTemplate)>,
     /// Its headers.
@@ -50,7 +57,7 @@ pub struct HttpRequest {
     pub whole_response: bool,
     /// What is read of the answer, in bytes.
     pub max_result: u64,
-    /// What is told in place of the server's own words.
+    /// The words for models and people in place of the server's own.
     pub error_message: Option<String>,
 }
 
@@ -85,17 +92,6 @@ impl HttpRequest {
         });
         let names = values.flatten().filter(|path| path.first().is_some_and(|root| root == "args"));
         names.filter_map(|path| path.get(1)).map(String::as_str).collect()
-    }
-
-    /// The host that it goes to, which stands in the workflow as it is.
-    pub fn host(&self) -> &str {
-        let Some(UrlPart::Text(begin)) = self.url.first() else { return "" };
-        let behind = begin.split_once("://").map_or("", |(_, behind)| behind);
-        let authority = &behind[..behind.find(['/', '?', '#']).unwrap_or(behind.len())];
-        match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => host,
-            _ => authority,
-        }
     }
 
     /// The secrets that it names.
@@ -152,11 +148,11 @@ pub(super) fn http_request(
             }
             _ => ("GET", line.trim()),
         };
-        let url = address_parts(field, address, scope)?;
-        return Some(request(method.parse().ok()?, url, is_tool));
+        let address = address_parts(field, address, scope)?;
+        return Some(request(method.parse().ok()?, address, is_tool));
     }
     let fields = field.fields(&HTTP)?;
-    let url = fields.read("url", |field| address_parts(field, field.text()?.trim(), scope));
+    let address = fields.read("url", |field| address_parts(field, field.text()?.trim(), scope));
     let within = scope.with_local("secrets");
     let query = fields.read("query", |field| entries(field, &within));
     let headers = fields.read("headers", |field| {
@@ -185,7 +181,7 @@ pub(super) fn http_request(
     if matches!(method, "GET" | "HEAD") && !matches!(body, HttpBody::None) {
         field.note_with_hint(format!("a {method} request has no body"), "say `method: POST`, or put it into `query`");
     }
-    let usual = request(method.parse().ok()?, url?, false);
+    let usual = request(method.parse().ok()?, address?, false);
     let request = HttpRequest {
         query: query.unwrap_or_default(),
         headers: headers.unwrap_or_default(),
@@ -202,17 +198,19 @@ pub(super) fn http_request(
         field.note_with_hint("which secret is sent stands in the workflow as it is", "write secrets.name");
     }
     for name in request.secrets() {
-        reader.note_secret(name, request.host(), field.problem(""));
+        reader.note_secret(name, &request.host, field.problem(""));
     }
     Some(request)
 }
 
-fn request(method: Method, url: Vec<UrlPart>, rest_of_args: bool) -> HttpRequest {
+fn request(method: Method, (host, url): (String, Vec<UrlPart>), rest_of_args: bool) -> HttpRequest {
     // RFC 9110, 9.2.2.
     let idempotent = !matches!(method, Method::POST | Method::PATCH);
     HttpRequest {
         method,
+        host,
         url,
+        within: WITHIN,
         query: Vec::new(),
         headers: Vec::new(),
         body: HttpBody::None,
@@ -225,7 +223,7 @@ fn request(method: Method, url: Vec<UrlPart>, rest_of_args: bool) -> HttpRequest
 }
 
 /// An address in pieces: what stands in braces is an expression.
-fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) -> Option<Vec<UrlPart>> {
+fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) -> Option<(String, Vec<UrlPart>)> {
     let mut parts = Vec::new();
     let mut rest = address;
     while let Some((text, behind)) = rest.split_once("{{") {
@@ -245,12 +243,11 @@ fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) 
         rest = behind;
     }
     parts.push(UrlPart::Text(rest.to_owned()));
-    check_server(field, address)?;
-    Some(parts)
+    Some((host_of(field, address)?, parts))
 }
 
-/// Notes what is wrong with the server that an address names.
-fn check_server(field: &FieldReader<'_>, address: &str) -> Option<()> {
+/// The host that an address names; what is wrong with the server that it names is noted.
+fn host_of(field: &FieldReader<'_>, address: &str) -> Option<String> {
     let like = "like https://api.example.com/things/{{ args.id }}";
     let Some((scheme @ ("http" | "https"), behind)) = address.split_once("://") else {
         return field.is_not("an address that begins with https:// or http://");
@@ -264,13 +261,18 @@ fn check_server(field: &FieldReader<'_>, address: &str) -> Option<()> {
         );
         return None;
     }
+    // The standard of URLs takes a backslash for a slash, and leaves out what cannot be seen.
+    if server.contains(|letter: char| letter == '\\' || letter.is_control() || letter.is_whitespace()) {
+        return field.is_not("the address of a server");
+    }
     if server.contains('@') {
         let hint = "write a header: Authorization: Bearer {{ secrets.name }}";
         field.note_with_hint("an address holds no user and no password", hint);
         return None;
     }
-    match Url::parse(&format!("{scheme}://{server}/")) {
-        Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) => Some(()),
-        _ => field.is_not("the address of a server"),
+    let host = Url::parse(&format!("{scheme}://{server}/")).ok().and_then(|url| Some(url.host_str()?.to_owned()));
+    match host.filter(|host| !host.is_empty()) {
+        None => field.is_not("the address of a server"),
+        host => host,
     }
 }

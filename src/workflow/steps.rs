@@ -14,8 +14,8 @@ use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
 use super::values::{data, entries, expression, list_or_expression, on_cut, template};
 use super::{
-    AgentRequest, BranchArm, DataTemplate, LoopCondition, OnError, RetryPolicy, StepAction, Template, WaitTime,
-    WorkflowStep,
+    AgentRequest, BranchArm, DataTemplate, HttpRequest, LoopCondition, OnError, RetryPolicy, StepAction, Template,
+    WaitTime, WorkflowStep,
 };
 use crate::ids::Name;
 use crate::problem::did_you_mean;
@@ -24,9 +24,6 @@ use crate::yaml::{FieldReader, MapReader, parse_duration};
 
 /// How often the calls of an agent's model are executed before it must reply.
 const MAX_TOOL_ROUNDS: u32 = 10;
-
-/// How long the request of a tool may take unless it is said.
-const HTTP_TOOL_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where a body stands.
 struct StepBody<'p> {
@@ -53,7 +50,7 @@ pub fn of_http_tool(
 ) -> Option<Vec<WorkflowStep>> {
     let scope = NameScope::new(reader.declared()).with_local("args").with_local("context");
     let request = http_request(reader, field, &scope, true);
-    let timeout = tool.read("timeout", FieldReader::duration).unwrap_or(HTTP_TOOL_WITHIN);
+    let timeout = tool.read("timeout", FieldReader::duration);
     let retry = tool.read("retry", retry);
     let id = Name::parse("response").ok()?;
     let place = place(reader, field);
@@ -62,10 +59,10 @@ pub fn of_http_tool(
         id: Some(id),
         place: place.clone(),
         when: None,
-        timeout: Some(timeout),
+        timeout: None,
         retry,
         on_error: OnError::Fail,
-        action: StepAction::Http(Box::new(request?)),
+        action: StepAction::Http(Box::new(within(request?, timeout))),
     };
     let returned = WorkflowStep {
         id: None,
@@ -78,6 +75,11 @@ pub fn of_http_tool(
         action: StepAction::Return(DataTemplate::Text(Template::parse("{{ steps.response }}").ok()?)),
     };
     Some(vec![step, returned])
+}
+
+/// A request that may take as long as its step or tool says.
+fn within(request: HttpRequest, timeout: Option<Duration>) -> HttpRequest {
+    HttpRequest { within: timeout.unwrap_or(request.within), ..request }
 }
 
 /// Where a step stands, without the folder: people who see it need not know where the worker keeps its files.
@@ -140,7 +142,10 @@ fn one_step(
     let timeout = fields.read("timeout", FieldReader::duration);
     let retry = fields.read("retry", retry);
     let before = scope.clone();
-    let action = action(reader, &fields, scope, &path);
+    let action = match action(reader, &fields, scope, &path) {
+        Some(StepAction::Http(request)) => Some(StepAction::Http(Box::new(within(*request, timeout)))),
+        action => action,
+    };
     let on_error = fields.read("on_error", |field| on_error(reader, field, &before, scope, &path)).unwrap_or_default();
     scope.ran(id.iter().map(Name::to_string));
     let place = place(reader, field);

@@ -181,11 +181,11 @@ steps:
         )
         .await;
     let amount: Value = serde_json::from_str("4.50").unwrap();
-    let (end, log) = ended(&system, json!({"number": "../4711?x#y z", "amount": amount})).await;
+    let (end, log) = ended(&system, json!({"number": "a/4711?x#y z", "amount": amount})).await;
     assert_eq!(end["outcome"], "completed", "{end}");
     let result = &end["result"];
-    assert_eq!(result["one"]["number"], "../4711?x#y z");
-    assert_eq!(result["one"]["query"], "full=yes&of=..%2F4711%3Fx%23y%20z");
+    assert_eq!(result["one"]["number"], "a/4711?x#y z");
+    assert_eq!(result["one"]["query"], "full=yes&of=a%2F4711%3Fx%23y%20z");
     assert_eq!(result["one"]["total"].to_string(), "19.90");
     assert_eq!(result["one"]["id"].to_string(), "12345678901234567890");
     assert_eq!(result["two"]["method"], "POST");
@@ -210,17 +210,21 @@ steps:
 #[tokio::test]
 async fn what_fails_says_why_and_nobody_is_followed_elsewhere() {
     let billing = BillingServer::start().await;
+    billing.desk.is_stuck.store(true, Ordering::SeqCst);
     let system = billing
         .system(
             r#"
 version: 1
 name: fails
+tools:
+  wait: { description: Waits, timeout: 300ms, http: POST BILLING/slow }
 params: { type: object, properties: { url: { type: string } } }
 steps:
   - { id: none, http: BILLING/invoices/none, on_error: { value: "{{ error.kind }}: {{ error.message }}" } }
   - { id: elsewhere, http: BILLING/elsewhere, on_error: { value: "{{ error.message }}" } }
   - { id: closed, http: "http://127.0.0.1:1/", on_error: { value: "{{ error.message }}" } }
   - { id: empty, http: "BILLING/invoices/{{ params.url }}", on_error: { value: "{{ error.message }}" } }
+  - { id: waited, call: { tool: wait }, on_error: { value: "{{ error.kind }}: {{ error.message }}" } }
   - { id: moved, http: { url: BILLING/moved, json: {} }, on_error: { value: "{{ error.message }}" } }
   - { id: nearly, http: BILLING/nearly, on_error: { value: "{{ error.message }}" } }
   - { id: foreign, http: { url: BILLING/refunds, headers: { X-Key: "{{ secrets.other }}" } }, on_error: { value: "{{ error.message }}" } }
@@ -243,6 +247,7 @@ steps:
     assert_eq!(said("foreign"), r#"the secret "other" is for other.example.com alone, and would go to 127.0.0.1"#);
     assert!(billing.asked().iter().all(|asked| asked.uri != "/refunds"), "nothing was sent");
     assert_eq!(said("told"), "The desk is closed.");
+    assert_eq!(said("waited"), "timeout: BILLING did not answer in time, so nobody knows whether it was done");
     let moved = "BILLING answered 302 Found and redirects to /refunds?moved=yes, which is not followed";
     assert_eq!(said("moved"), moved);
     assert!(said("nearly").ends_with("xx[secr…") && !log.contains("sesa"), "{}", said("nearly"));

@@ -135,7 +135,8 @@ async function readOnce(run, connection, options, onAlive) {
   /** @param {string} name @param {string} text */
   const take = (name, text) => {
     if (connection.signal.aborted) return;
-    onAlive();
+    // One that goes again at once is no sign of life.
+    if (name !== 'goodbye') onAlive();
     const data = eventData(text);
     if (data === undefined) return;
     if (name === 'goodbye') outcome = { kind: 'goodbye' };

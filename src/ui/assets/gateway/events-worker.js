@@ -69,6 +69,8 @@ function hear(page, said) {
 /** @param {Page} page */
 function drop(page) {
   pages.delete(page);
+  // One that only slept asks again.
+  for (const to of page.channels.keys()) page.port.postMessage({ to, over: true });
   page.channels.clear();
   changeIfUnwanted();
 }
@@ -88,10 +90,11 @@ function changeSoon() {
     const wanted = new Map();
     for (const [, { run, after }] of open()) wanted.set(run, Math.min(after, wanted.get(run) ?? after));
     coming = new Set(wanted.keys());
+    const served = new Set(open().map(([, channel]) => channel));
     const audit = wanted.delete('audit');
     const runs = [...wanted];
     for (let from = 0; from < runs.length || (audit && from === 0); from += MOST_FOLLOWED) {
-      read(new Map(runs.slice(from, from + MOST_FOLLOWED)), audit && from === 0, current.signal);
+      read(new Map(runs.slice(from, from + MOST_FOLLOWED)), audit && from === 0, served, current.signal);
     }
   }, TOGETHER_MS);
 }
@@ -99,9 +102,12 @@ function changeSoon() {
 /** @returns {[Page, Channel][]} every page's channels */
 const open = () => [...pages].flatMap((page) => [...page.channels.values()].map((channel) => /** @type {[Page, Channel]} */ ([page, channel])));
 
-/** @param {Map<string, number>} runs @param {boolean} audit @param {AbortSignal} signal */
-async function read(runs, audit, signal) {
-  const mine = () => open().filter(([, { run }]) => runs.has(run) || (audit && run === 'audit'));
+/**
+ * Reads one connection, for the channels that were open when it was made: one that was opened since may lack what came before.
+ * @param {Map<string, number>} runs @param {boolean} audit @param {Set<Channel>} served @param {AbortSignal} signal
+ */
+async function read(runs, audit, served, signal) {
+  const mine = () => open().filter(([, channel]) => served.has(channel) && (runs.has(channel.run) || (audit && channel.run === 'audit')));
   const line = new AbortController();
   const giveUp = () => line.abort();
   signal.addEventListener('abort', giveUp);
