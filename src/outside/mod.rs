@@ -9,6 +9,7 @@ pub mod addresses;
 pub mod encoding;
 pub mod http;
 pub mod secrets;
+pub mod toolset;
 
 use addresses::AddressRules;
 use http::HttpSender;

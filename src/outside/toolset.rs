@@ -1,0 +1,116 @@
+//! Sets of tools that somebody else has: the operations of an OpenAPI specification, the functions of a Python file, the tools of
+//! an MCP server. A run lists a set once, before its first step, and remembers the list; its calls are effects like any other.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A tool as its owner lists it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListedTool {
+    /// The name that models know it by: 1 to 64 of `A-Z a-z 0-9 _ -`. No two tools of a set share one.
+    pub name: String,
+    /// What it does, for models.
+    pub description: String,
+    /// The JSON Schema of its arguments; an object.
+    pub params: Value,
+    /// Whether it may be called again if nobody knows whether it was.
+    #[serde(default)]
+    pub idempotent: bool,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, Copy)]
+pub struct ToolsetCall<'a> {
+    /// The tool, by its listed name.
+    pub tool: &'a str,
+    /// What it is called with: checked against its schema.
+    pub arguments: &'a Map<String, Value>,
+    /// The key of the call, the same over all attempts and all workers.
+    pub key: &'a str,
+    /// The run that calls.
+    pub run: &'a str,
+    /// How long it may take without a sign of life.
+    pub within: Duration,
+    /// How much of a result is kept, in bytes; the rest is cut off, with a mark.
+    pub max_result: u64,
+    /// What the call goes on with; none: it begins.
+    pub resumed: Option<&'a ResumedCall>,
+}
+
+/// A call that goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResumedCall {
+    /// What the owner gave with [`ToolsetAnswer::Asks`] or [`ToolsetAnswer::Continues`].
+    pub state: Value,
+    /// What the person answered, if one was asked.
+    pub answer: Option<ElicitationAnswer>,
+}
+
+/// What a person did with a form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum ElicitationAnswer {
+    /// Filled it in.
+    Accept {
+        /// The values by field.
+        content: Value,
+    },
+    /// Said no.
+    Decline,
+    /// Closed it.
+    Cancel,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolsetAnswer {
+    /// Its result.
+    Value(Value),
+    /// A person has to be asked first; the answer goes into [`ToolsetCall::resumed`].
+    Asks {
+        /// The question.
+        message: String,
+        /// The JSON Schema of the form; an object with flat properties.
+        schema: Value,
+        /// What the call goes on with.
+        state: Value,
+    },
+    /// It goes on by itself, elsewhere; ask again.
+    Continues {
+        /// What the call goes on with.
+        state: Value,
+        /// When to ask again, in milliseconds from now.
+        after_ms: u64,
+    },
+}
+
+/// Why there is no answer. The texts are for models and people, without secrets, paths and addresses of this machine.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ToolsetError {
+    /// The tool was called and failed, or refused its arguments.
+    #[error("{0}")]
+    Failed(String),
+    /// It was not called: its owner cannot be reached, or has no such tool.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It gave no sign of life in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// Nobody knows whether it was done: its owner was lost during the call.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// A set of tools.
+#[async_trait]
+pub trait Toolset: Send + Sync + std::fmt::Debug {
+    /// Its tools, as they are now, in the order of the owner.
+    async fn list(&self) -> Result<Vec<ListedTool>, ToolsetError>;
+
+    /// Calls a tool, or goes on with a call. Dropped: the call is cancelled.
+    async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError>;
+}
