@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::chat::cut::call_cut_off;
 use crate::chat::memory::{OutgoingMessage, RememberedMessage};
 use crate::chat::pattern::{display, handed_over, transfer};
-use crate::chat::tools::{execute, read_arguments, refuse, results};
+use crate::chat::tools::{at_once, execute, execute_at_once, read_arguments, refuse, results};
 use crate::chat::voice::AgentReply;
 use crate::chat::{ChatEvent, ConversationContext, HandoffCause, Result, ToolResponse, WorkflowStop, nested};
 use crate::ids::Name;
@@ -44,6 +44,14 @@ async fn execute_calls(
     message: &RememberedMessage,
 ) -> Result<OutgoingMessage> {
     let source = message.name.as_deref().and_then(|name| Name::parse(name).ok());
+    let tools = ctx.handoff_state.as_ref().map(|handoff_state| handoff_state.tools.clone()).unwrap_or_default();
+    if let Some(calls) = at_once(ctx, &tools, message) {
+        let responses = execute_at_once(ctx, &executor.name, &tools, &calls).await?;
+        if let Some(handoff_state) = &mut ctx.handoff_state {
+            handoff_state.next = None;
+        }
+        return Ok(results(responses, "\n"));
+    }
     let mut responses = Vec::with_capacity(message.tool_calls.len());
     let mut next = None;
     for (call, cut) in message.calls() {

@@ -14,7 +14,7 @@ use crate::ids::{MessageId, Name};
 use crate::message::MessageContent;
 use crate::protocol::dialogue::{ModelReply, ModelRequest, ToolCall};
 use crate::protocol::failure::FailureKind;
-use crate::workflow::{Agent, AnswererTerms, ModelUse, OnCut, WorkflowTool};
+use crate::workflow::{Agent, AnswererTerms, ModelUse, OnCut, ToolTable, WorkflowTool};
 
 mod agent;
 mod cut;
@@ -212,6 +212,18 @@ pub trait Effects: Send + Sync {
     /// Executes a tool. A failure of the tool is a result that the model is told; only what must stop the run is an error.
     async fn call_tool(&self, call: AllowedCall<'_>) -> Result<std::result::Result<Value, WorkflowFailure>>;
 
+    /// Executes several tools, at the same time if that is possible; what came of them is in the order of the calls.
+    async fn call_tools(
+        &self,
+        calls: Vec<AllowedCall<'_>>,
+    ) -> Result<Vec<std::result::Result<Value, WorkflowFailure>>> {
+        let mut came = Vec::with_capacity(calls.len());
+        for call in calls {
+            came.push(self.call_tool(call).await?);
+        }
+        Ok(came)
+    }
+
     /// Chooses one of several by chance: its index.
     async fn choose(&self, among: &[Name]) -> Result<usize>;
 }
@@ -219,7 +231,7 @@ pub trait Effects: Send + Sync {
 /// Where conversations are held: who may take part, what they may call, what they remember, and the world outside.
 pub struct ConversationContext<'s> {
     agents: &'s BTreeMap<Name, Arc<Agent>>,
-    tools: &'s BTreeMap<Name, Arc<WorkflowTool>>,
+    tools: &'s ToolTable,
     memory: &'s mut AgentMemory,
     effects: &'s dyn Effects,
     /// The group that hands over, while one does.
@@ -242,7 +254,7 @@ impl<'s> ConversationContext<'s> {
     /// A stage for these agents and tools.
     pub fn new(
         agents: &'s BTreeMap<Name, Arc<Agent>>,
-        tools: &'s BTreeMap<Name, Arc<WorkflowTool>>,
+        tools: &'s ToolTable,
         memory: &'s mut AgentMemory,
         effects: &'s dyn Effects,
     ) -> Self {

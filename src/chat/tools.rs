@@ -2,12 +2,14 @@
 //! them, one after the other. Whatever goes wrong with a call is a result, for the model to read; only what must stop the
 //! run stops it.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Number, Value, json};
 
 use crate::bounds::{OUTSIDE, UnfitJson, read};
 use crate::chat::cut::call_cut_off;
 use crate::chat::memory::{OutgoingMessage, RememberedMessage};
-use crate::chat::{AllowedCall, CallPermission, ChatEvent, ConversationContext, Result, ToolResponse};
+use crate::chat::{AllowedCall, CallPermission, ChatEvent, ConversationContext, Result, ToolResponse, WorkflowFailure};
 use crate::ids::Name;
 use crate::protocol::dialogue::{ChatRole, ToolCall};
 use crate::workflow::{Agent, ApprovalRule, ToolReturn, WorkflowTool, apply_defaults};
@@ -17,7 +19,7 @@ const MOST_PROBLEMS: usize = 10;
 
 /// Tools as a model is offered them.
 pub(super) fn offered(ctx: &ConversationContext<'_>, names: &[Name]) -> Vec<Value> {
-    let tools = names.iter().filter_map(|name| ctx.tools.get(name));
+    let tools = ctx.tools.offered(names);
     tools.map(|tool| function(tool.name.as_str(), &tool.description, &tool.params.json)).collect()
 }
 
@@ -74,6 +76,9 @@ pub(super) async fn execute_calls(
     agent: &Agent,
     message: &RememberedMessage,
 ) -> Result<OutgoingMessage> {
+    if let Some(calls) = at_once(ctx, &agent.executes, message) {
+        return Ok(results(execute_at_once(ctx, &agent.name, &agent.executes, &calls).await?, "\n\n"));
+    }
     let mut responses = Vec::with_capacity(message.tool_calls.len());
     for (call, cut) in message.calls() {
         let done = match cut {
@@ -84,6 +89,58 @@ pub(super) async fn execute_calls(
         responses.push(ToolResponse::new(call, done.text));
     }
     Ok(results(responses, "\n\n"))
+}
+
+/// The calls of a message, if there are several and the tools of all allow to be called at the same time, without a person
+/// who is asked first.
+pub(super) fn at_once<'m>(
+    ctx: &ConversationContext<'_>,
+    tools: &[Name],
+    message: &'m RememberedMessage,
+) -> Option<Vec<&'m ToolCall>> {
+    if message.tool_calls.len() < 2 {
+        return None;
+    }
+    let allows = |call: &ToolCall| {
+        ctx.tools.called(tools, call.function.name.as_str()).is_some_and(|tool| {
+            tool.parallel && tool.approve.rule == ApprovalRule::Never && tool.returns == ToolReturn::Value
+        })
+    };
+    let calls = message.calls().map(|(call, cut)| (cut.is_none() && allows(call)).then_some(call));
+    calls.collect()
+}
+
+/// Executes calls at the same time. What is told of them is told in their order: first all calls, then all results.
+pub(super) async fn execute_at_once(
+    ctx: &ConversationContext<'_>,
+    agent: &Name,
+    tools: &[Name],
+    calls: &[&ToolCall],
+) -> Result<Vec<ToolResponse>> {
+    let mut checked = Vec::with_capacity(calls.len());
+    for call in calls {
+        checked.push(check_call(ctx, agent, tools, call).await?);
+    }
+    let context = ctx.handoff_state.as_ref().map(|handoff_state| &handoff_state.context);
+    let callable = calls.iter().zip(&checked).filter_map(|(call, checked)| match checked {
+        CallCheck::Fits { tool, fitting, .. } => {
+            Some(AllowedCall { tool, call, agent, arguments: fitting, context, permit: None })
+        }
+        CallCheck::Refused { .. } => None,
+    });
+    let mut came = ctx.effects.call_tools(callable.collect()).await?.into_iter();
+    let mut responses = Vec::with_capacity(calls.len());
+    for (call, checked) in calls.iter().zip(checked) {
+        let done = match checked {
+            CallCheck::Refused { arguments, text } => refuse(ctx, agent, call, arguments, text).await?,
+            CallCheck::Fits { tool, arguments, .. } => {
+                let Some(came) = came.next() else { break };
+                conclude(ctx, agent, call, &tool, arguments, String::new(), came).await?
+            }
+        };
+        responses.push(ToolResponse::new(call, done.text));
+    }
+    Ok(responses)
 }
 
 /// A message with results; together they are its text, so that rules can look at it.
@@ -97,6 +154,39 @@ pub(super) fn results(responses: Vec<ToolResponse>, between: &str) -> OutgoingMe
     }
 }
 
+/// Whether a call can be made.
+enum CallCheck {
+    /// It can.
+    Fits {
+        tool: Arc<WorkflowTool>,
+        /// As the model wrote them.
+        arguments: Value,
+        /// With defaults.
+        fitting: Map<String, Value>,
+    },
+    /// It cannot, for this reason.
+    Refused { arguments: Value, text: String },
+}
+
+/// Tells that a call is to be made, if the tool is one of these, and whether its arguments fit.
+async fn check_call(ctx: &ConversationContext<'_>, agent: &Name, tools: &[Name], call: &ToolCall) -> Result<CallCheck> {
+    let name = call.function.name.as_str();
+    let Some(tool) = ctx.tools.called(tools, name) else {
+        return Ok(CallCheck::Refused { arguments: json!({}), text: format!("Error: Function {name} not found.") });
+    };
+    let given = match read_arguments(&call.function.arguments) {
+        Ok(given) => given,
+        Err(text) => return Ok(CallCheck::Refused { arguments: Value::Null, text }),
+    };
+    let arguments = Value::Object(given.clone());
+    ctx.tell(ChatEvent::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
+        .await?;
+    Ok(match checked_arguments(tool, given) {
+        Ok(fitting) => CallCheck::Fits { tool: tool.clone(), arguments, fitting },
+        Err(problems) => CallCheck::Refused { arguments, text: format!("Error: {problems}") },
+    })
+}
+
 /// Executes one call, if the tool is one of these.
 pub(super) async fn execute(
     ctx: &ConversationContext<'_>,
@@ -104,23 +194,12 @@ pub(super) async fn execute(
     tools: &[Name],
     call: &ToolCall,
 ) -> Result<ToolOutcome> {
-    let name = call.function.name.as_str();
-    let known = tools.iter().any(|tool| tool.as_str() == name);
-    let Some(tool) = ctx.tools.get(name).filter(|_| known) else {
-        return refuse(ctx, agent, call, json!({}), format!("Error: Function {name} not found.")).await;
+    let (tool, arguments, mut fitting) = match check_call(ctx, agent, tools, call).await? {
+        CallCheck::Fits { tool, arguments, fitting } => (tool, arguments, fitting),
+        CallCheck::Refused { arguments, text } => return refuse(ctx, agent, call, arguments, text).await,
     };
-    let given = match read_arguments(&call.function.arguments) {
-        Ok(given) => given,
-        Err(error) => return refuse(ctx, agent, call, Value::Null, error).await,
-    };
-    let arguments = Value::Object(given.clone());
-    ctx.tell(ChatEvent::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
-        .await?;
+    let tool = &tool;
     let context = ctx.handoff_state.as_ref().map(|handoff_state| &handoff_state.context);
-    let mut fitting = match checked_arguments(tool, given) {
-        Ok(fitting) => fitting,
-        Err(problems) => return refuse(ctx, agent, call, arguments, format!("Error: {problems}")).await,
-    };
     let mut note = String::new();
     let mut permit = None;
     if tool.approve.rule != ApprovalRule::Never {
@@ -145,11 +224,22 @@ pub(super) async fn execute(
             }
         }
     }
-    match ctx
-        .effects
-        .call_tool(AllowedCall { tool, call, agent, arguments: &fitting, context, permit: permit.as_ref() })
-        .await?
-    {
+    let allowed = AllowedCall { tool, call, agent, arguments: &fitting, context, permit: permit.as_ref() };
+    let came = ctx.effects.call_tool(allowed).await?;
+    conclude(ctx, agent, call, tool, arguments, note, came).await
+}
+
+/// Tells what came of a call. `note` stands before what the model is told.
+async fn conclude(
+    ctx: &ConversationContext<'_>,
+    agent: &Name,
+    call: &ToolCall,
+    tool: &WorkflowTool,
+    arguments: Value,
+    note: String,
+    came: std::result::Result<Value, WorkflowFailure>,
+) -> Result<ToolOutcome> {
+    match came {
         Ok(returned) => {
             let text = note + &result_text(tool, &returned);
             let content = match tool.returns {
@@ -360,6 +450,9 @@ mod tests {
             params: Arc::new(CompiledSchema { json, validator }),
             returns: ToolReturn::Value,
             approve: ToolApproval::default(),
+            parallel: false,
+            asks: None,
+            called: None,
             steps: Vec::new(),
         }
     }

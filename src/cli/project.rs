@@ -253,6 +253,7 @@ pub(super) fn worker_parts(
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
         workflow::check_secrets(workflow, |name, host| outside.secrets.refuses(name, host))?;
+        workflow::check_programs(workflow, |name| outside.programs.check(name).err())?;
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::WorkerParts {

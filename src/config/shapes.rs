@@ -49,6 +49,11 @@ pub static CONFIG: MapShape = MapShape {
             "What requests of workflows may hold, as {{ secrets.NAME }}, and nobody else sees: no log, no model, no page.",
         ),
         may(
+            "commands",
+            ValueKind::Map(&ValueKind::Shape(&COMMAND)),
+            "The programs that tools of workflows may run, by name.",
+        ),
+        may(
             "webhooks",
             ValueKind::Map(&ValueKind::Shape(&WEBHOOK)),
             "Programs that get a notice when a run waits for a person, nobody answers, or it has ended.",
@@ -339,6 +344,32 @@ pub static OUTGOING: MapShape = MapShape {
             ValueKind::Text,
             "The proxy that these requests go through (default: none, whatever the environment says).",
         ),
+    ],
+    shared: &[],
+};
+
+pub static COMMAND: MapShape = MapShape {
+    name: "command",
+    about: "A program that a tool runs: the arguments come on its standard input, and what it prints is the result.",
+    keys: &[
+        must(
+            "run",
+            ValueKind::Some(&ValueKind::Text),
+            "The program and its arguments, each an item. No shell reads them.",
+        ),
+        may("env", ValueKind::Table(&ValueKind::Text), "Its environment, beside PATH, HOME, LANG and TMPDIR."),
+        may("folder", ValueKind::Text, "Where it runs (default: an empty folder of its own)."),
+        may(
+            "stdin",
+            ValueKind::OneOf(&["json", "code"]),
+            "What it gets on its standard input: the arguments as JSON (default), or the argument `code` as it is.",
+        ),
+        may(
+            "sandbox",
+            ValueKind::OneOf(&["none", "bwrap", "docker", "podman"]),
+            "Where it is confined. Must be said with `stdin: code`: a model wrote what runs.",
+        ),
+        may("image", ValueKind::Text, "The image of the container (with docker and podman)."),
     ],
     shared: &[],
 };

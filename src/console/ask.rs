@@ -420,6 +420,7 @@ mod tests {
         let form = MessageContent::Form(FormQuestion {
             prompt: None,
             schema,
+            can_decline: false,
             answerers: None,
             deadline: AnswerDeadline::default(),
         });

@@ -133,8 +133,13 @@ pub(super) async fn call(
     tool: &Name,
     args: Map<String, Value>,
 ) -> Result<Value> {
-    let Some(tool) = execution.workflow.tools.get(tool) else {
-        return Err(WorkflowStop::failed(FailureKind::Workflow, format!("there is no tool {:?}", tool.as_str())));
+    let tool = match execution.workflow.tools.named(tool)[..] {
+        [tool] => tool,
+        [] => return Err(WorkflowStop::failed(FailureKind::Workflow, format!("there is no tool {:?}", tool.as_str()))),
+        _ => {
+            let problem = format!("{tool} has several tools; say which one: {tool}.NAME");
+            return Err(WorkflowStop::failed(FailureKind::Workflow, problem));
+        }
     };
     let fitting = |args| {
         chat::checked_arguments(tool, args).map_err(|problems| WorkflowStop::failed(FailureKind::Tool, problems))
@@ -217,6 +222,12 @@ async fn execute(
     let digest = permit.map(|permit| permit.digest.as_str());
     let is_new = execution.journal.begin_tool_call(EffectKey::ToolCall(place.clone()), digest).await?;
     let calling = ToolCallMetrics::begin(&execution.journal.workflow_metrics, execution.journal.run, tool, is_new);
+    let asks = tool
+        .asks
+        .as_ref()
+        .map(|agent| InnerConversation { id: place.to_string(), title: format!("{by} asks {agent}") });
+    let around = execution.within.iter().cloned().chain(asks).collect();
+    let execution = &WorkflowExecution { within: around, ..*execution };
     let mut within = scope.of_tool(tool, arguments, context);
     let flow = calling.span.instrument(execution.body(&tool.steps, &mut within, place)).await;
     calling.end(tool, &flow);
@@ -273,6 +284,21 @@ fn text(value: Value) -> String {
         Value::String(text) => text,
         other => other.to_string(),
     }
+}
+
+/// A failure of a tool is a result for the model; what is wrong with the run is nothing that a model could mend.
+fn for_the_model(executed: Result<Value>) -> Result<std::result::Result<Value, WorkflowFailure>> {
+    match executed {
+        Ok(value) => Ok(Ok(value)),
+        Err(WorkflowStop::Failed(failure)) if !matches!(failure.kind, FailureKind::Limit | FailureKind::Replay) => {
+            Ok(Err(failure))
+        }
+        Err(stop) => Err(stop),
+    }
+}
+
+fn called_at_once() -> WorkflowStop {
+    WorkflowStop::failed(FailureKind::Workflow, "two tools of one conversation were called at once")
 }
 
 /// The effects of a conversation.
@@ -376,10 +402,7 @@ impl Effects for ConversationEffects<'_, '_> {
         let place = self.place.tool_call(&call.tool.name, number);
         // A conversation calls one tool at a time.
         let Some(scope) = self.scope().take() else {
-            return Err(WorkflowStop::failed(
-                FailureKind::Workflow,
-                "two tools of one conversation were called at once",
-            ));
+            return Err(called_at_once());
         };
         let within = self.effects.within();
         let execution = WorkflowExecution { within, ..*self.execution };
@@ -387,14 +410,38 @@ impl Effects for ConversationEffects<'_, '_> {
         let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit };
         let executed = execute(&execution, allowed, context, scope, place).await;
         *self.scope() = Some(scope);
-        match executed {
-            Ok(value) => Ok(Ok(value)),
-            // What is wrong with the run is nothing that a model could mend.
-            Err(WorkflowStop::Failed(failure)) if !matches!(failure.kind, FailureKind::Limit | FailureKind::Replay) => {
-                Ok(Err(failure))
+        for_the_model(executed)
+    }
+
+    async fn call_tools(
+        &self,
+        calls: Vec<AllowedCall<'_>>,
+    ) -> Result<Vec<std::result::Result<Value, WorkflowFailure>>> {
+        let Some(scope) = self.scope().take() else { return Err(called_at_once()) };
+        let execution = WorkflowExecution { within: self.effects.within(), ..*self.execution };
+        let before: &ExpressionScope = scope;
+        let running = calls.iter().map(|call| {
+            let number = self.calls.fetch_add(1, Ordering::Relaxed);
+            let place = self.place.tool_call(&call.tool.name, number);
+            let mut branch = before.branch();
+            let execution = &execution;
+            async move {
+                let AllowedCall { tool, arguments, agent, context, permit, .. } = *call;
+                let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit };
+                let executed = execute(execution, allowed, context, &mut branch, place).await;
+                for_the_model(executed).map(|came| (came, branch.into_changes()))
             }
-            Err(stop) => Err(stop),
-        }
+        });
+        let ended = futures_util::future::try_join_all(running).await;
+        let merged = ended.map(|ended| {
+            let merge = |(came, changes)| {
+                scope.take_over(changes);
+                came
+            };
+            ended.into_iter().map(merge).collect()
+        });
+        *self.scope() = Some(scope);
+        merged
     }
 
     async fn choose(&self, among: &[Name]) -> Result<usize> {

@@ -40,6 +40,7 @@ mod scope;
 mod steps;
 mod structured_output;
 mod summary_publisher;
+mod toolsets;
 
 pub use ending::DriveEnd;
 pub use error::Error;

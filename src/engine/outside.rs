@@ -8,10 +8,12 @@ use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::scope::ExpressionScope;
 use crate::outside::encoding::{encoded, encoded_query};
 use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest, SendError};
+use crate::outside::programs::ProgramCall;
 use crate::outside::secrets::Secrets;
+use crate::outside::toolset::ToolsetError;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::seen;
-use crate::workflow::{HttpBody, HttpRequest, UrlPart};
+use crate::workflow::{HttpBody, HttpRequest, ProgramStep, UrlPart};
 
 /// The header that servers know a repeated request by (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -60,6 +62,44 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
         }
     });
     answered.await
+}
+
+/// Runs a program, or tells what came of it.
+pub(super) async fn program(effects: &ScopedEffects, scope: &ExpressionScope, step: &ProgramStep) -> Result<Value> {
+    let programs = effects.journal.context.outside.programs.clone();
+    let arguments = scope.args()?;
+    let ran = effects::outside(effects, step.idempotent, async |key| {
+        let (program, within, max_result) = (step.program.as_str(), step.within, step.max_result);
+        let call = ProgramCall { program, arguments: &arguments, key, within, max_result };
+        programs.call(call).await.map_err(|error| failed(effects, program, step.error_message.as_deref(), &error))
+    });
+    ran.await
+}
+
+/// A failure of a tool that somebody else has; `instead`: the words for models and people.
+pub(super) fn failed(
+    effects: &ScopedEffects,
+    whose: &str,
+    instead: Option<&str>,
+    error: &ToolsetError,
+) -> WorkflowStop {
+    let words = match instead {
+        Some(words) => {
+            tracing::warn!(run.id = %effects.journal.run, tools = whose, "a tool failed: {error}");
+            words.to_owned()
+        }
+        None => error.to_string(),
+    };
+    WorkflowStop::failed(kind_of(error), words)
+}
+
+/// What kind of failure it is.
+pub(super) fn kind_of(error: &ToolsetError) -> FailureKind {
+    match error {
+        ToolsetError::Failed(_) | ToolsetError::Unavailable(_) => FailureKind::Tool,
+        ToolsetError::TimedOut(_) => FailureKind::Timeout,
+        ToolsetError::Lost(_) => FailureKind::Lost,
+    }
 }
 
 /// What is sent.

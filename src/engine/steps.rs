@@ -19,6 +19,7 @@ use crate::engine::journal::{IterationValues, Journal};
 use crate::engine::outside;
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::{ExpressionScope, ScopeChange, within_bounds};
+use crate::engine::toolsets::{self, with_toolsets};
 use crate::ids::{Name, RunId};
 use crate::message::{self, FormQuestion, InnerConversation, MessageContent, MultipleChoice, TextInput};
 use crate::protocol::effect_key::EffectScope;
@@ -37,6 +38,8 @@ pub(super) async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> R
     let mut scope = ExpressionScope::new(&workflow, journal.run, &journal.created, &journal.created.params);
     let execution =
         WorkflowExecution { workflow: &workflow, journal: &journal, within: Vec::new(), execute_body: body };
+    let listed = Box::pin(with_toolsets(&execution, &EffectScope::root())).await?;
+    let execution = WorkflowExecution { workflow: listed.as_ref().unwrap_or(&workflow), ..execution };
     Ok(execution.body(&workflow.steps, &mut scope, EffectScope::root()).await?.into_returned())
 }
 
@@ -202,6 +205,7 @@ async fn action(
             let says = MessageContent::Form(FormQuestion {
                 prompt: Some(scope.text(&asking.prompt)?),
                 schema: schema.json.clone(),
+                can_decline: false,
                 answerers: None,
                 deadline: message::AnswerDeadline::default(),
             });
@@ -222,6 +226,8 @@ async fn action(
             let args = scope.map(args)?;
             Box::pin(conversations::call(execution, &effects, scope, place, tool, args)).await?
         }
+        StepAction::Toolset(call) => Box::pin(toolsets::call(&effects, scope, call)).await?,
+        StepAction::Program(call) => Box::pin(outside::program(&effects, scope, call)).await?,
         StepAction::Http(request) => Box::pin(outside::http(&effects, scope, request)).await?,
         StepAction::Branch(arms) => return branch(execution, arms, scope, place).await,
         StepAction::Loop { max, condition, body } => {
@@ -231,8 +237,8 @@ async fn action(
             return foreach(execution, scope.value(items)?, variable, *parallel, body, scope, place).await;
         }
         StepAction::Parallel(branches) => parallel(execution, branches, scope, place).await?,
-        StepAction::Workflow { name, params, wait } => {
-            let params = scope.map(params)?;
+        StepAction::Workflow { name, params, all_args, wait } => {
+            let params = if *all_args { scope.args()? } else { scope.map(params)? };
             if *wait {
                 Box::pin(call_workflow(execution, name, params, place)).await?
             } else {
@@ -402,6 +408,8 @@ async fn call_workflow(
     let title = called.title.clone().unwrap_or_else(|| name.to_string());
     let within = [execution.within.as_slice(), &[InnerConversation { id: place.to_string(), title }]].concat();
     let execution = WorkflowExecution { workflow: &called, within, ..*execution };
+    let listed = Box::pin(with_toolsets(&execution, &place.named(name))).await?;
+    let execution = WorkflowExecution { workflow: listed.as_ref().unwrap_or(&called), ..execution };
     let mut scope = ExpressionScope::new(&called, execution.journal.run, &execution.journal.created, &params);
     Ok(execution.body(&called.steps, &mut scope, place.named(name)).await?.into_returned())
 }

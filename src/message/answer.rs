@@ -42,6 +42,9 @@ pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<Vali
             };
             check_choice(asked, &Value::Array(labels))
         }
+        MessageContent::Form(asked) if asked.can_decline && answer.trim() == DECLINED => {
+            check_form(asked, &json!(DECLINED))
+        }
         MessageContent::Form(asked) => {
             let object = read(answer.as_bytes(), &UNAMBIGUOUS)
                 .map_err(|error| format!("the answer must be a JSON object: {error}"))?;
@@ -165,7 +168,13 @@ fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<ValidAnswer, S
     }
 }
 
+/// The answer to a form of who does not want to say it.
+pub const DECLINED: &str = "decline";
+
 fn check_form(asked: &FormQuestion, answer: &Value) -> Result<ValidAnswer, String> {
+    if asked.can_decline && answer == DECLINED {
+        return Ok(ValidAnswer { value: answer.clone(), text: "Declined".to_owned() });
+    }
     if !answer.is_object() {
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
     }
@@ -294,6 +303,7 @@ mod tests {
         let form = MessageContent::Form(FormQuestion {
             prompt: None,
             schema: json!({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}),
+            can_decline: false,
             answerers: None,
             deadline: AnswerDeadline::default(),
         });

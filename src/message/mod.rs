@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::visible;
 
 pub use crate::protocol::message::*;
-pub use answer::{OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
+pub use answer::{DECLINED, OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
 pub use permission::{CalledTool, PASSWORD, differ_in_number_format_only};
 
 /// What a message says, as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.

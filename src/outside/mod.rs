@@ -8,12 +8,16 @@ use crate::config::Config;
 pub mod addresses;
 pub mod encoding;
 pub mod http;
+pub mod programs;
 pub mod secrets;
 pub mod toolset;
+pub mod toolsets;
 
 use addresses::AddressRules;
 use http::HttpSender;
+use programs::Programs;
 use secrets::Secrets;
+use toolsets::Toolsets;
 
 /// What the runs of a worker reach outside.
 #[derive(Debug, Clone)]
@@ -22,6 +26,10 @@ pub struct OutsideServices {
     pub http: Arc<HttpSender>,
     /// What requests may hold and nobody else sees.
     pub secrets: Arc<Secrets>,
+    /// What runs programs.
+    pub programs: Arc<Programs>,
+    /// The sets of tools that others have.
+    pub toolsets: Arc<Toolsets>,
 }
 
 impl OutsideServices {
@@ -33,6 +41,8 @@ impl OutsideServices {
                 config.outgoing.proxy.as_deref(),
             )),
             secrets: Arc::new(Secrets::new(config.secrets.clone())),
+            programs: Arc::new(Programs::new(config.commands.clone())),
+            toolsets: Arc::default(),
         }
     }
 }
@@ -40,6 +50,11 @@ impl OutsideServices {
 impl Default for OutsideServices {
     /// Without secrets, and to public addresses only.
     fn default() -> Self {
-        Self { http: Arc::new(HttpSender::new(AddressRules::default(), None)), secrets: Arc::default() }
+        Self {
+            http: Arc::new(HttpSender::new(AddressRules::default(), None)),
+            secrets: Arc::default(),
+            programs: Arc::default(),
+            toolsets: Arc::default(),
+        }
     }
 }

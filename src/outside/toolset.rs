@@ -7,19 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A tool as its owner lists it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ListedTool {
-    /// The name that models know it by: 1 to 64 of `A-Z a-z 0-9 _ -`. No two tools of a set share one.
-    pub name: String,
-    /// What it does, for models.
-    pub description: String,
-    /// The JSON Schema of its arguments; an object.
-    pub params: Value,
-    /// Whether it may be called again if nobody knows whether it was.
-    #[serde(default)]
-    pub idempotent: bool,
-}
+pub use crate::protocol::toolset::ListedTool;
 
 /// A call of a tool.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +91,18 @@ pub enum ToolsetError {
     /// Nobody knows whether it was done: its owner was lost during the call.
     #[error("{0}")]
     Lost(String),
+}
+
+impl ToolsetError {
+    /// The same, in other words.
+    pub fn map_words(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Failed(text) => Self::Failed(words(text)),
+            Self::Unavailable(text) => Self::Unavailable(words(text)),
+            Self::TimedOut(text) => Self::TimedOut(words(text)),
+            Self::Lost(text) => Self::Lost(words(text)),
+        }
+    }
 }
 
 /// A set of tools.

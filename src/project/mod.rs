@@ -6,11 +6,13 @@ use std::path::Path;
 
 use crate::config::{self, Config, Environment};
 use crate::ids::Name;
+use crate::outside::programs::Programs;
 use crate::outside::secrets::Secrets;
 use crate::problem::{Problem, Problems};
 use crate::workflow;
 
 mod answerers;
+mod toolsets;
 
 pub use answerers::{answerer_warnings, check_answerers};
 
@@ -69,10 +71,14 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
             if let (Some(models), Some(config)) = (&models, &config) {
                 let unpriced = config::unpriced(&config.llms);
                 let secrets = Secrets::new(config.secrets.clone());
+                let programs = Programs::new(config.commands.clone());
                 for workflow in &workflows {
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
                     let refuses = |name: &str, host: &str| secrets.refuses(name, host);
                     problems.extend(workflow::check_secrets(workflow, refuses).err().into_iter().flatten());
+                    let refuses = |name: &str| programs.check(name).err();
+                    problems.extend(toolsets::check_toolsets(workflow, config));
+                    problems.extend(workflow::check_programs(workflow, refuses).err().into_iter().flatten());
                     problems.extend(check_answerers(workflow, &config.auth).err().into_iter().flatten());
                 }
                 warnings.extend(answerer_warnings(&workflows, &config.auth));

@@ -87,6 +87,11 @@ impl EffectScope {
         Self(format!("{}/{tool}#{number}", self.0).into())
     }
 
+    /// The list of a set of tools, made before the first step of a workflow. No step has such a path.
+    pub fn toolset(&self, set: &Name) -> Self {
+        self.step(&format!("!tools/{set}"))
+    }
+
     /// A message whose text was being written when the run was stopped.
     pub fn message(&self, message: MessageId) -> Self {
         self.inside(message)

@@ -230,6 +230,9 @@ pub struct FormQuestion {
     pub prompt: Option<String>,
     /// What a valid object is.
     pub schema: Value,
+    /// Whether the text `decline` is an answer as well: the person does not want to say it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub can_decline: bool,
     /// Who may answer, and who is told when nobody does; none: all who may answer in the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answerers: Option<Box<AnswererRule>>,

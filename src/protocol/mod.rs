@@ -13,3 +13,4 @@ pub mod participant;
 pub mod queue_name;
 pub mod run_state;
 pub mod signable;
+pub mod toolset;

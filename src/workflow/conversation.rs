@@ -404,6 +404,12 @@ pub struct WorkflowTool {
     pub returns: ToolReturn,
     /// Whether a person is asked before it is called.
     pub approve: ToolApproval,
+    /// Whether it may be called at the same time as the other calls of a reply.
+    pub parallel: bool,
+    /// The agent that it asks: people see that conversation folded.
+    pub asks: Option<Name>,
+    /// The workflow that it calls, whose parameters are its own.
+    pub called: Option<Name>,
     /// What is done; `args` is in the context.
     pub steps: Vec<WorkflowStep>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::reader::WorkflowCall;
 use super::reading::{self, WorkflowReading};
-use super::{Workflow, WorkflowDefinition};
+use super::{Workflow, WorkflowDefinition, WorkflowTool};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::yaml::{self, FieldReader, FileReview, YamlNode};
@@ -95,6 +95,16 @@ pub fn check_secrets(workflow: &Workflow, refuses: impl Fn(&str, &str) -> Option
             used.host
         );
         Some(Problem { message, ..used.problem.clone() }.with_hint(hint))
+    });
+    Problems::refuse(refused.collect())
+}
+
+/// Says which tools run a program that is not there. `refuses` says why not.
+pub fn check_programs(workflow: &Workflow, refuses: impl Fn(&str) -> Option<String>) -> Result<(), Problems> {
+    let refused = workflow.programs.iter().filter_map(|(name, problem)| {
+        let message = refuses(name.as_str())?;
+        let hint = format!("in fastagency.yaml: commands: {{ {name}: {{ run: [program, argument] }} }}");
+        Some(Problem { message, ..problem.clone() }.with_hint(hint))
     });
     Problems::refuse(refused.collect())
 }
@@ -192,11 +202,24 @@ fn connect(mut reads: Vec<WorkflowReading>, problems: &mut Vec<Problem>) -> Vec<
         reached.into_iter().filter_map(|name| Some((name.clone(), by_name.get(&name)?.source.clone()))).collect()
     };
     let with_sources = |read: &WorkflowReading| {
-        let workflow = read.workflow.clone()?;
+        let workflow = with_called(read.workflow.clone()?, &by_name);
         let definition = WorkflowDefinition { name: workflow.name.clone(), sources: closure(&workflow.name) };
         Some(Workflow { definition: Arc::new(definition), ..workflow })
     };
     reads.iter().filter_map(with_sources).collect()
+}
+
+/// The workflow with the descriptions and parameters of the workflows that are its tools.
+fn with_called(workflow: Workflow, by_name: &BTreeMap<Name, &WorkflowReading>) -> Workflow {
+    let tools = workflow.tools.clone().completed(|tool| {
+        let called = by_name.get(tool.called.as_ref()?)?.workflow.as_ref()?;
+        let own =
+            called.description.clone().or_else(|| called.title.clone()).unwrap_or_else(|| called.name.to_string());
+        let description = if tool.description.is_empty() { own } else { tool.description.clone() };
+        let params = called.params.clone().unwrap_or_else(|| tool.params.clone());
+        Some(WorkflowTool { description, params, ..tool.clone() })
+    });
+    Workflow { tools, ..workflow }
 }
 
 /// A workflow, and those that it calls, and those that they call.
@@ -229,16 +252,17 @@ fn call_problem(
         let hint = "a workflow must not call itself, not even through others; use a loop";
         return Some(problem(format!("{name:?} would call this workflow again")).with_hint(hint));
     }
+    let params = call.params.as_ref()?;
     let schema = &called.workflow.as_ref()?.params;
     let json = schema.as_ref().map_or(&serde_json::Value::Null, |schema| &schema.json);
     let properties = json.get("properties").and_then(serde_json::Value::as_object);
-    let given = call.params.iter().map(|name| (name.clone(), serde_json::Value::Null)).collect();
+    let given = params.iter().map(|name| (name.clone(), serde_json::Value::Null)).collect();
     let unknown = crate::schema::unknown_fields(json, &given);
     let has_default = |key: &str| properties.and_then(|properties| properties.get(key)?.get("default")).is_some();
     let required = json.get("required").and_then(serde_json::Value::as_array).into_iter().flatten();
     let missing = required
         .filter_map(|key| key.as_str())
-        .find(|key| !call.params.iter().any(|given| given == key) && !has_default(key));
+        .find(|key| !params.iter().any(|given| given == key) && !has_default(key));
     let missing = missing.map(|key| format!("the workflow {name:?} needs the parameter {key:?}"));
     let said: Vec<String> = missing.into_iter().chain(unknown).collect();
     (!said.is_empty()).then(|| problem(said.join("; ")))

@@ -27,6 +27,9 @@ mod reading;
 mod scope;
 mod shapes;
 mod steps;
+mod tool_table;
+mod tools;
+mod toolset;
 mod values;
 
 pub use answerers::{AnswererTerms, answerer_terms};
@@ -38,9 +41,11 @@ pub use conversation::{
     WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
-pub use folder::{check_models, check_secrets, from_definition, load_folder, unknown_models};
+pub use folder::{check_models, check_programs, check_secrets, from_definition, load_folder, unknown_models};
 pub use http::{HttpBody, HttpRequest, UrlPart};
 pub use shapes::json_schema;
+pub use tool_table::{MOST_TOOLS_OF_A_SET, ProgramStep, ToolTable, ToolsetStep};
+pub use toolset::{McpTools, OpenApiTools, PythonTools, ToolsetDeclaration, ToolsetSource};
 
 /// A map from text to JSON values, in the order written.
 pub type ValueMap = Map<String, Value>;
@@ -62,14 +67,16 @@ pub struct Workflow {
     pub limits: RunLimits,
     /// The agents by name.
     pub agents: BTreeMap<Name, Arc<Agent>>,
-    /// The tools by name.
-    pub tools: BTreeMap<Name, Arc<WorkflowTool>>,
+    /// The tools, and the sets of tools.
+    pub tools: ToolTable,
     /// What is done, in order.
     pub steps: Vec<WorkflowStep>,
     /// The models that its steps name, each with a problem at its place; the message is to be filled in.
     models: Vec<(Name, crate::problem::Problem)>,
     /// The secrets that its requests name.
     secrets: Vec<reader::SecretUse>,
+    /// The programs that its tools name, each with a problem at its place; the message is to be filled in.
+    programs: Vec<(Name, crate::problem::Problem)>,
     /// What it was made from.
     pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.
@@ -492,6 +499,11 @@ pub enum StepAction {
     },
     /// Several bodies at once. Value: a map of their values.
     Parallel(Vec<(Name, Vec<WorkflowStep>)>),
+    /// Calls a tool of a set. Value: its result. No workflow writes this step: the tools of sets consist of it.
+    Toolset(Box<ToolsetStep>),
+    /// Runs a program of `commands:` with the arguments of the tool. Value: what it prints. No workflow writes this step: the
+    /// tools with `command` consist of it.
+    Program(Box<ProgramStep>),
     /// A request to a server. Value: its answer.
     Http(Box<HttpRequest>),
     /// Another workflow. Value: its return, or its run id if `wait` is false.
@@ -500,6 +512,8 @@ pub enum StepAction {
         name: Name,
         /// Its parameters.
         params: Vec<(String, DataTemplate)>,
+        /// Whether they are the arguments of the tool that this is a step of.
+        all_args: bool,
         /// Whether to wait for its end.
         wait: bool,
     },

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::toolset::KINDS;
 use crate::ids::Name;
 use crate::problem::did_you_mean;
 use crate::yaml::{FieldReader, NodeContent, YamlNode};
@@ -12,6 +13,8 @@ use crate::yaml::{FieldReader, NodeContent, YamlNode};
 pub struct DeclaredNames {
     agents: BTreeSet<String>,
     tools: BTreeSet<String>,
+    /// Those of the tools that stand for sets.
+    toolsets: BTreeSet<String>,
 }
 
 impl DeclaredNames {
@@ -21,7 +24,14 @@ impl DeclaredNames {
             Some(NodeContent::Map(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
             _ => BTreeSet::new(),
         };
-        Self { agents: keys("agents"), tools: keys("tools") }
+        let toolsets = match root.get("tools").map(|node| &node.content) {
+            Some(NodeContent::Map(entries)) => {
+                let sets = entries.iter().filter(|entry| KINDS.iter().any(|kind| entry.value.get(kind).is_some()));
+                sets.map(|entry| entry.key.clone()).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        Self { agents: keys("agents"), tools: keys("tools"), toolsets }
     }
 
     /// An agent's name.
@@ -39,8 +49,13 @@ impl DeclaredNames {
         each_once(field, |item| self.tool(item))
     }
 
-    /// A tool's name.
+    /// A tool's name, that of a set, or `set.tool`.
     pub fn tool(&self, field: &FieldReader<'_>) -> Option<Name> {
+        if let Some((set, _)) = field.scalar().and_then(|scalar| scalar.text.split_once('.'))
+            && self.toolsets.contains(set)
+        {
+            return Name::foreign(field.text()?).ok().or_else(|| field.is_not("a set of tools and one of its tools"));
+        }
         known(field, &self.tools, "tool")
     }
 }

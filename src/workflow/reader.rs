@@ -24,8 +24,8 @@ pub struct StepReader<'w> {
 pub struct WorkflowCall {
     /// The other workflow.
     pub name: Name,
-    /// The names of the parameters that are given.
-    pub params: Vec<String>,
+    /// The names of the parameters that are given; none: a tool gives those that it is called with.
+    pub params: Option<Vec<String>>,
     /// A problem at the place of the call; its message is to be filled in.
     pub problem: Problem,
 }
@@ -50,6 +50,8 @@ pub struct OutsideReferences {
     pub models: Vec<(Name, Problem)>,
     /// The secrets, each with the host that it would go to.
     pub secrets: Vec<SecretUse>,
+    /// The programs, each with a problem at its place; the message is to be filled in.
+    pub programs: Vec<(Name, Problem)>,
 }
 
 impl OutsideReferences {
@@ -58,6 +60,7 @@ impl OutsideReferences {
         self.calls.extend(other.calls);
         self.models.extend(other.models);
         self.secrets.extend(other.secrets);
+        self.programs.extend(other.programs);
     }
 }
 

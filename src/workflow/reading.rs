@@ -12,12 +12,13 @@ use super::json_schema::{passwords_in, schema};
 use super::names::DeclaredNames;
 use super::reader::{OutsideReferences, StepReader, WorkflowCall};
 use super::scope::{NameScope, WorkflowDeclarations};
-use super::shapes::{AGENT, APPROVE, LIMITS, TOOL, WORKFLOW};
+use super::shapes::{AGENT, APPROVE, LIMITS, WORKFLOW};
 use super::steps;
+use super::tools::ToolReader;
 use super::values;
 use super::{
     Agent, AgentKind, ApprovalRule, CONVERSABLE_SYSTEM_MESSAGE, CompiledSchema, HumanInputMode, MOST_AUTO_REPLIES,
-    ModelUse, RunLimits, ToolApproval, ToolReturn, ValueMap, Workflow, WorkflowDefinition, WorkflowTool,
+    ModelUse, RunLimits, ToolApproval, ValueMap, Workflow, WorkflowDefinition,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -116,6 +117,7 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
             steps,
             models: met.models,
             secrets: met.secrets,
+            programs: met.programs,
             definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),
             file: read.file.clone(),
         });
@@ -131,7 +133,7 @@ pub fn version(field: &FieldReader<'_>) -> Option<()> {
     Some(())
 }
 
-fn params(field: &FieldReader<'_>) -> Option<Arc<CompiledSchema>> {
+pub(super) fn params(field: &FieldReader<'_>) -> Option<Arc<CompiledSchema>> {
     let schema = schema(field)?;
     let object = [
         "type",
@@ -166,7 +168,7 @@ fn params(field: &FieldReader<'_>) -> Option<Arc<CompiledSchema>> {
 }
 
 /// The names of the parameters, if the schema lists them all.
-fn declared_params(given: bool, schema: Option<&CompiledSchema>) -> Option<BTreeSet<String>> {
+pub(super) fn declared_params(given: bool, schema: Option<&CompiledSchema>) -> Option<BTreeSet<String>> {
     let Some(schema) = schema else {
         // Without `params` there are none; after a mistake in them nobody knows.
         return if given { None } else { Some(BTreeSet::new()) };
@@ -207,87 +209,8 @@ fn limits(field: &FieldReader<'_>) -> Option<RunLimits> {
     })
 }
 
-/// Reads tools, each with steps of its own.
-struct ToolReader<'w> {
-    file: &'w str,
-    declared: &'w WorkflowDeclarations,
-    names: &'w DeclaredNames,
-    agents: &'w BTreeMap<Name, Arc<Agent>>,
-    met: &'w mut OutsideReferences,
-}
-
-impl ToolReader<'_> {
-    fn tools(&mut self, field: &FieldReader<'_>) -> Option<BTreeMap<Name, Arc<WorkflowTool>>> {
-        if field.is_null() {
-            return None;
-        }
-        let mut tools = BTreeMap::new();
-        for (name, _, field) in field.named_entries()? {
-            if let Some(tool) = self.tool(name.clone(), &field) {
-                tools.insert(name, Arc::new(tool));
-            }
-        }
-        Some(tools)
-    }
-
-    fn tool(&mut self, name: Name, field: &FieldReader<'_>) -> Option<WorkflowTool> {
-        let fields = field.fields(&TOOL)?;
-        let description = fields.read("description", FieldReader::text);
-        let params = match fields.get("params") {
-            Some(field) => params(&field),
-            None => no_params(),
-        };
-        let returns = [("value", ToolReturn::Value), ("reply_result", ToolReturn::ReplyResult)];
-        let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
-        let approve = fields.read("approve", approval).unwrap_or_default();
-        if let Some(http) = fields.get("http") {
-            if fields.get("do").is_some() {
-                fields.field.review.add(fields.problem_at_key("http", "a tool has either `do` or `http`"));
-            }
-            let args = declared_params(true, params.as_deref());
-            let declared = self.declared.of_tool(http.node, args);
-            let reader = StepReader::new(self.file, &declared, self.names, self.agents);
-            let steps = steps::of_http_tool(&reader, &http, &fields);
-            self.met.add(reader.into_met());
-            return Some(WorkflowTool {
-                name,
-                description: description?.to_owned(),
-                params: params?,
-                returns,
-                approve,
-                steps: steps?,
-            });
-        }
-        let Some(steps) = fields.get("do") else {
-            // Another kind was named already as not in this version.
-            if !["openapi", "mcp", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some()) {
-                field.note_with_hint("this tool does nothing", "its steps are in `do`, or its request in `http`");
-            }
-            return None;
-        };
-        for key in ["timeout", "retry"].into_iter().filter(|key| fields.get(key).is_some()) {
-            let hint = format!("give {key} to the steps that need it");
-            let problem = fields.problem_at_key(key, format!("{key} is for a tool with `http`"));
-            fields.field.review.add(problem.with_hint(hint));
-        }
-        let args = declared_params(true, params.as_deref());
-        let declared = self.declared.of_tool(steps.node, args);
-        let reader = StepReader::new(self.file, &declared, self.names, self.agents);
-        let steps = steps::of_tool(&reader, &steps);
-        self.met.add(reader.into_met());
-        Some(WorkflowTool {
-            name,
-            description: description?.to_owned(),
-            params: params?,
-            returns,
-            approve,
-            steps: steps?,
-        })
-    }
-}
-
 /// Whether a person is asked before a tool is called: a word, or a map that also says who.
-fn approval(field: &FieldReader<'_>) -> Option<ToolApproval> {
+pub(super) fn approval(field: &FieldReader<'_>) -> Option<ToolApproval> {
     let problem = Some(field.problem(""));
     let (first, always) = (("first", ApprovalRule::First), ("always", ApprovalRule::Always));
     if !field.is_map() {
@@ -300,7 +223,7 @@ fn approval(field: &FieldReader<'_>) -> Option<ToolApproval> {
 }
 
 /// What a tool without parameters tells models (`docs/reference/ag2-semantics.md`, section 5).
-fn no_params() -> Option<Arc<CompiledSchema>> {
+pub(super) fn no_params() -> Option<Arc<CompiledSchema>> {
     let json = serde_json::json!({"type": "object", "properties": {}, "required": []});
     let validator = crate::schema::validator(&json).ok()?;
     Some(Arc::new(CompiledSchema { json, validator }))

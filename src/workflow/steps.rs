@@ -386,8 +386,8 @@ fn workflow(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<
     let field = fields.get("name")?;
     let name = field.name()?;
     let given = params.iter().map(|(name, _)| name.clone()).collect();
-    reader.note_call(WorkflowCall { name: name.clone(), params: given, problem: field.problem("") });
-    Some(StepAction::Workflow { name, params, wait })
+    reader.note_call(WorkflowCall { name: name.clone(), params: Some(given), problem: field.problem("") });
+    Some(StepAction::Workflow { name, params, all_args: false, wait })
 }
 
 /// Whether nothing after this can be reached.
@@ -454,7 +454,7 @@ fn item_name(field: &FieldReader<'_>) -> Option<Name> {
     Some(name)
 }
 
-fn retry(field: &FieldReader<'_>) -> Option<RetryPolicy> {
+pub(super) fn retry(field: &FieldReader<'_>) -> Option<RetryPolicy> {
     let fields = field.fields(&RETRY)?;
     let on = fields.read("on", |field| field.items()?.iter().map(failure_kind).collect());
     Some(RetryPolicy {

@@ -80,7 +80,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// What models were told that came of their calls, in order.
-fn results(seen: &[LogEntry]) -> Vec<String> {
+pub fn results(seen: &[LogEntry]) -> Vec<String> {
     let result = |placed: &LogEntry| match &placed.record.body {
         RecordBody::Said { message, .. } => match &message.says {
             MessageContent::FunctionCallExecution { retval, .. } => {

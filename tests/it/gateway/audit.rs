@@ -123,6 +123,7 @@ async fn a_title_that_was_made_of_a_form_does_not_show_what_is_redacted() {
     let form = fastagency::message::FormQuestion {
         prompt: Some("Who?".into()),
         schema,
+        can_decline: false,
         answerers: None,
         deadline: Default::default(),
     };

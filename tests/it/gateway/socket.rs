@@ -185,6 +185,7 @@ async fn half_a_letter_in_a_frame_is_no_mistake() {
     let form = FormQuestion {
         prompt: Some("Who?".into()),
         schema,
+        can_decline: false,
         deadline: AnswerDeadline::default(),
         answerers: Default::default(),
     };

@@ -464,7 +464,8 @@ function askForForm(item, context, means) {
   });
   return {
     element: h('div', { role: 'group', 'aria-labelledby': means.promptId }, form.element,
-      h('button', { type: 'submit', class: 'primary-button' }, 'Send')),
+      h('div', { class: 'form-actions' }, h('button', { type: 'submit', class: 'primary-button' }, 'Send'),
+        ...item.content.can_decline ? [h('button', { type: 'button', class: 'secondary-button', onclick: () => { means.send('decline'); } }, 'Decline')] : [])),
     invalid: null, focus: form.focus, refuse: form.refuse, unsent: (answer) => form.touchedWords(answer?.value),
     read: () => {
       const read = form.read();

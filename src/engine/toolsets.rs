@@ -1,0 +1,207 @@
+//! Sets of tools in a run: listed before the first step of their workflow, and called. What they list and what came of each call
+//! is remembered, so that a run goes on with the tools that it began with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::bounds::{MADE, check_value};
+use crate::chat::{HumanQuestion, HumanReply, Result, WorkflowStop};
+use crate::engine::effects::{self, ScopedEffects};
+use crate::engine::outside::{failed, kind_of};
+use crate::engine::scope::ExpressionScope;
+use crate::message::{AnswerDeadline, DECLINED, FormQuestion, MessageContent};
+use crate::outside::toolset::{
+    ElicitationAnswer, ListedTool, ResumedCall, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError,
+};
+use crate::protocol::effect_key::EffectScope;
+use crate::protocol::failure::FailureKind;
+use crate::protocol::participant::USER;
+use crate::workflow::expression::seen;
+use crate::workflow::{ToolsetDeclaration, ToolsetStep, Workflow};
+
+use super::execution::WorkflowExecution;
+
+/// How often a set is asked for its tools before a run fails.
+const LIST_ATTEMPTS: u32 = 4;
+/// How long to wait before it is asked again; each time twice as long.
+const BEFORE_NEXT_LIST: Duration = Duration::from_millis(500);
+/// What the log keeps of a list, in bytes.
+const LARGEST_LIST: usize = 512 << 10;
+/// How often a call may ask people, or go on elsewhere, before it is given up.
+const MOST_ROUNDS: u32 = 1000;
+/// The longest time between two looks at a call that goes on elsewhere.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The workflow with the tools that its sets have; none: it has no sets. `at`: before the places of its steps.
+pub(super) async fn with_toolsets(execution: &WorkflowExecution<'_>, at: &EffectScope) -> Result<Option<Workflow>> {
+    let workflow = execution.workflow;
+    if workflow.tools.sets().is_empty() {
+        return Ok(None);
+    }
+    let mut lists = Vec::new();
+    for (name, set) in workflow.tools.sets() {
+        let scope = at.toolset(name);
+        let effects = ScopedEffects::new(execution.journal.clone(), scope, execution.within.clone());
+        let listed = effects::outside(&effects, true, async |_| listed(&effects, set).await).await?;
+        let listed: Vec<ListedTool> = serde_json::from_value(listed).map_err(crate::engine::Error::unreadable)?;
+        lists.push((name.clone(), listed));
+    }
+    let listed = workflow.with_lists(&lists).map_err(|why| WorkflowStop::failed(FailureKind::Tool, why))?;
+    Ok(Some(listed))
+}
+
+/// Asks for the tools of a set, again for a moment if its owner is away.
+async fn listed(effects: &ScopedEffects, set: &ToolsetDeclaration) -> Result<Value> {
+    let mut pause = BEFORE_NEXT_LIST;
+    for attempt in 1.. {
+        let owner = owner(effects, set);
+        let listed = match owner {
+            Ok(owner) => owner.list().await,
+            Err(error) => Err(error),
+        };
+        match listed {
+            Ok(listed) => return stored(set, &listed),
+            Err(ToolsetError::Unavailable(_) | ToolsetError::TimedOut(_)) if attempt < LIST_ATTEMPTS => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Err(error) => {
+                let words = format!("the tools of {} cannot be listed: {error}", set.name);
+                return Err(WorkflowStop::failed(kind_of(&error), words));
+            }
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+fn stored(set: &ToolsetDeclaration, listed: &[ListedTool]) -> Result<Value> {
+    let value = serde_json::to_value(listed).map_err(crate::engine::Error::unreadable)?;
+    let too_large = |what: String| {
+        let words =
+            format!("the list of the tools of {} is too large ({what}); choose some: only: [\"get_*\"]", set.name);
+        WorkflowStop::failed(FailureKind::Tool, words)
+    };
+    let size = value.to_string().len();
+    if size > LARGEST_LIST {
+        return Err(too_large(format!("{size} bytes")));
+    }
+    check_value(&value, &MADE).map_err(|exceeded| too_large(exceeded.to_string()))?;
+    Ok(value)
+}
+
+/// Calls a tool of a set: once, or in rounds, between which people are asked.
+pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, step: &ToolsetStep) -> Result<Value> {
+    let mut resumed: Option<ResumedCall> = None;
+    for _ in 0..MOST_ROUNDS {
+        // To look at a call that goes on elsewhere does no harm.
+        let only_looks = resumed.as_ref().is_some_and(|resumed| resumed.answer.is_none());
+        let round = async |key: &str| round(effects, scope, step, key, resumed.as_ref()).await;
+        let came = effects::outside(effects, step.idempotent || only_looks, round).await?;
+        let came: ToolsetAnswer = serde_json::from_value(came).map_err(crate::engine::Error::unreadable)?;
+        resumed = Some(match came {
+            ToolsetAnswer::Value(value) => return Ok(value),
+            ToolsetAnswer::Continues { state, .. } => ResumedCall { state, answer: None },
+            ToolsetAnswer::Asks { message, schema, state } => {
+                let answer = Some(asked(effects, step, message, schema).await?);
+                ResumedCall { state, answer }
+            }
+        });
+    }
+    let words = format!("the tool {:?} went on for {MOST_ROUNDS} rounds without a result", step.tool);
+    Err(WorkflowStop::failed(FailureKind::Limit, words))
+}
+
+/// One round of a call.
+async fn round(
+    effects: &ScopedEffects,
+    scope: &mut ExpressionScope,
+    step: &ToolsetStep,
+    key: &str,
+    resumed: Option<&ResumedCall>,
+) -> Result<Value> {
+    let set = &step.set;
+    let arguments = arguments(scope, set, key)?;
+    let run = effects.journal.run.to_string();
+    let mut resumed = resumed.cloned();
+    let came = loop {
+        let call = ToolsetCall {
+            tool: &step.tool,
+            arguments: &arguments,
+            key,
+            run: &run,
+            within: set.within,
+            max_result: set.max_result,
+            resumed: resumed.as_ref(),
+        };
+        let came = match owner(effects, set) {
+            Ok(owner) => owner.call(call).await,
+            Err(error) => Err(error),
+        };
+        match came {
+            // Nothing new: nothing for the log.
+            Ok(ToolsetAnswer::Continues { state, after_ms })
+                if resumed.as_ref().is_some_and(|resumed| resumed.answer.is_none() && resumed.state == state) =>
+            {
+                tokio::time::sleep(Duration::from_millis(after_ms).min(LONGEST_PAUSE)).await;
+                resumed = Some(ResumedCall { state, answer: None });
+            }
+            came => break came,
+        }
+    };
+    let came = came.map_err(|error| failed(effects, set.name.as_str(), set.error_message.as_deref(), &error))?;
+    let value = serde_json::to_value(came).map_err(crate::engine::Error::unreadable)?;
+    match check_value(&value, &MADE) {
+        Ok(()) => Ok(value),
+        Err(exceeded) => {
+            let words = format!("the result of the tool {:?} cannot be used: {exceeded}", step.tool);
+            Err(WorkflowStop::failed(FailureKind::Tool, words))
+        }
+    }
+}
+
+/// What a tool is called with: what the model gave, and what it does not see.
+fn arguments(scope: &mut ExpressionScope, set: &ToolsetDeclaration, key: &str) -> Result<Map<String, Value>> {
+    let mut arguments = scope.args()?;
+    if !set.inject.is_empty() {
+        let hidden = scope.bind("call", seen(&serde_json::json!({ "id": key })));
+        let injected = scope.map(&set.inject);
+        scope.unbind("call", hidden);
+        arguments.extend(injected?);
+    }
+    Ok(arguments)
+}
+
+fn owner(effects: &ScopedEffects, set: &ToolsetDeclaration) -> std::result::Result<Arc<dyn Toolset>, ToolsetError> {
+    effects.journal.context.outside.toolsets.get(&set.source)
+}
+
+/// Asks a person what the owner of a tool wants to know.
+async fn asked(
+    effects: &ScopedEffects,
+    step: &ToolsetStep,
+    message: String,
+    schema: Value,
+) -> Result<ElicitationAnswer> {
+    let says = MessageContent::Form(FormQuestion {
+        prompt: Some(message),
+        schema,
+        can_decline: true,
+        answerers: None,
+        deadline: AnswerDeadline::default(),
+    });
+    let question = HumanQuestion {
+        sender: step.set.name.to_string(),
+        recipient: USER.to_owned(),
+        says,
+        timeout: None,
+        default: None,
+        answerers: None,
+    };
+    Ok(match effects::ask(effects, question).await? {
+        HumanReply::Given(Value::String(word)) if word == DECLINED => ElicitationAnswer::Decline,
+        HumanReply::Given(content @ Value::Object(_)) => ElicitationAnswer::Accept { content },
+        _ => ElicitationAnswer::Cancel,
+    })
+}

@@ -1,0 +1,308 @@
+//! Programs that tools run: each call is one process, with the arguments on its standard input and the result on its standard
+//! output. It has a process group of its own, an environment of few names, and is ended with all that it has started.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, Command};
+
+use super::secrets::Secrets;
+use super::toolset::ToolsetError;
+use crate::bounds::{OUTSIDE, read};
+use crate::config::{ProgramConfig, ProgramInput, SandboxConfig, SecretConfig};
+
+/// The names of the worker's environment that a program has, too.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+/// What is kept of what a program says on its standard error, in bytes.
+const MOST_SAID: u64 = 4096;
+/// What follows a text that was cut off.
+const CUT: &str = "… [cut off]";
+/// The memory that a container has.
+const MEMORY: &str = "512m";
+/// The processes that a container has, at most.
+const MOST_PROCESSES: &str = "128";
+
+/// The programs of a worker.
+#[derive(Debug, Default)]
+pub struct Programs {
+    programs: BTreeMap<String, (ProgramConfig, Secrets)>,
+}
+
+/// A call of a program.
+#[derive(Debug, Clone, Copy)]
+pub struct ProgramCall<'a> {
+    /// Its name in `commands:`.
+    pub program: &'a str,
+    /// What it is called with.
+    pub arguments: &'a Map<String, Value>,
+    /// The key of the call, which it has in its environment as `FASTAGENCY_CALL_ID`.
+    pub key: &'a str,
+    /// How long it may take.
+    pub within: Duration,
+    /// What is kept of its result, in bytes.
+    pub max_result: u64,
+}
+
+/// Ends a process with all that it has started.
+struct ProcessGroup {
+    group: Option<Pid>,
+    /// What ends a container, which is no child of this process.
+    container: Option<(&'static str, String)>,
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        if let Some((engine, name)) = &self.container {
+            let _ = std::process::Command::new(engine)
+                .args(["rm", "--force", name])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .map(|mut child| std::thread::spawn(move || child.wait()));
+        }
+    }
+}
+
+impl Programs {
+    /// Those with these names.
+    pub fn new(programs: BTreeMap<String, ProgramConfig>) -> Self {
+        let with_secrets = |(name, program): (String, ProgramConfig)| {
+            let each = program.env.iter().map(|(variable, value)| {
+                (variable.clone(), SecretConfig { value: Some(value.clone()), hosts: Vec::new() })
+            });
+            let secrets = Secrets::new(each.collect());
+            (name, (program, secrets))
+        };
+        Self { programs: programs.into_iter().map(with_secrets).collect() }
+    }
+
+    /// Whether there is a program of this name; the error is a sentence.
+    pub fn check(&self, name: &str) -> Result<(), String> {
+        match self.programs.contains_key(name) {
+            true => Ok(()),
+            false => Err(format!("there is no command {name:?} (fastagency.yaml: commands)")),
+        }
+    }
+
+    /// Runs a program. Dropped: the program is ended.
+    pub async fn call(&self, call: ProgramCall<'_>) -> Result<Value, ToolsetError> {
+        self.check(call.program).map_err(ToolsetError::Unavailable)?;
+        let (program, secrets) = &self.programs[call.program];
+        let input = match program.stdin {
+            ProgramInput::Json => Value::Object(call.arguments.clone()).to_string(),
+            ProgramInput::Code => match call.arguments.get("code") {
+                Some(Value::String(code)) => code.clone(),
+                _ => return Err(ToolsetError::Failed("the argument `code` is missing: the program to run".to_owned())),
+            },
+        };
+        match tokio::time::timeout(call.within, run(program, call, input, secrets)).await {
+            Ok(Ok(value)) => Ok(secrets.hidden_in(value)),
+            Ok(Err(error)) => Err(error.map_words(|words| secrets.hidden(&words))),
+            Err(_) => Err(ToolsetError::TimedOut(format!("{} took longer than {:?}", call.program, call.within))),
+        }
+    }
+}
+
+async fn run(
+    program: &ProgramConfig,
+    call: ProgramCall<'_>,
+    input: String,
+    secrets: &Secrets,
+) -> Result<Value, ToolsetError> {
+    let own = match &program.folder {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(|error| not_started(call.program, &error))?),
+    };
+    let container = match &program.sandbox {
+        Some(SandboxConfig::Container { engine, .. }) => {
+            Some((*engine, format!("fastagency-{}", crate::ids::hex(&rand::random::<[u8; 8]>()))))
+        }
+        _ => None,
+    };
+    let mut command = command(program, call.key, container.as_ref().map(|(_, name)| name.as_str()));
+    let folder = program.folder.as_deref().or(own.as_ref().map(tempfile::TempDir::path));
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    let mut child = command.spawn().map_err(|error| not_started(call.program, &error))?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let _ended = ProcessGroup { group, container };
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (said, printed, ()) =
+        tokio::join!(beginning(stderr, MOST_SAID), beginning(stdout, call.max_result), give(stdin, &input));
+    let status = child.wait().await.map_err(|error| not_started(call.program, &error))?;
+    let text = |(bytes, is_cut): (Vec<u8>, bool)| {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if is_cut { text + CUT } else { text }
+    };
+    let (said, printed) = (text(said), text(printed));
+    if !said.trim().is_empty() {
+        tracing::info!(command = call.program, call = call.key, "{}", secrets.hidden(said.trim()));
+    }
+    if !status.success() {
+        let how = match status.code() {
+            Some(code) => format!("exit code {code}"),
+            None => "ended by a signal".to_owned(),
+        };
+        let words = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(&printed).trim();
+        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+        return Err(ToolsetError::Failed(format!("{} failed ({how}){words}", call.program)));
+    }
+    Ok(match read::<Value>(printed.trim().as_bytes(), &OUTSIDE) {
+        Ok(value) => value,
+        Err(_) if printed.trim().is_empty() => Value::Null,
+        Err(_) => Value::String(printed.trim_end().to_owned()),
+    })
+}
+
+fn not_started(program: &str, error: &std::io::Error) -> ToolsetError {
+    tracing::warn!(command = program, "the program cannot be run: {error}");
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound => "it is not there",
+        std::io::ErrorKind::PermissionDenied => "it may not be executed",
+        _ => "it cannot be started",
+    };
+    ToolsetError::Unavailable(format!("the command {program} cannot be run: {why}"))
+}
+
+/// The process to start, in its sandbox.
+fn command(program: &ProgramConfig, key: &str, container: Option<&str>) -> Command {
+    let mut command = match &program.sandbox {
+        None | Some(SandboxConfig::None) => {
+            let mut command = Command::new(&program.run[0]);
+            command.args(&program.run[1..]);
+            command
+        }
+        Some(SandboxConfig::Bwrap) => {
+            let mut command = Command::new("bwrap");
+            command.args(["--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"]);
+            for place in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache"] {
+                command.args(["--ro-bind-try", place, place]);
+            }
+            command.args(["--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "HOME", "/tmp", "--"]).args(&program.run);
+            command
+        }
+        Some(SandboxConfig::Container { engine, image }) => {
+            let mut command = Command::new(engine);
+            command.args(["run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL"]);
+            command.args(["--security-opt", "no-new-privileges", "--memory", MEMORY, "--pids-limit", MOST_PROCESSES]);
+            command.args(["--name", container.unwrap_or_default(), "--env", "FASTAGENCY_CALL_ID"]);
+            for name in program.env.keys() {
+                command.args(["--env", name]);
+            }
+            command.arg(image).args(&program.run);
+            command
+        }
+    };
+    command.env_clear();
+    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(program.env.iter().map(|(name, value): (&String, &SecretString)| (name, value.expose_secret())));
+    command.env("FASTAGENCY_CALL_ID", key);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    command
+}
+
+/// Gives a program its input. One that does not read it to its end has its reasons.
+async fn give(stdin: Option<ChildStdin>, input: &str) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(input.as_bytes()).await;
+    }
+}
+
+/// The beginning of what comes, and whether there was more; the rest is read and forgotten, so that the program can go on.
+async fn beginning(from: Option<impl AsyncRead + Unpin>, most: u64) -> (Vec<u8>, bool) {
+    let mut kept = Vec::new();
+    let Some(from) = from else { return (kept, false) };
+    let mut first = from.take(most);
+    let _ = first.read_to_end(&mut kept).await;
+    let mut rest = first.into_inner();
+    let more = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.unwrap_or(0);
+    (kept, more > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn programs(run: &[&str]) -> Programs {
+        let config = ProgramConfig {
+            run: run.iter().map(|&word| word.to_owned()).collect(),
+            env: BTreeMap::from([("KEY".to_owned(), SecretString::from("value"))]),
+            folder: None,
+            stdin: ProgramInput::Json,
+            sandbox: None,
+        };
+        Programs::new(BTreeMap::from([("it".to_owned(), config)]))
+    }
+
+    async fn called(run: &[&str], arguments: Value, within: Duration) -> Result<Value, ToolsetError> {
+        let arguments = arguments.as_object().unwrap().clone();
+        let call = ProgramCall { program: "it", arguments: &arguments, key: "k1", within, max_result: 1000 };
+        programs(run).call(call).await
+    }
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn arguments_come_in_and_the_result_goes_out() {
+        let arguments = json!({"n": 12_345_678_901_234_567_890_u64, "text": "a; rm -rf /"});
+        assert_eq!(called(&["cat"], arguments.clone(), SOON).await.unwrap(), arguments);
+        assert_eq!(called(&["echo", "$HOME; ls"], json!({}), SOON).await.unwrap(), json!("$HOME; ls"));
+        assert_eq!(called(&["true"], json!({}), SOON).await.unwrap(), Value::Null);
+        let names = called(
+            &["sh", "-c", "env | cut -d= -f1 | sort | grep -v '^PWD$\\|^_$\\|^SHLVL$\\|^OLDPWD$'"],
+            json!({}),
+            SOON,
+        );
+        let names = names.await.unwrap();
+        for name in names.as_str().unwrap().lines() {
+            assert!(INHERITED.contains(&name) || ["KEY", "FASTAGENCY_CALL_ID"].contains(&name), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_cut_and_marked() {
+        let long = called(&["sh", "-c", "yes | head -c 100000"], json!({}), SOON).await.unwrap();
+        assert!(long.as_str().unwrap().ends_with(CUT) && long.as_str().unwrap().len() < 1100);
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_what_the_program_said_last() {
+        let failed = called(&["sh", "-c", "echo first >&2; echo no such order >&2; exit 3"], json!({}), SOON).await;
+        assert_eq!(failed, Err(ToolsetError::Failed("it failed (exit code 3): no such order".to_owned())));
+        let missing = called(&["no-such-program-here"], json!({}), SOON).await;
+        let words = "the command it cannot be run: it is not there";
+        assert_eq!(missing, Err(ToolsetError::Unavailable(words.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn one_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let ended = called(&["sh", "-c", &script], json!({}), Duration::from_millis(1500)).await;
+        assert!(matches!(ended, Err(ToolsetError::TimedOut(_))), "{ended:?}");
+        let pid = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        };
+        let until = std::time::Instant::now() + SOON;
+        while !is_gone() {
+            assert!(std::time::Instant::now() < until, "the grandchild {pid} lives");
+            tokio::task::yield_now().await;
+        }
+    }
+}

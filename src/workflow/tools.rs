@@ -1,0 +1,221 @@
+//! Reads `tools`: each entry is a tool of one kind, or a set of tools that somebody else has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::names::DeclaredNames;
+use super::reader::{OutsideReferences, StepReader, WorkflowCall};
+use super::reading::{approval, declared_params, no_params, params};
+use super::scope::WorkflowDeclarations;
+use super::shapes::TOOL;
+use super::steps::{self, retry};
+use super::tool_table::{ToolTable, steps_of};
+use super::toolset::{ToolsetDeclaration, is_toolset, toolset};
+use super::{Agent, AgentRequest, CompiledSchema, ProgramStep, StepAction, Template, ToolReturn, WorkflowTool};
+use crate::ids::Name;
+use crate::yaml::{FieldReader, MapReader};
+
+/// The kinds of tools that a workflow has itself.
+const OWN_KINDS: [&str; 5] = ["do", "http", "agent", "workflow", "command"];
+/// Keys that only some kinds have, and which.
+const KEYS_OF_KINDS: [(&str, &[&str]); 11] = [
+    ("only", &[]),
+    ("except", &[]),
+    ("server", &[]),
+    ("security", &[]),
+    ("prefix", &[]),
+    ("inject", &[]),
+    ("max_result", &["command"]),
+    ("idempotent", &["command"]),
+    ("error_message", &["command"]),
+    ("timeout", &["http", "command"]),
+    ("retry", &["http", "command"]),
+];
+/// How long a program may take, unless it is said.
+const WITHIN: Duration = Duration::from_secs(30);
+/// What is kept of what a program prints, unless it is said, in bytes.
+const MAX_RESULT: u64 = 256 << 10;
+/// How often the calls of an agent's model are executed before it must reply.
+const MAX_TOOL_ROUNDS: u32 = 10;
+
+/// What an entry of `tools` stands for.
+enum ToolEntry {
+    /// A tool of the workflow's own.
+    Tool(WorkflowTool),
+    /// Tools that somebody else has.
+    Set(ToolsetDeclaration),
+}
+
+/// Reads tools, each with steps of its own.
+pub(super) struct ToolReader<'w> {
+    pub file: &'w str,
+    pub declared: &'w WorkflowDeclarations,
+    pub names: &'w DeclaredNames,
+    pub agents: &'w BTreeMap<Name, Arc<Agent>>,
+    pub met: &'w mut OutsideReferences,
+}
+
+impl ToolReader<'_> {
+    pub fn tools(&mut self, field: &FieldReader<'_>) -> Option<ToolTable> {
+        if field.is_null() {
+            return None;
+        }
+        let (mut tools, mut sets) = (BTreeMap::new(), BTreeMap::new());
+        for (name, _, field) in field.named_entries()? {
+            match self.entry(name.clone(), &field) {
+                Some(ToolEntry::Tool(tool)) => drop(tools.insert(name, Arc::new(tool))),
+                Some(ToolEntry::Set(set)) => drop(sets.insert(name, Arc::new(set))),
+                None => {}
+            }
+        }
+        Some(ToolTable::new(tools, sets))
+    }
+
+    fn entry(&mut self, name: Name, field: &FieldReader<'_>) -> Option<ToolEntry> {
+        let fields = field.fields(&TOOL)?;
+        if is_toolset(&fields) {
+            return toolset(name, &fields, self.declared).map(ToolEntry::Set);
+        }
+        let kinds: Vec<&'static str> = OWN_KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
+        let Some(&kind) = kinds.first() else {
+            // Another kind was named already as not in this version.
+            if fields.get("nats").is_none() {
+                let kinds = "it has one of: do, http, agent, workflow, command, openapi, python, mcp";
+                field.note_with_hint("this tool does nothing", kinds);
+            }
+            return None;
+        };
+        if let Some(second) = kinds.get(1) {
+            let message = format!("a tool has either `{kind}` or `{second}`");
+            fields.field.review.add(fields.problem_at_key(second, message));
+        }
+        self.refuse_others(&fields, kind);
+        self.tool(name, &fields, kind).map(ToolEntry::Tool)
+    }
+
+    /// Says which keys mean nothing for a tool of this kind.
+    fn refuse_others(&self, fields: &MapReader<'_>, kind: &str) {
+        for (key, kinds) in KEYS_OF_KINDS {
+            if fields.get(key).is_none() || kinds.contains(&kind) {
+                continue;
+            }
+            let hint = match (key, kind) {
+                ("timeout" | "retry", "do") => format!("give {key} to the steps that need it"),
+                (_, "http") => format!("write it into `http`, if it has {key}"),
+                _ => "leave it out".to_owned(),
+            };
+            let problem = fields.problem_at_key(key, format!("`{key}` is not for a tool with `{kind}`"));
+            fields.field.review.add(problem.with_hint(hint));
+        }
+        let own = match kind {
+            "workflow" => "its parameters are those of the workflow",
+            "agent" => "an agent is asked with one argument, `message`",
+            _ => return,
+        };
+        if fields.get("params").is_some() {
+            let problem = fields.problem_at_key("params", format!("`params` is not for a tool with `{kind}`"));
+            fields.field.review.add(problem.with_hint(own));
+        }
+    }
+
+    fn tool(&mut self, name: Name, fields: &MapReader<'_>, kind: &'static str) -> Option<WorkflowTool> {
+        let description = fields.read("description", FieldReader::text).map(str::to_owned);
+        if fields.get("description").is_none() && !matches!(kind, "agent" | "workflow") {
+            fields.field.note("`description` is missing: models choose tools by it");
+        }
+        let params = match fields.get("params") {
+            Some(field) => params(&field),
+            None => no_params(),
+        };
+        let returns = [("value", ToolReturn::Value), ("reply_result", ToolReturn::ReplyResult)];
+        let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
+        let approve = fields.read("approve", approval).unwrap_or_default();
+        let parallel = fields.read("parallel", FieldReader::bool).unwrap_or(matches!(kind, "http" | "command"));
+        let field = fields.get(kind)?;
+        let unfinished = |description: Option<String>, params: Option<Arc<CompiledSchema>>| {
+            let steps = Vec::new();
+            let (asks, called) = (None, None);
+            let (description, params) = (description?, params?);
+            Some(WorkflowTool { name, description, params, returns, approve, parallel, asks, called, steps })
+        };
+        match kind {
+            "agent" => {
+                let agent = self.agent(&field)?;
+                let description = description.unwrap_or_else(|| agent.description.clone());
+                let tool = unfinished(Some(description), asked_params())?;
+                let steps = steps_of(&format!("the tool {}", tool.name), StepAction::Agent(question(agent)?), None)?;
+                Some(WorkflowTool { asks: Some(agent.name.clone()), steps, ..tool })
+            }
+            "workflow" => {
+                let called = field.name()?;
+                self.met.calls.push(WorkflowCall { name: called.clone(), params: None, problem: field.problem("") });
+                let tool = unfinished(Some(description.unwrap_or_default()), params)?;
+                let action =
+                    StepAction::Workflow { name: called.clone(), params: Vec::new(), all_args: true, wait: true };
+                let steps = steps_of(&format!("the tool {}", tool.name), action, None)?;
+                Some(WorkflowTool { called: Some(called), steps, ..tool })
+            }
+            "command" => {
+                let program = field.name()?;
+                let step = ProgramStep {
+                    program: program.to_string(),
+                    within: fields.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
+                    max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+                    idempotent: fields.read("idempotent", FieldReader::bool).unwrap_or(false),
+                    error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
+                };
+                self.met.programs.push((program, field.problem("")));
+                let tool = unfinished(description, params)?;
+                let place = format!("the tool {}", tool.name);
+                let steps = steps_of(&place, StepAction::Program(Box::new(step)), fields.read("retry", retry))?;
+                Some(WorkflowTool { steps, ..tool })
+            }
+            _ => {
+                let args = declared_params(true, params.as_deref());
+                let declared = self.declared.of_tool(field.node, args);
+                let reader = StepReader::new(self.file, &declared, self.names, self.agents);
+                let steps = match kind {
+                    "http" => steps::of_http_tool(&reader, &field, fields),
+                    _ => steps::of_tool(&reader, &field),
+                };
+                self.met.add(reader.into_met());
+                Some(WorkflowTool { steps: steps?, ..unfinished(description, params)? })
+            }
+        }
+    }
+
+    /// The agent that a tool asks.
+    fn agent(&self, field: &FieldReader<'_>) -> Option<&Arc<Agent>> {
+        let name = self.names.agent(field)?;
+        let agent = self.agents.get(&name)?;
+        if agent.llm.is_none() {
+            field.note_with_hint(format!("the agent {:?} has no model to ask", name.as_str()), "give it an `llm:`");
+        }
+        Some(agent)
+    }
+}
+
+/// What an agent is asked with.
+fn asked_params() -> Option<Arc<CompiledSchema>> {
+    let json = json!({
+        "type": "object",
+        "properties": {"message": {"type": "string", "description": "What the agent is asked to do, with all that it needs to know"}},
+        "required": ["message"],
+    });
+    let validator = crate::schema::validator(&json).ok()?;
+    Some(Arc::new(CompiledSchema { json, validator }))
+}
+
+fn question(agent: &Agent) -> Option<AgentRequest> {
+    Some(AgentRequest {
+        agent: agent.name.clone(),
+        message: Template::parse("{{ args.message }}").ok()?,
+        output: None,
+        tools: None,
+        max_tool_rounds: MAX_TOOL_ROUNDS,
+        on_cut: None,
+    })
+}

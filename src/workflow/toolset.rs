@@ -1,0 +1,251 @@
+//! Sets of tools that somebody else has, as a workflow names them: `openapi`, `python`, `mcp`. What is in a set is known only to
+//! its owner; a run asks for it before its first step.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::reading::approval;
+use super::scope::{NameScope, WorkflowDeclarations};
+use super::steps::retry;
+use super::values::entries;
+use super::{DataTemplate, RetryPolicy, ToolApproval};
+use crate::ids::Name;
+use crate::openapi::ToolSelection;
+use crate::problem::Problem;
+use crate::yaml::{FieldReader, MapReader};
+
+/// The keys that make a tool a set of tools.
+pub const KINDS: [&str; 3] = ["openapi", "python", "mcp"];
+/// How long a call may take, unless it is said.
+const WITHIN: Duration = Duration::from_secs(30);
+/// What is kept of a result unless it is said, in bytes.
+const MAX_RESULT: u64 = 256 << 10;
+/// The longest prefix of names.
+const LONGEST_PREFIX: usize = 32;
+
+/// A set of tools.
+#[derive(Debug, Clone)]
+pub struct ToolsetDeclaration {
+    /// Its name in the workflow.
+    pub name: Name,
+    /// Whose tools they are.
+    pub source: ToolsetSource,
+    /// Before the names of its tools.
+    pub prefix: String,
+    /// Which of its tools a person is asked about, and who may answer.
+    pub approve: ToolApproval,
+    /// Only about these is a person asked; empty: about all.
+    pub approved_tools: Vec<String>,
+    /// Arguments that models do not see.
+    pub inject: Vec<(String, DataTemplate)>,
+    /// How long a call may take without a sign of life.
+    pub within: Duration,
+    /// Whether and when a call is repeated after a failure.
+    pub retry: Option<RetryPolicy>,
+    /// What is kept of a result, in bytes.
+    pub max_result: u64,
+    /// Whether its tools may be called again if nobody knows whether they were; none: what each tool says.
+    pub idempotent: Option<bool>,
+    /// The words for models and people in place of the owner's own.
+    pub error_message: Option<String>,
+    /// A problem at the place where its source is said; the message is to be filled in.
+    pub problem: Problem,
+}
+
+/// Whose tools they are. Two sets with an equal source have one owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ToolsetSource {
+    /// The operations of an OpenAPI specification.
+    OpenApi(OpenApiTools),
+    /// The functions of a Python file.
+    Python(PythonTools),
+    /// The tools of an MCP server.
+    Mcp(McpTools),
+}
+
+/// The operations of an OpenAPI specification.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OpenApiTools {
+    /// The specification: a file below the project's folder, or an address.
+    pub document: String,
+    /// Globs of the operations; empty: all.
+    pub only: Vec<String>,
+    /// Globs of operations that are left out.
+    pub except: Vec<String>,
+    /// The server in place of the specification's own.
+    pub server: Option<String>,
+    /// The secrets by the names of the specification's security schemes.
+    pub security: BTreeMap<String, String>,
+}
+
+/// The functions of a Python file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PythonTools {
+    /// The file, below the project's folder.
+    pub file: String,
+    /// The one function; none: all.
+    pub function: Option<String>,
+}
+
+/// The tools of an MCP server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct McpTools {
+    /// Its name in `mcp:` of `fastagency.yaml`.
+    pub server: Name,
+    /// Globs of the tools; empty: all.
+    pub only: Vec<String>,
+    /// Globs of tools that are left out.
+    pub except: Vec<String>,
+}
+
+impl ToolsetDeclaration {
+    /// Whether a person is asked about the tool with this listed name.
+    pub fn asks_about(&self, tool: &str) -> bool {
+        let selection = ToolSelection { include: self.approved_tools.clone(), exclude: Vec::new() };
+        selection.selects(tool, "", "")
+    }
+
+    /// Whether it has one tool, which has the name of the entry.
+    pub fn is_single(&self) -> bool {
+        matches!(&self.source, ToolsetSource::Python(PythonTools { function: Some(_), .. }))
+    }
+}
+
+/// Whether a tool's entry stands for a set.
+pub(super) fn is_toolset(fields: &MapReader<'_>) -> bool {
+    KINDS.iter().any(|kind| fields.get(kind).is_some())
+}
+
+/// Reads a set.
+pub(super) fn toolset(
+    name: Name,
+    fields: &MapReader<'_>,
+    declared: &WorkflowDeclarations,
+) -> Option<ToolsetDeclaration> {
+    let kind = KINDS.into_iter().find(|kind| fields.get(kind).is_some())?;
+    refuse_others(fields, kind);
+    let only = fields.read("only", globs).unwrap_or_default();
+    let except = fields.read("except", globs).unwrap_or_default();
+    let source = match kind {
+        "openapi" => {
+            let document = fields.read("openapi", document);
+            let server = fields.read("server", server);
+            let security = fields.read("security", security).unwrap_or_default();
+            ToolsetSource::OpenApi(OpenApiTools { document: document?, only, except, server, security })
+        }
+        "python" => ToolsetSource::Python(fields.read("python", python)?),
+        _ => ToolsetSource::Mcp(McpTools { server: fields.read("mcp", FieldReader::name)?, only, except }),
+    };
+    let scope = NameScope::new(declared).with_local("args").with_local("context").with_local("call");
+    let approved = fields.get("approve").filter(FieldReader::is_map).and_then(|field| {
+        let fields = field.fields(&super::shapes::APPROVE)?;
+        fields.read("tools", globs)
+    });
+    Some(ToolsetDeclaration {
+        name,
+        source,
+        prefix: fields.read("prefix", prefix).unwrap_or_default(),
+        approve: fields.read("approve", approval).unwrap_or_default(),
+        approved_tools: approved.unwrap_or_default(),
+        inject: fields.read("inject", |field| entries(field, &scope)).unwrap_or_default(),
+        within: fields.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
+        retry: fields.read("retry", retry),
+        max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+        idempotent: fields.read("idempotent", FieldReader::bool),
+        error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
+        problem: fields.get(kind)?.problem(""),
+    })
+}
+
+/// Says which keys mean nothing for a set of this kind.
+fn refuse_others(fields: &MapReader<'_>, kind: &'static str) {
+    let others = KINDS.into_iter().filter(|other| *other != kind).chain(["do", "http"]);
+    for other in others.filter(|other| fields.get(other).is_some()) {
+        let message = format!("a tool has either `{kind}` or `{other}`");
+        fields.field.review.add(fields.problem_at_key(other, message));
+    }
+    for key in ["description", "params", "returns"].into_iter().filter(|key| fields.get(key).is_some()) {
+        let from = match kind {
+            "openapi" => "the specification says it of each operation",
+            "python" => "the function says it: in its signature and its docstring",
+            _ => "the server says it of each tool",
+        };
+        let problem = fields.problem_at_key(key, format!("`{key}` is not for a tool with `{kind}`"));
+        fields.field.review.add(problem.with_hint(from));
+    }
+    let openapi_only = ["server", "security"].into_iter().filter(|_| kind != "openapi");
+    let lists = ["only", "except"].into_iter().filter(|_| kind == "python");
+    for key in openapi_only.chain(lists).filter(|key| fields.get(key).is_some()) {
+        let problem = fields.problem_at_key(key, format!("`{key}` is not for a tool with `{kind}`"));
+        let hint = if kind == "python" { "name one function: tools.py:get_weather" } else { "leave it out" };
+        fields.field.review.add(problem.with_hint(hint));
+    }
+}
+
+fn globs(field: &FieldReader<'_>) -> Option<Vec<String>> {
+    let globs: Vec<String> = field.items()?.iter().filter_map(|item| item.text().map(str::to_owned)).collect();
+    if globs.is_empty() { field.is_not("a list of names, which may have * in them") } else { Some(globs) }
+}
+
+fn document(field: &FieldReader<'_>) -> Option<String> {
+    let text = field.text()?.trim();
+    if text.contains("://") {
+        return match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => Some(text.to_owned()),
+            _ => field.is_not("a file, or an address that begins with https:// or http://"),
+        };
+    }
+    below(field, text).map(|()| text.to_owned())
+}
+
+fn server(field: &FieldReader<'_>) -> Option<String> {
+    let text = field.text()?.trim();
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() => {
+            Some(text.to_owned())
+        }
+        _ => field.is_not("the address of a server, like https://api.example.com/v1"),
+    }
+}
+
+fn security(field: &FieldReader<'_>) -> Option<BTreeMap<String, String>> {
+    let entries = field.entries()?;
+    let each = entries.iter().map(|(entry, value)| Some((entry.key.clone(), value.name()?.to_string())));
+    each.collect()
+}
+
+fn python(field: &FieldReader<'_>) -> Option<PythonTools> {
+    let text = field.text()?.trim();
+    let (file, function) = match text.rsplit_once(':') {
+        Some((file, function)) => (file, Some(function)),
+        None => (text, None),
+    };
+    let is_identifier = |name: &str| {
+        let begins = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_');
+        begins && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+    };
+    if !file.ends_with(".py") || function.is_some_and(|function| !is_identifier(function)) {
+        return field.is_not("a Python file, or one function of it, like tools.py or tools.py:get_weather");
+    }
+    below(field, file)?;
+    Some(PythonTools { file: file.to_owned(), function: function.map(str::to_owned) })
+}
+
+/// A worker executes workflows that other workers have announced: a workflow names files of its own project alone.
+fn below(field: &FieldReader<'_>, file: &str) -> Option<()> {
+    let mut parts = Path::new(file).components();
+    let is_below = !file.is_empty() && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    match is_below && !file.contains('\\') {
+        true => Some(()),
+        false => field.is_not("a file below the folder of fastagency.yaml, written from there, without `..`"),
+    }
+}
+
+fn prefix(field: &FieldReader<'_>) -> Option<String> {
+    let text = field.text()?;
+    let fits = text.len() <= LONGEST_PREFIX && Name::parse(text).is_ok();
+    if fits { Some(text.to_owned()) } else { field.is_not("1 to 32 letters, digits, \"_\" or \"-\"") }
+}

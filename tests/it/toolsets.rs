@@ -1,0 +1,343 @@
+//! Tools that others have, as runs use them: listed once, called, asked about, and gone on with. The owner is played here; real
+//! ones have tests of their own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fastagency::ids::RunId;
+use fastagency::message::{MessageContent, check_answer};
+use fastagency::outside::OutsideServices;
+use fastagency::outside::toolset::{
+    ElicitationAnswer, ListedTool, ResumedCall, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError,
+};
+use fastagency::outside::toolsets::{ToolsetOpener, Toolsets};
+use fastagency::run::answer::{AnswerAcceptance, AnswerPayload};
+use fastagency::run::record::{RecordBody, RunOutcome};
+use fastagency::workflow::ToolsetSource;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use crate::approvals::results;
+use crate::support::system::{Follower, System};
+use crate::talks::scripted;
+
+/// An owner of tools: an office.
+#[derive(Debug)]
+struct Office {
+    /// What was called: tool, arguments, key, what it went on with.
+    calls: Mutex<Vec<(String, Value, String, Option<ResumedCall>)>>,
+    lists: Mutex<usize>,
+    tools: Mutex<Vec<ListedTool>>,
+    /// Where calls of `meet` wait for each other.
+    meeting: Barrier,
+    /// How often a job is looked at before it is done.
+    looks: Mutex<u32>,
+}
+
+fn tool(name: &str, params: Value) -> ListedTool {
+    let params = json!({"type": "object", "properties": params});
+    ListedTool { name: name.to_owned(), description: format!("Does {name}"), params, idempotent: name == "job" }
+}
+
+impl Office {
+    fn new() -> Arc<Self> {
+        let text = json!({"type": "string"});
+        let tools = vec![
+            tool("get_order", json!({"number": text, "customer": text})),
+            tool("delete_order", json!({"number": text})),
+            tool("meet", json!({"who": text})),
+            tool("survey", json!({})),
+            tool("job", json!({})),
+        ];
+        Arc::new(Self {
+            calls: Mutex::default(),
+            lists: Mutex::default(),
+            tools: Mutex::new(tools),
+            meeting: Barrier::new(3),
+            looks: Mutex::default(),
+        })
+    }
+
+    fn services(self: &Arc<Self>) -> OutsideServices {
+        OutsideServices {
+            toolsets: Arc::new(Toolsets::new(vec![Arc::new(OfficeDoor(self.clone()))])),
+            ..OutsideServices::default()
+        }
+    }
+
+    fn called(&self, tool: &str) -> Vec<Value> {
+        self.calls.lock().iter().filter(|call| call.0 == tool).map(|call| call.1.clone()).collect()
+    }
+}
+
+#[derive(Debug)]
+struct OfficeDoor(Arc<Office>);
+
+#[async_trait]
+impl ToolsetOpener for OfficeDoor {
+    fn open(&self, source: &ToolsetSource) -> Option<Result<Arc<dyn Toolset>, ToolsetError>> {
+        match source {
+            ToolsetSource::Mcp(_) => Some(Ok(Arc::new(OfficeDoor(self.0.clone())))),
+            _ => None,
+        }
+    }
+
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl Toolset for OfficeDoor {
+    async fn list(&self) -> Result<Vec<ListedTool>, ToolsetError> {
+        *self.0.lists.lock() += 1;
+        Ok(self.0.tools.lock().clone())
+    }
+
+    async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError> {
+        let arguments = Value::Object(call.arguments.clone());
+        self.0.calls.lock().push((call.tool.to_owned(), arguments.clone(), call.key.to_owned(), call.resumed.cloned()));
+        Ok(match (call.tool, call.resumed) {
+            ("meet", _) => {
+                self.0.meeting.wait().await;
+                ToolsetAnswer::Value(json!(format!("met {}", call.arguments["who"])))
+            }
+            ("survey", None) => ToolsetAnswer::Asks {
+                message: "How was it?".to_owned(),
+                schema: json!({"type": "object", "properties": {"stars": {"type": "integer"}}, "required": ["stars"]}),
+                state: json!({"page": 1}),
+            },
+            ("survey", Some(ResumedCall { state, answer: Some(answer) })) => match answer {
+                ElicitationAnswer::Accept { content } => ToolsetAnswer::Value(json!([state, content])),
+                _ => ToolsetAnswer::Value(json!("nothing said")),
+            },
+            ("job", None) => ToolsetAnswer::Continues { state: json!("j1"), after_ms: 1 },
+            ("job", Some(ResumedCall { state, .. })) => {
+                let mut looks = self.0.looks.lock();
+                *looks += 1;
+                match *looks {
+                    1..=3 => ToolsetAnswer::Continues { state: state.clone(), after_ms: 1 },
+                    _ => ToolsetAnswer::Value(json!("done")),
+                }
+            }
+            ("delete_order", _) => return Err(ToolsetError::Failed("there is no such order".to_owned())),
+            _ => ToolsetAnswer::Value(arguments),
+        })
+    }
+}
+
+const AGENTS: &str = r#"
+version: 1
+name: office
+agents:
+  clerk: { system_message: You are a clerk., tools: [office] }
+tools:
+  office:
+    mcp: office
+    prefix: o_
+    inject: { customer: "{{ vars.who }}", }
+    approve: { ask: always, tools: ["delete_*"] }
+vars: { who: Ann }
+steps:
+  - id: reply
+    agent: { agent: clerk, message: Go. }
+  - return: "{{ steps.reply }}"
+"#;
+
+/// A run of a workflow whose agents say what the script has.
+async fn played(office: &Arc<Office>, source: &str, script: &str) -> (tempfile::TempDir, System, RunId, Follower) {
+    let folder = tempfile::tempdir().unwrap();
+    let services = office.services();
+    let builder = System::at(folder.path()).worker(source).models(scripted(folder.path(), script));
+    let system = builder.parts(|parts| parts.outside = services).start().await;
+    let run = RunId::random();
+    system.start(run).await;
+    let follower = system.follow(run).await;
+    (folder, system, run, follower)
+}
+
+#[tokio::test]
+async fn calls_of_one_reply_meet_and_their_results_are_in_order() {
+    let office = Office::new();
+    let script = r#"
+- tool_calls: [{ id: c1, name: o_meet, arguments: { who: A } }, { id: c2, name: o_meet, arguments: { who: B } }, { id: c3, name: o_meet, arguments: { who: C } }]
+- Done.
+"#;
+    let (_folder, system, _, mut follower) = played(&office, AGENTS, script).await;
+    let (outcome, end) = follower.ended().await;
+    assert_eq!((outcome, &end), (RunOutcome::Completed, &json!("Done.")));
+    assert_eq!(results(&follower.seen), ["met \"A\"", "met \"B\"", "met \"C\""]);
+    let mut keys: Vec<String> = office.calls.lock().iter().map(|call| call.2.clone()).collect();
+    keys.dedup();
+    assert_eq!(keys.len(), 3, "each call has a key of its own");
+    system.end().await;
+}
+
+#[tokio::test]
+async fn what_is_injected_no_model_sees_and_what_it_gives_for_it_does_not_count() {
+    let office = Office::new();
+    let script = r#"
+- tool_calls: [{ id: c1, name: o_get_order, arguments: { number: "7", customer: Eve } }]
+- Done.
+"#;
+    let (_folder, system, run, mut follower) = played(&office, AGENTS, script).await;
+    follower.ended().await;
+    assert_eq!(office.called("get_order"), [json!({"number": "7", "customer": "Ann"})]);
+    let listed = system.broker.log.read(run, 0).await.unwrap();
+    let log: String = listed.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned()).collect();
+    assert!(log.contains("!tools/office"), "the list is remembered");
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_person_is_asked_about_those_tools_that_are_named() {
+    let office = Office::new();
+    let script = r#"
+- tool_calls: [{ id: c1, name: o_get_order, arguments: { number: "7" } }, { id: c2, name: o_delete_order, arguments: { number: "7" } }]
+- Done.
+"#;
+    let (_folder, system, run, mut follower) = played(&office, AGENTS, script).await;
+    let question = follower
+        .until("an approval", |body| match body {
+            RecordBody::Said { message, .. } => match &message.says {
+                MessageContent::Approval(asked) => Some((message.uuid, asked.function_name.clone())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .await;
+    assert_eq!(question.1, "o_delete_order");
+    assert_eq!((office.called("get_order").len(), office.called("delete_order").len()), (1, 0));
+    let answered = system.answer(run, question.0, AnswerPayload::Value(json!({"decision": "once"}))).await;
+    assert_eq!(answered, AnswerAcceptance::Yes);
+    follower.ended().await;
+    assert_eq!(results(&follower.seen)[1], "Error: there is no such order");
+    system.end().await;
+}
+
+/// The form that a tool asks for, once it is there.
+async fn form(follower: &mut Follower) -> (fastagency::ids::MessageId, MessageContent) {
+    follower
+        .until("a form", |body| match body {
+            RecordBody::Said { message, .. } if matches!(message.says, MessageContent::Form(_)) => {
+                Some((message.uuid, message.says.clone()))
+            }
+            _ => None,
+        })
+        .await
+}
+
+const STEPS: &str = r#"
+version: 1
+name: office
+tools:
+  office: { mcp: office }
+steps:
+  - id: it
+    call: { tool: office.TOOL }
+  - return: "{{ steps.it }}"
+"#;
+
+#[tokio::test]
+async fn a_tool_asks_a_person_and_its_question_outlives_the_worker() {
+    for (given, expected) in
+        [(json!({"stars": 5}), json!([{"page": 1}, {"stars": 5}])), (json!("decline"), json!("nothing said"))]
+    {
+        let office = Office::new();
+        let folder = tempfile::tempdir().unwrap();
+        let broker = fastagency::broker::embedded::open(folder.path()).unwrap();
+        let source = STEPS.replace("TOOL", "survey");
+        let start = || {
+            let services = office.services();
+            System::over(broker.clone()).worker(&source).parts(|parts| parts.outside = services).start()
+        };
+        let first = start().await;
+        let run = RunId::random();
+        first.start(run).await;
+        let mut follower = first.follow(run).await;
+        let (question, says) = form(&mut follower).await;
+        assert!(check_answer(&says, &json!({"stars": "x"})).is_err());
+        first.end().await;
+        let second = start().await;
+        assert_eq!(second.answer(run, question, AnswerPayload::Value(given)).await, AnswerAcceptance::Yes);
+        let (_, end) = second.follow(run).await.ended().await;
+        assert_eq!(end, expected);
+        let begun = office.calls.lock().iter().filter(|call| call.3.is_none()).count();
+        assert_eq!((begun, *office.lists.lock()), (1, 1), "begun once, listed once");
+        second.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_goes_on_elsewhere_is_looked_at_until_it_is_done() {
+    let office = Office::new();
+    let source = STEPS.replace("TOOL", "job");
+    let (_folder, system, run, mut follower) = played(&office, &source, "[]").await;
+    assert_eq!(follower.ended().await.1, json!("done"));
+    assert_eq!(office.calls.lock().len(), 5);
+    let records = system.broker.log.read(run, 0).await.unwrap().len();
+    assert!(records < 10, "looks that find nothing new are not noted: {records}");
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_run_keeps_the_list_that_it_began_with() {
+    let office = Office::new();
+    let source = STEPS.replace("TOOL", "survey");
+    let (_folder, system, run, mut follower) = played(&office, &source, "[]").await;
+    let (question, _) = form(&mut follower).await;
+    office.tools.lock().clear();
+    assert_eq!(system.answer(run, question, AnswerPayload::Value(json!("decline"))).await, AnswerAcceptance::Yes);
+    assert_eq!(follower.ended().await.0, RunOutcome::Completed);
+    let other = RunId::random();
+    system.start(other).await;
+    let (outcome, why) = system.follow(other).await.ended().await;
+    assert_eq!(outcome, RunOutcome::Failed);
+    assert!(why.to_string().contains("there is no tool \\\"office.survey\\\""), "{why}");
+    system.end().await;
+}
+
+#[tokio::test]
+async fn names_that_meet_are_a_sentence() {
+    let office = Office::new();
+    let source = "version: 1\nname: office\ntools:\n  a: { mcp: office }\n  b: { mcp: office, only: [get_order] }\nsteps:\n  - message: Hi.\n";
+    let (_folder, system, _, mut follower) = played(&office, source, "[]").await;
+    let (outcome, why) = follower.ended().await;
+    assert_eq!(outcome, RunOutcome::Failed);
+    assert!(
+        why.to_string().contains("b and another have a tool \\\"get_order\\\" each; give one of them a `prefix`"),
+        "{why}"
+    );
+    system.end().await;
+}
+
+#[tokio::test]
+async fn agents_and_workflows_are_tools_in_one_line() {
+    let source = r#"
+version: 1
+name: office
+agents:
+  clerk: { system_message: You are a clerk., tools: [expert, shout] }
+  expert: { system_message: You know everything., description: Knows everything }
+tools:
+  expert: { agent: expert }
+  shout:
+    description: Writes a text in capital letters
+    params: { type: object, required: [text], properties: { text: { type: string } } }
+    command: shout
+steps:
+  - id: reply
+    agent: { agent: clerk, message: Go. }
+  - return: "{{ steps.reply }}"
+"#;
+    let config = "version: 1\ncommands:\n  shout: { run: [tr, a-z, A-Z] }\nllms: { default: { provider: scripted, script: [ { tool_calls: [ { id: c1, name: expert, arguments: { message: Why? } }, { id: c2, name: shout, arguments: { text: hello } } ] }, Because. ] } }\n";
+    let project = crate::support::project::Project::new(config, &[("office.yaml", source)]);
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+        .args(["run", "office", "--json"])
+        .current_dir(project.path())
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{out}{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(out.contains(r#"{\"TEXT\":\"HELLO\"}"#) || out.contains("HELLO"), "{out}");
+    assert!(out.contains("clerk asks expert") || out.contains("Because."), "{out}");
+}
