@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::openapi::{DocumentSource, OpenApiDocument, ToolSelection, files_below, read_file};
 use crate::problem::Problem;
-use crate::workflow::{MOST_TOOLS_OF_A_SET, OpenApiTools, ToolsetDeclaration, ToolsetSource, Workflow};
+use crate::workflow::{MOST_TOOLS_OF_A_SET, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
 
 /// What is wrong with the sets of a workflow.
 pub fn check_toolsets(workflow: &Workflow, config: &Config) -> Vec<Problem> {
@@ -26,7 +26,7 @@ fn check_set(set: &ToolsetDeclaration, folder: &Path) -> Option<Problem> {
     }
 }
 
-fn check_document(tools: &OpenApiTools, folder: &Path, problem: impl Fn(String) -> Problem) -> Option<Problem> {
+fn check_document(tools: &OpenApiSource, folder: &Path, problem: impl Fn(String) -> Problem) -> Option<Problem> {
     let path = folder.join(&tools.document);
     let document = read_file(&path).map_err(|error| format!("{} cannot be read: {error}", tools.document));
     let document = document.and_then(|bytes| {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::toolset::ListedTool;
 
 mod answerers;
 mod called;
@@ -21,6 +22,7 @@ mod folder;
 mod http;
 mod json_schema;
 mod names;
+mod params;
 mod questions;
 mod reader;
 mod reading;
@@ -45,7 +47,7 @@ pub use folder::{check_models, check_programs, check_secrets, from_definition, l
 pub use http::{HttpBody, HttpRequest, UrlPart};
 pub use shapes::json_schema;
 pub use tool_table::{MOST_TOOLS_OF_A_SET, ProgramStep, ToolTable, ToolsetStep};
-pub use toolset::{McpTools, OpenApiTools, PythonTools, ToolsetDeclaration, ToolsetSource};
+pub use toolset::{McpSource, OpenApiSource, PythonSource, ToolsetDeclaration, ToolsetSource};
 
 /// A map from text to JSON values, in the order written.
 pub type ValueMap = Map<String, Value>;
@@ -81,6 +83,13 @@ pub struct Workflow {
     pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.
     pub file: String,
+}
+
+impl Workflow {
+    /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
+    pub fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
+        Ok(Self { tools: self.tools.with_lists(lists)?, ..self.clone() })
+    }
 }
 
 /// The texts that a workflow was made from: what a run is pinned to.

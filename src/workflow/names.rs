@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::toolset::KINDS;
+use super::shapes::TOOLSET_KINDS;
 use crate::ids::Name;
 use crate::problem::did_you_mean;
 use crate::yaml::{FieldReader, NodeContent, YamlNode};
@@ -26,7 +26,8 @@ impl DeclaredNames {
         };
         let toolsets = match root.get("tools").map(|node| &node.content) {
             Some(NodeContent::Map(entries)) => {
-                let sets = entries.iter().filter(|entry| KINDS.iter().any(|kind| entry.value.get(kind).is_some()));
+                let sets =
+                    entries.iter().filter(|entry| TOOLSET_KINDS.iter().any(|kind| entry.value.get(kind).is_some()));
                 sets.map(|entry| entry.key.clone()).collect()
             }
             _ => BTreeSet::new(),

@@ -1,24 +1,23 @@
 //! Reads one workflow's file: everything that is wrong in it is noted in one pass. What concerns other files (the workflows
 //! that it calls) is left to `folder`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use super::answerers::answerers;
 use super::chat_steps::{check_tools, handoffs, nested_chats};
-use super::json_schema::{passwords_in, schema};
+use super::json_schema::schema;
 use super::names::DeclaredNames;
+use super::params::{declared_params, params};
 use super::reader::{OutsideReferences, StepReader, WorkflowCall};
 use super::scope::{NameScope, WorkflowDeclarations};
-use super::shapes::{AGENT, APPROVE, LIMITS, WORKFLOW};
+use super::shapes::{AGENT, LIMITS, WORKFLOW};
 use super::steps;
 use super::tools::ToolReader;
 use super::values;
 use super::{
-    Agent, AgentKind, ApprovalRule, CONVERSABLE_SYSTEM_MESSAGE, CompiledSchema, HumanInputMode, MOST_AUTO_REPLIES,
-    ModelUse, RunLimits, ToolApproval, ValueMap, Workflow, WorkflowDefinition,
+    Agent, AgentKind, CONVERSABLE_SYSTEM_MESSAGE, HumanInputMode, MOST_AUTO_REPLIES, ModelUse, RunLimits, ValueMap,
+    Workflow, WorkflowDefinition,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -133,56 +132,6 @@ pub fn version(field: &FieldReader<'_>) -> Option<()> {
     Some(())
 }
 
-pub(super) fn params(field: &FieldReader<'_>) -> Option<Arc<CompiledSchema>> {
-    let schema = schema(field)?;
-    let object = [
-        "type",
-        "properties",
-        "$ref",
-        "allOf",
-        "anyOf",
-        "oneOf",
-        "required",
-        "additionalProperties",
-        "patternProperties",
-    ];
-    let is_schema =
-        schema.json.as_object().is_some_and(|map| map.is_empty() || object.iter().any(|key| map.contains_key(*key)));
-    if !is_schema {
-        let hint = "params is a JSON Schema: { type: object, properties: { topic: { type: string } } }";
-        field.note_with_hint("this does not describe an object", hint);
-        return None;
-    }
-    if schema.json.get("type").is_some_and(|kind| kind != "object") {
-        field.note("the parameters are an object: `type: object`");
-        return None;
-    }
-    // They stand in the log as they were given, and a password never may.
-    for name in passwords_in(&schema.json) {
-        field.note_with_hint(
-            format!("the parameter {name:?} is a password, and parameters are stored in clear"),
-            "ask for it in a step, with `text_input` and `password: true`",
-        );
-    }
-    Some(schema)
-}
-
-/// The names of the parameters, if the schema lists them all.
-pub(super) fn declared_params(given: bool, schema: Option<&CompiledSchema>) -> Option<BTreeSet<String>> {
-    let Some(schema) = schema else {
-        // Without `params` there are none; after a mistake in them nobody knows.
-        return if given { None } else { Some(BTreeSet::new()) };
-    };
-    let open = ["$ref", "allOf", "anyOf", "oneOf", "patternProperties", "if"];
-    let map = schema.json.as_object()?;
-    if open.iter().any(|key| map.contains_key(*key))
-        || map.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false))
-    {
-        return None;
-    }
-    map.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect())
-}
-
 fn vars(field: &FieldReader<'_>) -> Option<ValueMap> {
     if field.is_null() {
         return None;
@@ -207,26 +156,6 @@ fn limits(field: &FieldReader<'_>) -> Option<RunLimits> {
             .read("repeated_calls", |field| field.whole(2))
             .unwrap_or(RunLimits::default().repeated_calls),
     })
-}
-
-/// Whether a person is asked before a tool is called: a word, or a map that also says who.
-pub(super) fn approval(field: &FieldReader<'_>) -> Option<ToolApproval> {
-    let problem = Some(field.problem(""));
-    let (first, always) = (("first", ApprovalRule::First), ("always", ApprovalRule::Always));
-    if !field.is_map() {
-        let rule = field.one_of(&[("never", ApprovalRule::Never), first, always])?;
-        return Some(ToolApproval { rule, answerers: None, problem });
-    }
-    let fields = field.fields(&APPROVE)?;
-    let rule = fields.read("ask", |field| field.one_of(&[first, always])).unwrap_or(ApprovalRule::Always);
-    Some(ToolApproval { rule, answerers: answerers(&fields), problem })
-}
-
-/// What a tool without parameters tells models (`docs/reference/ag2-semantics.md`, section 5).
-pub(super) fn no_params() -> Option<Arc<CompiledSchema>> {
-    let json = serde_json::json!({"type": "object", "properties": {}, "required": []});
-    let validator = crate::schema::validator(&json).ok()?;
-    Some(Arc::new(CompiledSchema { json, validator }))
 }
 
 fn agents(

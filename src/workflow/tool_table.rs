@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::toolset::ToolsetDeclaration;
 use super::{
     ApprovalRule, CompiledSchema, DataTemplate, OnError, RetryPolicy, StepAction, Template, ToolApproval, ToolReturn,
-    Workflow, WorkflowStep, WorkflowTool,
+    WorkflowStep, WorkflowTool,
 };
 use crate::ids::Name;
 use crate::protocol::toolset::ListedTool;
@@ -87,7 +87,7 @@ impl ToolTable {
     }
 
     /// The table with the tools that its sets have now. The error is a sentence for who wrote the workflow.
-    fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
+    pub(super) fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
         let mut table = self.clone();
         for (set, listed) in lists {
             let Some(declared) = self.sets.get(set) else { continue };
@@ -110,13 +110,6 @@ impl ToolTable {
             table.members.insert(set.clone(), members);
         }
         Ok(table)
-    }
-}
-
-impl Workflow {
-    /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
-    pub fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
-        Ok(Self { tools: self.tools.with_lists(lists)?, ..self.clone() })
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::answerers::approval;
 use super::names::DeclaredNames;
+use super::params::{declared_params, no_params, params};
 use super::reader::{OutsideReferences, StepReader, WorkflowCall};
-use super::reading::{approval, declared_params, no_params, params};
 use super::scope::WorkflowDeclarations;
 use super::shapes::TOOL;
 use super::steps::{self, retry};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::reading::approval;
+use super::answerers::approval;
 use super::scope::{NameScope, WorkflowDeclarations};
+use super::shapes::TOOLSET_KINDS;
 use super::steps::retry;
 use super::values::entries;
 use super::{DataTemplate, RetryPolicy, ToolApproval};
@@ -17,8 +18,6 @@ use crate::openapi::ToolSelection;
 use crate::problem::Problem;
 use crate::yaml::{FieldReader, MapReader};
 
-/// The keys that make a tool a set of tools.
-pub const KINDS: [&str; 3] = ["openapi", "python", "mcp"];
 /// How long a call may take, unless it is said.
 const WITHIN: Duration = Duration::from_secs(30);
 /// What is kept of a result unless it is said, in bytes.
@@ -59,16 +58,16 @@ pub struct ToolsetDeclaration {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ToolsetSource {
     /// The operations of an OpenAPI specification.
-    OpenApi(OpenApiTools),
+    OpenApi(OpenApiSource),
     /// The functions of a Python file.
-    Python(PythonTools),
+    Python(PythonSource),
     /// The tools of an MCP server.
-    Mcp(McpTools),
+    Mcp(McpSource),
 }
 
 /// The operations of an OpenAPI specification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct OpenApiTools {
+pub struct OpenApiSource {
     /// The specification: a file below the project's folder, or an address.
     pub document: String,
     /// Globs of the operations; empty: all.
@@ -83,7 +82,7 @@ pub struct OpenApiTools {
 
 /// The functions of a Python file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PythonTools {
+pub struct PythonSource {
     /// The file, below the project's folder.
     pub file: String,
     /// The one function; none: all.
@@ -92,7 +91,7 @@ pub struct PythonTools {
 
 /// The tools of an MCP server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct McpTools {
+pub struct McpSource {
     /// Its name in `mcp:` of `fastagency.yaml`.
     pub server: Name,
     /// Globs of the tools; empty: all.
@@ -110,13 +109,13 @@ impl ToolsetDeclaration {
 
     /// Whether it has one tool, which has the name of the entry.
     pub fn is_single(&self) -> bool {
-        matches!(&self.source, ToolsetSource::Python(PythonTools { function: Some(_), .. }))
+        matches!(&self.source, ToolsetSource::Python(PythonSource { function: Some(_), .. }))
     }
 }
 
 /// Whether a tool's entry stands for a set.
 pub(super) fn is_toolset(fields: &MapReader<'_>) -> bool {
-    KINDS.iter().any(|kind| fields.get(kind).is_some())
+    TOOLSET_KINDS.iter().any(|kind| fields.get(kind).is_some())
 }
 
 /// Reads a set.
@@ -125,7 +124,7 @@ pub(super) fn toolset(
     fields: &MapReader<'_>,
     declared: &WorkflowDeclarations,
 ) -> Option<ToolsetDeclaration> {
-    let kind = KINDS.into_iter().find(|kind| fields.get(kind).is_some())?;
+    let kind = TOOLSET_KINDS.into_iter().find(|kind| fields.get(kind).is_some())?;
     refuse_others(fields, kind);
     let only = fields.read("only", globs).unwrap_or_default();
     let except = fields.read("except", globs).unwrap_or_default();
@@ -134,10 +133,10 @@ pub(super) fn toolset(
             let document = fields.read("openapi", document);
             let server = fields.read("server", server);
             let security = fields.read("security", security).unwrap_or_default();
-            ToolsetSource::OpenApi(OpenApiTools { document: document?, only, except, server, security })
+            ToolsetSource::OpenApi(OpenApiSource { document: document?, only, except, server, security })
         }
         "python" => ToolsetSource::Python(fields.read("python", python)?),
-        _ => ToolsetSource::Mcp(McpTools { server: fields.read("mcp", FieldReader::name)?, only, except }),
+        _ => ToolsetSource::Mcp(McpSource { server: fields.read("mcp", FieldReader::name)?, only, except }),
     };
     let scope = NameScope::new(declared).with_local("args").with_local("context").with_local("call");
     let approved = fields.get("approve").filter(FieldReader::is_map).and_then(|field| {
@@ -162,7 +161,7 @@ pub(super) fn toolset(
 
 /// Says which keys mean nothing for a set of this kind.
 fn refuse_others(fields: &MapReader<'_>, kind: &'static str) {
-    let others = KINDS.into_iter().filter(|other| *other != kind).chain(["do", "http"]);
+    let others = TOOLSET_KINDS.into_iter().filter(|other| *other != kind).chain(["do", "http"]);
     for other in others.filter(|other| fields.get(other).is_some()) {
         let message = format!("a tool has either `{kind}` or `{other}`");
         fields.field.review.add(fields.problem_at_key(other, message));
@@ -217,7 +216,7 @@ fn security(field: &FieldReader<'_>) -> Option<BTreeMap<String, String>> {
     each.collect()
 }
 
-fn python(field: &FieldReader<'_>) -> Option<PythonTools> {
+fn python(field: &FieldReader<'_>) -> Option<PythonSource> {
     let text = field.text()?.trim();
     let (file, function) = match text.rsplit_once(':') {
         Some((file, function)) => (file, Some(function)),
@@ -231,7 +230,7 @@ fn python(field: &FieldReader<'_>) -> Option<PythonTools> {
         return field.is_not("a Python file, or one function of it, like tools.py or tools.py:get_weather");
     }
     below(field, file)?;
-    Some(PythonTools { file: file.to_owned(), function: function.map(str::to_owned) })
+    Some(PythonSource { file: file.to_owned(), function: function.map(str::to_owned) })
 }
 
 /// A worker executes workflows that other workers have announced: a workflow names files of its own project alone.

@@ -214,6 +214,18 @@ async fn a_person_is_asked_about_those_tools_that_are_named() {
     system.end().await;
 }
 
+/// Why a run has failed.
+async fn failed(follower: &mut Follower) -> String {
+    let (outcome, reason) = follower
+        .until("its end", |body| match body {
+            RecordBody::Ended(ended) => Some((ended.outcome, ended.reason.clone())),
+            _ => None,
+        })
+        .await;
+    assert_eq!(outcome, RunOutcome::Failed);
+    reason.unwrap_or_default()
+}
+
 /// The form that a tool asks for, once it is there.
 async fn form(follower: &mut Follower) -> (fastagency::ids::MessageId, MessageContent) {
     follower
@@ -290,9 +302,8 @@ async fn a_run_keeps_the_list_that_it_began_with() {
     assert_eq!(follower.ended().await.0, RunOutcome::Completed);
     let other = RunId::random();
     system.start(other).await;
-    let (outcome, why) = system.follow(other).await.ended().await;
-    assert_eq!(outcome, RunOutcome::Failed);
-    assert!(why.to_string().contains("there is no tool \\\"office.survey\\\""), "{why}");
+    let why = failed(&mut system.follow(other).await).await;
+    assert!(why.contains("there is no tool \"office.survey\""), "{why}");
     system.end().await;
 }
 
@@ -301,10 +312,9 @@ async fn names_that_meet_are_a_sentence() {
     let office = Office::new();
     let source = "version: 1\nname: office\ntools:\n  a: { mcp: office }\n  b: { mcp: office, only: [get_order] }\nsteps:\n  - message: Hi.\n";
     let (_folder, system, _, mut follower) = played(&office, source, "[]").await;
-    let (outcome, why) = follower.ended().await;
-    assert_eq!(outcome, RunOutcome::Failed);
+    let why = failed(&mut follower).await;
     assert!(
-        why.to_string().contains("b and another have a tool \\\"get_order\\\" each; give one of them a `prefix`"),
+        why.to_string().contains("b and another have a tool \"get_order\" each; give one of them a `prefix`"),
         "{why}"
     );
     system.end().await;

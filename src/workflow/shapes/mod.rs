@@ -16,6 +16,7 @@ pub fn json_schema() -> Value {
 static ONE_STEP: ValueKind = ValueKind::Shape(&STEP);
 static STEPS_OF_BRANCH: ValueKind = ValueKind::List(&ONE_STEP);
 const TEXTS: ValueKind = ValueKind::List(&ValueKind::Template);
+const TOOL_NAMES: ValueKind = ValueKind::List(&ValueKind::Text);
 const NAMES: ValueKind = ValueKind::List(&ValueKind::Name);
 
 pub static WORKFLOW: MapShape = MapShape {
@@ -88,8 +89,8 @@ pub static AGENT: MapShape = MapShape {
             ValueKind::Expression,
             "Whether a `message` ends the conversation (default: it equals TERMINATE).",
         ),
-        may("tools", NAMES, "The tools that its model is offered."),
-        may("executes", NAMES, "The tools that it executes when another agent calls them."),
+        may("tools", TOOL_NAMES, "The tools that its model is offered: NAME, or SET.NAME."),
+        may("executes", TOOL_NAMES, "The tools that it executes when another agent calls them."),
         may("output", ValueKind::Schema, "What its model's replies must be."),
         ON_CUT,
         may(
@@ -350,7 +351,7 @@ pub static ASK_AGENT: MapShape = MapShape {
         must("agent", ValueKind::Name, "The agent."),
         must("message", ValueKind::Template, "What it is asked."),
         may("output", ValueKind::Schema, "What the reply must be."),
-        may("tools", NAMES, "The tools that it is offered, and that are executed for it (default: its own)."),
+        may("tools", TOOL_NAMES, "The tools that it is offered, and that are executed for it (default: its own)."),
         may(
             "max_tool_rounds",
             ValueKind::Whole(0),
@@ -434,6 +435,9 @@ pub static TOOL: MapShape = MapShape {
     shared: &[],
 };
 
+/// The keys that make a tool a set of tools that somebody else has.
+pub const TOOLSET_KINDS: [&str; 3] = ["openapi", "python", "mcp"];
+
 const APPROVALS: [&str; 3] = ["never", "first", "always"];
 
 pub static APPROVE: MapShape = MapShape {
@@ -462,7 +466,7 @@ pub static CALL: MapShape = MapShape {
     name: "tool call",
     about: "Calls a tool. Value: its result.",
     keys: &[
-        must("tool", ValueKind::Name, "The tool."),
+        must("tool", ValueKind::Text, "The tool: NAME, or SET.NAME."),
         may("args", ValueKind::Map(&ValueKind::Data), "Its arguments."),
     ],
     shared: &[],
