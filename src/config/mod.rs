@@ -24,6 +24,7 @@ mod models;
 mod nats;
 mod operation;
 mod outgoing;
+mod python;
 mod reading;
 mod shapes;
 mod ui;
@@ -44,6 +45,7 @@ pub use models::{
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use outgoing::{OutgoingConfig, SecretConfig};
+pub use python::{PythonConfig, PythonVariable};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
@@ -82,6 +84,8 @@ pub struct Config {
     pub outgoing: OutgoingConfig,
     /// What requests of workflows may hold and nobody else sees, by name.
     pub secrets: BTreeMap<String, SecretConfig>,
+    /// The functions of the project's own.
+    pub python: PythonConfig,
     /// Who outside is told that a run waits, or has ended.
     pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.
