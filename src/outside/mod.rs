@@ -1,4 +1,4 @@
-//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), the secrets that they are
+//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), functions of Python files (`python`), the secrets that servers are
 //! shown (`secrets`), and which addresses are asked at all (`addresses`).
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use crate::config::Config;
 pub mod addresses;
 pub mod encoding;
 pub mod http;
+pub mod python;
 pub mod secrets;
 pub mod toolset;
 
