@@ -63,6 +63,14 @@ else
   skip "tests over NATS: no nats-server here, see above"
 fi
 
+# AG2's own tools, which those of Python files are compared with.
+if AG2_PYTHON=$(scripts/ag2-tools.sh); then
+  export AG2_PYTHON
+else
+  unset AG2_PYTHON
+  skip "the comparison of Python tools with AG2: it cannot be installed here"
+fi
+
 # The page's tests: Node, the packages that tests/page names, and a browser.
 page=no
 if [ ! -f tests/page/package.json ]; then

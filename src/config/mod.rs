@@ -25,6 +25,7 @@ mod nats;
 mod operation;
 mod outgoing;
 mod programs;
+mod python;
 mod reading;
 mod shapes;
 mod ui;
@@ -46,6 +47,7 @@ pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use outgoing::{OutgoingConfig, SecretConfig};
 pub use programs::{ProgramConfig, ProgramInput, SandboxConfig};
+pub use python::{PythonConfig, PythonVariable};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
@@ -86,6 +88,8 @@ pub struct Config {
     pub secrets: BTreeMap<String, SecretConfig>,
     /// The programs that tools may run, by name.
     pub commands: BTreeMap<String, ProgramConfig>,
+    /// The functions of the project's own.
+    pub python: PythonConfig,
     /// Who outside is told that a run waits, or has ended.
     pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.

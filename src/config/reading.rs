@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::fields::{path, secret, secrets, unset_in};
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
-use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig};
-use super::{audit, auth, gateway, models, nats, operation, outgoing, programs, ui, webhooks, worker};
+use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig, PythonConfig};
+use super::{audit, auth, gateway, models, nats, operation, outgoing, programs, python, ui, webhooks, worker};
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
@@ -68,6 +68,9 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         outgoing: fields.read("outgoing", outgoing::outgoing).unwrap_or_default(),
         secrets: fields.read("secrets", outgoing::named_secrets).unwrap_or_default(),
         commands: fields.read("commands", |field| programs::programs(field, folder)).unwrap_or_default(),
+        python: fields
+            .read("python", |field| python::python(field, folder))
+            .unwrap_or_else(|| PythonConfig::default_in(folder)),
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
         previous_seal_keys: secrets(&fields, "previous_seal_keys"),
@@ -106,9 +109,8 @@ fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
             "gateway" => &[ConfigSection::Gateway],
             "auth" => &[ConfigSection::Gateway],
             "ui" => &[ConfigSection::Ui],
-            "worker" | "outgoing" | "secrets" | "commands" | "seal_key" | "previous_seal_keys" | "webhooks" => {
-                &[ConfigSection::Worker]
-            }
+            "worker" | "outgoing" | "secrets" | "commands" | "python" | "seal_key" | "previous_seal_keys"
+            | "webhooks" => &[ConfigSection::Worker],
             "metrics" | "telemetry" => &[ConfigSection::Operation],
             "audit" => &[ConfigSection::Audit],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.

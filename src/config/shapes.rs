@@ -48,6 +48,7 @@ pub static CONFIG: MapShape = MapShape {
             ValueKind::Map(&ValueKind::Shape(&SECRET)),
             "What requests of workflows may hold, as {{ secrets.NAME }}, and nobody else sees: no log, no model, no page.",
         ),
+        may("python", ValueKind::Shape(&PYTHON), "How the functions of Python files are called that workflows name."),
         may(
             "commands",
             ValueKind::Map(&ValueKind::Shape(&COMMAND)),
@@ -370,6 +371,25 @@ pub static COMMAND: MapShape = MapShape {
             "Where it is confined. Must be said with `stdin: code`: a model wrote what runs.",
         ),
         may("image", ValueKind::Text, "The image of the container (with docker and podman)."),
+    ],
+    shared: &[],
+};
+
+pub static PYTHON: MapShape = MapShape {
+    name: "python",
+    about: "How the functions of Python files are called that workflows name.",
+    keys: &[
+        may(
+            "interpreter",
+            ValueKind::Either(&[ValueKind::Text, ValueKind::Some(&ValueKind::Text)]),
+            "The program that is Python, alone or with arguments, like [uv, run, python] (default: .venv/bin/python in the folder, or python3).",
+        ),
+        may("folder", ValueKind::Text, "The folder that these files lie in (default: that of this file)."),
+        may(
+            "env",
+            ValueKind::Table(&ValueKind::Text),
+            "What its environment holds, beside PATH, HOME, LANG and TMPDIR; what comes from a ${VAR}, and keys and tokens, are hidden in logs and results.",
+        ),
     ],
     shared: &[],
 };

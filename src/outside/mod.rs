@@ -1,4 +1,4 @@
-//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), the secrets that they are
+//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), functions of Python files (`python`), the secrets that servers are
 //! shown (`secrets`), and which addresses are asked at all (`addresses`).
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ pub mod addresses;
 pub mod encoding;
 pub mod http;
 pub mod programs;
+pub mod python;
 pub mod secrets;
 pub mod toolset;
 pub mod toolsets;
@@ -16,6 +17,7 @@ pub mod toolsets;
 use addresses::AddressRules;
 use http::HttpSender;
 use programs::Programs;
+use python::PythonTools;
 use secrets::Secrets;
 use toolsets::Toolsets;
 
@@ -42,7 +44,7 @@ impl OutsideServices {
             )),
             secrets: Arc::new(Secrets::new(config.secrets.clone())),
             programs: Arc::new(Programs::new(config.commands.clone())),
-            toolsets: Arc::default(),
+            toolsets: Arc::new(Toolsets::new(vec![Arc::new(PythonTools::new(config.python.clone()))])),
         }
     }
 }

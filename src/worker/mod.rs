@@ -146,6 +146,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     if let Some(gateway_signer) = &gateway_signer {
         tracing::info!("the worker signs the runs that workflows start; its public key is {}", gateway_signer.public());
     }
+    let toolsets = outside.toolsets.clone();
     let engine = Engine::new(
         broker.clone(),
         models.clone(),
@@ -227,6 +228,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         publishing.await;
     }
     summary_publisher.flush(&broker).await;
+    toolsets.close().await;
     // Whoever takes a run over need not wait for the lease to end.
     directory::withdraw(&broker, id).await?;
     tracing::info!(worker.id = %id, "worker ended");

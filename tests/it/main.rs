@@ -36,6 +36,7 @@ mod ownership;
 mod parked;
 mod permissions;
 mod poisoned;
+mod python_tools;
 mod renewal;
 mod replies;
 mod rolling;

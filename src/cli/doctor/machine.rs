@@ -21,6 +21,9 @@ pub(super) fn look(config: &Config, findings: &mut DoctorFindings) {
         port_of(tier, host, port, findings);
         reach(config, tier, SocketAddr::new(host, port), findings);
     }
+    if let Some(missing) = config.python.missing_interpreter() {
+        findings.fail("python", missing, "install it, or name another one as python.interpreter");
+    }
     if let Some(listen) = config.metrics.listen {
         port_of("metrics", listen.ip(), listen.port(), findings);
     }

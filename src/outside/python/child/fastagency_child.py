@@ -1,0 +1,202 @@
+"""The process that calls the functions of a project. It reads frames and writes frames: four bytes that say how long, a line of JSON
+that says what it is, and the JSON that belongs to it. Files are imported in the main thread; ordinary functions are called in a pool of
+threads, and async ones in one event loop."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import json
+import os
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+
+import fastagency_output
+from fastagency_files import ProjectFiles, UnfitFile
+from fastagency_output import CallOutput, FunctionOutput, current_call
+from fastagency_types import UnfitArgument
+from fastagency_values import UnfitValue, clean_text, read_json, result_json
+
+# The end of a traceback is what matters.
+LONGEST_TRACEBACK = 8000
+
+
+class FrameWriter:
+    def __init__(self, descriptor):
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def send(self, head, body=""):
+        data = (json.dumps(head) + "\n" + body).encode(errors="replace")
+        data = struct.pack(">I", len(data)) + data
+        with self._lock:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+
+class ToolCaller:
+    def __init__(self, frames, files, threads):
+        self._frames = frames
+        self._files = files
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, "tool")
+        self._loop = asyncio.new_event_loop()
+        self._imports = queue.SimpleQueue()
+        self._tasks = {}
+        threading.Thread(target=self._loop.run_forever, name="async tools", daemon=True).start()
+
+    def read(self, requests):
+        """Takes requests until there are no more: then the program that asks has ended, and so must all that was begun here."""
+        try:
+            while True:
+                length = requests.read(4)
+                if len(length) < 4:
+                    break
+                self._take(requests.read(struct.unpack(">I", length)[0]))
+        finally:
+            os.killpg(0, signal.SIGKILL)
+
+    def _take(self, frame):
+        head, _, body = frame.decode().partition("\n")
+        request = json.loads(head)
+        if request["kind"] == "cancel":
+            self._loop.call_soon_threadsafe(self._cancel, request["id"])
+        elif request["kind"] == "call" and self._files.tool(request["file"], request["tool"]):
+            self._begin(request, body)
+        else:
+            self._imports.put((request, body))
+
+    def import_files(self):
+        """The main thread's work."""
+        while True:
+            request, body = self._imports.get()
+            output = CallOutput(lambda line, file=request["file"]: self._frames.send({"kind": "said", "by": file}, line))
+            token = current_call.set(output)
+            try:
+                self._look(request, body)
+            except UnfitFile as unfit:
+                self._frames.send({"kind": "unfit", "id": request["id"]}, clean_text(str(unfit)))
+            except BaseException as error:
+                traceback.print_exc()
+                self._frames.send({"kind": "unfit", "id": request["id"]}, self._files.failure(error))
+            finally:
+                current_call.reset(token)
+                output.finish()
+
+    def _look(self, request, body):
+        if request["kind"] == "list" and self._files.has_changed():
+            self._frames.send({"kind": "stale", "id": request["id"]})
+            return
+        listed = self._files.listed(request["file"], request["function"])
+        if request["kind"] == "list":
+            self._frames.send({"kind": "listed", "id": request["id"]}, json.dumps(listed, allow_nan=False))
+        elif self._files.tool(request["file"], request["tool"]) is None:
+            raise UnfitFile(f"{request['file']} has no function {request['tool']} any more")
+        else:
+            self._begin(request, body)
+
+    def _begin(self, request, body):
+        call = OneCall(self._frames, self._files, request, body, self._loop)
+        if call.tool.is_async:
+            self._loop.call_soon_threadsafe(self._begin_task, call)
+        else:
+            self._pool.submit(contextvars.Context().run, call.run)
+
+    def _begin_task(self, call):
+        task = self._loop.create_task(call.run_async())
+        self._tasks[call.id] = task
+        task.add_done_callback(lambda _: self._end_task(call))
+
+    def _end_task(self, call):
+        if self._tasks.pop(call.id).cancelled():
+            call.finish("cancelled", "")
+
+    def _cancel(self, call_id):
+        # A function that is no task goes on: no thread can be stopped from outside.
+        if call_id in self._tasks:
+            self._tasks[call_id].cancel()
+
+
+class OneCall:
+    def __init__(self, frames, files, request, body, loop):
+        self.id = request["id"]
+        self.tool = files.tool(request["file"], request["tool"])
+        self._most = request["max_result"]
+        self._body = body
+        self._files = files
+        self._frames = frames
+        self._loop = loop
+        self._output = CallOutput(self._said)
+
+    def _said(self, line):
+        self._frames.send({"kind": "said", "by": self.tool.name, "id": self.id}, line)
+
+    def run(self):
+        current_call.set(self._output)
+        try:
+            by_place, by_name = self.tool.bound(read_json(self._body))
+            result = self.tool.function(*by_place, **by_name)
+            if inspect.isawaitable(result):
+                result = asyncio.run_coroutine_threadsafe(self._awaited(result), self._loop).result()
+            self._succeed(result)
+        except BaseException as error:
+            self._fail(error)
+
+    async def run_async(self):
+        current_call.set(self._output)
+        try:
+            by_place, by_name = self.tool.bound(read_json(self._body))
+            self._succeed(await self.tool.function(*by_place, **by_name))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+    async def _awaited(self, result):
+        current_call.set(self._output)
+        return await result
+
+    def _succeed(self, result):
+        try:
+            self.finish("value", result_json(result, self._most))
+        except UnfitValue as unfit:
+            self.finish("failed", f"the result of {self.tool.name} {unfit}")
+
+    def _fail(self, error):
+        if isinstance(error, UnfitArgument):
+            problems = [f"{'.'.join(map(str, place))}: {sentence}" for place, sentence in error.problems]
+            self.finish("failed", f"{self.tool.name} was called with arguments that do not fit: " + "; ".join(problems))
+            return
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self._frames.send({"kind": "raised", "by": self.tool.name, "id": self.id}, clean_text(text[-LONGEST_TRACEBACK:]))
+        self.finish("failed", self._files.failure(error))
+
+    def finish(self, kind, body):
+        self._output.finish()
+        self._frames.send({"kind": kind, "id": self.id}, clean_text(body))
+
+
+def main(requests):
+    frames = FrameWriter(os.dup(1))
+    # Whatever prints, in Python or not, cannot reach the frames from here on, nor take requests away.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdin = open(0, closefd=False)
+    sys.stdout, sys.stderr = FunctionOutput(1), FunctionOutput(2)
+    request = json.loads(requests.read(struct.unpack(">I", requests.read(4))[0]).decode())
+    folder = request["folder"]
+    # A process that is forked must neither keep the pipes open nor write frames.
+    os.register_at_fork(after_in_child=lambda: (os.close(frames._descriptor), os.close(requests.fileno())))
+    sys.path[:] = [folder, *(path for path in sys.path if path not in ("", folder))]
+    # The worker says when this process ends: a service manager that stops all processes at once must not end calls that the worker waits
+    # for. Programs that functions start are not kept from anything by it.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    caller = ToolCaller(frames, ProjectFiles(folder), request["threads"])
+    threading.Thread(target=caller.read, args=(requests,), name="requests", daemon=True).start()
+    frames.send({"kind": "ready", "version": ".".join(map(str, sys.version_info[:3]))})
+    caller.import_files()

@@ -1,0 +1,176 @@
+//! Functions of the project's own Python files, as they are: listed by the rules of AG2's `autogen.tools` and called in one process
+//! that the worker keeps (`host`), which executes the files in `child/`.
+
+use std::fmt;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
+use super::toolsets::ToolsetOpener;
+use crate::bounds::{OUTSIDE, read};
+use crate::config::PythonConfig;
+use crate::workflow::{PythonSource, ToolsetSource};
+
+mod child;
+mod child_log;
+mod child_state;
+mod frames;
+mod host;
+
+pub use host::PythonHost;
+
+/// The functions of a file, or one of them.
+pub struct PythonToolset {
+    host: Arc<PythonHost>,
+    source: PythonSource,
+}
+
+/// Opens the Python files that workflows name.
+#[derive(Debug)]
+pub struct PythonTools(Arc<PythonHost>);
+
+impl PythonTools {
+    /// With the Python of a project.
+    pub fn new(config: PythonConfig) -> Self {
+        Self(Arc::new(PythonHost::new(config)))
+    }
+}
+
+#[async_trait]
+impl ToolsetOpener for PythonTools {
+    fn open(&self, source: &ToolsetSource) -> Option<Result<Arc<dyn Toolset>, ToolsetError>> {
+        let ToolsetSource::Python(source) = source else { return None };
+        let opened = PythonToolset::new(self.0.clone(), &source.file, source.function.as_deref());
+        Some(opened.map(|set| Arc::new(set) as Arc<dyn Toolset>).map_err(ToolsetError::Unavailable))
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+/// What is in a file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct PythonListing {
+    /// The functions that are tools.
+    pub tools: Vec<PythonFunction>,
+    /// A sentence for each public function that is none.
+    pub left_out: Vec<String>,
+}
+
+/// A function that is a tool.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PythonFunction {
+    /// Its name.
+    pub name: String,
+    /// Its docstring.
+    pub description: String,
+    /// The JSON Schema of its parameters.
+    pub params: Value,
+}
+
+impl PythonToolset {
+    /// The functions of a file, or one of them. The error is a sentence for the author of the workflow.
+    pub fn new(host: Arc<PythonHost>, file: &str, function: Option<&str>) -> Result<Self, String> {
+        check_source(file, function)?;
+        let source = PythonSource { file: file.to_owned(), function: function.map(str::to_owned) };
+        Ok(Self { host, source })
+    }
+
+    /// What is in the file now, with the reasons why something is left out.
+    pub async fn listing(&self) -> Result<PythonListing, ToolsetError> {
+        let text = self.host.listed(&self.source).await?;
+        read(text.as_bytes(), &OUTSIDE)
+            .map_err(|unfit| ToolsetError::Unavailable(format!("{}: its list of functions {unfit}", self.source.file)))
+    }
+}
+
+/// What is wrong with the name of a file or of a function, if anything is.
+pub fn check_source(file: &str, function: Option<&str>) -> Result<(), String> {
+    let is_below = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+    if !is_below || file.is_empty() || file.contains('\\') || file.chars().any(char::is_control) {
+        return Err(format!("{file:?} is not a file below the folder of the project's Python (no `..`, not absolute)"));
+    }
+    if !file.ends_with(".py") || file.ends_with("/.py") || file == ".py" {
+        return Err(format!("{file:?} is not a Python file: its name must end with .py"));
+    }
+    let is_name = |name: &str| {
+        !name.starts_with(|first: char| first.is_ascii_digit())
+            && !name.is_empty()
+            && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+    };
+    match function {
+        Some(name) if !is_name(name) => Err(format!("{name:?} is not the name of a function")),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Debug for PythonToolset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PythonToolset").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Toolset for PythonToolset {
+    async fn list(&self) -> Result<Vec<ListedTool>, ToolsetError> {
+        let listing = self.listing().await?;
+        for sentence in &listing.left_out {
+            tracing::warn!("{sentence}");
+        }
+        if listing.tools.is_empty() {
+            let why = listing.left_out.first().map(|one| format!(" ({one})")).unwrap_or_default();
+            return Err(ToolsetError::Unavailable(format!(
+                "{} has no functions that are tools{why}",
+                self.source.file
+            )));
+        }
+        let listed = |PythonFunction { name, description, params }| ListedTool {
+            name,
+            description,
+            params,
+            // Nobody but its author knows what a function does; the workflow may say it.
+            idempotent: false,
+        };
+        Ok(listing.tools.into_iter().map(listed).collect())
+    }
+
+    async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError> {
+        let text = self.host.called(&self.source, &call).await?;
+        let value: Value = read(text.as_bytes(), &OUTSIDE)
+            .map_err(|unfit| ToolsetError::Failed(format!("the result of {} cannot be taken: {unfit}", call.tool)))?;
+        Ok(ToolsetAnswer::Value(self.host.hidden_in(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_below_the_folder_are_taken() {
+        for (file, function) in [("tools.py", None), ("a/b.py", Some("get_weather")), ("ü.py", Some("größe"))] {
+            assert_eq!(check_source(file, function), Ok(()), "{file}");
+        }
+        for (file, function) in [
+            ("../tools.py", None),
+            ("a/../b.py", None),
+            ("./tools.py", None),
+            ("/etc/tools.py", None),
+            ("", None),
+            (".py", None),
+            ("tools.txt", None),
+            ("a\\b.py", None),
+            ("tools.py", Some("")),
+            ("tools.py", Some("a.b")),
+            ("tools.py", Some("1a")),
+            ("tools.py", Some("a; b")),
+        ] {
+            assert!(check_source(file, function).is_err(), "{file} {function:?}");
+        }
+    }
+}
