@@ -44,7 +44,7 @@ async fn execute_calls(
     message: &RememberedMessage,
 ) -> Result<OutgoingMessage> {
     let source = message.name.as_deref().and_then(|name| Name::parse(name).ok());
-    let tools = ctx.handoff_state.as_ref().map(|handoff_state| handoff_state.tools.clone()).unwrap_or_default();
+    let tools = callable(ctx, source.as_ref());
     if let Some(calls) = at_once(ctx, &tools, message) {
         let responses = execute_at_once(ctx, &executor.name, &tools, &calls).await?;
         if let Some(handoff_state) = &mut ctx.handoff_state {
@@ -66,7 +66,7 @@ async fn execute_calls(
                 }
                 Err(error) => (refuse(ctx, &executor.name, call, Value::Null, error).await?.text, None),
             },
-            None => call_tool(ctx, executor, call).await?,
+            None => call_tool(ctx, executor, &tools, call).await?,
         };
         if let Some((target, because)) = target {
             if let Some(source) = source.clone() {
@@ -80,6 +80,15 @@ async fn execute_calls(
         handoff_state.next = next;
     }
     Ok(results(responses, "\n"))
+}
+
+/// The tools that a member may call: those that it is offered, and those that any agent may call. A model may know others from what
+/// members have called before it.
+fn callable(ctx: &ConversationContext<'_>, caller: Option<&Name>) -> Vec<Name> {
+    let all = ctx.handoff_state.as_ref().map(|handoff_state| handoff_state.tools.clone()).unwrap_or_default();
+    let Some(agent) = caller.and_then(|caller| ctx.agents.get(caller)) else { return all };
+    let is_open = |name: &Name| ctx.tools.named(name).iter().any(|tool| tool.any_agent_may_call);
+    all.into_iter().filter(|name| agent.tools.contains(name) || is_open(name)).collect()
 }
 
 async fn tell_transfer(
@@ -100,10 +109,10 @@ async fn tell_transfer(
 async fn call_tool(
     ctx: &mut ConversationContext<'_>,
     executor: &Agent,
+    tools: &[Name],
     call: &ToolCall,
 ) -> Result<(String, Option<(HandoffTarget, HandoffCause)>)> {
-    let tools = ctx.handoff_state.as_ref().map(|handoff_state| handoff_state.tools.clone()).unwrap_or_default();
-    let done = execute(ctx, &executor.name, &tools, call).await?;
+    let done = execute(ctx, &executor.name, tools, call).await?;
     let decides =
         ctx.tools.get(call.function.name.as_str()).is_some_and(|tool| tool.returns == ToolReturn::ReplyResult);
     let Some(Value::Object(mut result)) = done.returned.filter(|_| decides) else { return Ok((done.text, None)) };

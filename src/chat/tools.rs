@@ -450,6 +450,7 @@ mod tests {
             params: Arc::new(CompiledSchema { json, validator }),
             returns: ToolReturn::Value,
             approve: ToolApproval::default(),
+            any_agent_may_call: false,
             parallel: false,
             asks: None,
             called: None,

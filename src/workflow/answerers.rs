@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shapes::{ANSWERERS, APPROVE, ESCALATE};
-use super::{ApprovalRule, OnError, StepAction, ToolApproval, Workflow, WorkflowStep};
+use super::shapes::{ANSWERERS, ESCALATE};
+use super::{OnError, StepAction, Workflow, WorkflowStep};
 use crate::problem::Problem;
 use crate::protocol::answerers::Answerers;
 use crate::yaml::{FieldReader, MapReader};
@@ -47,19 +47,6 @@ pub(super) fn answerers(fields: &MapReader<'_>) -> Option<Arc<AnswererTerms>> {
     terms.remind.sort();
     terms.escalate.sort_by_key(|(after, _)| *after);
     Some(Arc::new(terms))
-}
-
-/// Whether a person is asked before a tool is called: a word, or a map that also says who.
-pub(super) fn approval(field: &FieldReader<'_>) -> Option<ToolApproval> {
-    let problem = Some(field.problem(""));
-    let (first, always) = (("first", ApprovalRule::First), ("always", ApprovalRule::Always));
-    if !field.is_map() {
-        let rule = field.one_of(&[("never", ApprovalRule::Never), first, always])?;
-        return Some(ToolApproval { rule, answerers: None, problem });
-    }
-    let fields = field.fields(&APPROVE)?;
-    let rule = fields.read("ask", |field| field.one_of(&[first, always])).unwrap_or(ApprovalRule::Always);
-    Some(ToolApproval { rule, answerers: answerers(&fields), problem })
 }
 
 /// The items of a list, or the one that stands for itself.

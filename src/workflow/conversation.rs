@@ -404,6 +404,8 @@ pub struct WorkflowTool {
     pub returns: ToolReturn,
     /// Whether a person is asked before it is called.
     pub approve: ToolApproval,
+    /// Whether agents may call it that it is not offered to, as in AG2.
+    pub any_agent_may_call: bool,
     /// Whether it may be called at the same time as the other calls of a reply.
     pub parallel: bool,
     /// The agent that it asks: people see that conversation folded.

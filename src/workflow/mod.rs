@@ -14,6 +14,7 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::toolset::ListedTool;
 
 mod answerers;
+mod approval;
 mod called;
 mod chat_steps;
 mod conversation;

@@ -133,6 +133,7 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
         params: Arc::new(CompiledSchema { json: params, validator }),
         returns: ToolReturn::Value,
         approve: if asks { set.approve.clone() } else { ToolApproval::default() },
+        any_agent_may_call: set.any_agent_may_call,
         parallel: true,
         asks: None,
         called: None,

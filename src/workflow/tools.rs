@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::answerers::approval;
+use super::approval::approval;
 use super::names::DeclaredNames;
 use super::params::{declared_params, no_params, params};
 use super::reader::{OutsideReferences, StepReader, WorkflowCall};
@@ -134,13 +134,25 @@ impl ToolReader<'_> {
         let returns = [("value", ToolReturn::Value), ("reply_result", ToolReturn::ReplyResult)];
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
         let approve = fields.read("approve", approval).unwrap_or_default();
+        let any_agent_may_call = fields.read("any_agent_may_call", FieldReader::bool).unwrap_or(false);
         let parallel = fields.read("parallel", FieldReader::bool).unwrap_or(matches!(kind, "http" | "command"));
         let field = fields.get(kind)?;
         let unfinished = |description: Option<String>, params: Option<Arc<CompiledSchema>>| {
             let steps = Vec::new();
             let (asks, called) = (None, None);
             let (description, params) = (description?, params?);
-            Some(WorkflowTool { name, description, params, returns, approve, parallel, asks, called, steps })
+            Some(WorkflowTool {
+                name,
+                description,
+                params,
+                returns,
+                approve,
+                any_agent_may_call,
+                parallel,
+                asks,
+                called,
+                steps,
+            })
         };
         match kind {
             "agent" => {

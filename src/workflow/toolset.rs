@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::answerers::approval;
+use super::approval::approval;
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::TOOLSET_KINDS;
 use super::steps::retry;
@@ -38,6 +38,8 @@ pub struct ToolsetDeclaration {
     pub approve: ToolApproval,
     /// Only about these is a person asked; empty: about all.
     pub approved_tools: Vec<String>,
+    /// Whether agents may call its tools that they are not offered to, as in AG2.
+    pub any_agent_may_call: bool,
     /// Arguments that models do not see.
     pub inject: Vec<(String, DataTemplate)>,
     /// How long a call may take without a sign of life.
@@ -149,6 +151,7 @@ pub(super) fn toolset(
         prefix: fields.read("prefix", prefix).unwrap_or_default(),
         approve: fields.read("approve", approval).unwrap_or_default(),
         approved_tools: approved.unwrap_or_default(),
+        any_agent_may_call: fields.read("any_agent_may_call", FieldReader::bool).unwrap_or(false),
         inject: fields.read("inject", |field| entries(field, &scope)).unwrap_or_default(),
         within: fields.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
         retry: fields.read("retry", retry),

@@ -31,15 +31,15 @@ const REQUEST_QUEUE: usize = 4 * CALLS_AT_ONCE;
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 
 /// What Python executes first.
-const START: &str = include_str!("child/fastagency_start.py");
+const START: &str = include_str!("scripts/fastagency_start.py");
 /// What it is given then: its modules, each after those that it needs.
 const MODULES: [(&str, &str); 6] = [
-    ("fastagency_values", include_str!("child/fastagency_values.py")),
-    ("fastagency_output", include_str!("child/fastagency_output.py")),
-    ("fastagency_types", include_str!("child/fastagency_types.py")),
-    ("fastagency_tools", include_str!("child/fastagency_tools.py")),
-    ("fastagency_files", include_str!("child/fastagency_files.py")),
-    ("fastagency_child", include_str!("child/fastagency_child.py")),
+    ("fastagency_values", include_str!("scripts/fastagency_values.py")),
+    ("fastagency_output", include_str!("scripts/fastagency_output.py")),
+    ("fastagency_types", include_str!("scripts/fastagency_types.py")),
+    ("fastagency_tools", include_str!("scripts/fastagency_tools.py")),
+    ("fastagency_files", include_str!("scripts/fastagency_files.py")),
+    ("fastagency_child", include_str!("scripts/fastagency_child.py")),
 ];
 
 /// A process that takes requests. Dropped: everything that belongs to it is killed.

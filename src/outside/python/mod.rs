@@ -1,5 +1,5 @@
 //! Functions of the project's own Python files, as they are: listed by the rules of AG2's `autogen.tools` and called in one process
-//! that the worker keeps (`host`), which executes the files in `child/`.
+//! that the worker keeps (`host`), which executes the files in `scripts/`.
 
 use std::fmt;
 use std::path::{Component, Path};

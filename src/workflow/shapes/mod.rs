@@ -402,6 +402,11 @@ pub static TOOL: MapShape = MapShape {
         ),
         may("command", ValueKind::Name, "The program of `commands` in fastagency.yaml that is run, in place of `do`."),
         may(
+            "any_agent_may_call",
+            ValueKind::Bool,
+            "Whether agents may call it that it is not offered to, as in AG2 (default false).",
+        ),
+        may(
             "parallel",
             ValueKind::Bool,
             "Whether it may be called at the same time as the other calls of a reply (default: not with `do`, `agent`, `workflow`).",
