@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::eventually::eventually;
 
+mod processes;
 mod schemas;
 
 /// Without what is installed for this machine's Python: no pydantic.
@@ -100,6 +101,7 @@ import asyncio
 import dataclasses
 import decimal
 import enum
+import itertools
 from typing import Annotated, List, Optional
 
 from helper import half
@@ -144,6 +146,10 @@ def unicode(größe: str) -> str:
     return größe + " 大小 🦀 \ud800"
 
 
+def endless():
+    return itertools.count()
+
+
 def wrong() -> float:
     return float("nan")
 
@@ -166,8 +172,9 @@ def _hidden(a: int): ...
     ]);
     let tools = project.tools();
     let names: Vec<String> = tools.list().await.unwrap().into_iter().map(|tool| tool.name).collect();
-    let expected =
-        ["ordinary", "later", "amounts", "awaited", "big", "big_list", "unicode", "wrong", "strange", "deep"];
+    let expected = [
+        "ordinary", "later", "amounts", "awaited", "big", "big_list", "unicode", "endless", "wrong", "strange", "deep",
+    ];
     assert_eq!(names, expected, "those that are imported and hidden are not listed");
     let call = async |tool: &str, arguments: Value| called(&tools, tool, arguments).await;
     let failed = async |tool: &str, arguments: Value| match called(&tools, tool, arguments).await {
@@ -189,6 +196,8 @@ def _hidden(a: int): ...
     let cut = call("big", json!({})).await.unwrap();
     assert_eq!(cut, json!(format!("{}… [cut off after 1000 bytes]", "é".repeat(500))));
     let cut = call("big_list", json!({})).await.unwrap();
+    assert!(cut.as_str().is_some_and(|text| text.starts_with("[0,1,2,") && text.ends_with(" bytes]")), "{cut}");
+    let cut = call("endless", json!({})).await.unwrap();
     assert!(cut.as_str().is_some_and(|text| text.starts_with("[0,1,2,") && text.ends_with(" bytes]")), "{cut}");
     assert_eq!(call("unicode", json!({"größe": "ü"})).await, Ok(json!("ü 大小 🦀 \u{fffd}")));
     assert_eq!(failed("wrong", json!({})).await, "the result of wrong holds NaN, which is no number in JSON");
@@ -313,85 +322,6 @@ def fails(how: str):
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_be_stopped_costs_no_other_call() {
-    let project = PythonProject::new(&[(
-        "tools.py",
-        &with_process(
-            r#"
-import asyncio, pathlib, time
-
-
-def stuck() -> str:
-    while True:
-        time.sleep(0.05)
-
-
-async def waits(file: str) -> str:
-    try:
-        await asyncio.sleep(3600)
-    except asyncio.CancelledError:
-        pathlib.Path(file).write_text("cancelled")
-        raise
-
-
-def until(file: str) -> int:
-    while not pathlib.Path(file).exists():
-        time.sleep(0.01)
-    return os.getpid()
-"#,
-        ),
-    )]);
-    let tools = project.tools();
-    let first = process(&tools).await;
-    // An async function is cancelled, whether its time is over or nobody waits any more.
-    let late = called_within(&tools, "waits", json!({"file": "late"}), Duration::from_millis(100)).await;
-    assert_eq!(late, Err(ToolsetError::TimedOut("waits did not return within 100ms".to_owned())));
-    eventually("the function has been cancelled", async || project.path("late").exists()).await;
-    {
-        let dropped = called(&tools, "waits", json!({"file": "dropped"}));
-        tokio::select! {
-            _ = dropped => panic!("it waits for an hour"),
-            _ = process(&tools) => {}
-        }
-    }
-    eventually("the function has been cancelled", async || project.path("dropped").exists()).await;
-    assert_eq!(process(&tools).await, first, "what can be stopped leaves the process as it is");
-    let other = called(&tools, "until", json!({"file": "go"}));
-    let stuck = called_within(&tools, "stuck", json!({}), Duration::from_millis(200));
-    let goes_on = async {
-        let next = eventually("calls go to another process", async || {
-            Some(process(&tools).await).filter(|next| *next != first)
-        })
-        .await;
-        assert!(lives(first), "it has a call that goes on");
-        project.write("go", "");
-        next
-    };
-    let (other, stuck, next) = tokio::join!(other, stuck, goes_on);
-    assert_eq!(other.unwrap(), first);
-    assert!(matches!(stuck, Err(ToolsetError::TimedOut(_))));
-    eventually("the old process has ended", async || !lives(first)).await;
-    assert_eq!(process(&tools).await, next);
-}
-
-#[tokio::test]
-async fn a_process_that_ends_costs_only_the_calls_that_were_in_it() {
-    let project = PythonProject::new(&[(
-        "tools.py",
-        &with_process("def ends():\n    os.kill(os.getpid(), 9)\n\n\ndef exits():\n    os._exit(7)\n"),
-    )]);
-    let tools = project.tools();
-    let first = process(&tools).await;
-    let lost = called(&tools, "ends", json!({})).await;
-    let words = "the Python process ended during ends (signal: 9 (SIGKILL)), so nobody knows whether it was done";
-    assert_eq!(lost, Err(ToolsetError::Lost(words.to_owned())));
-    assert_ne!(process(&tools).await, first);
-    let exited = called(&tools, "exits", json!({})).await;
-    assert!(matches!(exited, Err(ToolsetError::Lost(_))), "{exited:?}");
-    process(&tools).await;
-}
-
-#[tokio::test]
 async fn many_calls_are_under_way_at_once() {
     let project = PythonProject::new(&[(
         "tools.py",
@@ -511,28 +441,6 @@ def shows(fails: bool):
     let failed = called(&tools, "shows", json!({"fails": true})).await;
     assert_eq!(failed, Err(ToolsetError::Failed("ValueError: refused [secret BILLING_KEY]".to_owned())));
     assert!(!format!("{:?}", project.host).contains("sesame"));
-}
-
-#[tokio::test]
-async fn what_a_function_has_started_ends_with_the_process() {
-    let source = with_process(
-        "import subprocess\n\n\ndef starts() -> int:\n    return subprocess.Popen(['sleep', '3600']).pid\n",
-    );
-    for is_closed in [true, false] {
-        let project = PythonProject::new(&[("tools.py", &source)]);
-        let tools = project.tools();
-        let python = process(&tools).await;
-        let sleep = called(&tools, "starts", json!({})).await.unwrap().as_u64().unwrap();
-        assert!(lives(sleep) && lives(python));
-        if is_closed {
-            project.host.close().await;
-            assert!(!lives(python), "it was waited for");
-            let refused = called(&tools, "process", json!({})).await;
-            assert_eq!(refused, Err(ToolsetError::Unavailable("the worker is ending".to_owned())));
-        }
-        drop((tools, project));
-        eventually("nothing is left", async || !lives(sleep) && !lives(python)).await;
-    }
 }
 
 #[tokio::test]

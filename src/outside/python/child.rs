@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::child_log::{show, show_lines};
-use super::child_state::{CALLS_AT_ONCE, ChildReply, ChildState};
+use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply, ChildState};
 use super::frames::{ChildFrame, ChildRequest, ChildStart, FrameError, read_frame, request_frame, start_frame};
 use crate::config::PythonConfig;
 use crate::outside::secrets::Secrets;
@@ -107,12 +107,12 @@ impl PythonChild {
     /// Asks what a source holds, or calls a function; none: it takes no requests any more.
     pub(super) fn ask<'r>(
         &self,
-        function: Option<&str>,
+        call: Option<CalledFunction>,
         turn: OwnedSemaphorePermit,
         request: impl FnOnce(u64) -> ChildRequest<'r>,
         arguments: Option<&Map<String, Value>>,
     ) -> Option<AwaitedReply<'_>> {
-        let (id, reply) = self.state.open(function, turn)?;
+        let (id, reply) = self.state.open(call, turn)?;
         self.send(request_frame(&request(id), arguments));
         Some(AwaitedReply { child: self, id, reply, is_over: false })
     }
@@ -220,10 +220,9 @@ async fn listen(mut stdout: ChildStdout, state: Arc<ChildState>, secrets: Arc<Se
 fn take(frame: ChildFrame, body: String, state: &ChildState, secrets: &Secrets) {
     let (id, reply) = match frame {
         ChildFrame::Ready { .. } => return,
-        ChildFrame::Said { by } => return show(&by, &body, secrets),
-        ChildFrame::Raised { by } => {
-            let function = by.as_str();
-            tracing::warn!(function, "{}", secrets.hidden(&body));
+        ChildFrame::Said { by, id } => return show(&by, state.run_of(id).as_deref(), &body, secrets),
+        ChildFrame::Raised { by, id } => {
+            tracing::warn!(run.id = state.run_of(Some(id)), function = by, "{}", secrets.hidden(&body));
             return;
         }
         ChildFrame::Listed { id } => (id, ChildReply::Listed(body)),

@@ -41,8 +41,8 @@ impl LineBudget {
 }
 
 /// Shows a line that a function has printed.
-pub(super) fn show(function: &str, line: &str, secrets: &Secrets) {
-    tracing::info!(function, "{}", secrets.hidden(line));
+pub(super) fn show(function: &str, run: Option<&str>, line: &str, secrets: &Secrets) {
+    tracing::info!(run.id = run, function, "{}", secrets.hidden(line));
 }
 
 /// Shows what is printed past Python: by other programs, and by code that is not Python.
@@ -55,8 +55,8 @@ pub(super) async fn show_lines(pipe: impl AsyncRead + Unpin, state: &ChildState,
         }
         let line = secrets.hidden(&line);
         if budget.admits() {
-            match state.only_function() {
-                Some(function) => tracing::info!(function, "{line}"),
+            match state.only_call() {
+                Some(call) => tracing::info!(run.id = call.run, function = call.name, "{line}"),
                 None => tracing::info!("Python: {line}"),
             }
         }

@@ -34,10 +34,19 @@ pub(super) enum ChildReply {
 struct OpenRequest {
     /// Who waits; none: nobody any more.
     waits: Option<oneshot::Sender<ChildReply>>,
-    /// The function; none: a list.
-    function: Option<String>,
+    /// The function, and the run that calls it; none: a list.
+    call: Option<CalledFunction>,
     /// Its turn.
     _turn: OwnedSemaphorePermit,
+}
+
+/// A function that is called.
+#[derive(Debug, Clone)]
+pub(super) struct CalledFunction {
+    /// Its name.
+    pub name: String,
+    /// The run that calls it.
+    pub run: String,
 }
 
 /// The state of a process.
@@ -102,12 +111,12 @@ impl ChildState {
     /// Notes a request, and who waits for it; none: it takes no requests any more.
     pub(super) fn open(
         &self,
-        function: Option<&str>,
+        call: Option<CalledFunction>,
         turn: OwnedSemaphorePermit,
     ) -> Option<(u64, oneshot::Receiver<ChildReply>)> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        let request = OpenRequest { waits: Some(sender), function: function.map(str::to_owned), _turn: turn };
+        let request = OpenRequest { waits: Some(sender), call, _turn: turn };
         // Below the lock: who ends it counts the requests afterwards.
         let mut open = self.open.lock();
         if !self.takes_requests() {
@@ -142,10 +151,15 @@ impl ChildState {
     }
 
     /// The function that is called now, if it is one alone.
-    pub(super) fn only_function(&self) -> Option<String> {
+    pub(super) fn only_call(&self) -> Option<CalledFunction> {
         let open = self.open.lock();
-        let mut functions = open.values().filter_map(|request| request.function.as_ref());
-        functions.next().filter(|_| functions.next().is_none()).cloned()
+        let mut calls = open.values().filter_map(|request| request.call.as_ref());
+        calls.next().filter(|_| calls.next().is_none()).cloned()
+    }
+
+    /// The run whose call this is.
+    pub(super) fn run_of(&self, id: Option<u64>) -> Option<String> {
+        Some(self.open.lock().get(&id?)?.call.as_ref()?.run.clone())
     }
 
     /// Ends everything that belongs to the process. Before the process is waited for: afterwards its number may be another's.

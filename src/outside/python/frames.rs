@@ -24,11 +24,15 @@ pub(super) enum ChildFrame {
     Said {
         /// The function, or the file that is imported.
         by: String,
+        /// The request of the call.
+        id: Option<u64>,
     },
     /// An exception, with its traceback.
     Raised {
         /// The function.
         by: String,
+        /// The request of the call.
+        id: u64,
     },
     /// What is in a file.
     Listed {

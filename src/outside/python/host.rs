@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::child::PythonChild;
-use super::child_state::{CALLS_AT_ONCE, ChildReply};
+use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply};
 use super::frames::ChildRequest;
 use crate::config::PythonConfig;
 use crate::outside::secrets::Secrets;
@@ -119,7 +119,8 @@ impl PythonHost {
         };
         loop {
             let (child, turn) = self.turn(tool, deadline).await?;
-            let Some(mut reply) = child.ask(Some(tool), turn, request, Some(call.arguments)) else { continue };
+            let called = CalledFunction { name: tool.to_owned(), run: call.run.to_owned() };
+            let Some(mut reply) = child.ask(Some(called), turn, request, Some(call.arguments)) else { continue };
             return match timeout(within, reply.answer()).await {
                 Ok(Some(ChildReply::Value(value))) => Ok(value),
                 Ok(Some(ChildReply::Failed(why))) => Err(ToolsetError::Failed(why)),

@@ -5,6 +5,7 @@ threads, and async ones in one event loop."""
 import asyncio
 import concurrent.futures
 import contextvars
+import faulthandler
 import inspect
 import json
 import os
@@ -188,6 +189,8 @@ def main(requests):
     os.dup2(2, 1)
     sys.stdin = open(0, closefd=False)
     sys.stdout, sys.stderr = FunctionOutput(1), FunctionOutput(2)
+    # What crashes Python itself says in the log where it did.
+    faulthandler.enable(2)
     request = json.loads(requests.read(struct.unpack(">I", requests.read(4))[0]).decode())
     folder = request["folder"]
     # A process that is forked must neither keep the pipes open nor write frames.

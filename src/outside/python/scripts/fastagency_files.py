@@ -22,6 +22,7 @@ class ProjectFiles:
         self._folder = folder
         self._modules = {}
         self._tools = {}
+        self._listings = {}
         self._seen = {}
 
     def tool(self, file, name):
@@ -30,6 +31,11 @@ class ProjectFiles:
 
     def listed(self, file, function):
         """The tools of a file, or one of them, and a sentence for each function that is none."""
+        if (file, function) not in self._listings:
+            self._listings[(file, function)] = self._listing(file, function)
+        return self._listings[(file, function)]
+
+    def _listing(self, file, function):
         module = self._module(file)
         tools, left_out = [], []
         for name, found in self._candidates(module, file, function):

@@ -58,11 +58,37 @@ def clean_text(text):
     return _HALF_LETTERS.sub("\ufffd", text)
 
 
-def to_json(value):
-    """The JSON of what a function returned, as text."""
-    pieces = []
-    _write(value, pieces, 0)
-    return "".join(pieces)
+class _Enough(Exception):
+    """More than is kept."""
+
+
+class _Pieces:
+    """A text that grows up to so many characters."""
+
+    def __init__(self, most):
+        self._most = most
+        self._pieces = []
+        self._length = 0
+
+    def append(self, piece):
+        self._pieces.append(piece)
+        self._length += len(piece)
+        if self._length > self._most:
+            raise _Enough
+
+    def text(self):
+        return "".join(self._pieces)
+
+
+def to_json(value, most=float("inf")):
+    """The JSON of what a function returned, as text; of one that is longer than so many characters more than those."""
+    pieces = _Pieces(most)
+    try:
+        _write(value, pieces, 0)
+    except _Enough:
+        # What never ends is not read to its end.
+        pass
+    return pieces.text()
 
 
 def _write(value, pieces, level):
@@ -156,7 +182,7 @@ def is_pydantic_model(value):
 def result_json(value, most):
     """The JSON of a result, and of one that is longer than so many bytes its beginning, as a text with a mark."""
     is_text = isinstance(value, str) and not isinstance(value, enum.Enum)
-    shown = clean_text(str(value)) if is_text else to_json(value)
+    shown = clean_text(str(value)) if is_text else to_json(value, most)
     encoded = shown.encode()
     if len(encoded) > most:
         shown = encoded[:most].decode(errors="ignore") + f"… [cut off after {most} bytes]"
