@@ -19,6 +19,7 @@ mod audit;
 mod auth;
 mod fields;
 mod gateway;
+mod mcp;
 mod model_shapes;
 mod models;
 mod nats;
@@ -37,6 +38,7 @@ pub use auth::{
     TrustedHeaderConfig, UsersAndGroups,
 };
 pub use gateway::{CallerLimits, GatewayConfig};
+pub use mcp::{McpAddress, McpCommand, McpReach, McpRevision, McpServerConfig};
 pub use models::{
     CallIdForm, ChatDialect, CompatibleServer, FormRequest, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit,
     ModelTimeouts, ReasoningReturn, TokenLimitKey, TokenSource, unpriced,
@@ -82,6 +84,8 @@ pub struct Config {
     pub outgoing: OutgoingConfig,
     /// What requests of workflows may hold and nobody else sees, by name.
     pub secrets: BTreeMap<String, SecretConfig>,
+    /// The servers whose tools workflows may call, by name.
+    pub mcp: BTreeMap<Name, McpServerConfig>,
     /// Who outside is told that a run waits, or has ended.
     pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.

@@ -11,7 +11,7 @@ use super::fields::{path, secret, secrets, unset_in};
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
 use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig};
-use super::{audit, auth, gateway, models, nats, operation, outgoing, ui, webhooks, worker};
+use super::{audit, auth, gateway, mcp, models, nats, operation, outgoing, ui, webhooks, worker};
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
@@ -67,6 +67,7 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         keep_ended: fields.read("keep_ended", FieldReader::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         outgoing: fields.read("outgoing", outgoing::outgoing).unwrap_or_default(),
         secrets: fields.read("secrets", outgoing::named_secrets).unwrap_or_default(),
+        mcp: fields.read("mcp", |field| mcp::servers(field, folder)).unwrap_or_default(),
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
         previous_seal_keys: secrets(&fields, "previous_seal_keys"),
@@ -105,7 +106,7 @@ fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
             "gateway" => &[ConfigSection::Gateway],
             "auth" => &[ConfigSection::Gateway],
             "ui" => &[ConfigSection::Ui],
-            "worker" | "outgoing" | "secrets" | "seal_key" | "previous_seal_keys" | "webhooks" => {
+            "worker" | "outgoing" | "secrets" | "mcp" | "seal_key" | "previous_seal_keys" | "webhooks" => {
                 &[ConfigSection::Worker]
             }
             "metrics" | "telemetry" => &[ConfigSection::Operation],

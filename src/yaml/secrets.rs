@@ -29,7 +29,7 @@ const SECRET: &[&str] = &[
 /// Keys that are near to those and hold none.
 const PUBLIC_KEYS: &[&str] = &["tokens", "public_key", "prompt_cache_key", "nats", "keys"];
 /// Keys whose map holds secrets under any key.
-const SECRET_MAPS: &[&str] = &["headers", NAMED_SECRETS];
+const SECRET_MAPS: &[&str] = &["headers", "env", NAMED_SECRETS];
 /// The key whose map holds secrets with names, each with its hosts.
 const NAMED_SECRETS: &str = "secrets";
 /// A shorter text, in bytes, is not looked for in messages: it may be a word of theirs, whose absence would tell it.
