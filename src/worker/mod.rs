@@ -113,6 +113,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         up,
     } = parts;
     let id = WorkerId::random();
+    let mcp = outside.mcp.clone();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
@@ -228,7 +229,9 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     }
     summary_publisher.flush(&broker).await;
     // Whoever takes a run over need not wait for the lease to end.
-    directory::withdraw(&broker, id).await?;
+    let withdrawn = directory::withdraw(&broker, id).await;
+    mcp.close().await;
+    withdrawn?;
     tracing::info!(worker.id = %id, "worker ended");
     Ok(())
 }

@@ -84,7 +84,11 @@ impl BillingServer {
             ("billing".to_owned(), secret("127.0.0.1")),
             ("other".to_owned(), SecretConfig { value: Some("another-0815".into()), ..secret("other.example.com") }),
         ]);
-        OutsideServices { http: Arc::new(HttpSender::new(rules, None)), secrets: Arc::new(Secrets::new(secrets)) }
+        OutsideServices {
+            http: Arc::new(HttpSender::new(rules, None)),
+            secrets: Arc::new(Secrets::new(secrets)),
+            ..OutsideServices::default()
+        }
     }
 
     /// A system with this workflow, in which `BILLING` is the server's address.
