@@ -63,6 +63,9 @@ else
   skip "tests over NATS: no nats-server here, see above"
 fi
 
+# The servers whose tools are called.
+scripts/mcp-servers.sh || skip "tests of some MCP servers: not here, see above"
+
 # The page's tests: Node, the packages that tests/page names, and a browser.
 page=no
 if [ ! -f tests/page/package.json ]; then
