@@ -70,6 +70,8 @@ else
   unset AG2_PYTHON
   skip "the comparison of Python tools with AG2: it cannot be installed here"
 fi
+# The servers whose tools are called.
+scripts/mcp-servers.sh || skip "tests of some MCP servers: not here, see above"
 
 # The page's tests: Node, the packages that tests/page names, and a browser.
 page=no

@@ -129,7 +129,11 @@ fn subscriber<W: Write + 'static>(
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
     // Of two filters the more talkative one decides which calls are looked at at all: the libraries' own are many.
     let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
-    let known = Targets::new().with_default(LIBRARIES.min(most)).with_target("fastagency", most);
+    // What the MCP library tells of its connections holds results of tools and addresses with keys in them.
+    let known = Targets::new()
+        .with_default(LIBRARIES.min(most))
+        .with_target("fastagency", most)
+        .with_target("rmcp", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(known).with(filter);
     let layer = tracing_subscriber::fmt::layer();
     match format {

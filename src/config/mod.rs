@@ -19,6 +19,7 @@ mod audit;
 mod auth;
 mod fields;
 mod gateway;
+mod mcp;
 mod model_shapes;
 mod models;
 mod nats;
@@ -39,6 +40,7 @@ pub use auth::{
     TrustedHeaderConfig, UsersAndGroups,
 };
 pub use gateway::{CallerLimits, GatewayConfig};
+pub use mcp::{McpAddress, McpCommand, McpReach, McpRevision, McpServerConfig};
 pub use models::{
     CallIdForm, ChatDialect, CompatibleServer, FormRequest, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit,
     ModelTimeouts, ReasoningReturn, TokenLimitKey, TokenSource, unpriced,
@@ -90,6 +92,8 @@ pub struct Config {
     pub commands: BTreeMap<String, ProgramConfig>,
     /// The functions of the project's own.
     pub python: PythonConfig,
+    /// The servers whose tools workflows may call, by name.
+    pub mcp: BTreeMap<Name, McpServerConfig>,
     /// Who outside is told that a run waits, or has ended.
     pub webhooks: BTreeMap<Name, WebhookConfig>,
     /// The key that seals passwords in the log; none: they live in memory only.

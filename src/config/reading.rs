@@ -11,7 +11,7 @@ use super::fields::{path, secret, secrets, unset_in};
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
 use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig, PythonConfig};
-use super::{audit, auth, gateway, models, nats, operation, outgoing, programs, python, ui, webhooks, worker};
+use super::{audit, auth, gateway, mcp, models, nats, operation, outgoing, programs, python, ui, webhooks, worker};
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
@@ -71,6 +71,7 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         python: fields
             .read("python", |field| python::python(field, folder))
             .unwrap_or_else(|| PythonConfig::default_in(folder)),
+        mcp: fields.read("mcp", |field| mcp::servers(field, folder)).unwrap_or_default(),
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
         previous_seal_keys: secrets(&fields, "previous_seal_keys"),
@@ -109,7 +110,7 @@ fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
             "gateway" => &[ConfigSection::Gateway],
             "auth" => &[ConfigSection::Gateway],
             "ui" => &[ConfigSection::Ui],
-            "worker" | "outgoing" | "secrets" | "commands" | "python" | "seal_key" | "previous_seal_keys"
+            "worker" | "outgoing" | "secrets" | "commands" | "python" | "mcp" | "seal_key" | "previous_seal_keys"
             | "webhooks" => &[ConfigSection::Worker],
             "metrics" | "telemetry" => &[ConfigSection::Operation],
             "audit" => &[ConfigSection::Audit],

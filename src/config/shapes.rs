@@ -55,6 +55,11 @@ pub static CONFIG: MapShape = MapShape {
             "The programs that tools of workflows may run, by name.",
         ),
         may(
+            "mcp",
+            ValueKind::Map(&ValueKind::Shape(&MCP_SERVER)),
+            "Servers of the Model Context Protocol whose tools workflows may call.",
+        ),
+        may(
             "webhooks",
             ValueKind::Map(&ValueKind::Shape(&WEBHOOK)),
             "Programs that get a notice when a run waits for a person, nobody answers, or it has ended.",
@@ -389,6 +394,43 @@ pub static PYTHON: MapShape = MapShape {
             "env",
             ValueKind::Table(&ValueKind::Text),
             "What its environment holds, beside PATH, HOME, LANG and TMPDIR; what comes from a ${VAR}, and keys and tokens, are hidden in logs and results.",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static MCP_SERVER: MapShape = MapShape {
+    name: "MCP server",
+    about: "A server of the Model Context Protocol: a program that the worker starts, or an address.",
+    keys: &[
+        may(
+            "command",
+            ValueKind::Some(&ValueKind::Text),
+            "The program and its arguments; the worker starts it, and talks to it over its standard input and output.",
+        ),
+        may(
+            "env",
+            ValueKind::Table(&ValueKind::Text),
+            "The program's environment, besides PATH, HOME, LANG and TMPDIR.",
+        ),
+        may("folder", ValueKind::Text, "The folder that the program is started in (default: the folder of this file)."),
+        may("url", ValueKind::Text, "The server's address, like https://mcp.example.com/mcp."),
+        may("headers", ValueKind::Table(&ValueKind::Text), "Headers of each request, such as a key."),
+        may(
+            "timeout",
+            ValueKind::Duration,
+            "How long the server may take without a sign of life; progress is one (default 60s).",
+        ),
+        may("total", ValueKind::Duration, "How long a call may take in all (default 10m)."),
+        may(
+            "only",
+            ValueKind::Some(&ValueKind::Text),
+            "The tools that workflows may call, by the server's names (default: all).",
+        ),
+        may(
+            "protocol",
+            ValueKind::OneOf(&["2026-07-28", "2025-11-25"]),
+            "The revision of the protocol (default: the newest that both speak, found out by asking).",
         ),
     ],
     shared: &[],

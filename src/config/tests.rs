@@ -357,3 +357,21 @@ fn the_page_may_be_below_a_path_that_means_one_thing() {
         assert!(problems.contains(&format!("the page has a path /{first} of its own")), "{problems}");
     }
 }
+
+#[test]
+fn mcp_servers_are_programs_or_addresses() {
+    let source = "version: 1\nmcp:\n  docs: { command: [npx, docs], env: { KEY: '${KEY}' }, only: [search] }\n  tickets: { url: \
+                  'https://mcp.example.com/mcp?key=abcdefgh', headers: { Authorization: 'Bearer ${KEY}' }, protocol: \
+                  '2025-11-25', total: 1h }";
+    let config = read(source, &|_| Some("sesame-0815".to_owned())).unwrap();
+    assert!(!format!("{config:?}").contains("sesame") && !format!("{config:?}").contains("abcdefgh"));
+    let docs = &config.mcp["docs"];
+    let McpReach::Command(command) = &docs.reach else { panic!("{docs:?}") };
+    assert_eq!((command.program.as_str(), command.arguments.len()), ("npx", 1));
+    assert_eq!((command.folder.as_path(), docs.timeout.as_secs()), (Path::new("project"), 60));
+    assert_eq!(command.environment["KEY"].expose_secret(), "sesame-0815");
+    let tickets = &config.mcp["tickets"];
+    assert_eq!((tickets.protocol, tickets.total.as_secs()), (Some(McpRevision::Session), 3600));
+    let unset = read(source, &nothing).unwrap();
+    assert!(unset.usable(ConfigSection::Worker).is_err() && unset.usable(ConfigSection::Ui).is_ok());
+}

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::addresses::AddressRules;
@@ -26,6 +27,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 pub struct HttpSender {
     client: Result<Client, String>,
     rules: Arc<AddressRules>,
+    /// It may hold a password.
+    proxy: Option<SecretString>,
 }
 
 /// A request, ready to be sent.
@@ -152,25 +155,25 @@ impl HttpSender {
         // Where the proxy is, its operator has said.
         let at_proxy = proxy.and_then(|proxy| Url::parse(proxy).ok()?.host_str().map(str::to_owned));
         let rules = Arc::new(rules.with_name(at_proxy));
-        // Another part of the process may have installed it: ring either way.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("fastagency/", env!("CARGO_PKG_VERSION")))
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_WITHIN)
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            // Not one of the environment: a proxy looks names up itself, where nothing here sees what they lead to.
-            .no_proxy()
-            .dns_resolver(Arc::new(CheckedResolver(rules.clone())));
-        let made = proxy.map(reqwest::Proxy::all).transpose();
-        let client = made.and_then(|proxy| {
-            if let Some(proxy) = proxy {
-                builder = builder.proxy(proxy);
+        let client = client(&rules, proxy, redirect::Policy::none()).map_err(|error| chain(&error));
+        Self { client, rules, proxy: proxy.map(Into::into) }
+    }
+
+    /// A client for connections that others keep open to this address, by the same rules: redirects are followed on the same
+    /// server only.
+    pub fn client_for(&self, url: &Url) -> Result<Client, SendError> {
+        self.check_literal(url)?;
+        let followed = redirect::Policy::custom(|attempt| {
+            let is_same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+            let is_asked_again = matches!(attempt.status().as_u16(), 307 | 308);
+            if is_same && is_asked_again && attempt.previous().len() <= MOST_REDIRECTS {
+                attempt.follow()
+            } else {
+                attempt.stop()
             }
-            builder.build()
         });
-        Self { client: client.map_err(|error| chain(&error)), rules }
+        let proxy = self.proxy.as_ref().map(ExposeSecret::expose_secret);
+        client(&self.rules, proxy, followed).map_err(|error| SendError::NoClient(chain(&error.without_url())))
     }
 
     /// Sends a request and reads at most so many bytes of its answer.
@@ -227,6 +230,25 @@ impl HttpSender {
     }
 }
 
+/// A client that asks what the rules allow.
+fn client(rules: &Arc<AddressRules>, proxy: Option<&str>, redirects: redirect::Policy) -> reqwest::Result<Client> {
+    // Another part of the process may have installed it: ring either way.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("fastagency/", env!("CARGO_PKG_VERSION")))
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_WITHIN)
+        .redirect(redirects)
+        .retry(reqwest::retry::never())
+        // Not one of the environment: a proxy looks names up itself, where nothing here sees what they lead to.
+        .no_proxy()
+        .dns_resolver(Arc::new(CheckedResolver(rules.clone())));
+    if let Some(proxy) = proxy.map(reqwest::Proxy::all).transpose()? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build()
+}
+
 /// Looks names up, and leaves out addresses that are not asked.
 struct CheckedResolver(Arc<AddressRules>);
 
@@ -257,13 +279,21 @@ impl Resolve for CheckedResolver {
     }
 }
 
-fn failed(server: &str, method: &Method, error: reqwest::Error) -> SendError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+/// The address that was not asked, if that is what stands behind an error.
+pub fn refused_address(error: &(dyn std::error::Error + 'static)) -> Option<SendError> {
+    let mut cause = Some(error);
     while let Some(one) = cause {
         if let Some(RefusedAddress { host, address }) = one.downcast_ref() {
-            return SendError::PrivateAddress { host: host.clone(), address: *address };
+            return Some(SendError::PrivateAddress { host: host.clone(), address: *address });
         }
         cause = one.source();
+    }
+    None
+}
+
+fn failed(server: &str, method: &Method, error: reqwest::Error) -> SendError {
+    if let Some(refused) = refused_address(&error) {
+        return refused;
     }
     let (server, is_unsent) = (server.to_owned(), error.is_connect() || error.is_builder());
     if error.is_timeout() && !is_unsent {
@@ -285,7 +315,8 @@ fn redirection(answer: &reqwest::Response, url: &Url) -> Option<Url> {
     url.join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()
 }
 
-fn server_of(url: &Url) -> String {
+/// A server for words: scheme, host and port of an address.
+pub fn server_of(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 

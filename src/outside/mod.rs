@@ -1,5 +1,6 @@
-//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), functions of Python files (`python`), the secrets that servers are
-//! shown (`secrets`), and which addresses are asked at all (`addresses`).
+//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), functions of Python
+//! files (`python`), MCP servers (`mcp`), programs (`programs`), the secrets that servers are shown (`secrets`), and which addresses are
+//! asked at all (`addresses`).
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::config::Config;
 pub mod addresses;
 pub mod encoding;
 pub mod http;
+pub mod mcp;
 pub mod programs;
 pub mod python;
 pub mod secrets;
@@ -16,6 +18,7 @@ pub mod toolsets;
 
 use addresses::AddressRules;
 use http::HttpSender;
+use mcp::{McpServers, McpTools};
 use programs::Programs;
 use python::PythonTools;
 use secrets::Secrets;
@@ -37,14 +40,16 @@ pub struct OutsideServices {
 impl OutsideServices {
     /// As a configuration has it.
     pub fn new(config: &Config) -> Self {
+        let rules = AddressRules::new(&config.outgoing.allow_private);
+        let http = Arc::new(HttpSender::new(rules, config.outgoing.proxy.as_deref()));
         Self {
-            http: Arc::new(HttpSender::new(
-                AddressRules::new(&config.outgoing.allow_private),
-                config.outgoing.proxy.as_deref(),
-            )),
+            toolsets: Arc::new(Toolsets::new(vec![
+                Arc::new(PythonTools::new(config.python.clone())),
+                Arc::new(McpTools::new(McpServers::new(&config.mcp, &http, &config.secrets))),
+            ])),
+            http,
             secrets: Arc::new(Secrets::new(config.secrets.clone())),
             programs: Arc::new(Programs::new(config.commands.clone())),
-            toolsets: Arc::new(Toolsets::new(vec![Arc::new(PythonTools::new(config.python.clone()))])),
         }
     }
 }

@@ -4,24 +4,32 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, ToolSelection, files_below, read_file};
-use crate::problem::Problem;
+use crate::problem::{Problem, did_you_mean};
 use crate::workflow::{MOST_TOOLS_OF_A_SET, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
 
 /// What is wrong with the sets of a workflow.
 pub fn check_toolsets(workflow: &Workflow, config: &Config) -> Vec<Problem> {
     let folder = config.path.parent().unwrap_or(Path::new(""));
-    workflow.tools.sets().values().filter_map(|set| check_set(set, folder)).collect()
+    workflow.tools.sets().values().filter_map(|set| check_set(set, config, folder)).collect()
 }
 
-fn check_set(set: &ToolsetDeclaration, folder: &Path) -> Option<Problem> {
+fn check_set(set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option<Problem> {
     let problem = |message: String| Problem { message, ..set.problem.clone() };
     match &set.source {
-        ToolsetSource::Python(tools) if !folder.join(&tools.file).is_file() => {
-            let hint = "files are looked for below the folder of fastagency.yaml";
+        ToolsetSource::Python(tools) if !config.python.folder.join(&tools.file).is_file() => {
+            let hint = "files are looked for below the folder of fastagency.yaml, or below python.folder";
             Some(problem(format!("there is no file {}", tools.file)).with_hint(hint))
         }
         ToolsetSource::OpenApi(tools) if !tools.document.contains("://") => check_document(tools, folder, problem),
+        ToolsetSource::Mcp(tools) if !config.mcp.contains_key(&tools.server) => {
+            let near = did_you_mean(tools.server.as_str(), config.mcp.keys().map(Name::as_str));
+            let hint = near.unwrap_or_else(|| {
+                format!("in fastagency.yaml: mcp: {{ {}: {{ command: [program] }} }}", tools.server)
+            });
+            Some(problem(format!("there is no MCP server {:?}", tools.server.as_str())).with_hint(hint))
+        }
         _ => None,
     }
 }

@@ -228,9 +228,10 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         publishing.await;
     }
     summary_publisher.flush(&broker).await;
-    toolsets.close().await;
     // Whoever takes a run over need not wait for the lease to end.
-    directory::withdraw(&broker, id).await?;
+    let withdrawn = directory::withdraw(&broker, id).await;
+    toolsets.close().await;
+    withdrawn?;
     tracing::info!(worker.id = %id, "worker ended");
     Ok(())
 }

@@ -99,7 +99,12 @@ fn the_examples_of_configuration_are_right() {
     let blocks = blocks("docs/reference/configuration.md", "yaml");
     assert!(blocks.len() > 2, "only {} examples were found", blocks.len());
     let blocks = blocks.into_iter().map(|(line, block)| ("docs/reference/configuration.md", line, block));
-    let guides = ["docs/how-to/test-workflows.md", "docs/how-to/approve-tool-calls.md", "docs/how-to/deploy.md"];
+    let guides = [
+        "docs/how-to/test-workflows.md",
+        "docs/how-to/approve-tool-calls.md",
+        "docs/how-to/deploy.md",
+        "docs/how-to/mcp-servers.md",
+    ];
     let parts = guides.into_iter().flat_map(|page| {
         let blocks = self::blocks(page, "yaml").into_iter().filter(|(_, block)| !block.contains("steps:"));
         blocks.map(move |(line, block)| (page, line, block))

@@ -28,6 +28,7 @@ mod hardship;
 mod histories;
 mod kept;
 mod logins;
+mod mcp;
 mod midstream;
 mod names;
 mod operation;

@@ -354,10 +354,9 @@ steps:
 
 #[tokio::test]
 async fn a_member_of_a_group_calls_what_it_is_offered_and_nothing_else() {
-    for (key, expected) in [
-        ("", "Error: Function get_order not found."),
-        ("any_agent_may_call: true, ", r#"{"number":"7"}"#),
-    ] {
+    for (key, expected) in
+        [("", "Error: Function get_order not found."), ("any_agent_may_call: true, ", r#"{"number":"7"}"#)]
+    {
         let office = Office::new();
         let source = format!(
             "version: 1\nname: office\nagents:\n  triage: {{ system_message: You find out who can help. }}\n  billing: {{ system_message: You help., tools: [office] }}\ntools:\n  office: {{ {key}mcp: office }}\nsteps:\n  - group: {{ initial_agent: triage, agents: [triage, billing], messages: Hi, max_rounds: 4 }}\n"

@@ -1,0 +1,72 @@
+//! A server of 2026-07-28 that does what a test says.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// What it answers: the result for a method and its params, or a status.
+type Behaviour = dyn Fn(&str, &Value, &HeaderMap) -> Result<Value, StatusCode> + Send + Sync;
+
+/// The server.
+pub struct FakeServer {
+    pub url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Desk {
+    behaviour: Arc<Behaviour>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeServer {
+    pub async fn start(
+        behaviour: impl Fn(&str, &Value, &HeaderMap) -> Result<Value, StatusCode> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let desk = Desk { behaviour: Arc::new(behaviour), asked: asked.clone() };
+        let mut server = JoinSet::new();
+        let app = Router::new().fallback(answer).with_state(desk);
+        server.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, asked, _server: server }
+    }
+
+    /// The methods that it was asked, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+
+    pub fn config(&self) -> McpServerConfig {
+        address(&self.url)
+    }
+}
+
+async fn answer(State(desk): State<Desk>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let method = message["method"].as_str().unwrap_or_default();
+    desk.asked.lock().push(method.to_owned());
+    let result = match (method, (desk.behaviour)(method, &message["params"], &parts.headers)) {
+        (_, Err(status)) => return status.into_response(),
+        ("server/discover", Ok(Value::Null)) => json!({
+            "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+            "ttlMs": 1000, "cacheScope": "private",
+        }),
+        (_, Ok(result)) => result,
+    };
+    axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result})).into_response()
+}
+
+pub fn authorization(headers: &HeaderMap) -> &str {
+    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
