@@ -30,6 +30,7 @@ mod kept;
 mod logins;
 mod midstream;
 mod names;
+mod openapi_tools;
 mod operation;
 mod outside;
 mod ownership;
