@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::bounds;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
 use crate::config::ConfigSection;
@@ -56,7 +57,7 @@ fn toolsets(_workflow: &Workflow, _services: &OutsideServices) -> Vec<(String, A
 
 impl CallArguments {
     pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
-        let arguments: Map<String, Value> = serde_json::from_str(&self.args)
+        let arguments: Map<String, Value> = bounds::read(self.args.as_bytes(), &bounds::OUTSIDE)
             .map_err(|error| CliError::Usage(format!("--args is no JSON object: {error}")))?;
         let config = project::load(&common)?;
         config.usable(ConfigSection::Worker)?;

@@ -96,14 +96,15 @@ fn written(name: &str, source: &str, only: &[String], tools: &[OpenApiTool]) -> 
     if tools.iter().any(|tool| tool.server(&ServerChoice::default()).is_err()) {
         let _ = writeln!(text, "    server: https://{NO_HOST} # the specification does not say it: write it here");
     }
+    let count = if tools.len() == 1 { "1 operation".to_owned() } else { format!("{} operations", tools.len()) };
     if only.is_empty() {
-        let _ = writeln!(text, "    only: # {} operations; leave out what no agent needs", tools.len());
+        let _ = writeln!(text, "    only: # {count}; leave out what no agent needs");
         for tool in tools {
             let _ = writeln!(text, "      - {} # {} {}", yaml_text(&tool.name), tool.method, tool.path);
         }
     } else {
         let globs: Vec<String> = only.iter().map(|glob| yaml_text(glob)).collect();
-        let _ = writeln!(text, "    only: [{}] # {} operations", globs.join(", "), tools.len());
+        let _ = writeln!(text, "    only: [{}] # {count}", globs.join(", "));
     }
     if !schemes.is_empty() {
         text += "    security: # the schemes of the specification, and the secrets for them\n";

@@ -1,6 +1,6 @@
 //! Specifications as a worker keeps them: read once, read again after a while, and in use on while their server is away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,6 +28,8 @@ const FETCH_WITHIN: Duration = Duration::from_secs(60);
 const FETCH_AGAIN_WITHIN: Duration = Duration::from_secs(10);
 /// How many documents are kept.
 const MOST_DOCUMENTS: usize = 64;
+/// How many warnings of a document are logged.
+const MOST_WARNINGS: usize = 32;
 /// How many tools of a document are kept ready.
 const MOST_READY_TOOLS: usize = 2048;
 
@@ -45,6 +47,7 @@ pub struct KeptDocument {
     /// The document.
     pub document: OpenApiDocument,
     tools: Mutex<HashMap<String, OpenApiTool>>,
+    warned: Mutex<HashSet<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +89,7 @@ enum Reading {
 
 impl KeptDocument {
     fn new(document: OpenApiDocument) -> Arc<Self> {
-        Arc::new(Self { document, tools: Mutex::default() })
+        Arc::new(Self { document, tools: Mutex::default(), warned: Mutex::default() })
     }
 
     /// The tool of an operation.
@@ -101,6 +104,15 @@ impl KeptDocument {
         }
         tools.insert(entry.name.clone(), tool.clone());
         Ok(tool)
+    }
+
+    /// Logs a warning, once as long as the document stays the same.
+    pub(super) fn warn_once(&self, words: String) {
+        let mut warned = self.warned.lock();
+        if warned.len() < MOST_WARNINGS && !warned.contains(&words) {
+            tracing::warn!("{words}");
+            warned.insert(words);
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl OpenApiToolset {
             return Err(format!("{source} has no operation{why}"));
         }
         if !unmatched.is_empty() {
-            tracing::warn!("{source} has no operation that matches {}", unmatched.join(", "));
+            kept.warn_once(format!("{source} has no operation that matches {}", unmatched.join(", ")));
         }
         Ok(entries)
     }
@@ -105,7 +105,9 @@ impl OpenApiToolset {
         let source = without_logins(&self.declaration.source);
         match (tools.is_empty(), skipped.first()) {
             (true, Some(why)) => return Err(format!("no operation of {source} can be a tool: {why}")),
-            (false, Some(why)) => tracing::warn!("{} operations of {source} are no tools; {why}", skipped.len()),
+            (false, Some(why)) => {
+                kept.warn_once(format!("{} of the operations of {source} are no tools: {why}", skipped.len()));
+            }
             _ => {}
         }
         Ok(tools)

@@ -85,9 +85,37 @@ fn what_a_specification_needs_is_written_down_for_a_workflow_and_the_configurati
     std::fs::write(folder.path().join("pets.yaml"), PETS).unwrap();
     let said = tools(folder.path(), &["import", "--openapi", "pets.yaml"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    insta::assert_snapshot!(said.out, @"");
+    insta::assert_snapshot!(said.out, @r#"
+    # In the workflow; agents name the tools that they may use.
+    tools:
+      pets_more:
+        openapi: pets.yaml
+        only: # 3 operations; leave out what no agent needs
+          - listPets # GET /pets
+          - "on" # POST /pets
+          - listShops # GET /shops
+        security: # the schemes of the specification, and the secrets for them
+          "admin key": pets_more_admin_key
+          oauth: pets_more_oauth
+
+    # In fastagency.yaml. Each secret is sent to its hosts and to no others.
+    secrets:
+      # a key in the header X-Admin
+      pets_more_admin_key: { value: "${PETS_MORE_ADMIN_KEY}", hosts: [api.example] }
+      # a token of OAuth 2.0
+      pets_more_oauth: { oauth: { token_url: "https://id.example/token", client_id: "${PETS_MORE_OAUTH_ID}", client_secret: "${PETS_MORE_OAUTH_SECRET}" }, hosts: [api.example] }
+      # or by a program that prints a token: { command: [PROGRAM, ARGUMENT], refresh: 5m, hosts: [api.example] }
+    # Some operations take bearer as well: a bearer token.
+    # Some operations take legacy as well: the scheme digest of HTTP.
+    "#);
     let said = tools(folder.path(), &["import", "--openapi", "pets.yaml", "--only", "tag:shops", "--name", "shops"]);
-    insta::assert_snapshot!(said.out, @"");
+    insta::assert_snapshot!(said.out, @r#"
+    # In the workflow; agents name the tools that they may use.
+    tools:
+      shops:
+        openapi: pets.yaml
+        only: ["tag:shops"] # 1 operation
+    "#);
     // The secrets are some that the configuration takes.
     let said = tools(folder.path(), &["import", "--openapi", "pets.yaml"]);
     let secrets = &said.out[said.out.find("secrets:").unwrap()..];
