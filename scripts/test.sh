@@ -99,6 +99,13 @@ else
   step cargo test --locked --lib --bins --tests
 fi
 
+# A server that checks what tools of OpenAPI specifications send.
+if command -v npm >/dev/null && command -v python3 >/dev/null; then
+  step scripts/openapi-prism.sh --short
+else
+  skip "tools of OpenAPI specifications at Prism: no Node, or no Python here"
+fi
+
 if [ "$page" = yes ]; then
   step cargo build --locked
   export FASTAGENCY_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/fastagency"

@@ -105,7 +105,7 @@ enum CliCommand {
     Nats(nats::NatsCommand),
     /// Print the JSON Schema of a kind of file, for editors.
     Schema(schema::SchemaCommand),
-    /// List the tools that an OpenAPI specification gives to agents.
+    /// List, call and import the tools that an OpenAPI specification gives to agents.
     Tools(tools::ToolsCommand),
     /// Manage password users (`auth.mode: basic`).
     User(users::UserCommand),
@@ -158,7 +158,7 @@ impl CliCommand {
             CliCommand::Doctor(doctor) => doctor.run(common).await,
             CliCommand::Nats(nats) => nats.run(common).await,
             CliCommand::Schema(schema) => schema.run(),
-            CliCommand::Tools(tools) => tools.run().await,
+            CliCommand::Tools(tools) => tools.run(common).await,
             CliCommand::User(user) => user.run(common).await,
             CliCommand::Key(key) => key.run(common).await,
             CliCommand::Bench(bench) => bench.run(common).await,

@@ -28,6 +28,7 @@ mod outgoing;
 mod programs;
 mod python;
 mod reading;
+mod secrets;
 mod shapes;
 mod ui;
 mod variables;
@@ -47,9 +48,10 @@ pub use models::{
 };
 pub use nats::{NatsConfig, NatsLogin, NatsSecret, NatsTlsConfig};
 pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
-pub use outgoing::{OutgoingConfig, SecretConfig};
+pub use outgoing::OutgoingConfig;
 pub use programs::{ProgramConfig, ProgramInput, SandboxConfig};
 pub use python::{PythonConfig, PythonVariable};
+pub use secrets::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
@@ -191,10 +193,15 @@ impl Config {
             Some(TokenSource::File(path)) => Some(path),
             _ => None,
         });
+        let of_secrets = self.secrets.values().filter_map(|secret| match &secret.source {
+            SecretSource::File(path) | SecretSource::Certificate { key: path, .. } => Some(path),
+            _ => None,
+        });
         named
             .chain(seeds.map(|path| ("an nkey_seed_file", path)))
             .chain(credentials.map(|path| ("a credentials_file", path)))
             .chain(tokens.map(|path| ("a token_file", path)))
+            .chain(of_secrets.map(|path| ("a file of secrets", path)))
             .chain(self.files.iter().map(|path| ("a file of ${file:…}", path)))
             .map(|(what, path)| (what, path.as_path()))
             .collect()

@@ -1,12 +1,8 @@
-//! `outgoing:` and `secrets:`: what workflows reach outside, and what they show there.
-
-use std::collections::BTreeMap;
+//! `outgoing:`: what workflows reach outside.
 
 use reqwest::Url;
-use secrecy::SecretString;
 
-use super::fields::secret;
-use super::shapes::{OUTGOING, SECRET};
+use super::shapes::OUTGOING;
 use crate::yaml::FieldReader;
 
 /// `outgoing:`.
@@ -35,7 +31,7 @@ pub(super) fn outgoing(field: &FieldReader<'_>) -> Option<OutgoingConfig> {
 }
 
 /// A host, an address or a network.
-fn host(field: &FieldReader<'_>) -> Option<String> {
+pub(super) fn host(field: &FieldReader<'_>) -> Option<String> {
     let text = field.text()?;
     let is_network = text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok();
     let name = text.strip_prefix("*.").unwrap_or(text);
@@ -45,37 +41,4 @@ fn host(field: &FieldReader<'_>) -> Option<String> {
         true => Some(text.to_owned()),
         false => field.is_not("a host (billing.internal, *.internal), an address or a network (10.0.0.0/8), without scheme, port and path"),
     }
-}
-
-/// One of `secrets:`.
-#[derive(Debug, Clone)]
-pub struct SecretConfig {
-    /// What nobody else sees; none: the variable that it comes from is not set.
-    pub value: Option<SecretString>,
-    /// The hosts that it is for (`*.example.com` for all below): it is sent to no other, whatever a workflow says.
-    pub hosts: Vec<String>,
-}
-
-/// Secrets by name.
-pub(super) fn named_secrets(field: &FieldReader<'_>) -> Option<BTreeMap<String, SecretConfig>> {
-    let mut secrets = BTreeMap::new();
-    for (name, _, field) in field.named_entries()? {
-        secrets.extend(named_secret(&field).map(|secret| (name.to_string(), secret)));
-    }
-    Some(secrets)
-}
-
-fn named_secret(field: &FieldReader<'_>) -> Option<SecretConfig> {
-    if !field.is_map() {
-        let hint = "say which servers it is for: { value: \"${NAME}\", hosts: [api.example.com] }";
-        field.note_with_hint("a secret has a value and hosts", hint);
-        return None;
-    }
-    let fields = field.fields(&SECRET)?;
-    let value = secret(&fields, "value");
-    let hosts = fields.read("hosts", |field| {
-        let hosts = field.items()?.iter().map(host).collect::<Option<Vec<_>>>()?;
-        if hosts.is_empty() { field.is_not("a list of hosts; with none it is sent nowhere") } else { Some(hosts) }
-    });
-    Some(SecretConfig { value, hosts: hosts? })
 }

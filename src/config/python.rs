@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::SecretConfig;
+use super::{SecretConfig, SecretSource};
 use super::fields::path;
 use super::shapes::PYTHON;
 use crate::yaml::{FieldReader, MapReader, secrets};
@@ -91,7 +91,7 @@ impl PythonConfig {
     pub fn secrets(&self) -> BTreeMap<String, SecretConfig> {
         let hidden = self.env.iter().filter(|(_, variable)| variable.is_secret);
         hidden
-            .map(|(name, variable)| (name.clone(), SecretConfig { value: variable.value.clone(), hosts: Vec::new() }))
+            .map(|(name, variable)| (name.clone(), SecretConfig { source: SecretSource::Value(variable.value.clone()), hosts: Vec::new() }))
             .collect()
     }
 }
@@ -194,7 +194,11 @@ mod tests {
         let env = "{ env: { WORD: \"${KEY}\", API_TOKEN: plain-0815, REGION: europe } }";
         let config = read(env, Path::new(""));
         let secrets = config.secrets();
-        let values: Vec<&str> = secrets.values().map(|secret| secret.value.as_ref().unwrap().expose_secret()).collect();
+        let value = |secret: &SecretConfig| match &secret.source {
+            SecretSource::Value(Some(value)) => value.expose_secret().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        let values: Vec<String> = secrets.values().map(value).collect();
         assert_eq!(values, ["plain-0815", "sesame-0815"]);
         assert!(!format!("{config:?}").contains("0815"));
         let wrong = from_text(

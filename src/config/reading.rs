@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::fields::{path, secret, secrets, unset_in};
+use super::secrets::named_secrets;
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
 use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig, PythonConfig};
@@ -66,7 +67,7 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         shutdown_grace: fields.read("shutdown_grace", FieldReader::duration).unwrap_or(Duration::from_secs(10)),
         keep_ended: fields.read("keep_ended", FieldReader::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         outgoing: fields.read("outgoing", outgoing::outgoing).unwrap_or_default(),
-        secrets: fields.read("secrets", outgoing::named_secrets).unwrap_or_default(),
+        secrets: fields.read("secrets", |field| named_secrets(field, folder)).unwrap_or_default(),
         commands: fields.read("commands", |field| programs::programs(field, folder)).unwrap_or_default(),
         python: fields
             .read("python", |field| python::python(field, folder))

@@ -324,13 +324,59 @@ pub static WORKER: MapShape = MapShape {
 
 pub static SECRET: MapShape = MapShape {
     name: "secret",
-    about: "A secret, and the servers that it is for.",
+    about: "A secret, where it comes from, and the servers that it is for. One of value, file, command, username, oauth and certificate.",
     keys: &[
-        must("value", ValueKind::Text, "What nobody else sees, like ${BILLING_KEY}."),
+        may("value", ValueKind::Text, "What nobody else sees, like ${BILLING_KEY}."),
+        may("file", ValueKind::Text, "A file that holds it, which is read again for each request."),
+        may("command", ValueKind::Some(&ValueKind::Text), "A program and its arguments; it prints the secret."),
+        may("refresh", ValueKind::Duration, "How long what the command printed is used (default 5m)."),
+        may("username", ValueKind::Text, "A user, for HTTP basic authentication."),
+        may("password", ValueKind::Text, "The password of the user."),
+        may("oauth", ValueKind::Shape(&OAUTH), "How a token is asked for; it is renewed before it expires."),
+        may("certificate", ValueKind::Text, "A certificate of the client (mutual TLS): a file in PEM."),
+        may("key", ValueKind::Text, "The key of the certificate: a file in PEM."),
         must(
             "hosts",
             ValueKind::Some(&ValueKind::Text),
             "The hosts that it may be sent to (*.example.com for all below), and no others.",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static OAUTH: MapShape = MapShape {
+    name: "oauth",
+    about: "How a token of OAuth 2.0 is asked for.",
+    keys: &[
+        may(
+            "token_url",
+            ValueKind::Text,
+            "Where tokens are given (default: where the specification of the API says, if that host is one of `hosts`).",
+        ),
+        may(
+            "flow",
+            ValueKind::OneOf(&["client_credentials", "password", "refresh_token"]),
+            "What the token is given for (default client_credentials).",
+        ),
+        may("client_id", ValueKind::Text, "What the server knows this program as."),
+        may("client_secret", ValueKind::Text, "The secret of this program there."),
+        may(
+            "client_auth",
+            ValueKind::OneOf(&["header", "body"]),
+            "Where client_id and client_secret are sent (default header: HTTP basic authentication).",
+        ),
+        may(
+            "scopes",
+            ValueKind::List(&ValueKind::Text),
+            "What the token is to allow (default: what the operation that is called asks for).",
+        ),
+        may("username", ValueKind::Text, "The user of the flow password."),
+        may("password", ValueKind::Text, "The password of the flow password."),
+        may("refresh_token", ValueKind::Text, "The token of the flow refresh_token."),
+        may(
+            "parameters",
+            ValueKind::Table(&ValueKind::Text),
+            "What the server wants to be sent beside, such as an audience.",
         ),
     ],
     shared: &[],

@@ -7,16 +7,13 @@ use crate::chat::{Result, WorkflowStop};
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::scope::ExpressionScope;
 use crate::outside::encoding::{encoded, encoded_query};
-use crate::outside::http::{HttpAnswer, HttpAnswerBody, OutgoingRequest, SendError};
+use crate::outside::http::{HttpAnswer, OutgoingRequest, SendError};
+use crate::outside::http_answer::{IDEMPOTENCY_KEY, body_value, value_or_failure, without_secrets};
 use crate::outside::programs::ProgramCall;
-use crate::outside::secrets::Secrets;
 use crate::outside::toolset::ToolsetError;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::seen;
 use crate::workflow::{HttpBody, HttpRequest, ProgramStep, UrlPart};
-
-/// The header that servers know a repeated request by (draft-ietf-httpapi-idempotency-key-header).
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Sends a request, or tells what came of it.
 pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, request: &HttpRequest) -> Result<Value> {
@@ -26,9 +23,10 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
     if let Some(why) = request.secrets().into_iter().find_map(|name| servers.secrets.refuses(name, host)) {
         return Err(failed(why));
     }
-    let secrets = seen(&servers.secrets.for_host(host));
     let answered = effects::outside(effects, request.idempotent, async |call| {
-        let hidden = scope.bind("secrets", secrets);
+        // What is fetched for them is fetched now, and not when the run is read again.
+        let secrets = servers.secrets.for_request(host, &request.secrets()).await.map_err(&failed)?;
+        let hidden = scope.bind("secrets", seen(&secrets));
         let outgoing = outgoing(scope, request);
         scope.unbind("secrets", hidden);
         let mut outgoing = outgoing?;
@@ -43,13 +41,14 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
                 HeaderValue::from_str(call).map_err(|_| failed("the key of the call is no header".to_owned()))?;
             outgoing.headers.insert(IDEMPOTENCY_KEY, value);
         }
-        let answer = servers.http.send(outgoing, request.max_result, &servers.secrets).await;
+        let answer = servers.http.send(outgoing, request.max_result, servers.secrets.hidden_texts()).await;
         let kind = match &answer {
             Err(SendError::TimedOut { .. } | SendError::TimedOutAfter { .. }) => FailureKind::Timeout,
             _ => FailureKind::Http,
         };
         let answer = answer.map_err(|error| servers.secrets.hidden(&error.to_string()));
-        let value = answer.and_then(|answer| value_of(request, without_secrets(answer, &servers.secrets)));
+        let value =
+            answer.and_then(|answer| value_of(request, without_secrets(answer, servers.secrets.hidden_texts())));
         match value {
             Ok(value) => Ok(value),
             Err(words) => {
@@ -188,48 +187,10 @@ fn text_of(value: Value) -> String {
     }
 }
 
-/// An answer without the secrets that the server has sent back: before anything of it is cut off.
-fn without_secrets(answer: HttpAnswer, secrets: &Secrets) -> HttpAnswer {
-    let Value::Object(headers) = secrets.hidden_in(Value::Object(answer.headers)) else {
-        unreachable!("a map stays one")
-    };
-    let body = match answer.body {
-        HttpAnswerBody::Json(value) => HttpAnswerBody::Json(secrets.hidden_in(value)),
-        HttpAnswerBody::Text(text) => HttpAnswerBody::Text(secrets.hidden(&text)),
-    };
-    HttpAnswer { headers, body, status_line: secrets.hidden(&answer.status_line), ..answer }
-}
-
 /// What the step comes to.
 fn value_of(request: &HttpRequest, answer: HttpAnswer) -> std::result::Result<Value, String> {
-    let body = match answer.body {
-        HttpAnswerBody::Json(value) => value,
-        HttpAnswerBody::Text(text) if text.is_empty() => Value::Null,
-        HttpAnswerBody::Text(text) => Value::String(text),
-    };
     if request.whole_response {
-        return Ok(json!({ "status": answer.status, "headers": answer.headers, "body": body }));
+        return Ok(json!({ "status": answer.status, "headers": answer.headers, "body": body_value(answer.body) }));
     }
-    if answer.status >= 300 {
-        let target = answer.headers.get("location").and_then(Value::as_str);
-        let target =
-            target.map(|target| format!(" and redirects to {target}, which is not followed")).unwrap_or_default();
-        let said = match &body {
-            Value::Null => String::new(),
-            Value::String(text) => format!(": {}", shortened(text)),
-            other => format!(": {}", shortened(&other.to_string())),
-        };
-        return Err(format!("{} answered {}{target}{said}", answer.server, answer.status_line));
-    }
-    Ok(body)
-}
-
-/// So much of a server's words as a model can use.
-fn shortened(text: &str) -> String {
-    const MOST: usize = 2000;
-    let mut short: String = text.chars().take(MOST).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
+    value_or_failure(answer)
 }

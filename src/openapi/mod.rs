@@ -7,6 +7,7 @@
 
 mod arguments;
 mod body;
+mod declaration;
 mod documents;
 mod names;
 mod operations;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 pub use body::RequestBody;
+pub use declaration::OpenApiDeclaration;
 pub use operations::{OperationEntry, SkippedOperation};
 pub use request::{OpenApiRequest, RequestError};
 pub use security::{
@@ -141,10 +143,7 @@ impl OpenApiDocument {
 
     /// Of the operations that cannot be tools, those that are selected: they have no name, only a method and a path.
     pub fn skipped_of<'s>(&'s self, selection: &'s ToolSelection) -> impl Iterator<Item = &'s SkippedOperation> {
-        self.skipped.iter().filter(|skipped| {
-            let (method, path) = skipped.operation.split_once(' ').unwrap_or_default();
-            selection.selects("", method, path)
-        })
+        self.skipped.iter().filter(|skipped| selection.selects_skipped(skipped))
     }
 
     /// The tool of an operation.
@@ -167,7 +166,7 @@ impl OpenApiDocument {
 
     /// The operations that are selected.
     pub fn selected<'s>(&'s self, selection: &'s ToolSelection) -> impl Iterator<Item = &'s OperationEntry> {
-        self.operations.iter().filter(|entry| selection.selects(&entry.name, entry.method, &entry.path))
+        self.operations.iter().filter(|entry| selection.selects(entry))
     }
 }
 

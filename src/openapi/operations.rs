@@ -28,6 +28,8 @@ pub struct OperationEntry {
     pub method: &'static str,
     /// The path as it is written, with its parameters in braces.
     pub path: String,
+    /// Its tags.
+    pub tags: Vec<String>,
     /// The key of the operation below its path.
     pub(super) key: &'static str,
 }
@@ -73,8 +75,10 @@ pub(super) fn operations(documents: &DocumentSet) -> (Vec<OperationEntry>, Vec<S
         };
         for (key, method) in METHODS {
             match item.value.get(key) {
-                Some(Value::Object(_)) => {
-                    entries.push(OperationEntry { name: String::new(), method, path: path.clone(), key });
+                Some(Value::Object(operation)) => {
+                    let tags = operation.get("tags").and_then(Value::as_array).into_iter().flatten();
+                    let tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
+                    entries.push(OperationEntry { name: String::new(), method, path: path.clone(), tags, key });
                 }
                 Some(_) => skip(method, "the operation is not an object".to_owned()),
                 None => {}

@@ -1,7 +1,12 @@
 //! Which operations become tools: globs, which are looked at before anything else is read of an operation.
 
+use super::operations::{OperationEntry, SkippedOperation};
+
+/// How a glob begins that is compared with tags.
+const TAG: &str = "tag:";
+
 /// Which operations become tools. A glob has `*` (any characters) and `?` (one character). One with a `/` in it is compared with
-/// method and path (`GET /pets*`), any other with the name of the tool.
+/// method and path (`GET /pets*`), one that begins with `tag:` with each tag (`tag:billing`), any other with the name of the tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ToolSelection {
     /// Only these; empty: all.
@@ -12,21 +17,40 @@ pub struct ToolSelection {
 
 impl ToolSelection {
     /// Whether an operation is selected.
-    pub fn selects(&self, name: &str, method: &str, path: &str) -> bool {
-        let matches = |glob: &String| match glob.contains('/') {
-            true => is_match(glob, &format!("{method} {path}")),
-            false => is_match(glob, name),
-        };
-        (self.include.is_empty() || self.include.iter().any(matches)) && !self.exclude.iter().any(matches)
+    pub fn selects(&self, entry: &OperationEntry) -> bool {
+        self.decides(|glob| is_selected(glob, entry))
+    }
+
+    /// Whether an operation is selected that cannot be a tool: it has no name and no tags, only a method and a path.
+    pub fn selects_skipped(&self, skipped: &SkippedOperation) -> bool {
+        self.decides(|glob| match glob.strip_prefix(TAG) {
+            None if glob.contains('/') => is_match(glob, &skipped.operation),
+            Some(tag) => is_match(tag, ""),
+            None => is_match(glob, ""),
+        })
+    }
+
+    /// Whether a tool is selected that has a name and nothing else.
+    pub fn selects_name(&self, name: &str) -> bool {
+        self.decides(|glob| is_match(glob, name))
+    }
+
+    fn decides(&self, matches: impl Fn(&String) -> bool) -> bool {
+        (self.include.is_empty() || self.include.iter().any(&matches)) && !self.exclude.iter().any(&matches)
     }
 
     /// The globs of `include` that select none of these operations: probably misspelt.
-    pub fn unmatched<'s>(&'s self, operations: &[super::OperationEntry]) -> Vec<&'s str> {
-        let matches = |glob: &String| {
-            let one = ToolSelection { include: vec![glob.clone()], exclude: Vec::new() };
-            operations.iter().any(|entry| one.selects(&entry.name, entry.method, &entry.path))
-        };
+    pub fn unmatched<'s>(&'s self, operations: &[OperationEntry]) -> Vec<&'s str> {
+        let matches = |glob: &&String| operations.iter().any(|entry| is_selected(glob, entry));
         self.include.iter().filter(|glob| !matches(glob)).map(String::as_str).collect()
+    }
+}
+
+fn is_selected(glob: &str, entry: &OperationEntry) -> bool {
+    match glob.strip_prefix(TAG) {
+        Some(tag) => entry.tags.iter().any(|known| is_match(tag, known)),
+        None if glob.contains('/') => is_match(glob, &entry.operation()),
+        None => is_match(glob, &entry.name),
     }
 }
 
@@ -67,15 +91,31 @@ mod tests {
     fn globs_select_by_name_or_by_method_and_path() {
         let selects = |include: &[&str], exclude: &[&str]| {
             let globs = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect();
-            ToolSelection { include: globs(include), exclude: globs(exclude) }.selects("listPets", "GET", "/pets/{id}")
+            let (name, path, tags) = ("listPets".into(), "/pets/{id}".into(), vec!["pets".into(), "store/all".into()]);
+            let entry = OperationEntry { name, method: "GET", path, tags, key: "get" };
+            ToolSelection { include: globs(include), exclude: globs(exclude) }.selects(&entry)
         };
         assert!(selects(&[], &[]));
         for glob in
             ["listPets", "list*", "*", "*Pets", "l*t*s", "list?ets", "**", "GET /pets/*", "* /pets/{id}", "GET /*/{id}"]
+                .into_iter()
+                .chain(["tag:pets", "tag:p*", "tag:store/all"])
         {
             assert!(selects(&[glob], &[]) && !selects(&[], &[glob]), "{glob}");
         }
-        for glob in ["", "list", "Pets", "listpets", "list?Pets", "POST /pets/*", "/pets*", "l*x"] {
+        for glob in [
+            "",
+            "list",
+            "Pets",
+            "listpets",
+            "list?Pets",
+            "POST /pets/*",
+            "/pets*",
+            "l*x",
+            "tag:",
+            "tag:pet",
+            "tag:store",
+        ] {
             assert!(!selects(&[glob], &[]) && selects(&[], &[glob]), "{glob}");
         }
         assert!(!selects(&["list*"], &["*Pets"]));

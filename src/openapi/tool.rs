@@ -125,14 +125,13 @@ fn read_at(
         body,
         accept: accepted(documents, found.operation),
     };
-    let tags = operation.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let deprecated = operation.get("deprecated").is_some_and(|truth| truth == true);
     Ok(OpenApiTool {
         name: entry.name.clone(),
         description: description(entry, found, deprecated),
         method: entry.method,
         path: entry.path.clone(),
-        tags: tags.map(str::to_owned).collect(),
+        tags: entry.tags.clone(),
         deprecated,
         warnings: warnings.finish(place),
         published,
@@ -317,6 +316,18 @@ impl OpenApiTool {
     /// Whether HTTP promises that a repeated call does what one call does (RFC 9110: GET, HEAD, OPTIONS, TRACE, PUT, DELETE).
     pub fn is_idempotent(&self) -> bool {
         !matches!(self.method, "POST" | "PATCH")
+    }
+
+    /// Whether a header of this name is one of its parameters.
+    pub fn has_header(&self, name: &str) -> bool {
+        let is_it = |parameter: &RequestParameter| {
+            parameter.location == ParameterLocation::Header && parameter.name.eq_ignore_ascii_case(name)
+        };
+        let mut declared = self.plan.targets.iter().filter_map(|target| match &target.place {
+            ArgumentPlace::Parameter(parameter) => Some(parameter),
+            _ => None,
+        });
+        declared.any(is_it) || self.plan.constants.iter().any(is_it)
     }
 
     /// Whether HTTP promises that a call changes nothing (RFC 9110: GET, HEAD, OPTIONS, TRACE).

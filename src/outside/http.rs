@@ -1,19 +1,22 @@
 //! Sends requests to servers outside: to addresses that are allowed, within time and size. A redirect to another server is not followed.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{Client, Method, StatusCode, Url, redirect};
+use reqwest::{Client, Identity, Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::addresses::AddressRules;
-use super::secrets::Secrets;
+use super::hidden::HiddenTexts;
 use crate::bounds::{OUTSIDE, read};
 use crate::problem::chain;
 
@@ -22,6 +25,9 @@ const MOST_REDIRECTS: usize = 5;
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// Certificates that clients are kept for at once.
+const MOST_CERTIFICATES: usize = 16;
+
 /// Sends requests.
 #[derive(Debug)]
 pub struct HttpSender {
@@ -29,6 +35,19 @@ pub struct HttpSender {
     rules: Arc<AddressRules>,
     /// It may hold a password.
     proxy: Option<SecretString>,
+    /// Clients that show a certificate, by the hash of it.
+    with_certificate: Mutex<HashMap<[u8; 32], Client>>,
+}
+
+/// A certificate of this program and its key, both in PEM.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate(SecretString);
+
+impl ClientCertificate {
+    /// A certificate and its key.
+    pub fn new(certificate: &str, key: &str) -> Self {
+        Self(format!("{key}\n{certificate}").into())
+    }
 }
 
 /// A request, ready to be sent.
@@ -44,6 +63,19 @@ pub struct OutgoingRequest {
     pub body: Option<Bytes>,
     /// How long each attempt may take, its answer included.
     pub within: Duration,
+}
+
+/// A document that was fetched.
+#[derive(Debug)]
+pub struct FetchedDocument {
+    /// Where it came from in the end.
+    pub url: Url,
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// So much of it as was to be read, and one byte more if it is longer.
+    pub bytes: Vec<u8>,
 }
 
 /// What a server answered.
@@ -155,8 +187,8 @@ impl HttpSender {
         // Where the proxy is, its operator has said.
         let at_proxy = proxy.and_then(|proxy| Url::parse(proxy).ok()?.host_str().map(str::to_owned));
         let rules = Arc::new(rules.with_name(at_proxy));
-        let client = client(&rules, proxy, redirect::Policy::none()).map_err(|error| chain(&error));
-        Self { client, rules, proxy: proxy.map(Into::into) }
+        let client = client(&rules, proxy, redirect::Policy::none(), None).map_err(|error| chain(&error));
+        Self { client, rules, proxy: proxy.map(Into::into), with_certificate: Mutex::default() }
     }
 
     /// A client for connections that others keep open to this address, by the same rules: redirects are followed on the same
@@ -172,8 +204,66 @@ impl HttpSender {
                 attempt.stop()
             }
         });
-        let proxy = self.proxy.as_ref().map(ExposeSecret::expose_secret);
-        client(&self.rules, proxy, followed).map_err(|error| SendError::NoClient(chain(&error.without_url())))
+        client(&self.rules, self.proxy(), followed, None)
+            .map_err(|error| SendError::NoClient(chain(&error.without_url())))
+    }
+
+    fn proxy(&self) -> Option<&str> {
+        self.proxy.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    /// The client that shows this certificate, or none.
+    fn client(&self, certificate: Option<&ClientCertificate>) -> Result<Client, SendError> {
+        let Some(ClientCertificate(pem)) = certificate else {
+            return self.client.clone().map_err(SendError::NoClient);
+        };
+        let hash: [u8; 32] = Sha256::digest(pem.expose_secret()).into();
+        if let Some(client) = self.with_certificate.lock().get(&hash) {
+            return Ok(client.clone());
+        }
+        let client = Identity::from_pem(pem.expose_secret().as_bytes())
+            .and_then(|identity| client(&self.rules, self.proxy(), redirect::Policy::none(), Some(identity)))
+            .map_err(|error| SendError::NoClient(format!("the certificate cannot be used: {}", chain(&error))))?;
+        let mut known = self.with_certificate.lock();
+        if known.len() == MOST_CERTIFICATES {
+            known.clear();
+        }
+        known.insert(hash, client.clone());
+        Ok(client)
+    }
+
+    /// Fetches a document: nothing is shown to its server, so that redirects are followed wherever they lead, within the rules.
+    pub async fn fetch(
+        &self,
+        mut url: Url,
+        headers: &HeaderMap,
+        within: Duration,
+        most: usize,
+    ) -> Result<FetchedDocument, SendError> {
+        let (client, server) = (self.client(None)?, server_of(&url));
+        let end = tokio::time::Instant::now() + within;
+        for _ in 0..=MOST_REDIRECTS {
+            self.check_literal(&url)?;
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            let call = client.get(url.clone()).headers(headers.clone()).timeout(left);
+            let answer = call.send().await.map_err(|error| failed(&server, &Method::GET, error))?;
+            if let Some(target) = redirection(&answer, &url) {
+                url = target;
+                continue;
+            }
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            let mut bytes = Vec::new();
+            let mut pieces = answer.bytes_stream();
+            while let Some(piece) = pieces.next().await {
+                bytes.extend_from_slice(&piece.map_err(|error| failed(&server, &Method::GET, error))?);
+                if bytes.len() > most {
+                    bytes.truncate(most + 1);
+                    break;
+                }
+            }
+            return Ok(FetchedDocument { url, status, headers, bytes });
+        }
+        Err(SendError::TooManyRedirects { server })
     }
 
     /// Sends a request and reads at most so many bytes of its answer.
@@ -181,9 +271,20 @@ impl HttpSender {
         &self,
         request: OutgoingRequest,
         max_result: u64,
-        secrets: &Secrets,
+        hidden: &HiddenTexts,
     ) -> Result<HttpAnswer, SendError> {
-        let client = self.client.as_ref().map_err(|why| SendError::NoClient(why.clone()))?;
+        self.send_as(None, request, max_result, hidden).await
+    }
+
+    /// The same, with a certificate that is shown to the server.
+    pub async fn send_as(
+        &self,
+        certificate: Option<&ClientCertificate>,
+        request: OutgoingRequest,
+        max_result: u64,
+        hidden: &HiddenTexts,
+    ) -> Result<HttpAnswer, SendError> {
+        let client = self.client(certificate)?;
         let server = server_of(&request.url);
         let OutgoingRequest { mut method, mut url, headers, mut body, within } = request;
         for _ in 0..=MOST_REDIRECTS {
@@ -194,7 +295,7 @@ impl HttpSender {
             }
             let answer = call.send().await.map_err(|error| failed(&server, &method, error))?;
             let Some(target) = redirection(&answer, &url) else {
-                return read_answer(server, &method, answer, max_result, secrets).await;
+                return read_answer(server, &method, answer, max_result, hidden).await;
             };
             if target.origin() != url.origin() {
                 return Err(SendError::RedirectsElsewhere { server, target: server_of(&target) });
@@ -203,7 +304,7 @@ impl HttpSender {
             // 301 and 302 say of a POST either, depending on who reads them (RFC 9110, 15.4): nobody guesses here.
             let is_plain = matches!(answer.status(), StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND);
             if is_plain && !method.is_safe() {
-                return read_answer(server, &method, answer, max_result, secrets).await;
+                return read_answer(server, &method, answer, max_result, hidden).await;
             }
             if is_see_other && method != Method::HEAD {
                 (method, body) = (Method::GET, None);
@@ -231,7 +332,12 @@ impl HttpSender {
 }
 
 /// A client that asks what the rules allow.
-fn client(rules: &Arc<AddressRules>, proxy: Option<&str>, redirects: redirect::Policy) -> reqwest::Result<Client> {
+fn client(
+    rules: &Arc<AddressRules>,
+    proxy: Option<&str>,
+    redirects: redirect::Policy,
+    identity: Option<Identity>,
+) -> reqwest::Result<Client> {
     // Another part of the process may have installed it: ring either way.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -243,6 +349,9 @@ fn client(rules: &Arc<AddressRules>, proxy: Option<&str>, redirects: redirect::P
         // Not one of the environment: a proxy looks names up itself, where nothing here sees what they lead to.
         .no_proxy()
         .dns_resolver(Arc::new(CheckedResolver(rules.clone())));
+    if let Some(identity) = identity {
+        builder = builder.identity(identity);
+    }
     if let Some(proxy) = proxy.map(reqwest::Proxy::all).transpose()? {
         builder = builder.proxy(proxy);
     }
@@ -325,7 +434,7 @@ async fn read_answer(
     method: &Method,
     answer: reqwest::Response,
     max_result: u64,
-    secrets: &Secrets,
+    hidden: &HiddenTexts,
 ) -> Result<HttpAnswer, SendError> {
     let (status, headers) = (answer.status(), answer.headers().clone());
     let of = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
@@ -333,7 +442,7 @@ async fn read_answer(
     let kind = if packed.is_empty() || packed == "identity" { of(CONTENT_TYPE) } else { packed };
     let most = usize::try_from(max_result).unwrap_or(usize::MAX);
     // A secret that the cut would halve is whole in what is read.
-    let read_most = most.saturating_add(secrets.longest());
+    let read_most = most.saturating_add(hidden.longest());
     let mut body = BytesMut::new();
     let mut is_cut = false;
     let mut pieces = answer.bytes_stream();
@@ -344,7 +453,7 @@ async fn read_answer(
             break;
         }
     }
-    let body = if is_cut { cut(&body, most, secrets) } else { whole(&server, &kind, &body)? };
+    let body = if is_cut { cut(&body, most, hidden) } else { whole(&server, &kind, &body)? };
     let mut shown = Map::new();
     for (name, value) in &headers {
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -357,11 +466,11 @@ async fn read_answer(
 }
 
 /// The beginning of an answer that is too long.
-fn cut(body: &[u8], most: usize, secrets: &Secrets) -> HttpAnswerBody {
-    let text = secrets.hidden(&String::from_utf8_lossy(body));
+fn cut(body: &[u8], most: usize, hidden: &HiddenTexts) -> HttpAnswerBody {
+    let text = hidden.hidden(&String::from_utf8_lossy(body));
     // What is hidden makes the text shorter, and the end of what was read of more may be half a secret.
-    let is_broken_off = body.len() > most.saturating_add(secrets.longest());
-    let whole = if is_broken_off { text.len().saturating_sub(secrets.longest()) } else { text.len() };
+    let is_broken_off = body.len() > most.saturating_add(hidden.longest());
+    let whole = if is_broken_off { text.len().saturating_sub(hidden.longest()) } else { text.len() };
     let text = &text[..text.floor_char_boundary(most.min(whole))];
     HttpAnswerBody::Text(format!("{}… [cut off after {most} bytes]", text.trim_end_matches('\u{fffd}')))
 }
@@ -403,6 +512,6 @@ mod tests {
         assert_eq!(read("application/json", b"oops").unwrap(), text("oops"));
         assert_eq!(read("text/plain; charset=iso-8859-1", b"gr\xfc\xdfe").unwrap(), text("grüße"));
         assert!(matches!(read("image/png", b"\x89PNG\xff"), Err(SendError::NotText { .. })));
-        assert_eq!(cut("grün".as_bytes(), 3, &Secrets::default()), text("gr… [cut off after 3 bytes]"));
+        assert_eq!(cut("grün".as_bytes(), 3, &HiddenTexts::default()), text("gr… [cut off after 3 bytes]"));
     }
 }

@@ -1,15 +1,19 @@
-//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), functions of Python
-//! files (`python`), MCP servers (`mcp`), programs (`programs`), the secrets that servers are shown (`secrets`), and which addresses are
-//! asked at all (`addresses`).
+//! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), operations of
+//! specifications (`openapi`), functions of Python files (`python`), MCP servers (`mcp`), programs (`programs`), the secrets that servers are
+//! shown (`secrets`, `hidden`), and which addresses are asked at all (`addresses`).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Config;
 
 pub mod addresses;
 pub mod encoding;
+pub mod hidden;
 pub mod http;
+pub mod http_answer;
 pub mod mcp;
+pub mod openapi;
 pub mod programs;
 pub mod python;
 pub mod secrets;
@@ -19,6 +23,7 @@ pub mod toolsets;
 use addresses::AddressRules;
 use http::HttpSender;
 use mcp::{McpServers, McpTools};
+use openapi::{OpenApiDocuments, OpenApiTools};
 use programs::Programs;
 use python::PythonTools;
 use secrets::Secrets;
@@ -31,6 +36,8 @@ pub struct OutsideServices {
     pub http: Arc<HttpSender>,
     /// What requests may hold and nobody else sees.
     pub secrets: Arc<Secrets>,
+    /// The specifications whose operations are tools.
+    pub documents: Arc<OpenApiDocuments>,
     /// What runs programs.
     pub programs: Arc<Programs>,
     /// The sets of tools that others have.
@@ -42,26 +49,31 @@ impl OutsideServices {
     pub fn new(config: &Config) -> Self {
         let rules = AddressRules::new(&config.outgoing.allow_private);
         let http = Arc::new(HttpSender::new(rules, config.outgoing.proxy.as_deref()));
-        Self {
-            toolsets: Arc::new(Toolsets::new(vec![
-                Arc::new(PythonTools::new(config.python.clone())),
-                Arc::new(McpTools::new(McpServers::new(&config.mcp, &http, &config.secrets))),
-            ])),
-            http,
-            secrets: Arc::new(Secrets::new(config.secrets.clone())),
-            programs: Arc::new(Programs::new(config.commands.clone())),
-        }
+        let folder = config.path.parent().unwrap_or(Path::new(""));
+        let services = Self::of_parts(http, Secrets::new(config.secrets.clone()), folder);
+        let openapi = OpenApiTools::new(services.documents.clone(), services.http.clone(), services.secrets.clone());
+        let mcp = McpServers::new(&config.mcp, &services.http, &config.secrets);
+        let toolsets = Toolsets::new(vec![
+            Arc::new(openapi),
+            Arc::new(PythonTools::new(config.python.clone())),
+            Arc::new(McpTools::new(mcp)),
+        ]);
+        let programs = Arc::new(Programs::new(config.commands.clone()));
+        Self { programs, toolsets: Arc::new(toolsets), ..services }
+    }
+
+    /// With what sends requests, which also asks for tokens, and the folder of the project; without tools that others have.
+    pub fn of_parts(http: Arc<HttpSender>, secrets: Secrets, folder: &Path) -> Self {
+        let documents = Arc::new(OpenApiDocuments::new(folder, http.clone()));
+        let secrets = Arc::new(secrets.with_http(http.clone()));
+        Self { secrets, http, documents, programs: Arc::default(), toolsets: Arc::default() }
     }
 }
 
 impl Default for OutsideServices {
     /// Without secrets, and to public addresses only.
     fn default() -> Self {
-        Self {
-            http: Arc::new(HttpSender::new(AddressRules::default(), None)),
-            secrets: Arc::default(),
-            programs: Arc::default(),
-            toolsets: Arc::default(),
-        }
+        let http = Arc::new(HttpSender::new(AddressRules::default(), None));
+        Self::of_parts(http, Secrets::default(), Path::new(""))
     }
 }

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, Command};
 
-use super::secrets::Secrets;
+use super::hidden::HiddenTexts;
 use super::toolset::ToolsetError;
 use crate::bounds::{OUTSIDE, read};
-use crate::config::{ProgramConfig, ProgramInput, SandboxConfig, SecretConfig};
+use crate::config::{ProgramConfig, ProgramInput, SandboxConfig};
 
 /// The names of the worker's environment that a program has, too.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
@@ -30,7 +30,7 @@ const MOST_PROCESSES: &str = "128";
 /// The programs of a worker.
 #[derive(Debug, Default)]
 pub struct Programs {
-    programs: BTreeMap<String, (ProgramConfig, Secrets)>,
+    programs: BTreeMap<String, (ProgramConfig, HiddenTexts)>,
 }
 
 /// A call of a program.
@@ -75,14 +75,14 @@ impl Drop for ProcessGroup {
 impl Programs {
     /// Those with these names.
     pub fn new(programs: BTreeMap<String, ProgramConfig>) -> Self {
-        let with_secrets = |(name, program): (String, ProgramConfig)| {
-            let each = program.env.iter().map(|(variable, value)| {
-                (variable.clone(), SecretConfig { value: Some(value.clone()), hosts: Vec::new() })
-            });
-            let secrets = Secrets::new(each.collect());
-            (name, (program, secrets))
+        let with_hidden = |(name, program): (String, ProgramConfig)| {
+            let hidden = HiddenTexts::default();
+            for (variable, value) in &program.env {
+                hidden.add(variable, value.expose_secret());
+            }
+            (name, (program, hidden))
         };
-        Self { programs: programs.into_iter().map(with_secrets).collect() }
+        Self { programs: programs.into_iter().map(with_hidden).collect() }
     }
 
     /// Whether there is a program of this name; the error is a sentence.
@@ -96,7 +96,7 @@ impl Programs {
     /// Runs a program. Dropped: the program is ended.
     pub async fn call(&self, call: ProgramCall<'_>) -> Result<Value, ToolsetError> {
         self.check(call.program).map_err(ToolsetError::Unavailable)?;
-        let (program, secrets) = &self.programs[call.program];
+        let (program, hidden) = &self.programs[call.program];
         let input = match program.stdin {
             ProgramInput::Json => Value::Object(call.arguments.clone()).to_string(),
             ProgramInput::Code => match call.arguments.get("code") {
@@ -104,9 +104,9 @@ impl Programs {
                 _ => return Err(ToolsetError::Failed("the argument `code` is missing: the program to run".to_owned())),
             },
         };
-        match tokio::time::timeout(call.within, run(program, call, input, secrets)).await {
-            Ok(Ok(value)) => Ok(secrets.hidden_in(value)),
-            Ok(Err(error)) => Err(error.map_words(|words| secrets.hidden(&words))),
+        match tokio::time::timeout(call.within, run(program, call, input, hidden)).await {
+            Ok(Ok(value)) => Ok(hidden.hidden_in(value)),
+            Ok(Err(error)) => Err(error.map_words(|words| hidden.hidden(&words))),
             Err(_) => Err(ToolsetError::TimedOut(format!("{} took longer than {:?}", call.program, call.within))),
         }
     }
@@ -116,7 +116,7 @@ async fn run(
     program: &ProgramConfig,
     call: ProgramCall<'_>,
     input: String,
-    secrets: &Secrets,
+    hidden: &HiddenTexts,
 ) -> Result<Value, ToolsetError> {
     let own = match &program.folder {
         Some(_) => None,
@@ -146,7 +146,7 @@ async fn run(
     };
     let (said, printed) = (text(said), text(printed));
     if !said.trim().is_empty() {
-        tracing::info!(command = call.program, call = call.key, "{}", secrets.hidden(said.trim()));
+        tracing::info!(command = call.program, call = call.key, "{}", hidden.hidden(said.trim()));
     }
     if !status.success() {
         let how = match status.code() {

@@ -106,7 +106,7 @@ impl ToolsetDeclaration {
     /// Whether a person is asked about the tool with this listed name.
     pub fn asks_about(&self, tool: &str) -> bool {
         let selection = ToolSelection { include: self.approved_tools.clone(), exclude: Vec::new() };
-        selection.selects(tool, "", "")
+        selection.selects_name(tool)
     }
 
     /// Whether it has one tool, which has the name of the entry.

@@ -31,6 +31,7 @@ mod logins;
 mod mcp;
 mod midstream;
 mod names;
+mod openapi_tools;
 mod operation;
 mod outside;
 mod ownership;

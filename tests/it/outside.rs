@@ -79,13 +79,12 @@ impl BillingServer {
     /// What a worker needs to ask it.
     fn services(&self) -> OutsideServices {
         let rules = AddressRules::new(&["127.0.0.1".to_owned()]);
-        let secret = |host: &str| SecretConfig { value: Some(SECRET.into()), hosts: vec![host.to_owned()] };
         let secrets = BTreeMap::from([
-            ("billing".to_owned(), secret("127.0.0.1")),
-            ("other".to_owned(), SecretConfig { value: Some("another-0815".into()), ..secret("other.example.com") }),
+            ("billing".to_owned(), SecretConfig::value(SECRET, &["127.0.0.1"])),
+            ("other".to_owned(), SecretConfig::value("another-0815", &["other.example.com"])),
         ]);
-        let (http, secrets) = (Arc::new(HttpSender::new(rules, None)), Arc::new(Secrets::new(secrets)));
-        OutsideServices { http, secrets, ..OutsideServices::default() }
+        let http = Arc::new(HttpSender::new(rules, None));
+        OutsideServices::of_parts(http, Secrets::new(secrets), std::path::Path::new(""))
     }
 
     /// A system with this workflow, in which `BILLING` is the server's address.

@@ -38,7 +38,7 @@ use super::http::HttpSender;
 use super::secrets::Secrets;
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
-use crate::config::{McpReach, McpServerConfig, SecretConfig};
+use crate::config::{McpReach, McpServerConfig, SecretConfig, SecretSource};
 use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::workflow::ToolsetSource;
@@ -160,7 +160,7 @@ impl Toolset for McpToolset {
         let server = self.server()?;
         let tools = server.tools().await?;
         let mut allowed = server.allowed(&tools, &self.only)?;
-        allowed.retain(|tool| self.selection.selects(&tool.name, "", ""));
+        allowed.retain(|tool| self.selection.selects_name(&tool.name));
         Ok(allowed)
     }
 
@@ -174,7 +174,7 @@ impl Toolset for McpToolset {
 fn secrets_of(name: &Name, config: &McpServerConfig, secrets: &BTreeMap<String, SecretConfig>) -> Secrets {
     let mut all = secrets.clone();
     let mut add = |what: &str, value: &str| {
-        let secret = SecretConfig { value: Some(SecretString::from(value)), hosts: Vec::new() };
+        let secret = SecretConfig { source: SecretSource::Value(Some(SecretString::from(value))), hosts: Vec::new() };
         all.insert(format!("{name}.{what}"), secret);
     };
     match &config.reach {

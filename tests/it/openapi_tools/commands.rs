@@ -1,0 +1,145 @@
+//! `fastagency tools call` and `fastagency tools import`.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::server::ApiServer;
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn tools(folder: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command
+        .arg("tools")
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("FASTAGENCY_CONFIG")
+        .env("PET_KEY", "header-key-1");
+    let ended = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: ended.status.code().unwrap(), out: text(&ended.stdout), err: text(&ended.stderr) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_calls_a_tool_with_the_secrets_of_the_project() {
+    let api = ApiServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = "version: 1\noutgoing: { allow_private: [127.0.0.1] }\nsecrets: { pets: { value: \"${PET_KEY}\", hosts: [127.0.0.1] } }\n";
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/w.yaml"), "version: 1\nname: w\nsteps: [{ return: 1 }]\n").unwrap();
+    let source = format!("{}/openapi.json", api.url);
+    let call = |arguments: &[&str]| tools(folder.path(), &[&["call"], arguments].concat());
+    let of = ["--openapi", &source, "--json"];
+    let said = call(&[&["get_header"], &of[..], &["--security", "headerKey=pets"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(found["result"]["key"], "[secret pets]");
+    assert_eq!(api.sent("/header")[0].header("x-key"), "header-key-1");
+    let said = call(&[&["pay"], &of[..], &["--args", r#"{"amount": "x"}"#]].concat());
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (said.code, &found),
+        (1, &json!({"error": "the arguments do not fit: amount: \"x\" is not of type \"number\""}))
+    );
+    let said = call(&["get_digits", "--openapi", &source]);
+    assert_eq!((said.code, said.out.as_str()), (0, "{\n  \"total\": 19.90,\n  \"id\": 12345678901234567890\n}\n"));
+    for (arguments, words) in [
+        (&["w", "get_open"][..], "no set of tools of the workflow \"w\" has a tool \"get_open\""),
+        (&["v", "get_open"], "there is no workflow \"v\""),
+        (&["get_open"], "name the workflow and the tool"),
+        (&["get_open", "--openapi", &source, "--args", "[]"], "--args is no JSON object"),
+    ] {
+        let said = call(arguments);
+        assert!(said.code == 2 && said.err.contains(words), "{}: {}", said.code, said.err);
+    }
+}
+
+const PETS: &str = r##"
+openapi: 3.0.3
+info: { title: "Pets & more" }
+servers: [{ url: "https://api.example/v1" }]
+security: [{ legacy: [] }, { oauth: [read] }]
+components:
+  securitySchemes:
+    legacy: { type: http, scheme: digest }
+    oauth: { type: oauth2, flows: { clientCredentials: { tokenUrl: "https://id.example/token", scopes: { read: "" } } } }
+    bearer: { type: http, scheme: bearer }
+    admin key: { type: apiKey, in: header, name: X-Admin }
+paths:
+  /pets:
+    get: { operationId: listPets, tags: [pets] }
+    post: { operationId: "on", tags: [pets], security: [{ "admin key": [] }, { bearer: [] }] }
+  /shops: { get: { operationId: listShops, tags: [shops], security: [] } }
+"##;
+
+#[test]
+fn what_a_specification_needs_is_written_down_for_a_workflow_and_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pets.yaml"), PETS).unwrap();
+    let said = tools(folder.path(), &["import", "--openapi", "pets.yaml"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    insta::assert_snapshot!(said.out, @r#"
+    # In the workflow; agents name the tools that they may use.
+    tools:
+      pets_more:
+        openapi: pets.yaml
+        only: # 3 operations; leave out what no agent needs
+          - listPets # GET /pets
+          - "on" # POST /pets
+          - listShops # GET /shops
+        security: # the schemes of the specification, and the secrets for them
+          "admin key": pets_more_admin_key
+          oauth: pets_more_oauth
+
+    # In fastagency.yaml. Each secret is sent to its hosts and to no others.
+    secrets:
+      # a key in the header X-Admin
+      pets_more_admin_key: { value: "${PETS_MORE_ADMIN_KEY}", hosts: [api.example] }
+      # a token of OAuth 2.0
+      pets_more_oauth: { oauth: { token_url: "https://id.example/token", client_id: "${PETS_MORE_OAUTH_ID}", client_secret: "${PETS_MORE_OAUTH_SECRET}" }, hosts: [api.example] }
+      # or by a program that prints a token: { command: [PROGRAM, ARGUMENT], refresh: 5m, hosts: [api.example] }
+    # Some operations take bearer as well: a bearer token.
+    # Some operations take legacy as well: the scheme digest of HTTP.
+    "#);
+    let said = tools(folder.path(), &["import", "--openapi", "pets.yaml", "--only", "tag:shops", "--name", "shops"]);
+    insta::assert_snapshot!(said.out, @r#"
+    # In the workflow; agents name the tools that they may use.
+    tools:
+      shops:
+        openapi: pets.yaml
+        only: ["tag:shops"] # 1 operation
+    "#);
+    // The secrets are some that the configuration takes.
+    let said = tools(folder.path(), &["import", "--openapi", "pets.yaml"]);
+    let secrets = &said.out[said.out.find("secrets:").unwrap()..];
+    std::fs::write(folder.path().join("fastagency.yaml"), format!("version: 1\n{secrets}")).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/w.yaml"), "version: 1\nname: w\nsteps: [{ return: 1 }]\n").unwrap();
+    let checked =
+        Command::new(env!("CARGO_BIN_EXE_fastagency")).arg("check").current_dir(folder.path()).output().unwrap();
+    let complaints = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(!complaints.contains("unknown key") && !complaints.contains("needs"), "{complaints}");
+}
+
+#[test]
+fn an_import_of_too_many_operations_names_the_tags_to_choose_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |number: usize| {
+        format!("  /p{number}: {{ get: {{ tags: [{}] }} }}\n", if number < 100 { "most" } else { "few" })
+    };
+    let paths: String = (0..130).map(path).collect();
+    std::fs::write(folder.path().join("many.yaml"), format!("openapi: 3.0.3\npaths:\n{paths}")).unwrap();
+    let said = tools(folder.path(), &["import", "--openapi", "many.yaml"]);
+    assert_eq!(said.code, 2);
+    assert_eq!(
+        said.err,
+        "error: these are 130 tools, and an agent can have at most 128: choose some with --only; its tags: tag:most (100), tag:few (30)\n"
+    );
+}
