@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{SecretConfig, SecretSource};
 use super::fields::path;
 use super::shapes::PYTHON;
+use super::{SecretConfig, SecretSource};
 use crate::yaml::{FieldReader, MapReader, secrets};
 
 /// Where Python is if nobody says it, relative to its folder.
@@ -91,7 +91,9 @@ impl PythonConfig {
     pub fn secrets(&self) -> BTreeMap<String, SecretConfig> {
         let hidden = self.env.iter().filter(|(_, variable)| variable.is_secret);
         hidden
-            .map(|(name, variable)| (name.clone(), SecretConfig { source: SecretSource::Value(variable.value.clone()), hosts: Vec::new() }))
+            .map(|(name, variable)| {
+                (name.clone(), SecretConfig { source: SecretSource::Value(variable.value.clone()), hosts: Vec::new() })
+            })
             .collect()
     }
 }
@@ -146,6 +148,7 @@ fn env(fields: &MapReader<'_>) -> Option<BTreeMap<String, PythonVariable>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::{SecretConfig, SecretSource};
     use std::path::Path;
 
     use secrecy::ExposeSecret;

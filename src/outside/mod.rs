@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::openapi::OpenApiDeclaration;
 
 pub mod addresses;
 pub mod encoding;
@@ -23,7 +24,7 @@ pub mod toolsets;
 use addresses::AddressRules;
 use http::HttpSender;
 use mcp::{McpServers, McpTools};
-use openapi::{OpenApiDocuments, OpenApiTools};
+use openapi::{OpenApiDocuments, OpenApiTools, OpenApiToolset};
 use programs::Programs;
 use python::PythonTools;
 use secrets::Secrets;
@@ -67,6 +68,11 @@ impl OutsideServices {
         let documents = Arc::new(OpenApiDocuments::new(folder, http.clone()));
         let secrets = Arc::new(secrets.with_http(http.clone()));
         Self { secrets, http, documents, programs: Arc::default(), toolsets: Arc::default() }
+    }
+
+    /// The operations of a specification as tools.
+    pub fn openapi(&self, declaration: OpenApiDeclaration) -> OpenApiToolset {
+        OpenApiToolset::new(declaration, self.documents.clone(), self.http.clone(), self.secrets.clone())
     }
 }
 
