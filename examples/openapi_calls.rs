@@ -194,7 +194,8 @@ impl SchemaSample<'_> {
         let mut made = Map::new();
         for (name, property) in properties.into_iter().flatten() {
             let is_read_only = property.get("readOnly").is_some_and(|truth| truth == true);
-            let is_wanted = self.is_full && level < MOST_LEVELS && !is_read_only;
+            // What must not be there has the schema `false`.
+            let is_wanted = self.is_full && level < MOST_LEVELS && !is_read_only && property != &json!(false);
             if required.contains(&name.as_str()) || is_wanted {
                 made.insert(name.clone(), self.value(property, level + 1));
             }
@@ -232,6 +233,9 @@ fn merged(first: Value, second: Value) -> Value {
 
 fn text(schema: &Value) -> String {
     let of = |key: &str| schema.get(key).and_then(Value::as_u64).and_then(|length| usize::try_from(length).ok());
+    if schema.get("contentEncoding").is_some() {
+        return "YWJj".to_owned();
+    }
     let made = match schema.get("format").and_then(Value::as_str) {
         Some("date") => "2026-11-30",
         Some("date-time") => "2026-11-30T12:00:00Z",

@@ -24,7 +24,8 @@ fn main() {
         tool.validator().expect("a schema");
     }
     lap("schemas compiled");
-    let arguments = json!({"id": 7, "tags": ["a", "b"], "name": "x", "price": 1.5, "parts": [{"name": "y"}]});
+    let body = json!({"name": "x", "price": 1.5, "parts": [{"name": "y"}]});
+    let arguments = json!({"id": 7, "tags": ["a", "b"], "body": body});
     let arguments: &Map<String, Value> = arguments.as_object().expect("an object");
     for tool in &tools {
         assert_eq!(tool.problems(arguments), [] as [&str; 0]);

@@ -54,7 +54,7 @@ for specification in "${specifications[@]}"; do
     sleep 0.1
   done
   "$program" "$specification" "http://127.0.0.1:$port" || failed=1
-  kill "$server"
+  kill "$server" 2>/dev/null || { echo "openapi-prism.sh: Prism has ended by itself" >&2; tail -5 "$log" >&2; failed=1; }
   wait "$server" 2>/dev/null || true
   server=
 done

@@ -63,13 +63,6 @@ else
   skip "tests over NATS: no nats-server here, see above"
 fi
 
-# AG2's own tools, which those of Python files are compared with.
-if AG2_PYTHON=$(scripts/ag2-tools.sh); then
-  export AG2_PYTHON
-else
-  unset AG2_PYTHON
-  skip "the comparison of Python tools with AG2: it cannot be installed here"
-fi
 # The servers whose tools are called.
 scripts/mcp-servers.sh || skip "tests of some MCP servers: not here, see above"
 
@@ -97,13 +90,6 @@ if cargo nextest --version >/dev/null 2>&1; then
   step cargo nextest run --locked
 else
   step cargo test --locked --lib --bins --tests
-fi
-
-# A server that checks what tools of OpenAPI specifications send.
-if command -v npm >/dev/null && command -v python3 >/dev/null; then
-  step scripts/openapi-prism.sh --short
-else
-  skip "tools of OpenAPI specifications at Prism: no Node, or no Python here"
 fi
 
 if [ "$page" = yes ]; then

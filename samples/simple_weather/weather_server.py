@@ -35,7 +35,7 @@ SPECIFICATION = {
         },
     },
 }
-SKIES = ["clear", "cloudy", "rain", "snow", "fog"]
+SKIES = ["clear", "cloudy", "rain", "fog"]
 
 
 def forecast(city: str, when: str) -> dict:

@@ -66,7 +66,7 @@ fn program(field: &FieldReader<'_>, base: &Path) -> Option<ProgramConfig> {
         let words: Option<Vec<String>> = field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
         match words {
             Some(words) if words.first().is_some_and(|program| !program.is_empty()) => Some(words),
-            _ => field.is_not("a program and its arguments, like [python3, resize.py]"),
+            _ => field.is_not("a program and its arguments, like [python3, /opt/tools/resize.py]"),
         }
     });
     let env = fields.read("env", |field| {
@@ -102,6 +102,10 @@ fn program(field: &FieldReader<'_>, base: &Path) -> Option<ProgramConfig> {
     if stdin == ProgramInput::Code && fields.get("sandbox").is_none() {
         let hint = "sandbox: bwrap, docker or podman; `sandbox: none` runs it with all that the worker may do";
         field.note_with_hint("code that a model wrote runs only where `sandbox` says", hint);
+    }
+    let confined = matches!(sandbox, Some(SandboxConfig::Bwrap | SandboxConfig::Container { .. }));
+    if confined && fields.get("folder").is_some() {
+        field.review.add(fields.problem_at_key("folder", "in a sandbox a program runs in an empty folder"));
     }
     Some(ProgramConfig {
         run: run?,

@@ -70,7 +70,9 @@ pub(super) async fn program(effects: &ScopedEffects, scope: &ExpressionScope, st
     let ran = effects::outside(effects, step.idempotent, async |key| {
         let (program, within, max_result) = (step.program.as_str(), step.within, step.max_result);
         let call = ProgramCall { program, arguments: &arguments, key, within, max_result };
-        programs.call(call).await.map_err(|error| failed(effects, program, step.error_message.as_deref(), &error))
+        let came = programs.call(call).await;
+        let came = came.map(|value| effects.journal.context.outside.secrets.hidden_in(value));
+        came.map_err(|error| failed(effects, program, step.error_message.as_deref(), &error))
     });
     ran.await
 }
@@ -82,6 +84,8 @@ pub(super) fn failed(
     instead: Option<&str>,
     error: &ToolsetError,
 ) -> WorkflowStop {
+    let secrets = &effects.journal.context.outside.secrets;
+    let error = &error.clone().map_words(|words| secrets.hidden(&words));
     let words = match instead {
         Some(words) => {
             tracing::warn!(run.id = %effects.journal.run, tools = whose, "a tool failed: {error}");

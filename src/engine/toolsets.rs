@@ -62,7 +62,7 @@ async fn listed(effects: &ScopedEffects, set: &ToolsetDeclaration) -> Result<Val
             Err(error) => Err(error),
         };
         match listed {
-            Ok(listed) => return stored(set, &listed),
+            Ok(listed) => return stored(effects, set, &listed),
             Err(ToolsetError::Unavailable(_) | ToolsetError::TimedOut(_)) if attempt < LIST_ATTEMPTS => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
@@ -76,8 +76,9 @@ async fn listed(effects: &ScopedEffects, set: &ToolsetDeclaration) -> Result<Val
     unreachable!("the last attempt returns")
 }
 
-fn stored(set: &ToolsetDeclaration, listed: &[ListedTool]) -> Result<Value> {
+fn stored(effects: &ScopedEffects, set: &ToolsetDeclaration, listed: &[ListedTool]) -> Result<Value> {
     let value = serde_json::to_value(listed).map_err(crate::engine::Error::unreadable)?;
+    let value = effects.journal.context.outside.secrets.hidden_in(value);
     let too_large = |what: String| {
         let words =
             format!("the list of the tools of {} is too large ({what}); choose some: only: [\"get_*\"]", set.name);
@@ -94,15 +95,22 @@ fn stored(set: &ToolsetDeclaration, listed: &[ListedTool]) -> Result<Value> {
 /// Calls a tool of a set: once, or in rounds, between which people are asked.
 pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, step: &ToolsetStep) -> Result<Value> {
     let mut resumed: Option<ResumedCall> = None;
+    let (mut pause, mut only_looks) = (Duration::ZERO, false);
     for _ in 0..MOST_ROUNDS {
-        // To look at a call that goes on elsewhere does no harm.
-        let only_looks = resumed.as_ref().is_some_and(|resumed| resumed.answer.is_none());
-        let round = async |key: &str| round(effects, scope, step, key, resumed.as_ref()).await;
-        let came = effects::outside(effects, step.idempotent || only_looks, round).await?;
+        let next = async |key: &str| {
+            // Not while the log is read again: what came of it is known then.
+            tokio::time::sleep(pause).await;
+            round(effects, scope, step, key, resumed.as_ref()).await
+        };
+        let came = effects::outside(effects, step.idempotent || only_looks, next).await?;
         let came: ToolsetAnswer = serde_json::from_value(came).map_err(crate::engine::Error::unreadable)?;
+        (pause, only_looks) = (Duration::ZERO, false);
         resumed = Some(match came {
             ToolsetAnswer::Value(value) => return Ok(value),
-            ToolsetAnswer::Continues { state, .. } => ResumedCall { state, answer: None },
+            ToolsetAnswer::Continues { state, after_ms, only_looks: looks } => {
+                (pause, only_looks) = (Duration::from_millis(after_ms).min(LONGEST_PAUSE), looks);
+                ResumedCall { state, answer: None }
+            }
             ToolsetAnswer::Asks { message, schema, state } => {
                 let answer = Some(asked(effects, step, message, schema).await?);
                 ResumedCall { state, answer }
@@ -122,36 +130,24 @@ async fn round(
     resumed: Option<&ResumedCall>,
 ) -> Result<Value> {
     let set = &step.set;
-    let arguments = arguments(scope, set, key)?;
+    let arguments = arguments(scope, step, key)?;
     let run = effects.journal.run.to_string();
-    let mut resumed = resumed.cloned();
-    let came = loop {
-        let call = ToolsetCall {
-            tool: &step.tool,
-            arguments: &arguments,
-            key,
-            run: &run,
-            within: set.within,
-            max_result: set.max_result,
-            resumed: resumed.as_ref(),
-        };
-        let came = match owner(effects, set) {
-            Ok(owner) => owner.call(call).await,
-            Err(error) => Err(error),
-        };
-        match came {
-            // Nothing new: nothing for the log.
-            Ok(ToolsetAnswer::Continues { state, after_ms })
-                if resumed.as_ref().is_some_and(|resumed| resumed.answer.is_none() && resumed.state == state) =>
-            {
-                tokio::time::sleep(Duration::from_millis(after_ms).min(LONGEST_PAUSE)).await;
-                resumed = Some(ResumedCall { state, answer: None });
-            }
-            came => break came,
-        }
+    let call = ToolsetCall {
+        tool: &step.tool,
+        arguments: &arguments,
+        key,
+        run: &run,
+        within: set.within,
+        max_result: set.max_result,
+        resumed,
+    };
+    let came = match owner(effects, set) {
+        Ok(owner) => went_on(&*owner, call).await,
+        Err(error) => Err(error),
     };
     let came = came.map_err(|error| failed(effects, set.name.as_str(), set.error_message.as_deref(), &error))?;
     let value = serde_json::to_value(came).map_err(crate::engine::Error::unreadable)?;
+    let value = effects.journal.context.outside.secrets.hidden_in(value);
     match check_value(&value, &MADE) {
         Ok(()) => Ok(value),
         Err(exceeded) => {
@@ -161,12 +157,26 @@ async fn round(
     }
 }
 
+/// Calls, and looks again until there is something new: only that is for the log.
+async fn went_on(owner: &dyn Toolset, call: ToolsetCall<'_>) -> std::result::Result<ToolsetAnswer, ToolsetError> {
+    loop {
+        match owner.call(call).await? {
+            ToolsetAnswer::Continues { state, after_ms, only_looks: true }
+                if call.resumed.is_some_and(|resumed| resumed.answer.is_none() && resumed.state == state) =>
+            {
+                tokio::time::sleep(Duration::from_millis(after_ms).min(LONGEST_PAUSE)).await;
+            }
+            came => return Ok(came),
+        }
+    }
+}
+
 /// What a tool is called with: what the model gave, and what it does not see.
-fn arguments(scope: &mut ExpressionScope, set: &ToolsetDeclaration, key: &str) -> Result<Map<String, Value>> {
+fn arguments(scope: &mut ExpressionScope, step: &ToolsetStep, key: &str) -> Result<Map<String, Value>> {
     let mut arguments = scope.args()?;
-    if !set.inject.is_empty() {
+    if !step.inject.is_empty() {
         let hidden = scope.bind("call", seen(&serde_json::json!({ "id": key })));
-        let injected = scope.map(&set.inject);
+        let injected = scope.map(&step.inject);
         scope.unbind("call", hidden);
         arguments.extend(injected?);
     }

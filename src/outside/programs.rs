@@ -136,15 +136,22 @@ async fn run(
     let mut child = command.spawn().map_err(|error| not_started(call.program, &error))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let _ended = ProcessGroup { group, container };
+    // A secret that stands across the end is hidden before anything is cut off.
+    let more = u64::try_from(hidden.longest()).unwrap_or(0);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (said, printed, ()) =
-        tokio::join!(beginning(stderr, MOST_SAID), beginning(stdout, call.max_result), give(stdin, &input));
+    let (said, printed, ()) = tokio::join!(
+        beginning(stderr, MOST_SAID + more),
+        beginning(stdout, call.max_result + more),
+        give(stdin, &input)
+    );
     let status = child.wait().await.map_err(|error| not_started(call.program, &error))?;
-    let text = |(bytes, is_cut): (Vec<u8>, bool)| {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if is_cut { text + CUT } else { text }
+    let text = |(bytes, is_longer): (Vec<u8>, bool), most: u64| {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let is_cut = is_longer || bytes.len() > most;
+        let text = hidden.hidden(&String::from_utf8_lossy(&bytes));
+        if is_cut { text[..text.floor_char_boundary(most)].to_owned() + CUT } else { text }
     };
-    let (said, printed) = (text(said), text(printed));
+    let (said, printed) = (text(said, MOST_SAID), text(printed, call.max_result));
     if !said.trim().is_empty() {
         tracing::info!(command = call.program, call = call.key, "{}", hidden.hidden(said.trim()));
     }

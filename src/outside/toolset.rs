@@ -73,6 +73,8 @@ pub enum ToolsetAnswer {
         state: Value,
         /// When to ask again, in milliseconds from now.
         after_ms: u64,
+        /// Whether asking again only looks how it goes: that does no harm, however often.
+        only_looks: bool,
     },
 }
 

@@ -22,7 +22,7 @@ fn check_set(set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option
             let hint = "files are looked for below the folder of fastagency.yaml, or below python.folder";
             Some(problem(format!("there is no file {}", tools.file)).with_hint(hint))
         }
-        ToolsetSource::OpenApi(tools) if !tools.document.contains("://") => check_document(tools, folder, problem),
+        ToolsetSource::OpenApi(tools) => check_openapi(tools, config, folder, problem),
         ToolsetSource::Mcp(tools) if !config.mcp.contains_key(&tools.server) => {
             let near = did_you_mean(tools.server.as_str(), config.mcp.keys().map(Name::as_str));
             let hint = near.unwrap_or_else(|| {
@@ -32,6 +32,20 @@ fn check_set(set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option
         }
         _ => None,
     }
+}
+
+fn check_openapi(
+    tools: &OpenApiSource,
+    config: &Config,
+    folder: &Path,
+    problem: impl Fn(String) -> Problem,
+) -> Option<Problem> {
+    if let Some(name) = tools.security.values().find(|name| !config.secrets.contains_key(*name)) {
+        let near = did_you_mean(name, config.secrets.keys().map(String::as_str));
+        let hint = near.unwrap_or_else(|| "secrets are described in `secrets:` of fastagency.yaml".to_owned());
+        return Some(problem(format!("there is no secret {name:?}")).with_hint(hint));
+    }
+    if tools.document.contains("://") { None } else { check_document(tools, folder, problem) }
 }
 
 fn check_document(tools: &OpenApiSource, folder: &Path, problem: impl Fn(String) -> Problem) -> Option<Problem> {

@@ -89,7 +89,14 @@ pub struct Workflow {
 impl Workflow {
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
     pub fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
-        Ok(Self { tools: self.tools.with_lists(lists)?, ..self.clone() })
+        let tools = self.tools.with_lists(lists)?;
+        let named = self.agents.values().flat_map(|agent| agent.tools.iter().chain(&agent.executes));
+        if let Some(unknown) =
+            named.filter(|name| name.as_str().contains('.')).find(|name| tools.named(name).is_empty())
+        {
+            return Err(format!("there is no tool {:?}", unknown.as_str()));
+        }
+        Ok(Self { tools, ..self.clone() })
     }
 }
 

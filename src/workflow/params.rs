@@ -60,7 +60,6 @@ pub fn declared_params(given: bool, schema: Option<&CompiledSchema>) -> Option<B
     map.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect())
 }
 
-/// No parameters.
 /// What a tool without parameters tells models (`docs/reference/ag2-semantics.md`, section 5).
 pub fn no_params() -> Option<Arc<CompiledSchema>> {
     let json = serde_json::json!({"type": "object", "properties": {}, "required": []});

@@ -56,10 +56,15 @@ impl ToolTable {
     pub fn called<'a>(&'a self, names: &'a [Name], function: &str) -> Option<&'a Arc<WorkflowTool>> {
         // An own tool is found without looking at the others.
         match self.tools.get(function) {
-            Some(tool) if names.contains(&tool.name) => Some(tool),
+            Some(tool) if names.contains(&tool.name) && !self.is_set_of_others(&tool.name) => Some(tool),
             Some(_) if !self.sets.is_empty() => self.offered(names).find(|tool| tool.name.as_str() == function),
             _ => None,
         }
+    }
+
+    /// Whether a set has this name and not the one tool that has it, too.
+    fn is_set_of_others(&self, name: &Name) -> bool {
+        self.sets.contains_key(name) && self.members.get(name).is_none_or(|members| !members.contains(name))
     }
 
     /// The tools that one name in a workflow stands for.
@@ -97,6 +102,10 @@ impl ToolTable {
                     "{set} has {count} tools; models take {MOST_TOOLS_OF_A_SET} at most. Choose some: only: [\"get_*\"]"
                 ));
             }
+            let asked_about = |glob: &&String| listed.iter().any(|tool| declared.names(glob, &tool.name));
+            if let Some(glob) = declared.approved_tools.iter().find(|glob| !asked_about(glob)) {
+                return Err(format!("approve of {set} names {glob:?}, and no tool of the set is called so"));
+            }
             let mut members = Vec::with_capacity(listed.len());
             for tool in listed {
                 let tool = tool_of(declared, tool)?;
@@ -125,7 +134,11 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
     let validator = crate::schema::validator(&params).map_err(|error| unfit(error.to_string()))?;
     let asks = set.approve.rule != ApprovalRule::Never && set.asks_about(&listed.name);
     let idempotent = set.idempotent.unwrap_or(listed.idempotent);
-    let call = ToolsetStep { set: set.clone(), tool: listed.name.clone(), idempotent };
+    let properties = listed.params.get("properties").and_then(Value::as_object);
+    let is_open = listed.params.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false));
+    let takes = |name: &String| is_open || properties.is_some_and(|properties| properties.contains_key(name));
+    let inject = set.inject.iter().filter(|(name, _)| takes(name)).cloned().collect();
+    let call = ToolsetStep { set: set.clone(), tool: listed.name.clone(), idempotent, inject };
     let call = StepAction::Toolset(Box::new(call));
     Ok(WorkflowTool {
         name,
@@ -134,7 +147,7 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
         returns: ToolReturn::Value,
         approve: if asks { set.approve.clone() } else { ToolApproval::default() },
         any_agent_may_call: set.any_agent_may_call,
-        parallel: true,
+        parallel: set.parallel,
         asks: None,
         called: None,
         steps: steps_of(&format!("the tool {}", set.name), call, set.retry.clone())
@@ -151,6 +164,8 @@ pub struct ToolsetStep {
     pub tool: String,
     /// Whether it may be called again if nobody knows whether it was.
     pub idempotent: bool,
+    /// The arguments of the tool that models do not see.
+    pub inject: Vec<(String, DataTemplate)>,
 }
 
 /// A step that runs a program.

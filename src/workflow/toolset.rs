@@ -20,6 +20,8 @@ use crate::yaml::{FieldReader, MapReader};
 
 /// How long a call may take, unless it is said.
 const WITHIN: Duration = Duration::from_secs(30);
+/// The same of an MCP server, whose own time-out in `mcp:` is shorter.
+const WITHIN_OF_MCP: Duration = Duration::from_secs(24 * 3600);
 /// What is kept of a result unless it is said, in bytes.
 const MAX_RESULT: u64 = 256 << 10;
 /// The longest prefix of names.
@@ -40,6 +42,8 @@ pub struct ToolsetDeclaration {
     pub approved_tools: Vec<String>,
     /// Whether agents may call its tools that they are not offered to, as in AG2.
     pub any_agent_may_call: bool,
+    /// Whether its tools may be called at the same time as the other calls of a reply.
+    pub parallel: bool,
     /// Arguments that models do not see.
     pub inject: Vec<(String, DataTemplate)>,
     /// How long a call may take without a sign of life.
@@ -105,8 +109,13 @@ pub struct McpSource {
 impl ToolsetDeclaration {
     /// Whether a person is asked about the tool with this listed name.
     pub fn asks_about(&self, tool: &str) -> bool {
-        let selection = ToolSelection { include: self.approved_tools.clone(), exclude: Vec::new() };
-        selection.selects_name(tool)
+        self.approved_tools.is_empty() || self.approved_tools.iter().any(|glob| self.names(glob, tool))
+    }
+
+    /// Whether a glob means the tool with this listed name, with the prefix or without.
+    pub fn names(&self, glob: &str, tool: &str) -> bool {
+        let selection = ToolSelection { include: vec![glob.to_owned()], exclude: Vec::new() };
+        selection.selects_name(tool) || selection.selects_name(&format!("{}{tool}", self.prefix))
     }
 
     /// Whether it has one tool, which has the name of the entry.
@@ -143,7 +152,13 @@ pub(super) fn toolset(
     let scope = NameScope::new(declared).with_local("args").with_local("context").with_local("call");
     let approved = fields.get("approve").filter(FieldReader::is_map).and_then(|field| {
         let fields = field.fields(&super::shapes::APPROVE)?;
-        fields.read("tools", globs)
+        fields.read("tools", |field| {
+            let globs = globs(field)?;
+            for glob in globs.iter().filter(|glob| glob.contains('/') || glob.starts_with("tag:")) {
+                field.note_with_hint(format!("{glob:?} is not the name of a tool"), "names alone, like delete_*");
+            }
+            Some(globs)
+        })
     });
     Some(ToolsetDeclaration {
         name,
@@ -152,8 +167,13 @@ pub(super) fn toolset(
         approve: fields.read("approve", approval).unwrap_or_default(),
         approved_tools: approved.unwrap_or_default(),
         any_agent_may_call: fields.read("any_agent_may_call", FieldReader::bool).unwrap_or(false),
+        parallel: fields.read("parallel", FieldReader::bool).unwrap_or(true),
         inject: fields.read("inject", |field| entries(field, &scope)).unwrap_or_default(),
-        within: fields.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
+        within: fields.read("timeout", FieldReader::duration).unwrap_or(if kind == "mcp" {
+            WITHIN_OF_MCP
+        } else {
+            WITHIN
+        }),
         retry: fields.read("retry", retry),
         max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
         idempotent: fields.read("idempotent", FieldReader::bool),
@@ -239,10 +259,17 @@ fn python(field: &FieldReader<'_>) -> Option<PythonSource> {
 /// A worker executes workflows that other workers have announced: a workflow names files of its own project alone.
 fn below(field: &FieldReader<'_>, file: &str) -> Option<()> {
     let mut parts = Path::new(file).components();
-    let is_below = !file.is_empty() && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    match is_below && !file.contains('\\') {
+    // What others have installed is no file of the project's own: a virtual environment has programs in it that install more.
+    let is_own =
+        |part: &str| !part.starts_with('.') && !matches!(part, "site-packages" | "dist-packages" | "node_modules");
+    let is_below = parts.all(|part| match part {
+        Component::Normal(part) => part.to_str().is_some_and(is_own),
+        Component::CurDir => true,
+        _ => false,
+    });
+    match is_below && !file.is_empty() && !file.contains('\\') {
         true => Some(()),
-        false => field.is_not("a file below the folder of fastagency.yaml, written from there, without `..`"),
+        false => field.is_not("a file of the project's own below the folder of fastagency.yaml (no `..`, no hidden folder, nothing that is installed)"),
     }
 }
 

@@ -110,12 +110,12 @@ impl Toolset for OfficeDoor {
                 ElicitationAnswer::Accept { content } => ToolsetAnswer::Value(json!([state, content])),
                 _ => ToolsetAnswer::Value(json!("nothing said")),
             },
-            ("job", None) => ToolsetAnswer::Continues { state: json!("j1"), after_ms: 1 },
+            ("job", None) => ToolsetAnswer::Continues { state: json!("j1"), after_ms: 1, only_looks: true },
             ("job", Some(ResumedCall { state, .. })) => {
                 let mut looks = self.0.looks.lock();
                 *looks += 1;
                 match *looks {
-                    1..=3 => ToolsetAnswer::Continues { state: state.clone(), after_ms: 1 },
+                    1..=3 => ToolsetAnswer::Continues { state: state.clone(), after_ms: 1, only_looks: true },
                     _ => ToolsetAnswer::Value(json!("done")),
                 }
             }
@@ -169,6 +169,11 @@ async fn calls_of_one_reply_meet_and_their_results_are_in_order() {
     let mut keys: Vec<String> = office.calls.lock().iter().map(|call| call.2.clone()).collect();
     keys.dedup();
     assert_eq!(keys.len(), 3, "each call has a key of its own");
+    let arguments = office.called("meet");
+    assert!(
+        arguments.iter().all(|given| given.get("customer").is_none()),
+        "not asked for, not injected: {arguments:?}"
+    );
     system.end().await;
 }
 
@@ -305,6 +310,33 @@ async fn a_run_keeps_the_list_that_it_began_with() {
     let why = failed(&mut system.follow(other).await).await;
     assert!(why.contains("there is no tool \"office.survey\""), "{why}");
     system.end().await;
+}
+
+#[tokio::test]
+async fn an_approval_that_means_no_tool_ends_the_run_and_a_name_may_have_its_prefix() {
+    for (named, expected) in [("o_delete_*", None), ("delte_*", Some("approve of office names \"delte_*\""))] {
+        let office = Office::new();
+        let source = AGENTS.replace("\"delete_*\"", &format!("{named:?}"));
+        let script = "- tool_calls: [{ id: c1, name: o_delete_order, arguments: { number: \"7\" } }]\n- Done.\n";
+        let (_folder, system, _, mut follower) = played(&office, &source, script).await;
+        match expected {
+            Some(words) => {
+                let why = failed(&mut follower).await;
+                assert!(why.contains(words), "{why}");
+            }
+            None => {
+                let is_approval = |body: &RecordBody| match body {
+                    RecordBody::Said { message, .. } => {
+                        matches!(message.says, MessageContent::Approval(_)).then_some(())
+                    }
+                    _ => None,
+                };
+                follower.until("an approval", is_approval).await;
+            }
+        }
+        assert_eq!(office.called("delete_order").len(), 0);
+        system.end().await;
+    }
 }
 
 #[tokio::test]

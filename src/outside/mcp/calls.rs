@@ -378,7 +378,9 @@ fn json(state: &CallState) -> Value {
 
 fn continues(state: &CallState, after: Duration) -> ToolsetAnswer {
     let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-    ToolsetAnswer::Continues { state: json(state), after_ms }
+    // A task is looked at; a round is the call, made again.
+    let only_looks = matches!(state, CallState::Task { .. });
+    ToolsetAnswer::Continues { state: json(state), after_ms, only_looks }
 }
 
 /// When a task is looked at again.

@@ -195,11 +195,11 @@ impl McpServer {
         for _ in 0..MOST_PAGES {
             let params = if cursor.is_null() { json!({}) } else { json!({"cursor": cursor}) };
             let mut page = self.ask(connection, "tools/list", params).await?;
-            match page["tools"].take() {
-                Value::Array(more) => tools.extend(more),
+            match page.get_mut("tools").map(Value::take) {
+                Some(Value::Array(more)) => tools.extend(more),
                 _ => return Err(NoAnswer::Failed("its list of tools cannot be understood".to_owned())),
             }
-            cursor = page["nextCursor"].take();
+            cursor = page.get_mut("nextCursor").map(Value::take).unwrap_or_default();
             if !cursor.is_string() || tools.len() >= MOST_TOOLS {
                 break;
             }
@@ -255,7 +255,9 @@ impl McpServer {
         let by_operator = tools.only(&self.opener.config.only).map_err(unknown)?;
         let by_workflow = tools.only(only).map_err(unknown)?;
         let both = by_operator.iter().filter(|tool| by_workflow.iter().any(|other| other.own_name == tool.own_name));
-        let listed: Vec<ListedTool> = both.map(|tool| tool.listed.clone()).collect();
+        let listed: Vec<ListedTool> = both
+            .map(|tool| tool.listed.clone().without_secrets(|value| self.opener.secrets.hidden_in(value)))
+            .collect();
         match only.iter().find(|wanted| !listed.iter().any(|tool| is_called(tools, tool, wanted))) {
             Some(wanted) => Err(ToolsetError::Unavailable(format!(
                 "workflows may not call the tool {wanted} of the MCP server {name} (fastagency.yaml: mcp.{name}.only)"

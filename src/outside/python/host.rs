@@ -108,9 +108,6 @@ impl PythonHost {
     /// What a function returned, as JSON.
     pub(super) async fn called(&self, source: &PythonSource, call: &ToolsetCall<'_>) -> Result<String, ToolsetError> {
         let ToolsetCall { tool, within, .. } = *call;
-        if source.function.as_ref().is_some_and(|function| function != tool) {
-            return Err(ToolsetError::Unavailable(format!("{} is not the function {tool}", source.file)));
-        }
         self.check_file(source)?;
         let deadline = Instant::now() + within;
         let request = |id| {

@@ -136,7 +136,8 @@ impl Toolset for PythonToolset {
             // Nobody but its author knows what a function does; the workflow may say it.
             idempotent: false,
         };
-        Ok(listing.tools.into_iter().map(listed).collect())
+        let hidden = |tool: ListedTool| tool.without_secrets(|value| self.host.hidden_in(value));
+        Ok(listing.tools.into_iter().map(listed).map(hidden).collect())
     }
 
     async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError> {

@@ -135,7 +135,7 @@ async fn a_task_is_looked_at_again_until_it_is_done() {
             let servers = worker(&served.config());
             let tools = toolset(&servers);
             answer = match answer {
-                Ok(ToolsetAnswer::Continues { state, after_ms }) => {
+                Ok(ToolsetAnswer::Continues { state, after_ms, .. }) => {
                     assert_eq!(after_ms, 150);
                     looks += 1;
                     resume(&tools, "bake", cake(), state, None).await
