@@ -63,7 +63,7 @@ async fn call(tools: &McpToolset, tool: &ListedTool) -> Result<Value> {
                 let content = Value::Object(made_up(&schema));
                 Some(ResumedCall { state, answer: Some(ElicitationAnswer::Accept { content }) })
             }
-            Ok(ToolsetAnswer::Continues { state, after_ms }) => {
+            Ok(ToolsetAnswer::Continues { state, after_ms, .. }) => {
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
                 Some(ResumedCall { state, answer: None })
             }

@@ -24,7 +24,7 @@ pub mod toolsets;
 use addresses::AddressRules;
 use http::HttpSender;
 use mcp::{McpServers, McpTools};
-use openapi::{OpenApiDocuments, OpenApiTools, OpenApiToolset};
+use openapi::{OpenApiDocuments, OpenApiSets, OpenApiToolset};
 use programs::Programs;
 use python::PythonTools;
 use secrets::Secrets;
@@ -52,7 +52,7 @@ impl OutsideServices {
         let http = Arc::new(HttpSender::new(rules, config.outgoing.proxy.as_deref()));
         let folder = config.path.parent().unwrap_or(Path::new(""));
         let services = Self::of_parts(http, Secrets::new(config.secrets.clone()), folder);
-        let openapi = OpenApiTools::new(services.documents.clone(), services.http.clone(), services.secrets.clone());
+        let openapi = OpenApiSets::new(services.documents.clone(), services.http.clone(), services.secrets.clone());
         let mcp = McpServers::new(&config.mcp, &services.http, &config.secrets);
         let toolsets = Toolsets::new(vec![
             Arc::new(openapi),

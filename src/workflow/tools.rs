@@ -45,9 +45,9 @@ const MAX_TOOL_ROUNDS: u32 = 10;
 /// What an entry of `tools` stands for.
 enum ToolEntry {
     /// A tool of the workflow's own.
-    Tool(WorkflowTool),
+    Tool(Arc<WorkflowTool>),
     /// Tools that somebody else has.
-    Set(ToolsetDeclaration),
+    Set(Arc<ToolsetDeclaration>),
 }
 
 /// Reads tools, each with steps of its own.
@@ -67,8 +67,8 @@ impl ToolReader<'_> {
         let (mut tools, mut sets) = (BTreeMap::new(), BTreeMap::new());
         for (name, _, field) in field.named_entries()? {
             match self.entry(name.clone(), &field) {
-                Some(ToolEntry::Tool(tool)) => drop(tools.insert(name, Arc::new(tool))),
-                Some(ToolEntry::Set(set)) => drop(sets.insert(name, Arc::new(set))),
+                Some(ToolEntry::Tool(tool)) => drop(tools.insert(name, tool)),
+                Some(ToolEntry::Set(set)) => drop(sets.insert(name, set)),
                 None => {}
             }
         }
@@ -78,7 +78,7 @@ impl ToolReader<'_> {
     fn entry(&mut self, name: Name, field: &FieldReader<'_>) -> Option<ToolEntry> {
         let fields = field.fields(&TOOL)?;
         if is_toolset(&fields) {
-            return toolset(name, &fields, self.declared).map(ToolEntry::Set);
+            return toolset(name, &fields, self.declared).map(Arc::new).map(ToolEntry::Set);
         }
         let kinds: Vec<&'static str> = OWN_KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
         let Some(&kind) = kinds.first() else {
@@ -94,7 +94,7 @@ impl ToolReader<'_> {
             fields.field.review.add(fields.problem_at_key(second, message));
         }
         self.refuse_others(&fields, kind);
-        self.tool(name, &fields, kind).map(ToolEntry::Tool)
+        self.tool(name, &fields, kind).map(Arc::new).map(ToolEntry::Tool)
     }
 
     /// Says which keys mean nothing for a tool of this kind.

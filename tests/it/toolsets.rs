@@ -22,11 +22,14 @@ use crate::approvals::results;
 use crate::support::system::{Follower, System};
 use crate::talks::scripted;
 
+/// A call as the office got it: tool, arguments, key, what it went on with.
+type OfficeCall = (String, Value, String, Option<ResumedCall>);
+
 /// An owner of tools: an office.
 #[derive(Debug)]
 struct Office {
-    /// What was called: tool, arguments, key, what it went on with.
-    calls: Mutex<Vec<(String, Value, String, Option<ResumedCall>)>>,
+    /// What was called.
+    calls: Mutex<Vec<OfficeCall>>,
     lists: Mutex<usize>,
     tools: Mutex<Vec<ListedTool>>,
     /// Where calls of `meet` wait for each other.

@@ -48,8 +48,11 @@ pub(super) struct CallArguments {
     json: bool,
 }
 
+/// A set of tools, or why there is none.
+type OpenedToolset = Result<Arc<dyn Toolset>, ToolsetError>;
+
 /// The sets of tools that a workflow declares, by the name of their entry in `tools:`.
-fn toolsets(workflow: &Workflow, services: &OutsideServices) -> Vec<(String, Result<Arc<dyn Toolset>, ToolsetError>)> {
+fn toolsets(workflow: &Workflow, services: &OutsideServices) -> Vec<(String, OpenedToolset)> {
     let sets = workflow.tools.sets().iter();
     sets.map(|(name, set)| (name.to_string(), services.toolsets.get(&set.source))).collect()
 }

@@ -39,13 +39,13 @@ pub struct OpenApiToolset {
 
 /// Opens the specifications that workflows name.
 #[derive(Debug)]
-pub struct OpenApiTools {
+pub struct OpenApiSets {
     documents: Arc<OpenApiDocuments>,
     http: Arc<HttpSender>,
     secrets: Arc<Secrets>,
 }
 
-impl OpenApiTools {
+impl OpenApiSets {
     /// With what the worker reaches outside.
     pub fn new(documents: Arc<OpenApiDocuments>, http: Arc<HttpSender>, secrets: Arc<Secrets>) -> Self {
         Self { documents, http, secrets }
@@ -66,7 +66,7 @@ impl OpenApiTools {
 }
 
 #[async_trait]
-impl ToolsetOpener for OpenApiTools {
+impl ToolsetOpener for OpenApiSets {
     fn open(&self, source: &ToolsetSource) -> Option<Result<Arc<dyn Toolset>, ToolsetError>> {
         let ToolsetSource::OpenApi(source) = source else { return None };
         Some(Ok(Arc::new(self.toolset(source))))
