@@ -186,7 +186,16 @@ impl ServerCall<'_> {
             server.forget(&on.connection).await;
             return Err(RequestFailure::NotSent);
         }
+        let allowed = |own_name: &str| {
+            let only = &server.opener.config.only;
+            only.is_empty() || only.iter().any(|allowed| allowed == own_name || allowed == name)
+        };
         match known.map_err(lost)?.get(name) {
+            // The list of a run that began earlier may be longer than what is allowed now.
+            Some(tool) if !allowed(&tool.own_name) => Err(RequestFailure::Final(ToolsetError::Unavailable(format!(
+                "workflows may not call the tool {name} of the MCP server {0} (fastagency.yaml: mcp.{0}.only)",
+                server.opener.name
+            )))),
             Some(tool) => Ok(tool.own_name.clone()),
             None => Err(RequestFailure::Final(ToolsetError::Unavailable(format!(
                 "the MCP server {} has no tool {name} any more",

@@ -47,9 +47,8 @@ impl WaitingCalls {
     /// Keeps a call; none: there is no room.
     pub(super) fn put(&self, call: WaitingCall) -> Option<WaitingTicket> {
         let mut calls = self.calls.lock();
-        if calls.len() >= MOST_WAITING {
-            calls.retain(|_, (since, _)| since.elapsed() < LONGEST_WAIT);
-        }
+        // Also of runs that were stopped meanwhile: nobody takes theirs.
+        calls.retain(|_, (since, call)| since.elapsed() < LONGEST_WAIT && !call.reply.is_closed());
         if calls.len() >= MOST_WAITING {
             return None;
         }

@@ -94,7 +94,10 @@ impl TokenStore for LocalTokenStore {
                 (None, Some(token)) if token.is_usable(refused) => return Ok(token.clone()),
                 (None, last) => {
                     let last = last.clone();
-                    let running = async move { fetch.fetch(last).await }.boxed().shared();
+                    // By itself: whoever waits for it may be gone before it has come, and a token that was given once is not given again.
+                    let fetching = tokio::spawn(async move { fetch.fetch(last).await });
+                    let ended = fetching.map(|ended| ended.unwrap_or_else(|_| Err("its fetch was stopped".to_owned())));
+                    let running = ended.boxed().shared();
                     slot.fetching.insert(running).clone()
                 }
             }
