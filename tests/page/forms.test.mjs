@@ -49,6 +49,15 @@ await describePage('forms and what is written in them', (onNew) => {
     assert.deepEqual(params(), [{ phone: '+385 1 234 567', hours: 7.5, tier: 'silver', terms: true }]);
   });
 
+  test('what a tool asks for can be declined, with nothing filled in', async () => {
+    const { page, gateway } = house;
+    await house.open('declinable');
+    await page.getByRole('button', { name: 'Decline', exact: true }).click();
+    await page.locator('.answer').waitFor();
+    assert.deepEqual([...gateway.runs.values()].map((run) => run.state), ['ended']);
+    await becomes(() => page.getByRole('button', { name: 'Decline' }).count(), 0);
+  });
+
   test('what only the server refuses is said at its field, and the focus goes there', async () => {
     const { page } = house;
     await openForm();

@@ -326,6 +326,14 @@ export const scripts = {
     },
   },
 
+  declinable: {
+    title: 'A question of a tool', description: 'A form that a person may decline.',
+    play: (stage) => stage.ask('docs', 'form', {
+      prompt: 'docs asks: Which room?', can_decline: true,
+      schema: { type: 'object', required: ['room'], properties: { room: { type: 'string', title: 'Room' } } },
+    }),
+  },
+
   tall_form: {
     title: 'A tall form', description: 'A form that is taller than the window.',
     play: (stage) => stage.ask('Clerk', 'form', {
