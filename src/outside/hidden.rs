@@ -48,8 +48,13 @@ impl HiddenTexts {
     }
 
     fn insert(&self, name: &str, text: &str, is_learned: bool) {
-        if text.len() < SHORTEST_HIDDEN || self.knows(text) {
+        if text.len() < SHORTEST_HIDDEN {
             return;
+        }
+        if let Some(learned) = self.known(text) {
+            return if is_learned {
+                self.renew(learned)
+            };
         }
         let mut guard = self.forms.write();
         let forms = Arc::make_mut(&mut guard);
@@ -62,8 +67,21 @@ impl HiddenTexts {
         forms.forms.sort_by_key(|form| std::cmp::Reverse(form.text.expose_secret().len()));
     }
 
-    fn knows(&self, text: &str) -> bool {
-        self.forms.read().forms.iter().any(|form| form.text.expose_secret() == text)
+    /// When a known text was learned.
+    fn known(&self, text: &str) -> Option<Option<u64>> {
+        self.forms.read().forms.iter().find(|form| form.text.expose_secret() == text).map(|form| form.learned)
+    }
+
+    /// A text that is used again counts as learned now.
+    fn renew(&self, before: Option<u64>) {
+        let mut guard = self.forms.write();
+        if before.is_none_or(|before| before == guard.learned) {
+            return;
+        }
+        let forms = Arc::make_mut(&mut guard);
+        forms.learned += 1;
+        let now = Some(forms.learned);
+        forms.forms.iter_mut().filter(|form| form.learned == before).for_each(|form| form.learned = now);
     }
 
     /// The length of the longest, in any form.
@@ -155,5 +173,15 @@ mod tests {
         assert_eq!(hidden.hidden("a/b+c\"d e"), "[secret odd]", "what is configured stays");
         assert_eq!(hidden.longest(), "a%2Fb%2Bc%22d%20e".len());
         assert!(!format!("{hidden:?}").contains("token-"));
+    }
+
+    #[test]
+    fn what_is_used_again_is_not_forgotten() {
+        let hidden = HiddenTexts::default();
+        for number in 0..3 * MOST_LEARNED {
+            hidden.learn("token", "in-use");
+            hidden.learn("token", &format!("token-{number}"));
+        }
+        assert_eq!(hidden.hidden("in-use token-0"), "[secret token] token-0");
     }
 }

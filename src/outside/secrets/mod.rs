@@ -179,7 +179,10 @@ impl Secrets {
         scopes.dedup();
         let (name, config, hidden) = (name.to_owned(), config.clone(), self.hidden.clone());
         let fetch = OAuthFetch { name, config, token_url, scopes, http, hidden };
+        let hidden_as = fetch.name.clone();
         let token = self.tokens.token(&fetch.key(), wanted.refused, Arc::new(fetch)).await?;
+        // In use again: of all that were learned it is not the one to be forgotten.
+        self.hidden.learn(&hidden_as, token.access.expose_secret());
         Ok(token.access)
     }
 
