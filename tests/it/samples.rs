@@ -100,9 +100,9 @@ async fn support_alone_allows_a_refund_and_every_agent_is_reached() {
     })
     .await;
     let says = [
-        "My invoice INV-1001 is wrong.",
-        "And technical: the lamp of the router is red.",
-        "Thank you, back to billing.",
+        "A technical question: the lamp of the router is red.",
+        "And billing: my invoice INV-1001 is wrong.",
+        "Please pay it back.",
         "exit",
     ];
     let (said, allowed) = (Cell::new(0), Cell::new(0));
