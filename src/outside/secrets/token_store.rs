@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinSet;
 
 use crate::clock::{self, Timestamp};
 
@@ -51,6 +52,8 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 #[derive(Default)]
 pub struct LocalTokenStore {
     slots: Mutex<HashMap<String, TokenSlot>>,
+    /// The fetches that are under way; they end with the store.
+    fetches: Mutex<JoinSet<()>>,
 }
 
 #[derive(Default)]
@@ -94,10 +97,11 @@ impl TokenStore for LocalTokenStore {
                 (None, Some(token)) if token.is_usable(refused) => return Ok(token.clone()),
                 (None, last) => {
                     let last = last.clone();
-                    // By itself: whoever waits for it may be gone before it has come, and a token that was given once is not given again.
-                    let fetching = tokio::spawn(async move { fetch.fetch(last).await });
-                    let ended = fetching.map(|ended| ended.unwrap_or_else(|_| Err("its fetch was stopped".to_owned())));
-                    let running = ended.boxed().shared();
+                    let running = async move { fetch.fetch(last).await }.boxed().shared();
+                    // By itself: whoever waits for it may be gone before it has come, and what was given once is not given again.
+                    let mut fetches = self.fetches.lock();
+                    while fetches.try_join_next().is_some() {}
+                    fetches.spawn(running.clone().map(drop));
                     slot.fetching.insert(running).clone()
                 }
             }
