@@ -63,6 +63,7 @@ else
   skip "tests over NATS: no nats-server here, see above"
 fi
 
+[ -n "${AG2_PYTHON:-}" ] || skip "the comparison of Python tools with AG2 itself: export AG2_PYTHON=\$(scripts/ag2-tools.sh)"
 # The servers whose tools are called.
 scripts/mcp-servers.sh || skip "tests of some MCP servers: not here, see above"
 
