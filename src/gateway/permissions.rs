@@ -81,6 +81,7 @@ pub fn run_view(gateway: &GatewayState, caller: &Caller, summary: &RunSummary) -
     let question = question.map(|open| RunQuestionView {
         id: open.id,
         prompt: open.prompt.clone(),
+        reminded_at: open.reminded_at,
         waits_for: permissions.waits_for(open.answerers.as_deref(), open.escalated),
     });
     RunView { question, may: Some(permissions.rights()), ..RunView::from(summary) }

@@ -38,6 +38,9 @@ pub struct OpenQuestion {
     /// How many of its escalations the log has.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     pub escalated: usize,
+    /// When nobody had answered it for a while, the last time that this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reminded_at: Option<Timestamp>,
     /// Its answer may be the run's title. Whether a tool may be called says nothing of what the run is about.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub entitles: bool,
@@ -198,7 +201,15 @@ impl RunSummary {
                     let entitles = !matches!(message.says, MessageContent::Approval(_));
                     let answerers = message.says.answerers().cloned().map(Box::new);
                     let (id, at) = (message.uuid, placed.at);
-                    self.questions.push(OpenQuestion { id, prompt, at, answerers, escalated: 0, entitles });
+                    self.questions.push(OpenQuestion {
+                        id,
+                        prompt,
+                        at,
+                        answerers,
+                        escalated: 0,
+                        reminded_at: None,
+                        entitles,
+                    });
                 }
                 self.state = self.waiting_or_running();
             }
@@ -213,7 +224,10 @@ impl RunSummary {
             }
             RecordBody::Did { outcome: EffectOutcome::Reminded(reminder), .. } => {
                 let asked = self.questions.iter_mut().filter(|question| question.id == reminder.question);
-                asked.for_each(|question| question.escalated = reminder.escalated);
+                asked.for_each(|question| {
+                    question.escalated = reminder.escalated;
+                    question.reminded_at = Some(placed.at);
+                });
             }
             RecordBody::Did { outcome: EffectOutcome::Reply(reply), .. } => {
                 self.tokens = self.tokens.saturating_add(reply.usage.tokens());

@@ -20,6 +20,7 @@ impl From<&RunSummary> for RunView {
             question: question.map(|open| RunQuestionView {
                 id: open.id,
                 prompt: open.prompt.clone(),
+                reminded_at: open.reminded_at,
                 waits_for: None,
             }),
             user: summary.user.as_ref().map(ToString::to_string),
@@ -68,6 +69,7 @@ impl From<(&RunSummary, &OpenQuestion)> for QuestionView {
             approval: !question.entitles,
             answerers: question.answerers.as_deref().filter(|rule| rule.restricts()).cloned(),
             escalated: question.escalated,
+            reminded_at: question.reminded_at,
             waits_for: None,
             run: AskingRunView {
                 id: summary.id,

@@ -24,7 +24,7 @@ steps:
   - text_input: { prompt: "{{ steps.done }}. Anything else?" }
   - return: done
 `;
-const PATIENT = REFUNDS.replace('name: refunds', 'name: patient').replace('not_by_starter: true', 'not_by_starter: true, escalate: { after: 6, to: { groups: [leads] } }');
+const PATIENT = REFUNDS.replace('name: refunds', 'name: patient').replace('not_by_starter: true', 'not_by_starter: true, remind: 2, escalate: { after: 6, to: { groups: [leads] } }');
 const DESK = `version: 1
 name: desk
 title: Help desk
@@ -156,6 +156,9 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     const run = await start(ann, 'patient', { number: 'INV-2002' });
     const lea = await visit('lea', `/runs/${run}`);
     await becomes(() => lea.locator('.asks').innerText(), 'asks the group "support"');
+    await becomes(() => lea.locator('.run-status').innerText(), /^A reminder at [\d:]+.*: nobody has answered\./);
+    const reminded = await ann.evaluate(async (run) => (await fetch(`/api/runs/${run}`)).json(), run);
+    assert.match(reminded.question.reminded_at, /^\d{4}-/);
     await lea.locator('.is-open [data-decision=once]').waitFor();
     await becomes(() => lea.locator('.is-open .asks').innerText(), 'asks you');
     await ann.goto(`${house.url}/runs/${run}`);
@@ -164,6 +167,7 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     await becomes(() => phone.locator('.inbox .state-chip').allInnerTexts(), ['escalated']);
     await becomes(() => phone.locator('.inbox li', { hasText: 'escalated' }).locator('.run-detail').innerText(), 'Refunds', 'its title, not its name');
     assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing is wider than the phone');
+    await becomes(() => phone.locator('.inbox li', { hasText: 'escalated' }).locator('.run-meta').innerText(), /reminded \d/);
     await shoot(phone, 'inbox-phone-dark');
     await axeFindsNothing(phone);
     await lea.locator('.is-open [data-decision=deny]').click();

@@ -138,6 +138,10 @@ pub struct RunQuestionView {
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
+    /// When nobody had answered it for a while, the last time that this was told; left out if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    pub reminded_at: Option<Timestamp>,
     /// Whom it waits for, in words; left out if the caller may answer it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
@@ -171,6 +175,10 @@ pub struct QuestionView {
     /// How many of its escalations have come.
     #[serde(default)]
     pub escalated: usize,
+    /// When nobody had answered it for a while, the last time that this was told; left out if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    pub reminded_at: Option<Timestamp>,
     /// Whom it waits for, in words; left out if the caller may answer it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]

@@ -76,7 +76,7 @@
  * @property {RunState} state   How it is doing.
  * @property {RunOutcome | null} outcome   How it ended; null: it has not.
  * @property {string | null} reason   Why it did not end well.
- * @property {{id: string, prompt: string, waits_for?: string} | null} question   The oldest question that it waits with, those first that the caller may answer.
+ * @property {{id: string, prompt: string, reminded_at?: string, waits_for?: string} | null} question   The oldest question that it waits with, those first that the caller may answer.
  * @property {string | null} user   The user that it belongs to.
  * @property {string} created_at   When it was created.
  * @property {string} updated_at   When something last happened to it.
@@ -90,6 +90,7 @@
  * @property {boolean} approval   Whether it asks if a tool may be called.
  * @property {{by?: {users?: string[], groups?: string[]}, not_by_starter?: boolean, remind_at?: string[], escalate?: {at: string, to: {users?: string[], groups?: string[]}}[]}} [answerers]   Who may answer it, where that is not everybody who may answer in the run.
  * @property {number} escalated   How many of its escalations have come.
+ * @property {string} [reminded_at]   When nobody had answered it for a while, the last time that this was told; left out if it was not.
  * @property {string} [waits_for]   Whom it waits for, in words; left out if the caller may answer it.
  * @property {{id: string, workflow: string | null, title: string | null, user: string | null}} run   The run that asks.
  *
@@ -100,7 +101,7 @@
  * @property {RunState} state   How it is doing.
  * @property {RunOutcome | null} outcome   How it ended; null: it has not.
  * @property {string | null} reason   Why it did not end well.
- * @property {{id: string, prompt: string, waits_for?: string} | null} question   The oldest question that it waits with, those first that the caller may answer.
+ * @property {{id: string, prompt: string, reminded_at?: string, waits_for?: string} | null} question   The oldest question that it waits with, those first that the caller may answer.
  * @property {string | null} user   The user that it belongs to.
  * @property {string} created_at   When it was created.
  * @property {string} updated_at   When something last happened to it.

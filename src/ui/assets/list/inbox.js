@@ -82,8 +82,8 @@ export function openInbox(main) {
 }
 
 /** @param {Question} question */
-function row({ id, prompt, asked_at: askedAt, approval, escalated, run }) {
-  const about = [run.title ? titleOf(run.workflow) : null, run.user === null ? null : `started by ${visible(run.user)}`, `asked ${timeOfDay(askedAt)}`];
+function row({ id, prompt, asked_at: askedAt, approval, escalated, reminded_at: remindedAt, run }) {
+  const about = [run.title ? titleOf(run.workflow) : null, run.user === null ? null : `started by ${visible(run.user)}`, `asked ${timeOfDay(askedAt)}`, remindedAt ? `reminded ${timeOfDay(remindedAt)}` : null];
   return h('a', { href: at(`/runs/${encodeURIComponent(run.id)}`), class: 'run', 'data-question': id },
     h('span', { class: 'run-state is-waiting' }, icon(approval ? 'shield' : 'question')),
     h('span', { class: 'run-words' },

@@ -49,8 +49,8 @@ export function noticesOf(open) {
   };
 }
 
-/** Each question is reported once: notifications of several tabs have this same name. @param {Run} run */
-const nameOf = (run) => `${run.id}/${run.question?.id}`;
+/** Each question is reported once, and again when its people are reminded: notifications of several tabs have this same name. @param {Run} run */
+const nameOf = (run) => `${run.id}/${run.question?.id}/${run.question?.reminded_at}`;
 
 /** @param {Run} run @param {(run: string) => void} open */
 function notify(run, open) {

@@ -21,7 +21,7 @@ import { apply, askedOf, emptyRun, openQuestions, phaseOf, waitedFor } from './s
 import { startRun, wordsOf } from '../gateway/api.js';
 import { toolCard } from './tool-card.js';
 import { readerName, whoIsHere } from '../session/session.js';
-import { counted, otherThan, plainLine, visible } from '../text/words.js';
+import { counted, otherThan, plainLine, timeOfDay, visible } from '../text/words.js';
 
 /**
  * @typedef {import('./state.js').RunView} RunView
@@ -474,11 +474,18 @@ function focusQuestion(conversation) {
 function statusWords(view, other, isSending) {
   switch (phaseOf(view)) {
     case 'queued': return view.createdAt ? 'Waiting for a worker to take this up' : '';
-    case 'waiting': return isSending || openQuestions(view).some((question) => question.content.deadline) ? ''
-      : other === null ? 'You can close this page; the conversation waits for your answer.' : openQuestions(view)[0]?.content.waits_for ? `You can close this page; the conversation waits for ${visible(other)}.` : `The conversation waits for an answer from ${other}, or from somebody who may answer for ${other}.`;
+    case 'waiting': return (view.remindedAt && !isSending ? `A reminder at ${timeOfDay(view.remindedAt)}: nobody has answered. ` : '') + waitingWords(view, other, isSending);
     case 'running': return view.writing.length > 0 ? '' : 'Working';
     default: return '';
   }
+}
+
+/** @param {RunView} view @param {string | null} other @param {boolean} isSending */
+function waitingWords(view, other, isSending) {
+  if (isSending || openQuestions(view).some((question) => question.content.deadline)) return '';
+  if (other === null) return 'You can close this page; the conversation waits for your answer.';
+  return openQuestions(view)[0]?.content.waits_for ? `You can close this page; the conversation waits for ${visible(other)}.`
+    : `The conversation waits for an answer from ${other}, or from somebody who may answer for ${other}.`;
 }
 
 /** What a reader unfolded stays unfolded when a card is drawn anew. @param {HTMLElement} before @param {HTMLElement} after */

@@ -73,6 +73,7 @@ import { exactText } from '../gateway/exact-json.js';
  * @property {string | null} createdAt
  * @property {boolean} claimed    a worker has, or had, this run
  * @property {boolean} parked
+ * @property {string | null} remindedAt   when it was last told that nobody had answered
  * @property {readonly Item[]} items       in the order of the log
  * @property {readonly Writing[]} writing
  * @property {Readonly<Record<string, number>>} hues   one per agent, in the order in which they came
@@ -83,7 +84,7 @@ import { exactText } from '../gateway/exact-json.js';
 export function emptyRun() {
   return {
     lastSeq: -1, caughtUp: false, workflow: null, params: null, user: null, createdAt: null,
-    claimed: false, parked: false, items: [], writing: [], hues: {}, ending: null,
+    claimed: false, parked: false, remindedAt: null, items: [], writing: [], hues: {}, ending: null,
   };
 }
 
@@ -353,7 +354,7 @@ function withAnswer(view, record) {
     text: record.text ?? null, value: record.value ?? null, by: record.by ?? null, at: record.at,
     argumentsText: record.arguments_text ?? null, onTimeout: record.on_timeout === true, refused: record.refused ?? null,
   };
-  const answered = { ...view, items: view.items.with(position, { ...question, answer, open: false }) };
+  const answered = { ...view, remindedAt: null, items: view.items.with(position, { ...question, answer, open: false }) };
   // A refused answer is asked for again, and the question that does it says so of the call.
   if (answer.refused !== null) return answered;
   return withCall(answered, question, answer.value?.decision === 'deny' ? 'denied' : 'allowed', 'answered');
@@ -363,8 +364,10 @@ function withAnswer(view, record) {
 function withReminder(view, record) {
   const position = view.items.findLastIndex((item) => item.kind === 'question' && item.key === record.question);
   const question = view.items[position];
-  if (question?.kind !== 'question' || question.content.waits_for === record.waits_for) return view;
-  return { ...view, items: view.items.with(position, { ...question, content: { ...question.content, waits_for: record.waits_for } }) };
+  if (question?.kind !== 'question') return view;
+  const reminded = { ...view, remindedAt: record.at };
+  if (question.content.waits_for === record.waits_for) return reminded;
+  return { ...reminded, items: view.items.with(position, { ...question, content: { ...question.content, waits_for: record.waits_for } }) };
 }
 
 /**
