@@ -13,7 +13,7 @@ use serde_json::json;
 use super::cleaner::OVERWRITTEN_AT_ONCE;
 use super::follow;
 use super::follow::MOST_UNREAD;
-use super::headers::{KV_OPERATION, TTL, is_gone, seconds};
+use super::headers::{KV_OPERATION, TTL, seconds};
 use super::reads;
 use super::server::NatsConnection;
 use super::streams::MARKER_TTL;
@@ -62,7 +62,7 @@ impl Catalogue for NatsConnection {
             &bucket_entry(&bucket_name, key),
         )
         .await?;
-        Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.payload))
+        Ok(found.filter(|read| self.clock.holds(read.stored.at, read.headers.as_ref())).map(|read| read.stored.payload))
     }
 
     async fn get_to_change(&self, bucket: Bucket, key: &str) -> Result<(Option<Bytes>, u64)> {
@@ -77,7 +77,7 @@ impl Catalogue for NatsConnection {
         .await?;
         // What says that an entry is gone has a revision, too.
         let revision = found.as_ref().map_or(0, |read| read.stored.seq);
-        let there = found.filter(|read| !is_gone(read.headers.as_ref()));
+        let there = found.filter(|read| self.clock.holds(read.stored.at, read.headers.as_ref()));
         Ok((there.map(|read| read.stored.payload), revision))
     }
 
@@ -97,7 +97,7 @@ impl Catalogue for NatsConnection {
             &bucket_entry(&bucket_name, key),
         )
         .await?;
-        Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.at))
+        Ok(found.filter(|read| self.clock.holds(read.stored.at, read.headers.as_ref())).map(|read| read.stored.at))
     }
 
     async fn list(&self, bucket: Bucket, first: Option<&str>) -> Result<Vec<CatalogueEntry>> {
@@ -123,10 +123,14 @@ impl Catalogue for NatsConnection {
         let mut newest = HashMap::with_capacity(found.len());
         for read in &found {
             newest.insert(read.subject.clone(), read.stored.seq);
+            self.clock.saw(read.stored.at);
         }
         Ok(found
             .into_iter()
-            .filter(|read| newest.get(&read.subject) == Some(&read.stored.seq) && !is_gone(read.headers.as_ref()))
+            .filter(|read| {
+                newest.get(&read.subject) == Some(&read.stored.seq)
+                    && self.clock.holds(read.stored.at, read.headers.as_ref())
+            })
             .filter_map(|read| {
                 let key = read.subject.strip_prefix(&prefix)?.to_owned();
                 Some(CatalogueEntry { key, value: read.stored.payload })

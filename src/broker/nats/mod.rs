@@ -16,6 +16,7 @@ mod connect;
 mod consumers;
 mod contract;
 pub mod examine;
+mod expiry;
 mod follow;
 mod headers;
 mod inbox;

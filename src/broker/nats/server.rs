@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::expiry::ServerClock;
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
 use super::login::{LoginRenewal, OpenConnection};
 use super::monitor::{ConnectionTroubles, SubjectHash};
@@ -71,6 +72,8 @@ pub(super) struct NatsConnection {
     /// What the subjects of all answers to us begin with.
     inbox: String,
     full: Mutex<Option<Instant>>,
+    /// What the server's clock has shown.
+    pub(super) clock: ServerClock,
 }
 
 /// What the server says instead of an answer.
@@ -130,7 +133,17 @@ impl NatsConnection {
         // One that nobody reads from: what matters is where all inboxes of ours begin.
         let inbox = client.new_inbox();
         let inbox = inbox.rsplit_once('.').map_or(inbox.as_str(), |(prefix, _)| prefix).to_owned();
-        Self { client, connections, troubles, gate, may_clean: false, replicated: false, inbox, full: Mutex::new(None) }
+        Self {
+            client,
+            connections,
+            troubles,
+            gate,
+            may_clean: false,
+            replicated: false,
+            inbox,
+            full: Mutex::new(None),
+            clock: ServerClock::default(),
+        }
     }
 
     /// Waits for what the server answers to something published on `subject`: until it does or refuses, the connection is lost,
