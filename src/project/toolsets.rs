@@ -12,17 +12,21 @@ use crate::workflow::{MOST_TOOLS_OF_A_SET, OpenApiSource, ToolsetDeclaration, To
 /// What is wrong with the sets of a workflow.
 pub fn check_toolsets(workflow: &Workflow, config: &Config) -> Vec<Problem> {
     let folder = config.path.parent().unwrap_or(Path::new(""));
-    workflow.tools.sets().values().filter_map(|set| check_set(set, config, folder)).collect()
+    workflow.tools.sets().values().filter_map(|set| check_set(workflow, set, config, folder)).collect()
 }
 
-fn check_set(set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option<Problem> {
+fn check_set(workflow: &Workflow, set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option<Problem> {
     let problem = |message: String| Problem { message, ..set.problem.clone() };
     match &set.source {
         ToolsetSource::Python(tools) if !config.python.folder.join(&tools.file).is_file() => {
             let hint = "files are looked for below the folder of fastagency.yaml, or below python.folder";
             Some(problem(format!("there is no file {}", tools.file)).with_hint(hint))
         }
-        ToolsetSource::OpenApi(tools) => check_openapi(tools, config, folder, problem),
+        ToolsetSource::OpenApi(tools) => match check_openapi(tools, config, folder, problem) {
+            Ok(None) => None,
+            Ok(Some(document)) => check_names(workflow, set, tools, &document, problem),
+            Err(wrong) => Some(*wrong),
+        },
         ToolsetSource::Mcp(tools) if !config.mcp.contains_key(&tools.server) => {
             let near = did_you_mean(tools.server.as_str(), config.mcp.keys().map(Name::as_str));
             let hint = near.unwrap_or_else(|| {
@@ -34,21 +38,21 @@ fn check_set(set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option
     }
 }
 
+/// The specification, if it is in a file.
 fn check_openapi(
     tools: &OpenApiSource,
     config: &Config,
     folder: &Path,
     problem: impl Fn(String) -> Problem,
-) -> Option<Problem> {
+) -> Result<Option<OpenApiDocument>, Box<Problem>> {
     if let Some(name) = tools.security.values().find(|name| !config.secrets.contains_key(*name)) {
         let near = did_you_mean(name, config.secrets.keys().map(String::as_str));
         let hint = near.unwrap_or_else(|| "secrets are described in `secrets:` of fastagency.yaml".to_owned());
-        return Some(problem(format!("there is no secret {name:?}")).with_hint(hint));
+        return Err(Box::new(problem(format!("there is no secret {name:?}")).with_hint(hint)));
     }
-    if tools.document.contains("://") { None } else { check_document(tools, folder, problem) }
-}
-
-fn check_document(tools: &OpenApiSource, folder: &Path, problem: impl Fn(String) -> Problem) -> Option<Problem> {
+    if tools.document.contains("://") {
+        return Ok(None);
+    }
     let path = folder.join(&tools.document);
     let document = read_file(&path).map_err(|error| format!("{} cannot be read: {error}", tools.document));
     let document = document.and_then(|bytes| {
@@ -56,19 +60,39 @@ fn check_document(tools: &OpenApiSource, folder: &Path, problem: impl Fn(String)
         let load = files_below(&path);
         OpenApiDocument::read(&bytes, &source, &load).map_err(|error| format!("{}: {error}", tools.document))
     });
-    let document = match document {
-        Ok(document) => document,
-        Err(why) => return Some(problem(why)),
-    };
+    document.map(Some).map_err(|why| Box::new(problem(why)))
+}
+
+/// Whether all names of the workflow are names of tools that the specification gives.
+fn check_names(
+    workflow: &Workflow,
+    set: &ToolsetDeclaration,
+    tools: &OpenApiSource,
+    document: &OpenApiDocument,
+    problem: impl Fn(String) -> Problem,
+) -> Option<Problem> {
     let selection = ToolSelection { include: tools.only.clone(), exclude: tools.except.clone() };
+    let show = "fastagency tools list shows their names";
     if let Some(glob) = selection.unmatched(document.operations()).first() {
-        return Some(
-            problem(format!("no operation matches {glob:?}")).with_hint("fastagency tools list shows their names"),
-        );
+        return Some(problem(format!("no operation matches {glob:?}")).with_hint(show));
     }
-    let count = document.selected(&selection).count();
-    (count > MOST_TOOLS_OF_A_SET).then(|| {
-        let message = format!("these are {count} tools, and models take {MOST_TOOLS_OF_A_SET} at most");
-        problem(message).with_hint("choose some: only: [\"get_*\", \"POST /orders\"]")
-    })
+    let names: Vec<&str> = document.selected(&selection).map(|entry| entry.name.as_str()).collect();
+    if names.len() > MOST_TOOLS_OF_A_SET {
+        let message = format!("these are {} tools, and models take {MOST_TOOLS_OF_A_SET} at most", names.len());
+        return Some(problem(message).with_hint("choose some: only: [\"get_*\", \"POST /orders\"]"));
+    }
+    let hint = |name: &str| did_you_mean(name, names.iter().copied()).unwrap_or_else(|| show.to_owned());
+    let is_one = |glob: &&String| names.iter().any(|name| set.names(glob, name));
+    if let Some(glob) = set.approved_tools.iter().find(|glob| !is_one(glob)) {
+        let at = set.approve.problem.clone().unwrap_or_else(|| problem(String::new()));
+        let message = format!("no tool of {} is called {glob:?}, so nobody would be asked about it", set.name);
+        return Some(Problem { message, ..at }.with_hint(hint(glob)));
+    }
+    let offered = workflow.agents.values().flat_map(|agent| agent.tools.iter().chain(&agent.executes));
+    let own = offered.filter_map(|name| name.as_str().split_once('.')).filter(|(of, _)| *of == set.name.as_str());
+    let unknown = own.map(|(_, tool)| tool).find(|tool| !names.contains(tool))?;
+    Some(
+        problem(format!("an agent has the tool \"{}.{unknown}\", and there is none", set.name))
+            .with_hint(hint(unknown)),
+    )
 }
