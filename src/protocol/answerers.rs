@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, UserId};
 
-/// Some users and groups who may answer.
+/// Some people who may answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answerers {
     /// The users.
@@ -18,6 +18,9 @@ pub struct Answerers {
     /// The groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Whether the user who started the run is one of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starter: bool,
 }
 
 /// Who may answer a question.
@@ -73,22 +76,24 @@ pub struct AnsweringUser<'a> {
 
 impl Answerers {
     /// Whether a user is one of them.
-    pub fn include(&self, answering: AnsweringUser<'_>) -> bool {
-        // Somebody without a name has no groups that anybody vouches for.
+    pub fn include(&self, answering: AnsweringUser<'_>, starter: Option<&UserId>) -> bool {
+        // Somebody without a name has no groups that anybody vouches for, and may be anybody.
         answering.user.is_some_and(|user| {
-            self.users.iter().any(|name| user.is_named(name))
+            (self.starter && starter == Some(user))
+                || self.users.iter().any(|name| user.is_named(name))
                 || answering.groups.iter().any(|group| self.groups.contains(group))
         })
     }
 
     /// Whether nobody is named.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.groups.is_empty()
+        self.users.is_empty() && self.groups.is_empty() && !self.starter
     }
 
     fn names(&self) -> impl Iterator<Item = String> + '_ {
+        let starter = self.starter.then(|| "the user who started the run".to_owned());
         let users = self.users.iter().map(|user| format!("the user {user:?}"));
-        users.chain(self.groups.iter().map(|group| format!("the group {group:?}")))
+        starter.into_iter().chain(users).chain(self.groups.iter().map(|group| format!("the group {group:?}")))
     }
 }
 
@@ -109,8 +114,8 @@ impl AnswererRule {
         if self.not_by_starter && answering.user == starter {
             return false;
         }
-        let escalated = self.escalate.iter().take(escalated).any(|step| step.to.include(answering));
-        self.by.as_ref().is_none_or(|by| by.include(answering)) || escalated
+        let escalated = self.escalate.iter().take(escalated).any(|step| step.to.include(answering, starter));
+        self.by.as_ref().is_none_or(|by| by.include(answering, starter)) || escalated
     }
 
     /// Who may answer, in words; none: all who may answer in the run.
@@ -159,7 +164,7 @@ mod tests {
 
     fn people(users: &[&str], groups: &[&str]) -> Answerers {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Answerers { users: owned(users), groups: owned(groups) }
+        Answerers { users: owned(users), groups: owned(groups), starter: false }
     }
 
     #[test]
@@ -180,6 +185,27 @@ mod tests {
         assert!(lets(&anybody_else, &sue, &[]) && !lets(&anybody_else, &ann, &support));
         // Where nobody signs in everybody is the one who started it.
         assert!(!anybody_else.lets(AnsweringUser { user: None, groups: &[] }, None, 0));
+    }
+
+    #[test]
+    fn the_starter_alone_answers_where_the_question_is_for_the_starter() {
+        let (ann, sue) = (UserId::new("ann"), UserId::new("sue"));
+        let own = Answerers { starter: true, ..Answerers::default() };
+        let rule = AnswererRule { by: Some(own), ..AnswererRule::default() };
+        let lets = |user: &Option<UserId>, starter: &Option<UserId>| {
+            rule.lets(AnsweringUser { user: user.as_ref(), groups: &[] }, starter.as_ref(), 0)
+        };
+        assert!(lets(&ann, &ann) && !lets(&sue, &ann));
+        assert!(
+            !lets(&None, &None) && !lets(&None, &ann) && !lets(&ann, &None),
+            "somebody without a name is nobody in particular"
+        );
+        let asked = AnsweringUser { user: sue.as_ref(), groups: &[] };
+        assert_eq!(
+            rule.refusal(asked, ann.as_ref(), 0).unwrap(),
+            "you don't have permission to answer this question: it is for the user who started the run"
+        );
+        assert_eq!(serde_json::to_string(&rule).unwrap(), r#"{"by":{"starter":true}}"#);
     }
 
     #[test]

@@ -354,9 +354,9 @@ mod tests {
     #[test]
     fn a_question_that_nobody_answers_is_told_again_until_somebody_does() {
         let question = MessageId::random();
-        let to = Answerers { users: Vec::new(), groups: vec!["leads".to_owned()] };
+        let to = Answerers { groups: vec!["leads".to_owned()], ..Answerers::default() };
         let rule = AnswererRule {
-            by: Some(Answerers { users: vec!["sue".to_owned()], groups: Vec::new() }),
+            by: Some(Answerers { users: vec!["sue".to_owned()], ..Answerers::default() }),
             ..AnswererRule::default()
         };
         let mut message = completed_message(RunId::random(), json!(null));

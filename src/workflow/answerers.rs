@@ -44,6 +44,13 @@ pub(super) fn answerers(fields: &MapReader<'_>) -> Option<Arc<AnswererTerms>> {
         escalate: escalate.unwrap_or_default(),
         problem: fields.problem_at_key(key, ""),
     };
+    let named = terms.by.iter().chain(terms.escalate.iter().map(|(_, to)| to));
+    if terms.not_by_starter
+        && named.into_iter().any(|members| members.starter)
+        && let Some(field) = fields.get("not_by_starter")
+    {
+        field.note("the user who started the run cannot be asked (`starter: true`) and kept from answering");
+    }
     terms.remind.sort();
     terms.escalate.sort_by_key(|(after, _)| *after);
     Some(Arc::new(terms))
@@ -75,11 +82,11 @@ fn escalation(field: &FieldReader<'_>) -> Option<(Duration, Answerers)> {
     Some((after?, to?))
 }
 
-/// Some users and groups, of whom there must be at least one.
+/// Some people, of whom there must be at least one.
 fn members(field: &FieldReader<'_>) -> Option<Answerers> {
-    let hint = "write: { groups: [support] }, { users: [alice] }, or both";
+    let hint = "write: { groups: [support] }, { users: [alice] }, { starter: true }, or several of them";
     if !field.is_map() {
-        field.note_with_hint("this names users and groups", hint);
+        field.note_with_hint("this names people", hint);
         return None;
     }
     let fields = field.fields(&ANSWERERS)?;
@@ -87,7 +94,8 @@ fn members(field: &FieldReader<'_>) -> Option<Answerers> {
         let text = |field: &FieldReader<'_>| field.text().map(str::to_owned);
         fields.read(key, |field| Some(field.items()?.iter().filter_map(text).collect::<Vec<_>>())).unwrap_or_default()
     };
-    let members = Answerers { users: names("users"), groups: names("groups") };
+    let starter = fields.read("starter", FieldReader::bool).unwrap_or(false);
+    let members = Answerers { users: names("users"), groups: names("groups"), starter };
     if members.is_empty() {
         field.note_with_hint("this names nobody, so nobody could answer", hint);
         return None;
@@ -95,7 +103,7 @@ fn members(field: &FieldReader<'_>) -> Option<Answerers> {
     Some(members)
 }
 
-/// All that a workflow says of who may answer: of its agents, its tools and its steps.
+/// All that a workflow says of who may answer: of its agents, its tools, its sets of tools and its steps.
 pub fn answerer_terms(workflow: &Workflow) -> Vec<&AnswererTerms> {
     let agents = workflow.agents.values();
     let mut terms: Vec<&AnswererTerms> = agents.filter_map(|agent| agent.answerers.as_deref()).collect();
@@ -103,6 +111,7 @@ pub fn answerer_terms(workflow: &Workflow) -> Vec<&AnswererTerms> {
         terms.extend(tool.approve.answerers.as_deref());
         of_steps(&tool.steps, &mut terms);
     }
+    terms.extend(workflow.tools.sets().values().filter_map(|set| set.approve.answerers.as_deref()));
     of_steps(&workflow.steps, &mut terms);
     terms
 }

@@ -511,6 +511,48 @@ async fn nobody_who_acts_is_told_again_and_others_may_answer_then_also_over_rest
     gateway.close().await;
 }
 
+/// A question that only the customer can answer.
+const OWN: &str = r#"
+version: 1
+name: own
+steps:
+  - { id: what, text_input: { prompt: How can we help you?, by: { starter: true } } }
+  - return: "{{ steps.what }}"
+"#;
+
+#[tokio::test]
+async fn a_question_for_who_started_the_run_is_in_nobody_elses_inbox_and_answered_by_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(folder.path(), &[OWN, PATIENT]).await;
+    let run = start(&house, "ann", "own").await;
+    start(&house, "ann", "patient").await;
+    let inbox = async |user: &str, query: &str| {
+        let (_, listed) = call(&house, user, "GET", &format!("/api/questions{query}"), None).await;
+        let found = listed["questions"].as_array().cloned().unwrap_or_default();
+        found.into_iter().map(|question| question["run"]["workflow"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    eventually("ann is asked", async || inbox("ann", "").await.contains(&"own".to_owned())).await;
+    eventually("sue is asked", async || !inbox("sue", "?everybody=true").await.is_empty()).await;
+    assert_eq!(inbox("sue", "?everybody=true").await, ["patient"]);
+    let (_, seen) = call(&house, "sue", "GET", &format!("/api/runs/{run}"), None).await;
+    assert_eq!(seen["question"]["waits_for"], "the user who started the run");
+    let question = seen["question"]["id"].as_str().unwrap();
+    let answer = async |user: &str| {
+        let path = format!("/api/runs/{run}/answers/{question}");
+        call(&house, user, "POST", &path, Some(json!({"value": "by myself"}))).await
+    };
+    for user in ["sue", "root"] {
+        let (status, told) = answer(user).await;
+        assert_eq!(
+            (status, &told["error"]["message"]),
+            (403, &json!("you don't have permission to answer this question: it is for the user who started the run"))
+        );
+    }
+    assert_eq!(answer("ann").await.0, 202);
+    assert_eq!(ended(&house, run).await, (RunOutcome::Completed, json!("by myself")));
+    house.close().await;
+}
+
 #[tokio::test]
 async fn the_inbox_is_filtered_by_workflow_starter_words_and_age() {
     let folder = tempfile::tempdir().unwrap();
@@ -613,6 +655,53 @@ fn check_says_who_can_approve_and_who_cannot_answer() {
     assert!(err.contains("write: { groups: [support] }"), "{err}");
     let (code, err) = check(basic, "{ by: {} }");
     assert!(code == Some(2) && err.contains("this names nobody"), "{err}");
+    let (code, err) = check(basic, "{ by: { starter: true }, not_by_starter: true }");
+    assert!(code == Some(2) && err.contains("cannot be asked (`starter: true`) and kept from answering"), "{err}");
+}
+
+#[test]
+fn check_looks_at_the_approvals_of_sets_of_tools_as_at_those_of_tools() {
+    const REFUNDS: &str = r#"
+version: 1
+name: triage
+tools:
+  inv: { openapi: inv.json, approve: APPROVE }
+  refund: { python: "tools.py:refund", approve: APPROVED }
+agents:
+  clerk: { system_message: Refund., tools: [TOOL, refund] }
+steps:
+  - { id: done, agent: { agent: clerk, message: Go. } }
+"#;
+    const SPECIFICATION: &str = r#"{"openapi": "3.1.0", "info": {"title": "i", "version": "1"}, "servers": [{"url": "https://i.example"}],
+        "paths": {"/refunds": {"post": {"operationId": "createRefund", "responses": {"200": {"description": "ok"}}}}}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("inv.json"), SPECIFICATION).unwrap();
+    std::fs::write(folder.path().join("tools.py"), "def refund(number: str) -> str:\n    return number\n").unwrap();
+    let _ = auth(folder.path());
+    let models = "llms: { default: { provider: scripted, script: [ok] } }\n";
+    let check = |auth: &str, approve: &str, tool: &str| {
+        std::fs::write(folder.path().join("fastagency.yaml"), format!("version: 1\nname: c\n{models}{auth}")).unwrap();
+        let workflow = REFUNDS.replace("APPROVED", SUPPORT).replace("APPROVE", approve).replace("TOOL", tool);
+        std::fs::write(folder.path().join("workflows/triage.yaml"), workflow).unwrap();
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        let output = command.args(["check"]).current_dir(folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let basic = "auth: { mode: basic, file: access.yaml, access: [ { workflows: [triage], groups: [support], may: [see, answer] } ] }\n";
+    assert_eq!(check(basic, SUPPORT, "inv"), (Some(0), String::new()));
+    let (code, err) = check(basic, "always", "inv");
+    assert!(code == Some(0) && err.contains("the user who starts a run can approve the tools of \"inv\""), "{err}");
+    let (code, err) = check(basic, "{ by: { groups: [suport] } }", "inv");
+    assert!(code == Some(0) && err.contains("there is no member of the group \"suport\""), "{err}");
+    let (code, err) = check("", SUPPORT, "inv");
+    assert!(code == Some(2) && err.matches("nobody could answer this: auth.mode is none").count() == 2, "{err}");
+    let (code, err) = check(basic, "{ tools: [creatRefund], by: { groups: [support] } }", "inv");
+    assert!(code == Some(2) && err.contains("no tool of inv is called \"creatRefund\""), "{err}");
+    assert!(err.contains("did you mean \"createRefund\"?"), "{err}");
+    let (code, err) = check(basic, SUPPORT, "inv.createRefnd");
+    assert!(code == Some(2) && err.contains("an agent has the tool \"inv.createRefnd\", and there is none"), "{err}");
+    assert!(err.contains("did you mean \"createRefund\"?"), "{err}");
 }
 
 /// What the program writes in a terminal, until it has ended; and that it has written these words.

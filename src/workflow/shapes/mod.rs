@@ -223,10 +223,11 @@ const ANSWERER_KEYS: [ShapeKey; 4] = [
 
 pub static ANSWERERS: MapShape = MapShape {
     name: "answerers",
-    about: "Some users and groups who may answer.",
+    about: "Some people who may answer.",
     keys: &[
         may("users", ValueKind::List(&ValueKind::Text), "Users."),
         may("groups", ValueKind::List(&ValueKind::Text), "Groups."),
+        may("starter", ValueKind::Bool, "The user who started the run (default false)."),
     ],
     shared: &[],
 };

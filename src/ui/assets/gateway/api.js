@@ -44,7 +44,7 @@
  * @property {string | null} [by]   The user who answered.
  * @property {boolean} [on_timeout]   Nobody answered in time, and the workflow goes on without an answer.
  * @property {string} [arguments_text]   The arguments that a call was allowed with instead of the model's, as exact JSON text.
- * @property {{users?: string[], groups?: string[]}} [escalated_to]   Who may answer, too, from now on.
+ * @property {{users?: string[], groups?: string[], starter?: boolean}} [escalated_to]   Who may answer, too, from now on.
  * @property {string} [waits_for]   Whom it waits for, in words; left out if the caller may answer it.
  * @property {RunOutcome} [outcome]   Well or not.
  * @property {string | null} [reason]   Why, if not well.
@@ -88,7 +88,7 @@
  * @property {string} prompt   What it asks, shortened.
  * @property {string} asked_at   When it was asked.
  * @property {boolean} approval   Whether it asks if a tool may be called.
- * @property {{by?: {users?: string[], groups?: string[]}, not_by_starter?: boolean, remind_at?: string[], escalate?: {at: string, to: {users?: string[], groups?: string[]}}[]}} [answerers]   Who may answer it, where that is not everybody who may answer in the run.
+ * @property {{by?: {users?: string[], groups?: string[], starter?: boolean}, not_by_starter?: boolean, remind_at?: string[], escalate?: {at: string, to: {users?: string[], groups?: string[], starter?: boolean}}[]}} [answerers]   Who may answer it, where that is not everybody who may answer in the run.
  * @property {number} escalated   How many of its escalations have come.
  * @property {string} [reminded_at]   When nobody had answered it for a while, the last time that this was told; left out if it was not.
  * @property {string} [waits_for]   Whom it waits for, in words; left out if the caller may answer it.
@@ -146,7 +146,7 @@
  * @property {string} [model]   The name of the model that answered.
  * @property {string} [error]   The kind of failure.
  * @property {string} [reason]   In a sentence.
- * @property {{users?: string[], groups?: string[]}} [escalated_to]   Who may answer, too, from now on.
+ * @property {{users?: string[], groups?: string[], starter?: boolean}} [escalated_to]   Who may answer, too, from now on.
  * @property {string} [digest]   The digest of the call that a person allowed.
  * @property {string} [until]   Until when, if that is known.
  * @property {RunOutcome} [outcome]   Well or not.
