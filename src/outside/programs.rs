@@ -26,6 +26,8 @@ const CUT: &str = "… [cut off]";
 const MEMORY: &str = "512m";
 /// The processes that a container has, at most.
 const MOST_PROCESSES: &str = "128";
+/// Who runs a program in a container.
+const NOBODY: &str = "65534:65534";
 
 /// The programs of a worker.
 #[derive(Debug, Default)]
@@ -120,7 +122,7 @@ async fn run(
 ) -> Result<Value, ToolsetError> {
     let own = match &program.folder {
         Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|error| not_started(call.program, &error))?),
+        None => Some(tempfile::tempdir().map_err(|error| not_started(call.program, program, &error))?),
     };
     let container = match &program.sandbox {
         Some(SandboxConfig::Container { engine, .. }) => {
@@ -133,7 +135,7 @@ async fn run(
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
-    let mut child = command.spawn().map_err(|error| not_started(call.program, &error))?;
+    let mut child = command.spawn().map_err(|error| not_started(call.program, program, &error))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let _ended = ProcessGroup { group, container };
     // A secret that stands across the end is hidden before anything is cut off.
@@ -144,7 +146,7 @@ async fn run(
         beginning(stdout, call.max_result + more),
         give(stdin, &input)
     );
-    let status = child.wait().await.map_err(|error| not_started(call.program, &error))?;
+    let status = child.wait().await.map_err(|error| not_started(call.program, program, &error))?;
     let text = |(bytes, is_longer): (Vec<u8>, bool), most: u64| {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let is_cut = is_longer || bytes.len() > most;
@@ -171,14 +173,21 @@ async fn run(
     })
 }
 
-fn not_started(program: &str, error: &std::io::Error) -> ToolsetError {
-    tracing::warn!(command = program, "the program cannot be run: {error}");
-    let why = match error.kind() {
-        std::io::ErrorKind::NotFound => "it is not there",
-        std::io::ErrorKind::PermissionDenied => "it may not be executed",
-        _ => "it cannot be started",
+fn not_started(name: &str, program: &ProgramConfig, error: &std::io::Error) -> ToolsetError {
+    tracing::warn!(command = name, "the program cannot be run: {error}");
+    // What is started is the sandbox, where there is one.
+    let what = match &program.sandbox {
+        None | Some(SandboxConfig::None) => "it",
+        Some(SandboxConfig::Bwrap) => "its sandbox (bwrap)",
+        Some(SandboxConfig::Container { engine: "docker", .. }) => "its sandbox (docker)",
+        Some(SandboxConfig::Container { .. }) => "its sandbox (podman)",
     };
-    ToolsetError::Unavailable(format!("the command {program} cannot be run: {why}"))
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound => "is not there",
+        std::io::ErrorKind::PermissionDenied => "may not be executed",
+        _ => "cannot be started",
+    };
+    ToolsetError::Unavailable(format!("the command {name} cannot be run: {what} {why}"))
 }
 
 /// The process to start, in its sandbox.
@@ -192,16 +201,21 @@ fn command(program: &ProgramConfig, key: &str, container: Option<&str>) -> Comma
         Some(SandboxConfig::Bwrap) => {
             let mut command = Command::new("bwrap");
             command.args(["--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"]);
+            // A worker that is root would hand on what makes the system's folders writable again.
+            command.args(["--cap-drop", "ALL"]);
             for place in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache"] {
                 command.args(["--ro-bind-try", place, place]);
             }
-            command.args(["--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "HOME", "/tmp", "--"]).args(&program.run);
+            command.args(["--tmpfs", "/tmp", "--chdir", "/tmp"]);
+            // The worker's own folders are not there.
+            command.args(["--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp", "--"]).args(&program.run);
             command
         }
         Some(SandboxConfig::Container { engine, image }) => {
             let mut command = Command::new(engine);
             command.args(["run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL"]);
             command.args(["--security-opt", "no-new-privileges", "--memory", MEMORY, "--pids-limit", MOST_PROCESSES]);
+            command.args(["--read-only", "--tmpfs", "/tmp", "--workdir", "/tmp", "--user", NOBODY]);
             command.args(["--name", container.unwrap_or_default(), "--env", "FASTAGENCY_CALL_ID"]);
             for name in program.env.keys() {
                 command.args(["--env", name]);
