@@ -1,6 +1,8 @@
 //! Whether tools may be called: a person is asked where the tool says so, and what was allowed for the whole run is in its log,
 //! so that no branch and no restart asks again.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::chat::{CallPermission, CallPermit, HumanQuestion, HumanReply, Result, WorkflowStop, checked_arguments};
@@ -13,7 +15,7 @@ use crate::message::{
 };
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
-use crate::workflow::{ApprovalRule, WorkflowTool};
+use crate::workflow::{ApprovalRule, ApprovalTimeout, WorkflowTool};
 
 /// A call that somebody wants to make.
 #[derive(Clone, Copy)]
@@ -133,13 +135,14 @@ async fn ask_for_permission(
         sender: by.to_owned(),
         recipient: USER.to_owned(),
         says,
-        timeout: None,
-        default: None,
+        timeout: tool.approve.timeout,
+        default: tool.approve.timeout.filter(|_| tool.approve.on_timeout == ApprovalTimeout::Deny).map(denied_after),
         answerers: tool.approve.answerers.clone(),
     };
     let (answer, shown) = ask_and_show(effects, question).await?;
     let HumanReply::Given(answer) = answer else {
-        return Err(Error::unreadable("a question without a deadline cannot be too late").into());
+        let timeout = tool.approve.timeout.unwrap_or_default();
+        return Err(WorkflowStop::failed(FailureKind::Timeout, format!("nobody answered within {timeout:?}")));
     };
     // It was checked when it came.
     let verdict: ApprovalAnswer = serde_json::from_value(answer)
@@ -167,6 +170,11 @@ async fn ask_for_permission(
     } else {
         Err(not_allowed(tool))
     }
+}
+
+/// What counts as the answer if nobody gives one in time.
+fn denied_after(timeout: Duration) -> Value {
+    json!({ "decision": ApprovalDecision::Deny, "reason": format!("nobody answered within {timeout:?}") })
 }
 
 fn not_allowed(tool: &WorkflowTool) -> WorkflowStop {

@@ -46,14 +46,15 @@ pub fn answerer_warnings(workflows: &[Workflow], auth: &AuthConfig) -> Vec<Probl
 
 /// The tools that the user who starts a run can approve, although people are asked about them.
 fn own_approvals(workflow: &Workflow) -> impl Iterator<Item = Problem> + '_ {
-    let tools = workflow.tools.values().map(|tool| (&tool.name, &tool.approve, "tool"));
-    let sets = workflow.tools.sets().values();
-    let sets = sets.map(|set| (&set.name, &set.approve, if set.is_single() { "tool" } else { "tools of" }));
-    let asks = tools.chain(sets).filter(|(_, approve, _)| approve.rule != ApprovalRule::Never);
-    asks.filter(|(_, approve, _)| approve.answerers.is_none()).filter_map(|(name, approve, what)| {
-        let problem = approve.problem.clone()?;
-        let ask = if approve.rule == ApprovalRule::First { "first" } else { "always" };
-        let message = format!("the user who starts a run can approve the {what} {:?}", name.as_str());
+    let asks = workflow.tools.approvals().filter(|(_, approval)| approval.rule != ApprovalRule::Never);
+    asks.filter(|(_, approval)| approval.answerers.is_none()).filter_map(|(name, approval)| {
+        let problem = approval.problem.clone()?;
+        let ask = if approval.rule == ApprovalRule::First { "first" } else { "always" };
+        let what = match workflow.tools.sets().get(name) {
+            Some(set) if !set.is_single() => "the tools of",
+            _ => "the tool",
+        };
+        let message = format!("the user who starts a run can approve {what} {:?}", name.as_str());
         let hint = format!(
             "if others shall decide, write: approve: {{ ask: {ask}, by: {{ groups: [support] }}, not_by_starter: true }}; \
              if it is meant so: approve: {{ ask: {ask}, not_by_starter: false }}"

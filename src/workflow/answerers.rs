@@ -107,11 +107,10 @@ fn members(field: &FieldReader<'_>) -> Option<Answerers> {
 pub fn answerer_terms(workflow: &Workflow) -> Vec<&AnswererTerms> {
     let agents = workflow.agents.values();
     let mut terms: Vec<&AnswererTerms> = agents.filter_map(|agent| agent.answerers.as_deref()).collect();
+    terms.extend(workflow.tools.approvals().filter_map(|(_, approval)| approval.answerers.as_deref()));
     for tool in workflow.tools.values() {
-        terms.extend(tool.approve.answerers.as_deref());
         of_steps(&tool.steps, &mut terms);
     }
-    terms.extend(workflow.tools.sets().values().filter_map(|set| set.approve.answerers.as_deref()));
     of_steps(&workflow.steps, &mut terms);
     terms
 }

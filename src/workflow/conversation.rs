@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{AnswererTerms, CompiledSchema, DataTemplate, Expression, ModelUse, Template, WorkflowStep};
 use crate::ids::Name;
@@ -423,8 +424,22 @@ pub struct ToolApproval {
     pub rule: ApprovalRule,
     /// Who may answer, where it is said.
     pub answerers: Option<Arc<AnswererTerms>>,
+    /// How long an answer is waited for; none: for ever.
+    pub timeout: Option<Duration>,
+    /// What happens then.
+    pub on_timeout: ApprovalTimeout,
     /// A problem at the place where it is said; its message is to be filled in. None: nothing is said.
     pub problem: Option<Problem>,
+}
+
+/// What happens to a call that nobody has allowed or denied in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ApprovalTimeout {
+    /// It is denied.
+    #[default]
+    Deny,
+    /// It fails, as a question does that nobody answers in time.
+    Fail,
 }
 
 /// Whether a person is asked before a tool is called.

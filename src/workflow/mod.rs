@@ -38,10 +38,10 @@ mod values;
 pub use answerers::{AnswererTerms, answerer_terms};
 pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
-    AgentHandoffs, ApprovalRule, ContextHandoff, GroupChat, GroupChatManager, GroupPattern, HandoffGroup,
-    HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, OnCut, SelectionMethod,
-    SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolApproval, ToolReturn, TwoAgentChat,
-    WorkflowTool,
+    AgentHandoffs, ApprovalRule, ApprovalTimeout, ContextHandoff, GroupChat, GroupChatManager, GroupPattern,
+    HandoffGroup, HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, OnCut,
+    SelectionMethod, SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolApproval, ToolReturn,
+    TwoAgentChat, WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{check_models, check_programs, check_secrets, from_definition, load_folder, unknown_models};

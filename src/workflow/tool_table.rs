@@ -37,6 +37,12 @@ impl ToolTable {
         self.tools.values()
     }
 
+    /// What is said of approvals: of each tool, and of each set before its tools are listed.
+    pub fn approvals(&self) -> impl Iterator<Item = (&Name, &ToolApproval)> {
+        let of_tools = self.tools.values().map(|tool| (&tool.name, &tool.approve));
+        of_tools.chain(self.sets.values().map(|set| (&set.name, &set.approve)))
+    }
+
     /// The sets.
     pub fn sets(&self) -> &BTreeMap<Name, Arc<ToolsetDeclaration>> {
         &self.sets

@@ -56,10 +56,10 @@ steps:
   - return: "{{ steps.done }}"
 "#;
 
-const SUPPORT: &str = "{ by: { groups: [support] }, not_by_starter: true }";
+pub const SUPPORT: &str = "{ by: { groups: [support] }, not_by_starter: true }";
 
 /// Workflows that know each other; the first is served, too.
-fn workflows(sources: &[&str]) -> Vec<Workflow> {
+pub fn workflows(sources: &[&str]) -> Vec<Workflow> {
     let name = |source: &str| {
         Name::parse(source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name")).unwrap()
     };
@@ -72,7 +72,7 @@ fn workflows(sources: &[&str]) -> Vec<Workflow> {
 }
 
 /// ann is a customer; sue and sol are support; lea leads; bob only looks after things; root is the admin.
-fn auth(folder: &Path) -> AuthConfig {
+pub fn auth(folder: &Path) -> AuthConfig {
     let path = folder.join("access.yaml");
     let user = |name: &str, groups: &[&str]| {
         let groups = groups.iter().map(|&group| group.to_owned()).collect();
@@ -127,7 +127,7 @@ fn password_of(user: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{user}'s password")))
 }
 
-async fn call(house: &System, user: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+pub async fn call(house: &System, user: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let request = house.http.request(method.parse().unwrap(), format!("{}{path}", house.url));
     let request = request.header("authorization", password_of(user));
     let request = match body {
@@ -140,7 +140,7 @@ async fn call(house: &System, user: &str, method: &str, path: &str, body: Option
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-async fn start(house: &System, user: &str, workflow: &str) -> RunId {
+pub async fn start(house: &System, user: &str, workflow: &str) -> RunId {
     eventually("the workflow is known", async || {
         let (status, run) = call(house, user, "POST", "/api/runs", Some(json!({"workflow": workflow}))).await;
         if status == 201 { Ok(run_id(&run)) } else { Err(run) }
@@ -149,7 +149,7 @@ async fn start(house: &System, user: &str, workflow: &str) -> RunId {
 }
 
 /// The approval that a run asks for, and its digest.
-async fn asked(house: &System, run: RunId) -> (MessageId, String) {
+pub async fn asked(house: &System, run: RunId) -> (MessageId, String) {
     let mut follower = house.follow(run).await;
     follower
         .until("an approval", |body| match body {
@@ -162,16 +162,16 @@ async fn asked(house: &System, run: RunId) -> (MessageId, String) {
         .await
 }
 
-async fn decide(house: &System, user: &str, run: RunId, question: MessageId, value: Value) -> (u16, Value) {
+pub async fn decide(house: &System, user: &str, run: RunId, question: MessageId, value: Value) -> (u16, Value) {
     let path = format!("/api/runs/{run}/answers/{question}");
     call(house, user, "POST", &path, Some(json!({"value": value}))).await
 }
 
-async fn ended(house: &System, run: RunId) -> (RunOutcome, Value) {
+pub async fn ended(house: &System, run: RunId) -> (RunOutcome, Value) {
     house.follow(run).await.ended().await
 }
 
-const FOR_SUPPORT: &str = "you don't have permission to answer this question: it is for the group \"support\", but not the user who started the run";
+pub const FOR_SUPPORT: &str = "you don't have permission to answer this question: it is for the group \"support\", but not the user who started the run";
 
 #[tokio::test]
 async fn a_customer_never_approves_the_own_refund_with_whatever_arguments_or_by_another_run() {
@@ -267,7 +267,7 @@ async fn a_called_workflow_asks_whom_it_names_within_the_run_and_as_one_of_its_o
     }
 }
 
-async fn socket_of(house: &System, user: &str) -> Socket {
+pub async fn socket_of(house: &System, user: &str) -> Socket {
     let mut request = format!("{}/fastagency/ws", house.url.replace("http://", "ws://")).into_client_request().unwrap();
     request.headers_mut().insert("authorization", HeaderValue::from_str(&password_of(user)).unwrap());
     tokio_tungstenite::connect_async(request).await.unwrap().0

@@ -230,7 +230,7 @@ async fn read_answer(
     let outcome = match given.map(|given| given.answer) {
         None if stored.is_some() => refused("the answer cannot be read"),
         None | Some(answer::AnswerPayload::TimedOut) => {
-            AnswerOutcome::TimedOut { default: asked.default.clone().map(AnswerValue::from) }
+            AnswerOutcome::TimedOut { default: asked.default.clone().map(|default| default_answer(says, default)) }
         }
         Some(answer::AnswerPayload::Value(value)) => checked(message::check_answer(says, &value), says),
         Some(answer::AnswerPayload::Text(text)) => checked(message::check_text_answer(says, &text), says),
@@ -292,8 +292,20 @@ fn shortened(reason: &str) -> String {
     }
 }
 
+/// What counts as the answer when nobody gave one in time; of an approval in the words that a person's answer has.
+fn default_answer(says: &MessageContent, default: Value) -> AnswerValue {
+    match says {
+        MessageContent::Approval(_) => match message::check_answer(says, &default) {
+            Ok(message::ValidAnswer { value, text }) => AnswerValue { value, text },
+            Err(_) => default.into(),
+        },
+        _ => default.into(),
+    }
+}
+
 fn set_deadline(says: &mut MessageContent, at: Timestamp, default: Option<&Value>) {
     let in_words = match default {
+        Some(_) if matches!(says, MessageContent::Approval(_)) => "the call is denied".to_owned(),
         Some(default) => format!("the answer will be {}", AnswerValue::from(default.clone()).text),
         None => "the step fails".to_owned(),
     };

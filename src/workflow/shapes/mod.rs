@@ -460,6 +460,12 @@ pub static APPROVE: MapShape = MapShape {
             ValueKind::Some(&ValueKind::Text),
             "Only about these tools of a set; `*` is any text (default: about all).",
         ),
+        may("timeout", ValueKind::Duration, "How long to wait for an answer (default: for ever)."),
+        may(
+            "on_timeout",
+            ValueKind::OneOf(&["deny", "fail"]),
+            "What happens then: the call is denied (default), or it fails with kind `timeout`.",
+        ),
         ANSWERER_KEYS[0],
         ANSWERER_KEYS[1],
         ANSWERER_KEYS[2],
