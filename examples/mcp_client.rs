@@ -67,6 +67,7 @@ async fn call(tools: &McpToolset, tool: &ListedTool) -> Result<Value> {
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
                 Some(ResumedCall { state, answer: None })
             }
+            Ok(ToolsetAnswer::CutOff { why }) => bail!("{why}"),
             Err(error) => bail!("{error}"),
         };
     }

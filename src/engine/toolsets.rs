@@ -95,6 +95,7 @@ fn stored(effects: &ScopedEffects, set: &ToolsetDeclaration, listed: &[ListedToo
 /// Calls a tool of a set: once, or in rounds, between which people are asked.
 pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, step: &ToolsetStep) -> Result<Value> {
     let mut resumed: Option<ResumedCall> = None;
+    let mut answers = GivenAnswers::default();
     let (mut pause, mut only_looks) = (Duration::ZERO, false);
     for _ in 0..MOST_ROUNDS {
         let next = async |key: &str| {
@@ -105,20 +106,69 @@ pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, s
         let came = effects::outside(effects, step.idempotent || only_looks, next).await?;
         let came: ToolsetAnswer = serde_json::from_value(came).map_err(crate::engine::Error::unreadable)?;
         (pause, only_looks) = (Duration::ZERO, false);
-        resumed = Some(match came {
+        resumed = match came {
             ToolsetAnswer::Value(value) => return Ok(value),
             ToolsetAnswer::Continues { state, after_ms, only_looks: looks } => {
                 (pause, only_looks) = (Duration::from_millis(after_ms).min(LONGEST_PAUSE), looks);
-                ResumedCall { state, answer: None }
+                Some(ResumedCall { state, answer: None })
             }
             ToolsetAnswer::Asks { message, schema, state } => {
-                let answer = Some(asked(effects, step, message, schema).await?);
-                ResumedCall { state, answer }
+                let answer = match answers.of_same(&message, &schema) {
+                    Some(answer) => answer,
+                    None => {
+                        let answer = asked(effects, step, message.clone(), schema.clone()).await?;
+                        answers.note(message, schema, answer.clone());
+                        answer
+                    }
+                };
+                Some(ResumedCall { state, answer: Some(answer) })
             }
-        });
+            ToolsetAnswer::CutOff { .. } if step.idempotent => {
+                answers.begin_again();
+                None
+            }
+            ToolsetAnswer::CutOff { why } => {
+                let (set, why) = (&step.set, ToolsetError::Lost(why));
+                return Err(failed(effects, set.name.as_str(), set.error_message.as_deref(), &why));
+            }
+        };
     }
     let words = format!("the tool {:?} went on for {MOST_ROUNDS} rounds without a result", step.tool);
     Err(WorkflowStop::failed(FailureKind::Limit, words))
+}
+
+/// What people answered during a call. If it is made again from its beginning, nobody is asked the same a second time.
+#[derive(Default)]
+struct GivenAnswers {
+    given: Vec<(String, Value, ElicitationAnswer)>,
+    /// So many of them were used since the beginning.
+    used: usize,
+}
+
+impl GivenAnswers {
+    fn begin_again(&mut self) {
+        self.used = 0;
+    }
+
+    /// The answer to the next question, if that is the one which was asked in this place before. Else the later answers were to a
+    /// call that went another way.
+    fn of_same(&mut self, message: &str, schema: &Value) -> Option<ElicitationAnswer> {
+        match self.given.get(self.used) {
+            Some((asked, form, answer)) if asked == message && form == schema => {
+                self.used += 1;
+                Some(answer.clone())
+            }
+            _ => {
+                self.given.truncate(self.used);
+                None
+            }
+        }
+    }
+
+    fn note(&mut self, message: String, schema: Value, answer: ElicitationAnswer) {
+        self.given.push((message, schema, answer));
+        self.used = self.given.len();
+    }
 }
 
 /// One round of a call.

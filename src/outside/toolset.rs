@@ -76,6 +76,11 @@ pub enum ToolsetAnswer {
         /// Whether asking again only looks how it goes: that does no harm, however often.
         only_looks: bool,
     },
+    /// The worker that had the open connection on which the question came is gone, so nobody knows what became of the call.
+    CutOff {
+        /// The same in words for models and people.
+        why: String,
+    },
 }
 
 /// Why there is no answer. The texts are for models and people, without secrets, paths and addresses of this machine.

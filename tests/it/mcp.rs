@@ -18,8 +18,10 @@ use serde_json::{Map, Value, json};
 
 use crate::support::eventually::{PATIENCE, eventually};
 
+mod bad_servers;
 mod connections;
-mod fake_server;
+pub mod fake_server;
+mod lost_workers;
 mod questions;
 mod results;
 mod sentences;
@@ -73,12 +75,17 @@ impl Peer {
 
     /// As a server at an address, started beside the test.
     async fn served(self, test: &str) -> Option<ServedPeer> {
+        self.served_with(test, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    async fn served_with(self, test: &str, variables: &[(&str, &Path)]) -> Option<ServedPeer> {
         let port = free_port();
         let transport = if self == Self::Everything { "streamableHttp" } else { "http" };
         let mut words = self.words(test, transport)?;
         words.push(port.to_string());
         let mut child = Command::new(&words[0]);
-        child.args(&words[1..]).env("PORT", port.to_string());
+        child.args(&words[1..]).env("PORT", port.to_string()).envs(variables.iter().copied());
         let child = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a server");
         let peer = ServedPeer { port, words, child };
         peer.is_up().await;

@@ -34,12 +34,19 @@ class Sum(BaseModel):
     total: int
 
 
+def note(what: str):
+    """Writes down what was done, and by which process, where somebody counts."""
+    if path := os.environ.get("MCP_NOTES"):
+        with open(path, "a") as notes:
+            notes.write(f"{what} {os.getpid()}\n")
+
+
 def extensions():
     if IS_OLD:
         return {}
     from tasks import Tasks
 
-    return {"extensions": [Tasks()]}
+    return {"extensions": [Tasks(note)]}
 
 
 settings = {"host": "127.0.0.1", "port": int(sys.argv[2])} if IS_OLD and sys.argv[1] == "http" else {}
@@ -123,9 +130,11 @@ if IS_OLD:
     @server.tool(structured_output=False)
     async def order(item: str, ctx: Context) -> str:
         """Orders something; a person says which size."""
+        note("begun")
         answer = await ctx.elicit(f"Which size of {item}?", Size)
         if answer.action != "accept":
             return f"{answer.action}: no {item}"
+        note("ordered")
         return f"{item} in size {answer.data.size}"
 
 else:
@@ -133,6 +142,7 @@ else:
     from mcp.server.mcpserver import Elicit, Resolve
 
     def which_size(item: str) -> Elicit[Size]:
+        note("asked")
         return Elicit(f"Which size of {item}?", Size)
 
     @server.tool(structured_output=False)
@@ -140,6 +150,7 @@ else:
         """Orders something; a person says which size."""
         if not isinstance(answer, AcceptedElicitation):
             return f"{answer.action}: no {item}"
+        note("ordered")
         return f"{item} in size {answer.data.size}"
 
 

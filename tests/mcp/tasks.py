@@ -1,6 +1,7 @@
 """Tasks (SEP-2663) for the server beside: the tool `bake` becomes one, which asks a person before it is done."""
 
 import itertools
+import os
 from typing import Any
 
 from mcp.server.extension import Extension, MethodBinding
@@ -28,7 +29,8 @@ class TaskParams(BaseModel):
 class Tasks(Extension):
     identifier = "io.modelcontextprotocol/tasks"
 
-    def __init__(self):
+    def __init__(self, note):
+        self.note = note
         self.looks: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
 
@@ -50,6 +52,7 @@ class Tasks(Extension):
     async def intercept_tool_call(self, params, ctx, call_next):
         if params.name != "bake":
             return await call_next(ctx)
+        self.note("begun")
         task = f"task-{next(NUMBERS)}"
         self.looks[task] = 0
         return {"resultType": "task", "taskId": task, "status": "working", **TIMES}
@@ -61,8 +64,11 @@ class Tasks(Extension):
 
             raise MCPError(-32602, "there is no such task")
         self.looks[task] += 1
+        self.note("looked")
         state = {"taskId": task, "resultType": "complete", **TIMES}
-        if self.looks[task] == 1:
+        # Where somebody says so, it bakes until a file is there.
+        oven = os.environ.get("MCP_OVEN")
+        if self.looks[task] == 1 or (oven and not os.path.exists(oven)):
             return {**state, "status": "working"}
         answer = self.answers.get(task)
         if answer is None:

@@ -121,6 +121,7 @@ impl CallArguments {
             Ok(ToolsetAnswer::Asks { message, .. }) => {
                 Err(format!("the tool asks a person, which only a run can do: {message}"))
             }
+            Ok(ToolsetAnswer::CutOff { why }) => Err(why),
             Ok(ToolsetAnswer::Continues { .. }) => {
                 Err("the tool goes on by itself, which only a run can follow".to_owned())
             }

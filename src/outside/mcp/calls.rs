@@ -167,7 +167,12 @@ impl ServerCall<'_> {
                 server.forget(&connection).await;
                 Err(RequestFailure::NotSent)
             }
-            outcome => outcome,
+            outcome => {
+                if matches!(outcome, Err(RequestFailure::Final(ToolsetError::TimedOut(_)))) {
+                    server.check_life(&connection);
+                }
+                outcome
+            }
         }
     }
 
@@ -283,9 +288,11 @@ impl ServerCall<'_> {
     ) -> Result<ToolsetAnswer, ToolsetError> {
         let name = &self.server.opener.name;
         let Some(WaitingCall { pending, reply }) = self.waiting.take(&ticket) else {
-            return Err(ToolsetError::Lost(format!(
-                "the MCP server {name} asked on a connection that is gone, so nobody knows what became of the call"
-            )));
+            return Ok(ToolsetAnswer::CutOff {
+                why: format!(
+                    "the MCP server {name} asked on a connection that is gone, so nobody knows what became of the call"
+                ),
+            });
         };
         // If nobody takes it, the connection is gone, and the wait says so.
         let _ = reply.send(answer.clone());

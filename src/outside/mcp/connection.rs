@@ -224,6 +224,21 @@ impl McpConnection {
         self.gone.cancelled().await;
     }
 
+    /// Whether it answers at all, be it with an error.
+    pub(super) async fn ping(&self) -> bool {
+        // There is no ping in 2026-07-28.
+        let method = match self.revision {
+            McpRevision::Session => "ping",
+            McpRevision::Stateless => "server/discover",
+        };
+        let sent = self.send(method, serde_json::json!({}), RequestMetaObject::default()).await;
+        let Ok(SentRequest { handle, .. }) = sent else { return false };
+        let id = handle.id.clone();
+        let answer = handle.await_response().await;
+        self.calls.leave(&id);
+        matches!(answer, Ok(_) | Err(ServiceError::McpError(_)))
+    }
+
     /// Sends a request.
     pub(super) async fn send(
         &self,

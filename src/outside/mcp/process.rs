@@ -21,7 +21,7 @@ const ENDS_WITHIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(
 /// The longest line of a program's own words in the log, in bytes.
 const LONGEST_LINE: usize = 2000;
 /// Lines of these in a minute.
-const LINES_A_MINUTE: u32 = 60;
+pub(super) const LINES_A_MINUTE: u32 = 60;
 
 /// A program that runs. Dropped, it is killed, with all that it has started.
 #[derive(Debug)]
@@ -147,25 +147,25 @@ fn shown(line: &str, secrets: &Secrets) -> String {
 
 /// What becomes of a line.
 #[derive(Debug, PartialEq)]
-enum LineFate {
+pub(super) enum LineFate {
     Shown,
     LastShown,
     LeftOut,
 }
 
-/// How many lines may still be shown in this minute.
+/// How many lines of a program may still be shown in this minute.
 #[derive(Debug)]
-struct LineBudget {
+pub(super) struct LineBudget {
     since: tokio::time::Instant,
     taken: u32,
 }
 
 impl LineBudget {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { since: tokio::time::Instant::now(), taken: 0 }
     }
 
-    fn take(&mut self) -> LineFate {
+    pub(super) fn take(&mut self) -> LineFate {
         if self.since.elapsed() >= Duration::from_secs(60) {
             *self = Self::new();
         }

@@ -24,6 +24,8 @@ const MOST_TOOLS: usize = 1000;
 const MOST_CALLS: usize = 128;
 /// Connections that one call each has for itself.
 const MOST_OWN_CONNECTIONS: usize = 16;
+/// How long a program may take to answer a ping after a call in which it gave no sign of life.
+const PING_WITHIN: Duration = Duration::from_secs(5);
 /// How long a server that could not be reached is left alone: at first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
@@ -118,6 +120,25 @@ impl McpServer {
         };
         *self.revision.lock() = opened.as_ref().ok().map(|opened| opened.revision);
         opened
+    }
+
+    /// Lets a program go that says nothing to anything any more, so that the next call meets another one. Called where it gave no sign of
+    /// life during a call: it may be at work, and then answers a ping.
+    pub(super) fn check_life(self: &Arc<Self>, connection: &Arc<McpConnection>) {
+        if !matches!(self.opener.config.reach, McpReach::Command(_)) || connection.is_over() {
+            return;
+        }
+        let (server, connection) = (self.clone(), connection.clone());
+        self.opener.tasks.spawn(async move {
+            let answer = tokio::time::timeout(PING_WITHIN, connection.ping());
+            tokio::select! {
+                answered = answer => if answered == Ok(true) { return },
+                () = connection.over() => return,
+            }
+            let name = &server.opener.name;
+            tracing::warn!(mcp.server = %name, "{name} answers nothing any more: the next call starts it anew");
+            server.forget(&connection).await;
+        });
     }
 
     /// Leaves a connection to those who still use it.

@@ -13,7 +13,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::process::ServerProcess;
+use super::process::{LINES_A_MINUTE, LineBudget, LineFate, ServerProcess};
 use crate::bounds::{self, MADE, ValueBounds};
 use crate::ids::Name;
 
@@ -32,6 +32,7 @@ pub(super) struct StdioTransport {
     input: Arc<Mutex<Option<ChildStdin>>>,
     process: ServerProcess,
     gone: CancellationToken,
+    stray: LineBudget,
 }
 
 impl StdioTransport {
@@ -44,7 +45,7 @@ impl StdioTransport {
         gone: CancellationToken,
     ) -> Self {
         let input = Arc::new(Mutex::new(Some(input)));
-        Self { server, lines: LineReader::new(output), input, process, gone }
+        Self { server, lines: LineReader::new(output), input, process, gone, stray: LineBudget::new() }
     }
 
     /// Sends a first request, before the library speaks, and gives the message that answers it. None: the program has ended.
@@ -63,20 +64,29 @@ impl StdioTransport {
     /// Ends the program.
     pub(super) async fn end(&mut self) {
         self.gone.cancel();
-        drop(self.input.lock().await.take());
+        // To a program that reads nothing somebody may still be writing: that ends with the program.
+        if let Ok(mut input) = self.input.try_lock() {
+            drop(input.take());
+        }
         let status = self.process.stop().await;
         let status = status.map_or_else(|| "it cannot be told how".to_owned(), |status| status.to_string());
         tracing::info!(mcp.server = %self.server, "{} has ended: {status}", self.server);
     }
 
     /// What is read of a line; none: nothing that anybody waits for.
-    fn read(server: &Name, line: &[u8]) -> Option<ServerJsonRpcMessage> {
+    fn read(server: &Name, line: &[u8], stray: &mut LineBudget) -> Option<ServerJsonRpcMessage> {
         if let Ok(message) = bounds::read(line, &MESSAGE) {
             return Some(message);
         }
         let answered: Option<AnsweredId> = bounds::outline(line).ok();
         // What it was is not shown: a result may hold anything.
-        tracing::warn!(mcp.server = %server, "{server} sent a line that is no message");
+        match stray.take() {
+            LineFate::Shown => tracing::warn!(mcp.server = %server, "{server} sent a line that is no message"),
+            LineFate::LastShown => {
+                tracing::warn!(mcp.server = %server, "{server} sent more than {LINES_A_MINUTE} lines in a minute that are no messages");
+            }
+            LineFate::LeftOut => {}
+        }
         let id = RequestId::Number(answered?.id);
         let error = ErrorData::new(ErrorCode::INTERNAL_ERROR, "its answer cannot be read", None);
         Some(ServerJsonRpcMessage::error(error, Some(id)))
@@ -95,7 +105,7 @@ impl Transport<RoleClient> for StdioTransport {
         loop {
             match self.lines.next().await {
                 Ok(Some(line)) => {
-                    if let Some(message) = Self::read(&self.server, line) {
+                    if let Some(message) = Self::read(&self.server, line, &mut self.stray) {
                         return Some(message);
                     }
                 }
@@ -195,14 +205,15 @@ mod tests {
     #[test]
     fn an_answer_that_cannot_be_read_ends_its_call() {
         let server = Name::parse("docs").unwrap();
+        let read = |line: &[u8]| StdioTransport::read(&server, line, &mut LineBudget::new());
         let deep = format!("{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}1{}}}", "[".repeat(90), "]".repeat(90));
-        let message = StdioTransport::read(&server, deep.as_bytes());
+        let message = read(deep.as_bytes());
         assert!(matches!(message, Some(ServerJsonRpcMessage::Error(error)) if error.id == Some(RequestId::Number(7))));
-        assert!(StdioTransport::read(&server, b"Listening on stdio").is_none());
+        assert!(read(b"Listening on stdio").is_none());
         let half = br#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"\ud83d"}]}}"#;
-        assert!(matches!(StdioTransport::read(&server, half), Some(ServerJsonRpcMessage::Response(_))));
+        assert!(matches!(read(half), Some(ServerJsonRpcMessage::Response(_))));
         let digits = br#"{"jsonrpc":"2.0","id":7,"result":{"content":[],"structuredContent":{"n":1.10,"m":12345678901234567890123}}}"#;
-        let Some(ServerJsonRpcMessage::Response(answer)) = StdioTransport::read(&server, digits) else { panic!() };
+        let Some(ServerJsonRpcMessage::Response(answer)) = read(digits) else { panic!() };
         let answer = serde_json::to_value(&answer.result).unwrap();
         assert_eq!(answer["structuredContent"].to_string(), r#"{"n":1.10,"m":12345678901234567890123}"#);
     }

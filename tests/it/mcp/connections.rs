@@ -66,7 +66,7 @@ async fn nothing_that_a_server_has_started_is_left() {
 }
 
 /// Whether a process runs; one that only waits to be looked after does not.
-fn is_running(process: &str) -> bool {
+pub fn is_running(process: &str) -> bool {
     let state = std::fs::read_to_string(Path::new("/proc").join(process).join("stat")).unwrap_or_default();
     state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

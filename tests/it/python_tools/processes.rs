@@ -111,6 +111,81 @@ async fn what_a_function_has_started_ends_with_the_process() {
     }
 }
 
+#[tokio::test]
+async fn what_a_function_does_to_the_pipes_of_its_process_costs_no_later_call() {
+    let project = PythonProject::new(&[(
+        "tools.py",
+        &with_process(
+            r#"
+import sys
+
+
+def floods(descriptor: int) -> str:
+    for _ in range(20000):
+        os.write(descriptor, b"Listening on stdio " + b"x" * 200 + b"\n")
+    return "done"
+
+
+def reads() -> str:
+    return sys.stdin.read() + os.read(0, 10).decode()
+
+
+def closes(end: int) -> str:
+    os.closerange(0, end)
+    return "done"
+
+
+def writes_everywhere() -> str:
+    for descriptor in range(64):
+        try:
+            os.write(descriptor, b"Listening on stdio\n" * 10)
+        except OSError:
+            pass
+    return "done"
+"#,
+        ),
+    )]);
+    let tools = project.tools();
+    let first = process(&tools).await;
+    for descriptor in [1, 2] {
+        let floods = called(&tools, "floods", json!({"descriptor": descriptor}));
+        let (flooded, meanwhile) = tokio::join!(floods, process(&tools));
+        assert_eq!((flooded, meanwhile), (Ok(json!("done")), first), "{descriptor}");
+    }
+    assert_eq!(called(&tools, "reads", json!({})).await, Ok(json!("")), "there is nothing to read");
+    assert_eq!(called(&tools, "closes", json!({"end": 3})).await, Ok(json!("done")));
+    assert_eq!(process(&tools).await, first);
+    for (function, arguments) in [("closes", json!({"end": 256})), ("writes_everywhere", json!({}))] {
+        let before = process(&tools).await;
+        let lost = called(&tools, function, arguments).await;
+        assert!(matches!(lost, Err(ToolsetError::Lost(_))), "{function}: {lost:?}");
+        assert_ne!(process(&tools).await, before, "{function}");
+        eventually("the process is gone, and waited for", async || {
+            !Path::new("/proc").join(before.to_string()).exists()
+        })
+        .await;
+    }
+}
+
+/// What holds the interpreter lets nothing else run: no other call, no cancelling.
+#[tokio::test]
+async fn a_function_that_holds_the_interpreter_costs_no_later_call() {
+    let source = "import pathlib, re\n\n\ndef holds():\n    pathlib.Path('begun').write_text('')\n    re.match('(a+)+b', 'a' * 60)\n";
+    let project = PythonProject::new(&[("tools.py", &with_process(source))]);
+    let tools = project.tools();
+    let first = process(&tools).await;
+    let held = called_within(&tools, "holds", json!({}), Duration::from_secs(1)).await;
+    assert!(matches!(held, Err(ToolsetError::TimedOut(_))), "{held:?}");
+    assert!(project.path("begun").exists());
+    let second = eventually("later calls go to another process", async || {
+        called_within(&tools, "process", json!({}), Duration::from_secs(1)).await
+    })
+    .await;
+    assert_ne!(second, json!(first));
+    eventually("the first one is gone, and waited for", async || !Path::new("/proc").join(first.to_string()).exists())
+        .await;
+}
+
 /// The process as the worker starts it, with nobody to end it but itself.
 struct OrphanPython {
     process: tokio::process::Child,
