@@ -14,6 +14,7 @@ use fastagency::ids::Name;
 use fastagency::outside::addresses::AddressRules;
 use fastagency::outside::http::HttpSender;
 use fastagency::outside::mcp::{McpServers, McpToolset};
+use fastagency::outside::secrets::LocalTokenStore;
 use fastagency::outside::toolset::{ElicitationAnswer, ListedTool, ResumedCall, Toolset, ToolsetAnswer, ToolsetCall};
 use serde_json::{Map, Value, json};
 
@@ -25,7 +26,7 @@ async fn main() -> Result<()> {
     let url = std::env::args().nth(1).map(PathBuf::from).context("mcp_client URL")?;
     let url = url.to_str().context("an address")?;
     let config = McpServerConfig {
-        reach: McpReach::Address(McpAddress { url: url.into(), headers: BTreeMap::new() }),
+        reach: McpReach::Address(McpAddress { url: url.into(), headers: BTreeMap::new(), credential: None }),
         timeout: WITHIN,
         total: WITHIN,
         only: Vec::new(),
@@ -34,7 +35,8 @@ async fn main() -> Result<()> {
     let rules = AddressRules::new(&["localhost".to_owned(), "127.0.0.0/8".to_owned(), "::1".to_owned()]);
     let http = Arc::new(HttpSender::new(rules, None));
     let name = Name::parse("server").expect("a name");
-    let servers = Arc::new(McpServers::new(&BTreeMap::from([(name.clone(), config)]), &http, &BTreeMap::new()));
+    let (servers, tokens) = (BTreeMap::from([(name.clone(), config)]), Arc::new(LocalTokenStore::default()) as _);
+    let servers = Arc::new(McpServers::new(&servers, &http, &BTreeMap::new(), &tokens));
     let tools = servers.toolset(name, Vec::new());
     for tool in tools.list().await? {
         println!("{}: {:?}", tool.name, call(&tools, &tool).await?);

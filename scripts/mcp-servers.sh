@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the MCP servers that tests/it/mcp.rs talks to, each into a folder of its own below target/tools.
+# Installs the MCP servers that tests/it/mcp.rs talks to, and the authorization server of tests/it/mcp/logins.rs, each into a folder of its own below target/tools.
 #   scripts/mcp-servers.sh     what is there already stays; what cannot be installed is said, and its tests are skipped by name
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -41,4 +41,5 @@ python_package mcp 2.3.0
 python_package mcp 1.28.1
 python_package fastmcp 4.2.3
 node_package @modelcontextprotocol/server-everything 2026.8.31 mcp-everything
+node_package oidc-provider 8.8.1 oidc-provider
 exit "$missing"

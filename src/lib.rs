@@ -42,10 +42,11 @@ pub mod model;
 pub mod observe;
 pub mod outside;
 
-// Floor 3: the ownership of a run, what proves its log, and the rules of conversation.
+// Floor 3: the ownership of a run, what proves its log, the rules of conversation, and tokens of servers outside.
 pub mod chain;
 pub mod chat;
 pub mod run;
+pub mod tokens;
 
 // Floor 4: what happened in runs; a gateway from the other side; FastAgency beside us.
 pub mod audit;

@@ -1,5 +1,5 @@
 //! Sealing: how a password is stored in the log, so that only a holder of the key can read it, and nobody once its run has
-//! ended.
+//! ended; and how tokens are stored that servers outside give.
 //!
 //! Each run has a random key of its own, which is stored sealed with the project's key (`run::secret` says where, and deletes
 //! it when the run ends). XChaCha20-Poly1305 throughout; what is sealed is bound to its run and its question, so that it
@@ -18,7 +18,7 @@ const NONCE: usize = 24;
 const KEY: usize = 32;
 
 /// The project's key: it seals and opens the keys of runs.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Sealer {
     key: SecretString,
     /// The keys from before: they only open.
@@ -53,6 +53,23 @@ impl Sealer {
         let key = keys.find_map(|key| open(&cipher(key), &run.to_string(), sealed))?;
         Some(RunKey { cipher: XChaCha20Poly1305::new_from_slice(&key).ok()? })
     }
+
+    /// Seals what is stored of tokens at this place.
+    pub fn seal_tokens(&self, place: &str, text: &str) -> String {
+        seal(&cipher(&self.key), &about_tokens(place), text.as_bytes())
+    }
+
+    /// Opens what is stored of tokens at this place; `None` if it was sealed with another key, or for another place.
+    pub fn open_tokens(&self, place: &str, sealed: &str) -> Option<String> {
+        let mut keys = std::iter::once(&self.key).chain(&self.previous);
+        let text = keys.find_map(|key| open(&cipher(key), &about_tokens(place), sealed))?;
+        String::from_utf8(text).ok()
+    }
+}
+
+/// What no run is called: a run's key cannot stand in the place of tokens, nor they in its.
+fn about_tokens(place: &str) -> String {
+    format!("tokens {place}")
 }
 
 impl RunKey {
@@ -111,5 +128,18 @@ mod tests {
         let rotated = Sealer::new("new".into()).with_previous(vec!["other".into(), "key".into()]);
         assert_eq!(rotated.run_key(run, &stored).unwrap().open(question, &sealed).as_deref(), Some("hunter2"));
         assert!(sealer.run_key(run, &rotated.new_run_key(run)).is_none());
+    }
+
+    #[test]
+    fn tokens_open_only_with_their_key_and_in_their_place() {
+        let (sealer, run) = (Sealer::new("key".into()), RunId::random());
+        let sealed = sealer.seal_tokens("a", "token");
+        assert!(!sealed.contains("token"));
+        assert_eq!(sealer.open_tokens("a", &sealed).as_deref(), Some("token"));
+        assert_eq!(sealer.open_tokens("b", &sealed), None);
+        assert_eq!(sealer.open_tokens(&run.to_string(), &sealer.new_run_key(run)), None);
+        let rotated = Sealer::new("new".into()).with_previous(vec!["key".into()]);
+        assert_eq!(rotated.open_tokens("a", &sealed).as_deref(), Some("token"));
+        assert_eq!(sealer.open_tokens("a", &rotated.seal_tokens("a", "token")), None);
     }
 }

@@ -404,12 +404,14 @@ pub enum Bucket {
     Runs,
     /// What gateways share: sessions that were ended before their time, and the secret of `Idempotency-Key`s.
     Gateways,
+    /// Tokens that servers outside gave to workers, sealed.
+    Tokens,
 }
 
 impl Bucket {
     /// Every bucket there is.
-    pub const ALL: [Bucket; 5] =
-        [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs, Bucket::Gateways];
+    pub const ALL: [Bucket; 6] =
+        [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs, Bucket::Gateways, Bucket::Tokens];
 
     /// Its name in the store.
     pub fn name(self) -> &'static str {
@@ -419,6 +421,7 @@ impl Bucket {
             Bucket::Definitions => "definitions",
             Bucket::Runs => "runs",
             Bucket::Gateways => "gateways",
+            Bucket::Tokens => "tokens",
         }
     }
 }
@@ -471,8 +474,16 @@ pub trait Catalogue: Send + Sync {
     /// The entry's value, and its revision for [`Catalogue::put_over`].
     async fn get_to_change(&self, bucket: Bucket, key: &str) -> Result<(Option<Bytes>, u64)>;
 
-    /// Puts an entry over the revision that was read; a conflict if it was put or removed since.
-    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()>;
+    /// Puts an entry over the revision that was read; a conflict if it was put or removed since. With `ttl` it vanishes unless it
+    /// is put again in time (whole seconds).
+    async fn put_over(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<()>;
 
     /// When the entry was put, by the store's own clock; none: it is not there, or the store has no clock but this machine's.
     async fn put_at(&self, _bucket: Bucket, _key: &str) -> Result<Option<Timestamp>> {

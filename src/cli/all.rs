@@ -76,7 +76,7 @@ impl AllCommand {
 
         let admin_link = project::admin_link(&config.auth, folder)?;
         let admin = project::admin_line(admin_link.as_deref(), Some(&page_url));
-        let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
+        let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), folder, self.mock_llm)?;
         for workflow in &parts.workflows {
             check_answerers(workflow, &config.auth)?;
         }

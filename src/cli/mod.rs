@@ -16,6 +16,7 @@ mod bench;
 mod check;
 mod doctor;
 mod gateway;
+mod login;
 mod metrics_arguments;
 mod nats;
 mod outcome;
@@ -107,6 +108,10 @@ enum CliCommand {
     Schema(schema::SchemaCommand),
     /// List, call and import the tools that an OpenAPI specification gives to agents.
     Tools(tools::ToolsCommand),
+    /// Sign in to a server outside, for the tools of workflows.
+    Login(login::LoginCommand),
+    /// End such a login: at its server, and here.
+    Logout(login::LogoutCommand),
     /// Manage password users (`auth.mode: basic`).
     User(users::UserCommand),
     /// Manage API keys.
@@ -131,6 +136,8 @@ pub fn main() -> ExitCode {
             | CliCommand::Doctor(_)
             | CliCommand::Nats(_)
             | CliCommand::Tools(_)
+            | CliCommand::Login(_)
+            | CliCommand::Logout(_)
     );
     telemetry::start(format, (!quiet || cli.common.verbose > 0).then_some(cli.common.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -159,6 +166,8 @@ impl CliCommand {
             CliCommand::Nats(nats) => nats.run(common).await,
             CliCommand::Schema(schema) => schema.run(),
             CliCommand::Tools(tools) => tools.run(common).await,
+            CliCommand::Login(login) => login.run(common).await,
+            CliCommand::Logout(logout) => logout.run(common).await,
             CliCommand::User(user) => user.run(common).await,
             CliCommand::Key(key) => key.run(common).await,
             CliCommand::Bench(bench) => bench.run(common).await,

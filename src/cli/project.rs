@@ -22,10 +22,12 @@ use crate::client::GatewayClient;
 use crate::clock;
 use crate::config::{self, Config, ConfigSection};
 use crate::lifecycle::Lifecycle;
+use crate::outside::OutsideServices;
 use crate::project::load_config;
 use crate::seal::Sealer;
 
 use crate::signing::StatementSigner;
+use crate::tokens::{self, SealedEntries, SharedTokenStore, TokenBackend, TokenBucket, TokenFolder};
 use crate::{chain, gateway, model, serving, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
@@ -192,6 +194,29 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
     Ok(Some(Sealer::new(key).with_previous(config.previous_seal_keys.clone())))
 }
 
+/// Where tokens are kept that servers outside give: in the data folder of an embedded store, else in the broker.
+pub(super) fn stored_tokens(broker: Option<&Broker>, sealer: Sealer, data_dir: &Path) -> SealedEntries {
+    let backend: Arc<dyn TokenBackend> = match broker {
+        Some(broker) => Arc::new(TokenBucket::new(broker.catalogue.clone())),
+        None => Arc::new(TokenFolder::new(data_dir)),
+    };
+    SealedEntries::new(backend, sealer)
+}
+
+/// The stored tokens of a project, for a command beside its workers; none: there is no key to open them.
+pub(super) async fn open_tokens(
+    config: &Config,
+    common: &CommonArguments,
+    nats: bool,
+    named: Option<&PathBuf>,
+) -> Result<Option<SealedEntries>, CliError> {
+    let data_dir = data_dir(config, named);
+    let is_nats = nats || common.nats_url.is_some();
+    let Some(sealer) = sealer(config, (!is_nats).then_some(&data_dir))? else { return Ok(None) };
+    let broker = if is_nats { Some(connect(config, "login").await?) } else { None };
+    Ok(Some(stored_tokens(broker.as_ref(), sealer, &data_dir)))
+}
+
 /// The key that a gateway signs with for its users; says which key workers must be told.
 pub(super) fn gateway_signer(config: &Config) -> Option<StatementSigner> {
     let gateway_signer = StatementSigner::new(config.gateway.signing_key.as_ref()?);
@@ -207,7 +232,7 @@ pub(super) fn seal_key_file(folder: &Path) -> PathBuf {
     folder.join("seal.key")
 }
 
-/// Copies the keys that were made for an embedded store, and the anchors beside it, into another folder. What is there
+/// Copies the keys that were made for an embedded store, the anchors and the sealed tokens beside it, into another folder. What is there
 /// already is replaced, or refused.
 pub(super) fn copy_keys(from: &Path, to: &Path, replace: bool) -> std::io::Result<()> {
     let mut files = vec![PathBuf::from("seal.key"), PathBuf::from("audit.key")];
@@ -225,7 +250,7 @@ pub(super) fn copy_keys(from: &Path, to: &Path, replace: bool) -> std::io::Resul
             write_private(&to.join(&file), &std::fs::read_to_string(from.join(&file))?)?;
         }
     }
-    Ok(())
+    tokens::copy(from, to, replace)
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -244,12 +269,21 @@ pub(super) fn worker_parts(
     config: &Config,
     broker: Broker,
     sealer: Option<Sealer>,
+    data_dir: Option<&Path>,
     mock: bool,
 ) -> Result<worker::WorkerParts, CliError> {
     let workflows = workflow::load_folder(&config.workflows)?;
     let known: BTreeSet<_> = config.llms.keys().cloned().collect();
     let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
-    let outside = crate::outside::OutsideServices::new(config);
+    // Without a key to seal them, tokens are stored nowhere.
+    let outside = match &sealer {
+        Some(sealer) => {
+            let (broker, folder) = (data_dir.is_none().then_some(&broker), data_dir.unwrap_or(&config.data_dir));
+            let entries = stored_tokens(broker, sealer.clone(), folder);
+            OutsideServices::with_tokens(config, Arc::new(SharedTokenStore::new(entries)))
+        }
+        None => OutsideServices::new(config),
+    };
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
         workflow::check_secrets(workflow, |name, host| outside.secrets.refuses(name, host))?;

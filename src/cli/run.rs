@@ -151,7 +151,7 @@ impl RunCommand {
     ) -> Result<ConnectedGateway, CliError> {
         let sealer = project::sealer(config, data_dir)?;
         let broker = project::chained(config, broker, data_dir)?;
-        let parts = project::worker_parts(config, broker.clone(), sealer.clone(), self.mock_llm)?;
+        let parts = project::worker_parts(config, broker.clone(), sealer.clone(), data_dir, self.mock_llm)?;
         let serves = parts.workflows.iter().map(|workflow| workflow.name.to_string()).collect();
         let here = ListenArguments { host: None, port: Some(0) };
         let listener = project::listen(&here, std::net::Ipv4Addr::LOCALHOST.into(), 0).await?;

@@ -28,7 +28,7 @@ impl WorkerCommand {
         let shutdown = lifecycle.shutdown();
         let sealer = project::sealer(&config, None)?;
         let broker = project::chained(&config, project::connect(&config, "worker").await?, None)?;
-        let parts = project::worker_parts(&config, broker, sealer, self.mock_llm)?;
+        let parts = project::worker_parts(&config, broker, sealer, None, self.mock_llm)?;
         let served = parts.workflows.iter().map(|workflow| workflow.name.clone()).collect();
         let (ready, depth) = (worker_ready(&parts.broker, &parts.up), queue_depth(&parts.broker, served));
         let _sending = self.watching.start(&config, "worker", ready, Some(depth), &shutdown).await?;

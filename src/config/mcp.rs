@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::fields::path;
+use super::secrets::{self, OAuthConfig};
 use super::shapes::MCP_SERVER;
 use crate::ids::Name;
 use crate::yaml::{FieldReader, MapReader};
@@ -79,6 +80,27 @@ pub struct McpAddress {
     pub url: SecretString,
     /// The headers of each request.
     pub headers: BTreeMap<String, SecretString>,
+    /// The token of each request.
+    pub credential: Option<McpCredential>,
+}
+
+/// Where the token comes from that a server is shown.
+#[derive(Debug, Clone)]
+pub enum McpCredential {
+    /// It is one of `secrets:`.
+    Secret(String),
+    /// A server gives it.
+    OAuth(Box<OAuthConfig>),
+}
+
+impl McpAddress {
+    /// How a token is asked for, if it is.
+    pub fn oauth(&self) -> Option<&OAuthConfig> {
+        match &self.credential {
+            Some(McpCredential::OAuth(oauth)) => Some(oauth),
+            _ => None,
+        }
+    }
 }
 
 /// A revision of the protocol, of those that differ in how a connection begins.
@@ -107,6 +129,8 @@ fn server(field: &FieldReader<'_>, folder: &Path) -> Option<McpServerConfig> {
     let url = fields.read("url", address);
     let environment = fields.read("env", environment).unwrap_or_default();
     let headers = fields.read("headers", headers).unwrap_or_default();
+    let secret = fields.read("auth", |field| Some(McpCredential::Secret(field.text()?.to_owned())));
+    let oauth = fields.read("oauth", |field| secrets::oauth(field, "authorization_code"));
     let start = path(&fields, "folder", folder).unwrap_or_else(|| folder.to_owned());
     let (timeout, total) = (fields.read("timeout", time), fields.read("total", time));
     let only = fields.read("only", texts).unwrap_or_default();
@@ -121,7 +145,12 @@ fn server(field: &FieldReader<'_>, folder: &Path) -> Option<McpServerConfig> {
             let arguments = words.collect();
             McpReach::Command(McpCommand { program, arguments, environment, folder: start })
         }
-        (None, url) => McpReach::Address(McpAddress { url: url?, headers }),
+        (None, url) => {
+            let url = url?;
+            let oauth =
+                oauth.map(|oauth| McpCredential::OAuth(Box::new(OAuthConfig { resource: resource(&url), ..oauth })));
+            McpReach::Address(McpAddress { url, headers, credential: secret.or(oauth) })
+        }
     };
     Some(McpServerConfig { reach, timeout: timeout.unwrap_or(TIMEOUT), total: total.unwrap_or(TOTAL), only, protocol })
 }
@@ -143,12 +172,29 @@ fn belongs_together(fields: &MapReader<'_>) -> bool {
         _ => {}
     }
     let (kind, others): (_, &[&'static str]) =
-        if has("url") { ("url", &["env", "folder"]) } else { ("command", &["headers"]) };
+        if has("url") { ("url", &["env", "folder"]) } else { ("command", &["headers", "auth", "oauth"]) };
     for key in others.iter().copied().filter(|key| has(key)) {
         let message = format!("{key:?} says nothing of a server with a `{kind}`");
         fields.field.review.add(fields.problem_at_key(key, message));
     }
+    let of_header =
+        fields.get("headers").filter(FieldReader::is_map).and_then(|field| field.entries()).into_iter().flatten();
+    let names_token = of_header.into_iter().any(|(entry, _)| entry.key.eq_ignore_ascii_case("authorization"));
+    let given = [("headers", names_token), ("auth", has("auth")), ("oauth", has("oauth"))];
+    let mut given = given.into_iter().filter(|(_, is_given)| *is_given);
+    if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+        let message = format!("`{first}` says already what the server is shown");
+        fields.field.review.add(fields.problem_at_key(second, message));
+    }
     true
+}
+
+/// What a token for a server is for: its address without what it asks (RFC 8707).
+fn resource(url: &SecretString) -> Option<Url> {
+    let mut url = Url::parse(url.expose_secret()).ok()?;
+    url.set_query(None);
+    url.set_fragment(None);
+    Some(url)
 }
 
 /// A list of texts with something in it.

@@ -41,7 +41,7 @@ pub use auth::{
     TrustedHeaderConfig, UsersAndGroups,
 };
 pub use gateway::{CallerLimits, GatewayConfig};
-pub use mcp::{McpAddress, McpCommand, McpReach, McpRevision, McpServerConfig};
+pub use mcp::{McpAddress, McpCommand, McpCredential, McpReach, McpRevision, McpServerConfig};
 pub use models::{
     CallIdForm, ChatDialect, CompatibleServer, FormRequest, LlmConfig, ModelPrice, ModelProvider, ModelRateLimit,
     ModelTimeouts, ReasoningReturn, TokenLimitKey, TokenSource, unpriced,
@@ -51,7 +51,7 @@ pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use outgoing::OutgoingConfig;
 pub use programs::{ProgramConfig, ProgramInput, SandboxConfig};
 pub use python::{PythonConfig, PythonVariable};
-pub use secrets::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
+pub use secrets::{OAuthConfig, OAuthGrant, OAuthServerConfig, SecretConfig, SecretSource};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;

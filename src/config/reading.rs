@@ -53,6 +53,13 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
     }
     let data_dir = path(&fields, "data_dir", folder).unwrap_or_else(|| folder.join("data"));
     let anchors = data_dir.join("audit");
+    let secrets_by_name = fields.read("secrets", |field| named_secrets(field, folder)).unwrap_or_default();
+    let mcp = fields.read("mcp", |field| mcp::servers(field, folder)).unwrap_or_default();
+    // `fastagency login NAME` means one of them.
+    for name in mcp.keys().filter(|name| secrets_by_name.contains_key(name.as_str())) {
+        let message = format!("{:?} is the name of a secret, too: give the MCP server another one", name.as_str());
+        fields.field.review.add(fields.problem_at_key("mcp", message));
+    }
     Some(Config {
         path: file.to_owned(),
         nats: fields.read("nats", |field| nats::nats(field, folder)).unwrap_or_default(),
@@ -67,12 +74,12 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         shutdown_grace: fields.read("shutdown_grace", FieldReader::duration).unwrap_or(Duration::from_secs(10)),
         keep_ended: fields.read("keep_ended", FieldReader::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         outgoing: fields.read("outgoing", outgoing::outgoing).unwrap_or_default(),
-        secrets: fields.read("secrets", |field| named_secrets(field, folder)).unwrap_or_default(),
+        secrets: secrets_by_name,
         commands: fields.read("commands", |field| programs::programs(field, folder)).unwrap_or_default(),
         python: fields
             .read("python", |field| python::python(field, folder))
             .unwrap_or_else(|| PythonConfig::default_in(folder)),
-        mcp: fields.read("mcp", |field| mcp::servers(field, folder)).unwrap_or_default(),
+        mcp,
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
         previous_seal_keys: secrets(&fields, "previous_seal_keys"),

@@ -57,10 +57,12 @@ pub enum SecretSource {
 }
 
 /// How a token is asked for (RFC 6749).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct OAuthConfig {
-    /// Where; none: where the specification of the API says.
+    /// Where; none: where the server or the specification of the API says.
     pub token_url: Option<Url>,
+    /// What else is known of the server.
+    pub server: OAuthServerConfig,
     /// What the server knows this program as.
     pub client_id: Option<String>,
     /// The program's secret there.
@@ -73,13 +75,33 @@ pub struct OAuthConfig {
     pub grant: OAuthGrant,
     /// Parameters that the server wants beside: `audience`, `resource`.
     pub parameters: BTreeMap<String, String>,
+    /// Where the browser comes back to after a person has signed in; none: to a free port of this machine.
+    pub redirect_url: Option<Url>,
+    /// What the token is for (RFC 8707), which also says who gives it; of an MCP server its address.
+    pub resource: Option<Url>,
+}
+
+/// Where the endpoints of an authorization server are.
+#[derive(Debug, Clone, Default)]
+pub struct OAuthServerConfig {
+    /// Its name, below which it describes itself (RFC 8414, OpenID Connect Discovery).
+    pub issuer: Option<String>,
+    /// Where people allow something.
+    pub authorization_url: Option<Url>,
+    /// Where a device asks for a code.
+    pub device_url: Option<Url>,
+    /// Where tokens are taken back.
+    pub revocation_url: Option<Url>,
 }
 
 /// What a token is given for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum OAuthGrant {
     /// The program's own name and secret.
+    #[default]
     ClientCredentials,
+    /// A person signs in with `fastagency login`.
+    AuthorizationCode,
     /// A person's name and password.
     Password {
         /// The name.
@@ -89,6 +111,20 @@ pub enum OAuthGrant {
     },
     /// A token that was given before; none: the variable that it comes from is not set.
     RefreshToken(Option<SecretString>),
+}
+
+impl OAuthGrant {
+    /// Whether the next token is given for one that came with the one before it.
+    pub fn has_refresh_token(&self) -> bool {
+        matches!(self, OAuthGrant::AuthorizationCode | OAuthGrant::RefreshToken(_))
+    }
+}
+
+impl OAuthConfig {
+    /// Whether a person signs in for it.
+    pub fn is_login(&self) -> bool {
+        matches!(self.grant, OAuthGrant::AuthorizationCode)
+    }
 }
 
 impl SecretConfig {
@@ -161,7 +197,7 @@ fn source(fields: &MapReader<'_>, folder: &Path) -> Option<SecretSource> {
             }
             Some(SecretSource::Login { username, password: secret(fields, "password") })
         }
-        "oauth" => fields.read("oauth", oauth).map(SecretSource::OAuth),
+        "oauth" => fields.read("oauth", |field| oauth(field, "client_credentials")).map(SecretSource::OAuth),
         _ => {
             let (certificate, key) = (path(fields, "certificate", folder), path(fields, "key", folder));
             Some(SecretSource::Certificate { certificate: certificate?, key: key? })
@@ -182,30 +218,58 @@ fn texts(field: &FieldReader<'_>) -> Option<Vec<String>> {
     field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect()
 }
 
-fn oauth(field: &FieldReader<'_>) -> Option<OAuthConfig> {
-    let fields = field.fields(&OAUTH)?;
-    let token_url = fields.read("token_url", |field| match Url::parse(field.text()?) {
+fn endpoint(field: &FieldReader<'_>) -> Option<Url> {
+    match Url::parse(field.text()?) {
         Ok(url)
             if matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none() =>
         {
             Some(url)
         }
         _ => field.is_not("an address like https://id.example.com/oauth/token"),
-    });
+    }
+}
+
+/// Where a browser comes back to: this machine, by an address that no other machine has (RFC 8252, 7.3).
+fn loopback(field: &FieldReader<'_>) -> Option<Url> {
+    let is_here = |url: &Url| match url.host_str() {
+        Some("localhost" | "127.0.0.1" | "[::1]") => url.scheme() == "http" && url.query().is_none(),
+        _ => false,
+    };
+    match Url::parse(field.text()?) {
+        Ok(url) if is_here(&url) && url.username().is_empty() && url.fragment().is_none() => Some(url),
+        _ => field.is_not("an address of this machine, like http://127.0.0.1:8400/callback"),
+    }
+}
+
+/// `oauth:`, with the flow that it is unless it says one.
+pub(super) fn oauth(field: &FieldReader<'_>, default_flow: &'static str) -> Option<OAuthConfig> {
+    let fields = field.fields(&OAUTH)?;
+    let token_url = fields.read("token_url", endpoint);
+    let issuer = fields.read("issuer", |field| endpoint(field).and(field.text()).map(str::to_owned));
     let text = |key: &'static str| fields.read(key, FieldReader::text).map(str::to_owned);
     let flow = fields.read("flow", |field| {
-        field.one_of(&["client_credentials", "password", "refresh_token"].map(|word| (word, word)))
+        field
+            .one_of(&["client_credentials", "authorization_code", "password", "refresh_token"].map(|word| (word, word)))
     });
-    let flow = flow.unwrap_or("client_credentials");
+    let flow = flow.unwrap_or(default_flow);
     let needed: &[&'static str] = match flow {
         "password" => &["username", "password"],
         "refresh_token" => &["refresh_token"],
+        "authorization_code" => &[],
         _ => &["client_id", "client_secret"],
     };
     for key in needed.iter().filter(|key| fields.get(key).is_none()) {
         field.note(format!("the flow {flow} needs `{key}`"));
     }
-    for (key, owner) in [("username", "password"), ("password", "password"), ("refresh_token", "refresh_token")] {
+    for (key, owner) in [
+        ("username", "password"),
+        ("password", "password"),
+        ("refresh_token", "refresh_token"),
+        ("authorization_url", "authorization_code"),
+        ("device_url", "authorization_code"),
+        ("revocation_url", "authorization_code"),
+        ("redirect_url", "authorization_code"),
+    ] {
         if flow != owner && fields.get(key).is_some() {
             field.review.add(fields.problem_at_key(key, format!("`{key}` belongs to the flow {owner}")));
         }
@@ -216,6 +280,7 @@ fn oauth(field: &FieldReader<'_>) -> Option<OAuthConfig> {
             password: secret(&fields, "password"),
         },
         "refresh_token" => OAuthGrant::RefreshToken(secret(&fields, "refresh_token")),
+        "authorization_code" => OAuthGrant::AuthorizationCode,
         _ => OAuthGrant::ClientCredentials,
     };
     let parameters = fields.read("parameters", |field| {
@@ -224,8 +289,22 @@ fn oauth(field: &FieldReader<'_>) -> Option<OAuthConfig> {
         };
         field.entries()?.into_iter().map(pair).collect::<Option<BTreeMap<_, _>>>()
     });
+    let url = |key: &'static str| fields.read(key, endpoint);
+    let server = OAuthServerConfig {
+        issuer,
+        authorization_url: url("authorization_url"),
+        device_url: url("device_url"),
+        revocation_url: url("revocation_url"),
+    };
+    if server.authorization_url.is_some() && token_url.is_none() && server.issuer.is_none() {
+        let message = "`authorization_url` needs a `token_url` beside it";
+        field.review.add(fields.problem_at_key("authorization_url", message));
+    }
     Some(OAuthConfig {
         token_url,
+        server,
+        redirect_url: fields.read("redirect_url", loopback),
+        resource: None,
         client_id: text("client_id"),
         client_secret: secret(&fields, "client_secret"),
         client_in_body: fields

@@ -351,12 +351,17 @@ pub static OAUTH: MapShape = MapShape {
         may(
             "token_url",
             ValueKind::Text,
-            "Where tokens are given (default: where the specification of the API says, if that host is one of `hosts`).",
+            "Where tokens are given (default: where the issuer says, or the specification of the API, if that host is one of `hosts`).",
+        ),
+        may(
+            "issuer",
+            ValueKind::Text,
+            "The server that gives tokens: it says where its endpoints are (RFC 8414, OpenID Connect Discovery).",
         ),
         may(
             "flow",
-            ValueKind::OneOf(&["client_credentials", "password", "refresh_token"]),
-            "What the token is given for (default client_credentials).",
+            ValueKind::OneOf(&["client_credentials", "authorization_code", "password", "refresh_token"]),
+            "What the token is given for (default client_credentials, of an MCP server authorization_code). authorization_code: a person signs in with `fastagency login`.",
         ),
         may("client_id", ValueKind::Text, "What the server knows this program as."),
         may("client_secret", ValueKind::Text, "The secret of this program there."),
@@ -373,6 +378,22 @@ pub static OAUTH: MapShape = MapShape {
         may("username", ValueKind::Text, "The user of the flow password."),
         may("password", ValueKind::Text, "The password of the flow password."),
         may("refresh_token", ValueKind::Text, "The token of the flow refresh_token."),
+        may("authorization_url", ValueKind::Text, "Where people sign in (default: where the issuer says)."),
+        may(
+            "device_url",
+            ValueKind::Text,
+            "Where `fastagency login --device` asks for a code (default: where the issuer says).",
+        ),
+        may(
+            "revocation_url",
+            ValueKind::Text,
+            "Where `fastagency logout` ends a login (default: where the issuer says).",
+        ),
+        may(
+            "redirect_url",
+            ValueKind::Text,
+            "Where the browser comes back to after the login: an address of this machine (default http://127.0.0.1/callback at a free port).",
+        ),
         may(
             "parameters",
             ValueKind::Table(&ValueKind::Text),
@@ -462,6 +483,12 @@ pub static MCP_SERVER: MapShape = MapShape {
         may("folder", ValueKind::Text, "The folder that the program is started in (default: the folder of this file)."),
         may("url", ValueKind::Text, "The server's address, like https://mcp.example.com/mcp."),
         may("headers", ValueKind::Table(&ValueKind::Text), "Headers of each request, such as a key."),
+        may("auth", ValueKind::Text, "The secret of `secrets` that each request shows as its token."),
+        may(
+            "oauth",
+            ValueKind::Shape(&OAUTH),
+            "How the token of each request is asked for. `{}`: a person signs in with `fastagency login`, and the server says where.",
+        ),
         may(
             "timeout",
             ValueKind::Duration,

@@ -130,8 +130,15 @@ mod tests {
         async fn get_to_change(&self, bucket: Bucket, key: &str) -> Result<(Option<Bytes>, u64)> {
             self.0.get_to_change(bucket, key).await
         }
-        async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()> {
-            self.0.put_over(bucket, key, value, revision).await
+        async fn put_over(
+            &self,
+            bucket: Bucket,
+            key: &str,
+            value: Bytes,
+            revision: u64,
+            ttl: Option<Duration>,
+        ) -> Result<()> {
+            self.0.put_over(bucket, key, value, revision, ttl).await
         }
         async fn list(&self, bucket: Bucket, first: Option<&str>) -> Result<Vec<CatalogueEntry>> {
             self.0.list(bucket, first).await

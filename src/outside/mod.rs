@@ -14,6 +14,7 @@ pub mod hidden;
 pub mod http;
 pub mod http_answer;
 pub mod mcp;
+pub mod oauth;
 pub mod openapi;
 pub mod programs;
 pub mod python;
@@ -27,7 +28,7 @@ use mcp::{McpServers, McpTools};
 use openapi::{OpenApiDocuments, OpenApiSets, OpenApiToolset};
 use programs::Programs;
 use python::PythonTools;
-use secrets::Secrets;
+use secrets::{LocalTokenStore, Secrets, TokenStore};
 use toolsets::Toolsets;
 
 /// What the runs of a worker reach outside.
@@ -46,14 +47,19 @@ pub struct OutsideServices {
 }
 
 impl OutsideServices {
-    /// As a configuration has it.
+    /// As a configuration has it, with tokens in the memory of this process.
     pub fn new(config: &Config) -> Self {
+        Self::with_tokens(config, Arc::new(LocalTokenStore::default()))
+    }
+
+    /// The same, with tokens that are kept elsewhere, such as where all workers share them.
+    pub fn with_tokens(config: &Config, tokens: Arc<dyn TokenStore>) -> Self {
         let rules = AddressRules::new(&config.outgoing.allow_private);
         let http = Arc::new(HttpSender::new(rules, config.outgoing.proxy.as_deref()));
         let folder = config.path.parent().unwrap_or(Path::new(""));
-        let services = Self::of_parts(http, Secrets::new(config.secrets.clone()), folder);
+        let services = Self::of_parts(http, Secrets::new(config.secrets.clone()).with_tokens(tokens.clone()), folder);
         let openapi = OpenApiSets::new(services.documents.clone(), services.http.clone(), services.secrets.clone());
-        let mcp = McpServers::new(&config.mcp, &services.http, &config.secrets);
+        let mcp = McpServers::new(&config.mcp, &services.http, &config.secrets, &tokens);
         let toolsets = Toolsets::new(vec![
             Arc::new(openapi),
             Arc::new(PythonTools::new(config.python.clone())),

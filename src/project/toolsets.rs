@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, McpAddress, McpCredential, McpReach, McpServerConfig};
 use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, ToolSelection, files_below, read_file};
 use crate::problem::{Problem, did_you_mean};
@@ -34,8 +34,21 @@ fn check_set(workflow: &Workflow, set: &ToolsetDeclaration, config: &Config, fol
             });
             Some(problem(format!("there is no MCP server {:?}", tools.server.as_str())).with_hint(hint))
         }
+        ToolsetSource::Mcp(tools) => check_mcp(config.mcp.get(&tools.server)?, config, problem),
         _ => None,
     }
+}
+
+fn check_mcp(server: &McpServerConfig, config: &Config, problem: impl Fn(String) -> Problem) -> Option<Problem> {
+    let McpReach::Address(McpAddress { credential: Some(McpCredential::Secret(name)), .. }) = &server.reach else {
+        return None;
+    };
+    if config.secrets.contains_key(name) {
+        return None;
+    }
+    let near = did_you_mean(name, config.secrets.keys().map(String::as_str));
+    let hint = near.unwrap_or_else(|| "secrets are described in `secrets:` of fastagency.yaml".to_owned());
+    Some(problem(format!("there is no secret {name:?}, which the MCP server has as its `auth`")).with_hint(hint))
 }
 
 /// The specification, if it is in a file.

@@ -13,4 +13,5 @@ pub mod participant;
 pub mod queue_name;
 pub mod run_state;
 pub mod signable;
+pub mod token_entry;
 pub mod toolset;

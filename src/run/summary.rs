@@ -460,7 +460,7 @@ async fn change_renames(
             return Ok(());
         }
         let value = serde_json::to_vec(&after).expect("renames are JSON");
-        match broker.catalogue.put_over(Bucket::Runs, &key, value.into(), revision).await {
+        match broker.catalogue.put_over(Bucket::Runs, &key, value.into(), revision, None).await {
             Err(broker::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => return Ok(broker.catalogue.forget_older(Bucket::Runs, &key).await?),

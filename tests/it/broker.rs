@@ -617,7 +617,7 @@ async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Grou
             loop {
                 let (value, revision) = catalogue.get_to_change(Bucket::Runs, "all").await.unwrap();
                 let more = [&value.unwrap_or_default()[..], &[number]].concat();
-                match catalogue.put_over(Bucket::Runs, "all", more.into(), revision).await {
+                match catalogue.put_over(Bucket::Runs, "all", more.into(), revision, None).await {
                     Err(Error::Conflict { .. }) => continue,
                     put => break put.unwrap(),
                 }
@@ -635,7 +635,7 @@ async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Grou
     // One that was removed meanwhile is not put again by whoever had read it, and begins anew.
     let (_, revision) = catalogue.get_to_change(Bucket::Runs, "all").await.unwrap();
     catalogue.delete(Bucket::Runs, "all").await.unwrap();
-    let late = catalogue.put_over(Bucket::Runs, "all", bytes("late"), revision).await;
+    let late = catalogue.put_over(Bucket::Runs, "all", bytes("late"), revision, None).await;
     assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
     assert_eq!(catalogue.get_to_change(Bucket::Runs, "all").await.unwrap().0, None);
     add_all().await;

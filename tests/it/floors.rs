@@ -42,6 +42,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("outside", 2),
     ("chain", 3),
     ("run", 3),
+    ("tokens", 3),
     ("chat", 3),
     ("audit", 4),
     ("client", 4),

@@ -85,6 +85,23 @@ fn publishing() -> Vec<Doing> {
             api(&["STREAM.PURGE.KV_fa_gateways", "STREAM.DELETE.KV_fa_gateways", "STREAM.MSG.DELETE.KV_fa_gateways"]),
             &["operator"],
         ),
+        (
+            "read the sealed tokens of servers outside",
+            api(&[
+                "DIRECT.GET.KV_fa_tokens",
+                "DIRECT.GET.KV_fa_tokens.$KV.fa_tokens.x",
+                "STREAM.MSG.GET.KV_fa_tokens",
+                "CONSUMER.CREATE.KV_fa_tokens.x",
+                "CONSUMER.MSG.NEXT.KV_fa_tokens.x",
+            ]),
+            &["operator", "worker"],
+        ),
+        ("replace and remove them", of(&["$KV.fa_tokens.x"]), &["worker"]),
+        (
+            "take the bucket of tokens away",
+            api(&["STREAM.PURGE.KV_fa_tokens", "STREAM.DELETE.KV_fa_tokens", "STREAM.MSG.DELETE.KV_fa_tokens"]),
+            &["operator"],
+        ),
         ("tell a run a password that is stored nowhere", of(&["fa.live.inbox.RUN.x"]), &["worker", "gateway"]),
         ("call the cleaner, who looks at the log", of(&["fa.live.clean.RUN"]), &["worker", "gateway"]),
         (
@@ -301,7 +318,8 @@ async fn a_stolen_login_does_no_more_than_its_tier() {
 async fn answers_reach_nobody_else(url: &str) {
     let operator = Thief::with(url, "operator").await.client;
     let streams = ["FA_RUNS", "FA_QUEUE"].map(str::to_owned);
-    let buckets = ["runs", "workers", "workflows", "definitions", "gateways"].map(|name| format!("KV_fa_{name}"));
+    let buckets =
+        ["runs", "workers", "workflows", "definitions", "gateways", "tokens"].map(|name| format!("KV_fa_{name}"));
     let stored = async || {
         let mut stored = Vec::new();
         for stream in streams.iter().chain(&buckets) {
@@ -487,7 +505,7 @@ async fn no_message_empties_a_bucket_or_the_logs() {
     let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
     let run = RunId::random();
     worker.log.append(run, fastagency::broker::RecordLane::Did, "words".into(), 0).await.unwrap();
-    for bucket in [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs] {
+    for bucket in [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs, Bucket::Tokens] {
         worker.catalogue.put(bucket, "kept", "{}".into(), None).await.unwrap();
     }
     gateway.catalogue.put(Bucket::Gateways, "kept", "{}".into(), None).await.unwrap();
@@ -506,6 +524,7 @@ async fn no_message_empties_a_bucket_or_the_logs() {
         ("worker", "$KV.fa_definitions.x".to_owned()),
         ("worker", "$KV.fa_runs.x".to_owned()),
         ("gateway", "$KV.fa_runs.x".to_owned()),
+        ("worker", "$KV.fa_tokens.x".to_owned()),
         ("gateway", "$KV.fa_gateways.x".to_owned()),
     ] {
         let answer = rolled_up(login, &subject).await;
@@ -513,7 +532,7 @@ async fn no_message_empties_a_bucket_or_the_logs() {
         assert!(said.contains("rollup not permitted"), "{login} {subject}: {answer}");
     }
     assert_eq!(worker.log.read(run, 0).await.unwrap().len(), 1);
-    for bucket in [Bucket::Workflows, Bucket::Definitions, Bucket::Runs] {
+    for bucket in [Bucket::Workflows, Bucket::Definitions, Bucket::Runs, Bucket::Tokens] {
         assert!(worker.catalogue.get(bucket, "kept").await.unwrap().is_some(), "{bucket:?}");
     }
     assert!(gateway.catalogue.get(Bucket::Gateways, "kept").await.unwrap().is_some());

@@ -52,6 +52,7 @@ mod support;
 mod sweep;
 mod talks;
 mod tiers;
+mod tokens;
 mod tool_approvals;
 mod toolsets;
 mod waits;

@@ -13,6 +13,7 @@ use fastagency::ids::Name;
 use fastagency::outside::addresses::AddressRules;
 use fastagency::outside::http::HttpSender;
 use fastagency::outside::mcp::{McpServers, McpToolset};
+use fastagency::outside::secrets::{LocalTokenStore, TokenStore};
 use fastagency::outside::toolset::{ElicitationAnswer, ResumedCall, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use serde_json::{Map, Value, json};
 
@@ -21,6 +22,7 @@ use crate::support::eventually::{PATIENCE, eventually};
 mod bad_servers;
 mod connections;
 pub mod fake_server;
+mod logins;
 mod lost_workers;
 mod questions;
 mod results;
@@ -148,13 +150,18 @@ fn command(words: &[String]) -> McpServerConfig {
 }
 
 fn address(url: &str) -> McpServerConfig {
-    config(McpReach::Address(McpAddress { url: url.into(), headers: BTreeMap::new() }))
+    config(McpReach::Address(McpAddress { url: url.into(), headers: BTreeMap::new(), credential: None }))
 }
 
 /// The servers of a worker: one, by the name `docs`.
 fn worker(config: &McpServerConfig) -> Arc<McpServers> {
     let http = Arc::new(HttpSender::new(AddressRules::new(&["127.0.0.1".to_owned()]), None));
-    Arc::new(McpServers::new(&BTreeMap::from([(docs(), config.clone())]), &http, &BTreeMap::new()))
+    Arc::new(McpServers::new(&BTreeMap::from([(docs(), config.clone())]), &http, &BTreeMap::new(), &tokens()))
+}
+
+/// Where their tokens are kept.
+fn tokens() -> Arc<dyn TokenStore> {
+    Arc::new(LocalTokenStore::default())
 }
 
 fn docs() -> Name {

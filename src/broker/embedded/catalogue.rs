@@ -21,10 +21,7 @@ impl Catalogue for EmbeddedBroker {
         let key = key.to_owned();
         self.store
             .call("put into the catalogue", move |session| {
-                let expires = ttl.map(|ttl| {
-                    let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-                    session.now_millis().saturating_add(millis)
-                });
+                let expires = expiry(session.now_millis(), ttl);
                 let put = session.next_sequence();
                 session
                     .sql
@@ -100,7 +97,14 @@ impl Catalogue for EmbeddedBroker {
             .await
     }
 
-    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()> {
+    async fn put_over(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
         check_key(key)?;
         Self::fits(&value)?;
         let key = key.to_owned();
@@ -114,13 +118,13 @@ impl Catalogue for EmbeddedBroker {
                 if found.unwrap_or(0) != revision {
                     return Err(Error::Conflict { expected: revision }.into());
                 }
-                let put = session.next_sequence();
+                let (put, expires) = (session.next_sequence(), expiry(session.now_millis(), ttl));
                 session
                     .sql
                     .prepare_cached(
-                        "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, null)",
+                        "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, ?5)",
                     )?
-                    .execute(params![bucket.name(), key, &value[..], put])?;
+                    .execute(params![bucket.name(), key, &value[..], put, expires])?;
                 session.changes.push(StoreChange::BucketChanged(bucket));
                 Ok(())
             })
@@ -193,6 +197,11 @@ impl Catalogue for EmbeddedBroker {
         })
         .boxed())
     }
+}
+
+/// When an entry vanishes, in milliseconds.
+fn expiry(now: i64, ttl: Option<Duration>) -> Option<i64> {
+    ttl.map(|ttl| now.saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)))
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<CatalogueEntry> {

@@ -81,10 +81,21 @@ impl Catalogue for NatsConnection {
         Ok((there.map(|read| read.stored.payload), revision))
     }
 
-    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()> {
+    async fn put_over(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
         check_key(key)?;
+        let mut headers = HeaderMap::new();
+        if let Some(ttl) = ttl {
+            headers.insert(TTL, seconds(ttl));
+        }
         let subject = bucket_entry(&bucket_name(bucket), key);
-        self.store("put into the catalogue", subject, HeaderMap::new(), value, Some(revision)).await.map(drop)
+        self.store("put into the catalogue", subject, headers, value, Some(revision)).await.map(drop)
     }
 
     async fn put_at(&self, bucket: Bucket, key: &str) -> Result<Option<Timestamp>> {

@@ -1,7 +1,7 @@
 //! `fastagency tools call`: one call of a tool, as an agent would make it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use serde_json::{Map, Value, json};
 use crate::bounds;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
-use crate::config::ConfigSection;
+use crate::config::{Config, ConfigSection};
 use crate::ids::RunId;
 use crate::openapi::{DocumentSource, OpenApiDeclaration};
 use crate::outside::OutsideServices;
 use crate::outside::openapi::{OpenApiDocuments, OpenApiToolset};
 use crate::outside::toolset::{Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
+use crate::tokens::SharedTokenStore;
 use crate::workflow::{self, Workflow};
 
 /// How long a call may take.
@@ -46,6 +47,12 @@ pub(super) struct CallArguments {
     /// Print {"result": …} or {"error": …}.
     #[arg(long)]
     json: bool,
+    /// Use the logins that are stored at the NATS server of the configuration (as --nats-url does).
+    #[arg(long)]
+    nats: bool,
+    /// The data folder whose logins are used.
+    #[arg(long, value_name = "DIR", conflicts_with = "nats")]
+    data_dir: Option<PathBuf>,
 }
 
 /// A set of tools, or why there is none.
@@ -58,12 +65,25 @@ fn toolsets(workflow: &Workflow, services: &OutsideServices) -> Vec<(String, Ope
 }
 
 impl CallArguments {
+    /// What a worker reaches outside, with the logins that workers use, if there are any.
+    async fn services(&self, config: &Config, common: &CommonArguments) -> Result<OutsideServices, CliError> {
+        let is_beside_nats = self.nats || common.nats_url.is_some();
+        if !is_beside_nats && !project::data_dir(config, self.data_dir.as_ref()).is_dir() {
+            return Ok(OutsideServices::new(config));
+        }
+        let stored = project::open_tokens(config, common, self.nats, self.data_dir.as_ref()).await?;
+        Ok(match stored {
+            Some(stored) => OutsideServices::with_tokens(config, Arc::new(SharedTokenStore::new(stored))),
+            None => OutsideServices::new(config),
+        })
+    }
+
     pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let arguments: Map<String, Value> = bounds::read(self.args.as_bytes(), &bounds::OUTSIDE)
             .map_err(|error| CliError::Usage(format!("--args is no JSON object: {error}")))?;
         let config = project::load(&common)?;
         config.usable(ConfigSection::Worker)?;
-        let services = OutsideServices::new(&config);
+        let services = self.services(&config, &common).await?;
         let (set, tool): (Arc<dyn Toolset>, &str) = match (&self.openapi, &self.names[..]) {
             (Some(source), [tool]) => (Arc::new(self.of_specification(source, &services)?), tool),
             (Some(_), _) => return Err(CliError::Usage("with --openapi, name the tool alone".to_owned())),

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::credential::TokenSupply;
 use super::http_client::AnsweringClient;
 use super::listing::KnownTools;
 use super::probe;
@@ -90,6 +91,8 @@ pub(super) struct ConnectionOpener {
     pub(super) http: Arc<HttpSender>,
     /// What no text may hold.
     pub(super) secrets: Arc<Secrets>,
+    /// Where the token comes from that the server is shown, if it is shown one.
+    pub(super) supply: Option<Arc<TokenSupply>>,
     /// What waits for the tasks of connections.
     pub(super) tasks: TaskTracker,
     /// Ends all connections.
@@ -152,7 +155,7 @@ impl ConnectionOpener {
         let url = Url::parse(address.url.expose_secret())
             .map_err(|_| NoAnswer::Refused("its address cannot be used".to_owned()))?;
         let host = url.host_str().unwrap_or_default();
-        let has_secrets = !address.headers.is_empty() || url.query().is_some();
+        let has_secrets = !address.headers.is_empty() || url.query().is_some() || self.supply.is_some();
         if url.scheme() == "http" && has_secrets && !self.http.is_named(host) {
             let hint = "write https, or name the host in outgoing.allow_private";
             return Err(NoAnswer::Refused(format!("its headers would go to {host} unencrypted: {hint}")));
@@ -161,7 +164,10 @@ impl ConnectionOpener {
         let headers = headers_of(address);
         let revision = match known {
             Some(revision) => revision,
-            None => probe::ask_http(&client, &url, &headers, self.config.timeout).await?,
+            None => {
+                let supply = self.supply.as_deref();
+                probe::ask_http(&client, &url, &headers, supply, self.config.timeout).await?
+            }
         };
         let headers: HashMap<HeaderName, HeaderValue> =
             headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -174,7 +180,8 @@ impl ConnectionOpener {
         let mut pauses = ExponentialBackoff::default();
         pauses.max_delay = Some(LONGEST_PAUSE);
         config.retry_config = Arc::new(pauses);
-        let transport = StreamableHttpClientTransport::with_client(AnsweringClient(client), config);
+        let client = AnsweringClient { client, supply: self.supply.clone() };
+        let transport = StreamableHttpClientTransport::with_client(client, config);
         self.begin(transport, revision, ConnectionEnd::new(&self.ending)).await
     }
 

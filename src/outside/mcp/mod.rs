@@ -7,6 +7,7 @@
 
 mod calls;
 mod connection;
+mod credential;
 mod http_client;
 mod listing;
 mod pending;
@@ -32,13 +33,14 @@ use tokio_util::task::TaskTracker;
 
 use self::calls::ServerCall;
 use self::connection::ConnectionOpener;
+use self::credential::TokenSupply;
 use self::server::McpServer;
 use self::waiting::WaitingCalls;
 use super::http::HttpSender;
-use super::secrets::Secrets;
+use super::secrets::{Secrets, TokenStore};
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
-use crate::config::{McpReach, McpServerConfig, SecretConfig, SecretSource};
+use crate::config::{McpCredential, McpReach, McpServerConfig, SecretConfig, SecretSource};
 use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::workflow::ToolsetSource;
@@ -74,14 +76,18 @@ impl McpServers {
         servers: &BTreeMap<Name, McpServerConfig>,
         http: &Arc<HttpSender>,
         secrets: &BTreeMap<String, SecretConfig>,
+        tokens: &Arc<dyn TokenStore>,
     ) -> Self {
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
         let each = servers.iter().map(|(name, config)| {
+            let secrets = secrets_of(name, config, secrets).with_http(http.clone()).with_tokens(tokens.clone());
+            let secrets = Arc::new(secrets);
             let opener = ConnectionOpener {
                 name: name.clone(),
                 config: config.clone(),
                 http: http.clone(),
-                secrets: Arc::new(secrets_of(name, config, secrets)),
+                supply: supply(name, config, &secrets).map(Arc::new),
+                secrets,
                 tasks: tasks.clone(),
                 ending: ending.clone(),
             };
@@ -97,8 +103,10 @@ impl McpServers {
 
     /// Why workflows cannot name this server; none: they can.
     pub fn refuses(&self, server: &Name) -> Option<String> {
-        let is_known = self.servers.contains_key(server);
-        (!is_known).then(|| format!("there is no MCP server {:?} (fastagency.yaml: mcp)", server.as_str()))
+        match self.servers.get(server) {
+            Some(server) => server.refuses(),
+            None => Some(format!("there is no MCP server {:?} (fastagency.yaml: mcp)", server.as_str())),
+        }
     }
 
     /// Ends all connections, and the programs that were started. Waits for them, but not for ever.
@@ -170,6 +178,16 @@ impl Toolset for McpToolset {
     }
 }
 
+/// Where the token comes from that a server is shown.
+fn supply(name: &Name, config: &McpServerConfig, secrets: &Arc<Secrets>) -> Option<TokenSupply> {
+    let McpReach::Address(address) = &config.reach else { return None };
+    let (name, is_login) = match address.credential.as_ref()? {
+        McpCredential::Secret(secret) => (secret.clone(), secrets.login_grant(secret).is_some()),
+        McpCredential::OAuth(oauth) => (name.to_string(), oauth.is_login()),
+    };
+    Some(TokenSupply { secrets: secrets.clone(), name, is_login })
+}
+
 /// What no text of a server may show: the project's secrets, the values of its headers, its environment, and what its address asks.
 fn secrets_of(name: &Name, config: &McpServerConfig, secrets: &BTreeMap<String, SecretConfig>) -> Secrets {
     let mut all = secrets.clone();
@@ -197,6 +215,13 @@ fn secrets_of(name: &Name, config: &McpServerConfig, secrets: &BTreeMap<String, 
                 add(variable, value.expose_secret());
             }
         }
+    }
+    if let McpReach::Address(address) = &config.reach
+        && let Some(oauth) = address.oauth()
+    {
+        let host = Url::parse(address.url.expose_secret()).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let secret = SecretConfig { source: SecretSource::OAuth(oauth.clone()), hosts: host.into_iter().collect() };
+        all.insert(name.to_string(), secret);
     }
     Secrets::new(all)
 }

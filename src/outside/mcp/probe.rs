@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sse_stream::SseByteStream;
 
+use super::credential::{TokenRefusal, TokenSupply};
 use super::requests::capabilities_json;
 use super::words::{NoAnswer, of_http, of_status};
 use crate::bounds::{OUTSIDE, read};
@@ -57,6 +59,7 @@ pub(super) async fn ask_http(
     client: &Client,
     url: &Url,
     headers: &HeaderMap,
+    supply: Option<&TokenSupply>,
     within: Duration,
 ) -> Result<McpRevision, NoAnswer> {
     let mut headers = headers.clone();
@@ -67,12 +70,36 @@ pub(super) async fn ask_http(
         (HeaderName::from_static("mcp-method"), "server/discover"),
     ];
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    let question = question();
-    let request = client.post(url.clone()).headers(headers).body(question.to_string()).timeout(within);
-    let answer = request.send().await.map_err(|error| match error.is_timeout() {
-        true => NoAnswer::Refused("it did not answer in time".to_owned()),
-        false => of_http(&error),
-    })?;
+    let question = question().to_string();
+    let ask = async |token: Option<&SecretString>| {
+        let mut request = client.post(url.clone()).headers(headers.clone()).body(question.clone()).timeout(within);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        request.send().await.map_err(|error| match error.is_timeout() {
+            true => NoAnswer::Refused("it did not answer in time".to_owned()),
+            false => of_http(&error),
+        })
+    };
+    let refused = |why: TokenRefusal| NoAnswer::Refused(why.0);
+    let answer = match supply {
+        None => ask(None).await?,
+        Some(supply) => {
+            let token = supply.token(None).await.map_err(refused)?;
+            let answer = ask(Some(&token)).await?;
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                // Once more with another one: this one may have been taken back.
+                let next = supply.token(Some(&token)).await.map_err(refused)?;
+                let again = ask(Some(&next)).await?;
+                if again.status() == StatusCode::UNAUTHORIZED {
+                    return Err(refused(supply.refused(None)));
+                }
+                again
+            } else {
+                answer
+            }
+        }
+    };
     let status = answer.status();
     match status.as_u16() {
         // 404 may be a wrong address, too: then the next request says so.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use reqwest::Url;
 use rmcp::model::RequestMetaObject;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -13,7 +15,7 @@ use tokio::time::Instant;
 use super::connection::{ConnectionOpener, McpConnection, SentRequest, result_json};
 use super::listing::KnownTools;
 use super::words::{NoAnswer, of_service, unavailable};
-use crate::config::{McpReach, McpRevision};
+use crate::config::{McpReach, McpRevision, SecretSource};
 use crate::outside::toolset::{ListedTool, ToolsetError};
 
 /// Pages of a list of tools.
@@ -80,6 +82,21 @@ impl McpServer {
             tools: Mutex::default(),
             asks_blindly: AtomicBool::new(false),
         }
+    }
+
+    /// Why it cannot be used with the secret that it is shown; none: it can.
+    pub(super) fn refuses(&self) -> Option<String> {
+        let (supply, McpReach::Address(address)) = (self.opener.supply.as_ref()?, &self.opener.config.reach) else {
+            return None;
+        };
+        let url = Url::parse(address.url.expose_secret()).ok()?;
+        let why = supply.secrets.refuses_host(&supply.name, url.host_str().unwrap_or_default());
+        why.or_else(|| match supply.secrets.source(&supply.name)? {
+            SecretSource::Login { .. } | SecretSource::Certificate { .. } => {
+                Some(format!("the secret {:?} is no token, which an MCP server needs", supply.name))
+            }
+            _ => None,
+        })
     }
 
     /// The connection that calls share.

@@ -11,6 +11,7 @@ use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 use serde_json::Value;
 
+use super::credential::TokenRefusal;
 use super::results::error_text;
 use crate::ids::Name;
 use crate::outside::http::refused_address;
@@ -67,7 +68,7 @@ pub(super) fn unavailable(server: &Name, why: &str) -> ToolsetError {
 pub(super) fn of_status(status: StatusCode) -> NoAnswer {
     let words = match status.as_u16() {
         401 => {
-            let hint = "headers: { Authorization: \"Bearer ${TOKEN}\" }";
+            let hint = "headers: { Authorization: \"Bearer ${TOKEN}\" }, or oauth: {} and `fastagency login`";
             format!("it wants a login ({status}); give it one in fastagency.yaml: {hint}")
         }
         403 => format!("it refuses this login ({status})"),
@@ -152,6 +153,9 @@ fn of_transport(error: &DynamicTransportError) -> NoAnswer {
         return NoAnswer::Lost("it has ended".to_owned());
     };
     match error {
+        StreamableHttpError::Io(error) if error.get_ref().is_some_and(|why| why.is::<TokenRefusal>()) => {
+            NoAnswer::Refused(error.to_string())
+        }
         StreamableHttpError::Client(error) => of_http(error),
         StreamableHttpError::HttpStatus(error) => {
             of_status(StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))

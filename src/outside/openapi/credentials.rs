@@ -30,6 +30,7 @@ struct PlannedCredential<'t> {
     scheme: &'t RequiredScheme,
     secret: String,
     token_url: Option<Url>,
+    discovery_url: Option<Url>,
 }
 
 /// Their values, at the time of the call.
@@ -81,7 +82,8 @@ fn plan_one<'t>(
             }
             places.push(place);
         }
-        parts.push(PlannedCredential { scheme, secret, token_url: token_url(&scheme.kind) });
+        let (token_url, discovery_url) = (token_url(&scheme.kind), discovery_url(&scheme.kind));
+        parts.push(PlannedCredential { scheme, secret, token_url, discovery_url });
     }
     Ok(CredentialPlan { parts })
 }
@@ -135,6 +137,51 @@ fn token_url(kind: &SecuritySchemeKind) -> Option<Url> {
     let flow = with_url.min_by_key(rank)?;
     let url = Url::parse(flow.token_url.as_deref()?).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.username().is_empty()).then_some(url)
+}
+
+/// Where the document about the server is that gives tokens, as the specification says.
+fn discovery_url(kind: &SecuritySchemeKind) -> Option<Url> {
+    let SecuritySchemeKind::OpenIdConnect { url } = kind else { return None };
+    let url = Url::parse(url).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.username().is_empty()).then_some(url)
+}
+
+/// Where people sign in, as a specification says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpecifiedLogin {
+    /// Where the document about the server is.
+    Document(Url),
+    /// Where its endpoints are.
+    Endpoints {
+        /// Where people allow something.
+        authorization: Url,
+        /// Where tokens are given.
+        token: Url,
+    },
+}
+
+/// Where people sign in for a secret. What the document says of hosts that the secret is not for is not believed.
+pub(super) fn login_server(
+    alternatives: &[SecurityAlternative],
+    mapping: &BTreeMap<String, String>,
+    secrets: &Secrets,
+    secret: &str,
+) -> Option<SpecifiedLogin> {
+    let read = |text: &str| {
+        let url = Url::parse(text).ok()?;
+        let is_plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty();
+        (is_plain && secrets.refuses_host(secret, url.host_str()?).is_none()).then_some(url)
+    };
+    let schemes = alternatives.iter().flat_map(|alternative| &alternative.schemes);
+    let mut own = schemes.filter(|scheme| secret_of(scheme, mapping) == secret);
+    own.find_map(|scheme| match &scheme.kind {
+        SecuritySchemeKind::OpenIdConnect { url } => read(url).map(SpecifiedLogin::Document),
+        SecuritySchemeKind::OAuth2(flows) => flows.iter().find_map(|flow| {
+            let (authorization, token) = (flow.authorization_url.as_deref()?, flow.token_url.as_deref()?);
+            Some(SpecifiedLogin::Endpoints { authorization: read(authorization)?, token: read(token)? })
+        }),
+        _ => None,
+    })
 }
 
 /// Why no alternative can be satisfied, and what to write.
@@ -249,7 +296,9 @@ impl CredentialPlan<'_> {
             }
             let refused = refused.and_then(|refused| refused.values.get(number)?.as_ref());
             let (scopes, token_url) = (&part.scheme.scopes[..], part.token_url.as_ref());
-            let value = secrets.value(&part.secret, CredentialRequest { scopes, token_url, refused }).await?;
+            let discovery_url = part.discovery_url.as_ref();
+            let wanted = CredentialRequest { scopes, token_url, discovery_url, refused };
+            let value = secrets.value(&part.secret, wanted).await?;
             fetched.values.push(Some(value));
         }
         Ok(fetched)

@@ -22,7 +22,7 @@ use crate::workflow::{OpenApiSource, ToolsetSource};
 use crate::yaml::secrets::without_logins;
 use credentials::{CredentialPlan, FetchedCredentials};
 
-pub use credentials::{described, secret_line, yaml_text};
+pub use credentials::{SpecifiedLogin, described, secret_line, yaml_text};
 pub use documents::{KeptDocument, OpenApiDocuments};
 
 /// More tools no set has: servers of models refuse them.
@@ -98,6 +98,19 @@ impl OpenApiToolset {
         let unknown = declaration.security.values().filter(|name| self.secrets.source(name).is_none());
         let unknown = unknown.map(|name| format!("there is no secret {name:?} (fastagency.yaml: secrets)"));
         self.documents.refuses(&declaration.source).into_iter().chain(unknown).collect()
+    }
+
+    /// Where people sign in for this secret, as the specification says; none: it says nothing, or of a host that the secret is not for.
+    pub async fn login_server(&self, secret: &str) -> Result<Option<SpecifiedLogin>, ToolsetError> {
+        let kept = self.document().await?;
+        for entry in kept.document.operations() {
+            let Ok(tool) = kept.tool(entry) else { continue };
+            let found = credentials::login_server(tool.security(), &self.declaration.security, &self.secrets, secret);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     async fn document(&self) -> Result<Arc<KeptDocument>, ToolsetError> {

@@ -16,9 +16,13 @@ use super::hidden::{HiddenTexts, basic_login};
 use super::http::{ClientCertificate, HttpSender};
 use crate::config::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
 
-use oauth::OAuthFetch;
+use oauth::{OAuthFetch, SpecifiedServer};
+pub use oauth::{grant_name, origin};
 use sources::SecretCommand;
-pub use token_store::{LocalTokenStore, StoredToken, TokenFetch, TokenStore};
+pub use token_store::{
+    FetchedToken, KnownGrant, LocalTokenStore, MOST_SETS_OF_SCOPES, StoredToken, TokenFetch, TokenFlights, TokenStore,
+    WantedToken,
+};
 
 /// Secrets by name.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct CredentialRequest<'a> {
     pub scopes: &'a [String],
     /// Where a token is given, where the configuration does not say it.
     pub token_url: Option<&'a Url>,
+    /// Where the document about the server that gives it is (OpenID Connect Discovery), where nothing else says it.
+    pub discovery_url: Option<&'a Url>,
     /// The value that a server has refused.
     pub refused: Option<&'a SecretString>,
 }
@@ -105,8 +111,12 @@ impl Secrets {
             SecretSource::Certificate { .. } => {
                 Some(format!("the secret {name:?} is a certificate, which no text can stand for"))
             }
-            SecretSource::OAuth(OAuthConfig { token_url: None, .. }) => {
-                Some(format!("the secret {name:?} needs a token_url, as no specification of an API says it here"))
+            SecretSource::OAuth(config)
+                if config.token_url.is_none() && config.server.issuer.is_none() && !config.is_login() =>
+            {
+                Some(format!(
+                    "the secret {name:?} needs a token_url or an issuer, as no specification of an API says it here"
+                ))
             }
             _ => None,
         }
@@ -126,6 +136,14 @@ impl Secrets {
         Some(format!("the secret {name:?} is for {} alone, and would go to {host}", secret.hosts.join(", ")))
     }
 
+    /// The grant that a login for this secret belongs to.
+    pub fn login_grant(&self, name: &str) -> Option<String> {
+        match self.source(name)? {
+            SecretSource::OAuth(config) if config.is_login() => Some(grant_name(name, config, "", &[])),
+            _ => None,
+        }
+    }
+
     /// The text of a secret as it is now; the error is a sentence without secrets. Who asks has made sure that it is for the host.
     pub async fn value(&self, name: &str, wanted: CredentialRequest<'_>) -> Result<SecretString, String> {
         let secret = self.secrets.get(name).ok_or_else(|| format!("there is no secret {name:?}"))?;
@@ -143,7 +161,8 @@ impl Secrets {
             }
             SecretSource::Command { command, refresh } => {
                 let fetch = SecretCommand { name: name.to_owned(), command: command.clone(), refresh: *refresh };
-                let printed = self.printed.token(name, wanted.refused, Arc::new(fetch)).await?;
+                let asked = WantedToken { name, grant: name, scopes: "", refused: wanted.refused };
+                let printed = self.printed.token(asked, Arc::new(fetch)).await?;
                 self.hidden.learn(name, printed.access.expose_secret());
                 Ok(printed.access)
             }
@@ -160,29 +179,24 @@ impl Secrets {
         wanted: CredentialRequest<'_>,
     ) -> Result<SecretString, String> {
         let http = self.http.clone().ok_or_else(|| format!("nothing asks for tokens of the secret {name:?} here"))?;
-        // Where somebody else's document sends a secret is believed only of hosts that the secret is for.
-        let token_url = config
-            .token_url
-            .as_ref()
-            .or(wanted.token_url.filter(|url| is_for(secret, url.host_str().unwrap_or_default())));
-        let Some(token_url) = token_url.cloned() else {
-            let elsewhere = wanted.token_url.and_then(|url| url.host_str());
-            return Err(match elsewhere {
-                Some(host) => format!(
-                    "no token for the secret {name:?}: the specification says that {host} gives it, which is none of its hosts; write `token_url`, or add the host"
-                ),
-                None => format!("no token for the secret {name:?}: it needs a `token_url`"),
-            });
+        let is_known = config.token_url.is_some()
+            || config.server.issuer.is_some()
+            || config.resource.is_some()
+            || config.is_login();
+        let specified = match is_known {
+            true => None,
+            false => Some(specified(name, secret, &wanted)?),
         };
         let mut scopes = if config.scopes.is_empty() { wanted.scopes } else { &config.scopes }.to_vec();
         scopes.sort();
         scopes.dedup();
         let (name, config, hidden) = (name.to_owned(), config.clone(), self.hidden.clone());
-        let fetch = OAuthFetch { name, config, token_url, scopes, http, hidden };
-        let hidden_as = fetch.name.clone();
-        let token = self.tokens.token(&fetch.key(), wanted.refused, Arc::new(fetch)).await?;
+        let fetch = Arc::new(OAuthFetch { name, config, specified, scopes, http, hidden });
+        let (grant, scopes) = (fetch.grant(), fetch.allows());
+        let asked = WantedToken { name: &fetch.name, grant: &grant, scopes: &scopes, refused: wanted.refused };
+        let token = self.tokens.token(asked, fetch.clone()).await?;
         // In use again: of all that were learned it is not the one to be forgotten.
-        self.hidden.learn(&hidden_as, token.access.expose_secret());
+        self.hidden.learn(&fetch.name, token.access.expose_secret());
         Ok(token.access)
     }
 
@@ -218,7 +232,7 @@ fn configured_texts(source: &SecretSource) -> Vec<String> {
         SecretSource::OAuth(oauth) => {
             let mut texts: Vec<String> = plain(&oauth.client_secret);
             match &oauth.grant {
-                OAuthGrant::ClientCredentials => {}
+                OAuthGrant::ClientCredentials | OAuthGrant::AuthorizationCode => {}
                 OAuthGrant::Password { password: text, .. } | OAuthGrant::RefreshToken(text) => {
                     texts.extend::<Vec<String>>(plain(text));
                 }
@@ -234,10 +248,29 @@ fn is_unset(source: &SecretSource) -> bool {
         SecretSource::Value(text) | SecretSource::Login { password: text, .. } => text.is_none(),
         SecretSource::OAuth(oauth) => match &oauth.grant {
             OAuthGrant::ClientCredentials => oauth.client_secret.is_none(),
+            OAuthGrant::AuthorizationCode => false,
             OAuthGrant::Password { password: text, .. } | OAuthGrant::RefreshToken(text) => text.is_none(),
         },
         _ => false,
     }
+}
+
+/// Where the specification of an API says that a token is given. What somebody else's document says is believed only of hosts that
+/// the secret is for.
+fn specified(name: &str, secret: &SecretConfig, wanted: &CredentialRequest<'_>) -> Result<SpecifiedServer, String> {
+    let own = |url: &&Url| is_for(secret, url.host_str().unwrap_or_default());
+    let token = wanted.token_url.filter(own).map(|url| SpecifiedServer::Token(url.clone()));
+    let document = || wanted.discovery_url.filter(own).map(|url| SpecifiedServer::Document(url.clone()));
+    if let Some(found) = token.or_else(document) {
+        return Ok(found);
+    }
+    let elsewhere = wanted.token_url.or(wanted.discovery_url).and_then(|url| url.host_str());
+    Err(match elsewhere {
+        Some(host) => format!(
+            "no token for the secret {name:?}: the specification says that {host} gives it, which is none of its hosts; write `token_url` or `issuer`, or add the host"
+        ),
+        None => format!("no token for the secret {name:?}: it needs a `token_url` or an `issuer`"),
+    })
 }
 
 /// Whether a secret may be sent to a host. A workflow is written by others than who keeps the secret, and a worker executes workflows

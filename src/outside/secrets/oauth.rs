@@ -1,67 +1,97 @@
-//! Tokens of OAuth 2.0 (RFC 6749), asked for with the secrets of `secrets:`.
+//! Tokens of OAuth 2.0 (RFC 6749), asked for with the secrets of `secrets:`, or with what a person has allowed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::token_store::{StoredToken, TokenFetch};
-use crate::clock;
+use super::token_store::{FetchedToken, KnownGrant, StoredToken, TokenFetch};
 use crate::config::{OAuthConfig, OAuthGrant};
-use crate::outside::encoding::encoded_query;
-use crate::outside::hidden::{HiddenTexts, basic_login};
-use crate::outside::http::{HttpAnswer, HttpAnswerBody, HttpSender, OutgoingRequest};
+use crate::ids::hex;
+use crate::outside::hidden::HiddenTexts;
+use crate::outside::http::HttpSender;
+use crate::outside::oauth::discovery::{AuthorizationServer, ResourceAuthority};
+use crate::outside::oauth::requests::{ClientIdentity, OAuthError, OAuthRequester};
+use crate::protocol::token_entry::LoginOrigin;
 
-/// How long a server may take to give a token.
-const TOKEN_WITHIN: Duration = Duration::from_secs(30);
-/// What is read of its answer, in bytes.
-const MOST_ANSWER: u64 = 256 << 10;
-/// A token is renewed so long before it expires, or a fifth of its time before, if that is less.
-const RENEW_BEFORE: u64 = 60;
-/// What a server says of a longer time is not believed.
-const LONGEST_LIFETIME: u64 = 30 * 24 * 3600;
-/// What is shown of a server's words, in characters.
-const MOST_WORDS: usize = 300;
+/// The bytes of a grant's name.
+const NAME_BYTES: usize = 16;
 
 /// Asks for a token.
 pub(super) struct OAuthFetch {
     /// The secret's name.
     pub(super) name: String,
     pub(super) config: OAuthConfig,
-    pub(super) token_url: Url,
+    /// Where the specification of the API says that tokens are given, if the configuration does not say it.
+    pub(super) specified: Option<SpecifiedServer>,
     pub(super) scopes: Vec<String>,
     pub(super) http: Arc<HttpSender>,
     pub(super) hidden: Arc<HiddenTexts>,
 }
 
-impl OAuthFetch {
-    /// What its token is kept under: the same for the same request.
-    pub(super) fn key(&self) -> String {
-        let mut hash = Sha256::new();
-        let mut add = |part: &str| {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        };
-        add(self.token_url.as_str());
-        add(self.config.client_id.as_deref().unwrap_or_default());
-        let person = match &self.config.grant {
-            OAuthGrant::ClientCredentials => "",
-            OAuthGrant::Password { username, .. } => username,
-            OAuthGrant::RefreshToken(_) => "-",
-        };
-        add(person);
-        self.scopes.iter().for_each(|scope| add(scope));
-        for (name, value) in &self.config.parameters {
-            add(name);
-            add(value);
+/// What the specification of an API says of the server that gives tokens.
+#[derive(Debug, Clone)]
+pub(super) enum SpecifiedServer {
+    /// Where tokens are given.
+    Token(Url),
+    /// Where the document about the server is.
+    Document(Url),
+}
+
+/// The name of the grant that a secret stands for: the same for the same server, client and person. All scopes of one refresh token
+/// are one grant.
+pub fn grant_name(name: &str, config: &OAuthConfig, specified: &str, scopes: &[String]) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &str| {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    };
+    add(name);
+    let configured = [config.token_url.as_ref(), config.resource.as_ref()].map(|url| url.map_or("", Url::as_str));
+    configured.into_iter().for_each(&mut add);
+    add(config.server.issuer.as_deref().unwrap_or_default());
+    add(config.client_id.as_deref().unwrap_or_default());
+    let is_login = matches!(config.grant, OAuthGrant::AuthorizationCode);
+    // What a specification says may change; the login knows where it was made.
+    add(if is_login { "" } else { specified });
+    match &config.grant {
+        OAuthGrant::ClientCredentials => add("client_credentials"),
+        OAuthGrant::Password { username, .. } => [&"password", username.as_str()].into_iter().for_each(&mut add),
+        OAuthGrant::AuthorizationCode => add("authorization_code"),
+        // Another refresh token is another grant: the one before it, and what came of it, are of no use any more.
+        OAuthGrant::RefreshToken(token) => {
+            add("refresh_token");
+            add(&hex(&Sha256::digest(token.as_ref().map_or("", |token| token.expose_secret()))));
         }
-        let digits: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}.{digits}", self.name)
+    }
+    if !config.grant.has_refresh_token() {
+        scopes.iter().for_each(|scope| add(scope));
+    }
+    for (name, value) in &config.parameters {
+        add(name);
+        add(value);
+    }
+    hex(&hash.finalize()[..NAME_BYTES])
+}
+
+impl OAuthFetch {
+    /// The grant that its token is of.
+    pub(super) fn grant(&self) -> String {
+        let specified = match &self.specified {
+            Some(SpecifiedServer::Token(url) | SpecifiedServer::Document(url)) => url.as_str(),
+            None => "",
+        };
+        grant_name(&self.name, &self.config, specified, &self.scopes)
+    }
+
+    /// What its token allows: a login is used for all that was allowed.
+    pub(super) fn allows(&self) -> String {
+        match self.config.grant {
+            OAuthGrant::AuthorizationCode => String::new(),
+            _ => self.scopes.join(" "),
+        }
     }
 
     fn failed(&self, why: &str) -> String {
@@ -72,9 +102,109 @@ impl OAuthFetch {
         self.failed(&format!("the variable that its {what} comes from is not set"))
     }
 
-    /// What is sent, but for the client.
-    fn parameters(&self, refresh: Option<&SecretString>) -> Result<Vec<(&str, String)>, String> {
-        let mut pairs = match &self.config.grant {
+    fn requester(&self) -> OAuthRequester<'_> {
+        OAuthRequester { http: &self.http, hidden: &self.hidden, name: &self.name }
+    }
+
+    /// The server, and what its token is for.
+    async fn server(&self) -> Result<(AuthorizationServer, Option<String>), OAuthError> {
+        let config = &self.config;
+        let resource = config.resource.as_ref().map(|url| url.as_str().to_owned());
+        if let Some(url) = &config.token_url {
+            return Ok((AuthorizationServer::at(url.clone()), resource));
+        }
+        if let Some(issuer) = &config.server.issuer {
+            return Ok((AuthorizationServer::discover(self.requester(), issuer).await?, resource));
+        }
+        match (&config.resource, &self.specified) {
+            (Some(url), _) => {
+                let found = ResourceAuthority::discover(self.requester(), url, None).await?;
+                Ok((found.server, Some(found.resource)))
+            }
+            (None, Some(SpecifiedServer::Token(url))) => Ok((AuthorizationServer::at(url.clone()), None)),
+            (None, Some(SpecifiedServer::Document(url))) => {
+                Ok((AuthorizationServer::at_document(self.requester(), url).await?, None))
+            }
+            (None, None) => Err(OAuthError::Failed("it needs a `token_url` or an `issuer`".to_owned())),
+        }
+    }
+
+    fn client(&self, server: &AuthorizationServer) -> ClientIdentity {
+        ClientIdentity {
+            id: self.config.client_id.clone(),
+            secret: self.config.client_secret.clone(),
+            in_body: self.config.client_in_body || server.takes_only_body,
+        }
+    }
+
+    /// What is sent, but for the client and what the grant is given for.
+    fn beside(&self, resource: Option<&str>) -> Vec<(&str, String)> {
+        let mut pairs = Vec::new();
+        if !self.scopes.is_empty() && !matches!(self.config.grant, OAuthGrant::AuthorizationCode) {
+            pairs.push(("scope", self.scopes.join(" ")));
+        }
+        pairs.extend(resource.map(|resource| ("resource", resource.to_owned())));
+        pairs.extend(self.config.parameters.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        pairs
+    }
+
+    async fn ask(
+        &self,
+        server: &AuthorizationServer,
+        client: &ClientIdentity,
+        given: Vec<(&str, String)>,
+        resource: Option<&str>,
+    ) -> Result<FetchedToken, OAuthError> {
+        let pairs = given.into_iter().chain(self.beside(resource)).collect();
+        let answer = self.requester().token(&server.token_url, client, pairs).await?;
+        let token = StoredToken { access: answer.access, renew_at: answer.renew_at };
+        Ok(FetchedToken { token, refresh: answer.refresh })
+    }
+
+    fn renewal(&self, token: &SecretString) -> Vec<(&'static str, String)> {
+        // The server may say it again, and only who has used it knows it.
+        self.hidden.learn(&self.name, token.expose_secret());
+        vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", token.expose_secret().to_owned())]
+    }
+
+    /// Renews what a person has allowed, at the server where that was.
+    async fn of_login(&self, known: KnownGrant) -> Result<FetchedToken, String> {
+        let again = format!("run `fastagency login {}`", self.name);
+        let Some(login) = known.login else {
+            return Err(self.failed(&format!("nobody has signed in: {again}")));
+        };
+        let Some(refresh) = known.refresh else {
+            let why = "the login has ended, and its server gave nothing to renew it with";
+            return Err(self.failed(&format!("{why} (a scope such as offline_access may be needed): {again}")));
+        };
+        let (server, client) = origin(&login, &self.config).map_err(|why| self.failed(&why))?;
+        match self.ask(&server, &client, self.renewal(&refresh), login.resource.as_deref()).await {
+            Err(error) if error.is("invalid_grant") => {
+                Err(self.failed(&format!("the login is over: {error}; {again}")))
+            }
+            fetched => fetched.map_err(|error| self.failed(&error.to_string())),
+        }
+    }
+}
+
+/// The server of a login, and the client that it was made as.
+pub fn origin(login: &LoginOrigin, config: &OAuthConfig) -> Result<(AuthorizationServer, ClientIdentity), String> {
+    let read = |text: &str| Url::parse(text).map_err(|_| format!("{text:?} is no address of a server"));
+    let mut server = AuthorizationServer::at(read(&login.token_url)?);
+    server.revocation_url = login.revocation_url.as_deref().map(read).transpose()?;
+    let given = login.client_secret.clone().map(SecretString::from);
+    let secret = given.or_else(|| config.client_secret.clone());
+    Ok((server, ClientIdentity { id: Some(login.client_id.clone()), secret, in_body: login.client_in_body }))
+}
+
+#[async_trait]
+impl TokenFetch for OAuthFetch {
+    async fn fetch(&self, known: KnownGrant) -> Result<FetchedToken, String> {
+        let given = match &self.config.grant {
+            OAuthGrant::AuthorizationCode => return self.of_login(known).await,
+            OAuthGrant::ClientCredentials if self.config.client_secret.is_none() => {
+                return Err(self.unset("client_secret"));
+            }
             OAuthGrant::ClientCredentials => vec![("grant_type", "client_credentials".to_owned())],
             OAuthGrant::Password { username, password } => {
                 let password = password.as_ref().ok_or_else(|| self.unset("password"))?;
@@ -84,130 +214,23 @@ impl OAuthFetch {
                     ("password", password.expose_secret().to_owned()),
                 ]
             }
-            OAuthGrant::RefreshToken(_) => {
-                let token = refresh.ok_or_else(|| self.unset("refresh_token"))?;
-                vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", token.expose_secret().to_owned())]
+            // Many servers give another one each time, and take one that was used for a theft: the configured one is used once.
+            OAuthGrant::RefreshToken(configured) => {
+                let token =
+                    known.refresh.as_ref().or(configured.as_ref()).ok_or_else(|| self.unset("refresh_token"))?;
+                self.renewal(token)
             }
         };
-        if !self.scopes.is_empty() {
-            pairs.push(("scope", self.scopes.join(" ")));
-        }
-        pairs.extend(self.config.parameters.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        Ok(pairs)
-    }
-
-    fn request(&self, refresh: Option<&SecretString>) -> Result<OutgoingRequest, String> {
-        let mut pairs = self.parameters(refresh)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let needs_secret = matches!(self.config.grant, OAuthGrant::ClientCredentials);
-        match (&self.config.client_id, &self.config.client_secret) {
-            (_, None) if needs_secret => return Err(self.unset("client_secret")),
-            (Some(id), Some(secret)) if !self.config.client_in_body => {
-                let login = basic_login(&encoded_query(id), &encoded_query(secret.expose_secret()));
-                self.hidden.add(&self.name, &login);
-                let mut value = HeaderValue::try_from(format!("Basic {login}")).expect("base64 is ASCII");
-                value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
-            }
-            (id, secret) => {
-                pairs.extend(id.iter().map(|id| ("client_id", id.clone())));
-                pairs.extend(secret.iter().map(|secret| ("client_secret", secret.expose_secret().to_owned())));
-            }
-        }
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        let (method, url) = (Method::POST, self.token_url.clone());
-        Ok(OutgoingRequest { method, url, headers, body: Some(body.into()), within: TOKEN_WITHIN })
-    }
-
-    async fn ask(&self, refresh: Option<&SecretString>) -> Result<StoredToken, TokenFailure> {
-        let request = self.request(refresh).map_err(TokenFailure::Other)?;
-        let host = self.token_url.host_str().unwrap_or_default();
-        if self.token_url.scheme() == "http" && !self.http.is_named(host) {
-            let words = format!(
-                "it would be asked for at {host} unencrypted: write https, or name the host in outgoing.allow_private"
-            );
-            return Err(TokenFailure::Other(self.failed(&words)));
-        }
-        let answer = self.http.send(request, MOST_ANSWER, &self.hidden).await;
-        let answer = answer.map_err(|error| TokenFailure::Other(self.failed(&error.to_string())))?;
-        self.token(answer)
-    }
-
-    fn token(&self, answer: HttpAnswer) -> Result<StoredToken, TokenFailure> {
-        let server = answer.server;
-        let refused = matches!(answer.status, 400 | 401);
-        let HttpAnswerBody::Json(fields) = answer.body else {
-            let words = self.failed(&format!("{server} answered {} without JSON", answer.status_line));
-            return Err(TokenFailure::new(refused, words));
+        let asked = async {
+            let (server, resource) = self.server().await?;
+            let client = self.client(&server);
+            self.ask(&server, &client, given, resource.as_deref()).await
         };
-        let text = |key: &str| fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if answer.status >= 300 {
-            let words: Vec<&str> = [text("error"), text("error_description")].into_iter().flatten().collect();
-            let words: String = words.join(": ").chars().take(MOST_WORDS).collect();
-            let separator = if words.is_empty() { "" } else { ": " };
-            let words = self.failed(&format!("{server} answered {}{separator}{words}", answer.status_line));
-            return Err(TokenFailure::new(refused, words));
+        let mut fetched = asked.await.map_err(|error| self.failed(&error.to_string()))?;
+        if !self.config.grant.has_refresh_token() {
+            // Nothing here is renewed with it.
+            fetched.refresh = None;
         }
-        let Some(access) = text("access_token") else {
-            return Err(TokenFailure::Other(self.failed(&format!("the answer of {server} has no access_token"))));
-        };
-        if let Some(kind) = text("token_type").filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            let words = format!("{server} gave one of the type {kind:?}, and only bearers are known here");
-            return Err(TokenFailure::Other(self.failed(&words)));
-        }
-        let refresh = text("refresh_token");
-        for secret in [Some(access), refresh].into_iter().flatten() {
-            self.hidden.learn(&self.name, secret);
-        }
-        let lifetime = match fields.get("expires_in") {
-            Some(Value::String(text)) => text.trim().parse().ok(),
-            Some(Value::Number(number)) => number.as_f64().map(|seconds| seconds.max(0.0) as u64),
-            _ => None,
-        };
-        let renew_at = lifetime.map(|seconds: u64| {
-            let seconds = seconds.min(LONGEST_LIFETIME);
-            let used = seconds - RENEW_BEFORE.min(seconds.div_ceil(5));
-            clock::after(clock::system().now(), Duration::from_secs(used))
-        });
-        Ok(StoredToken { access: access.into(), refresh: refresh.map(Into::into), renew_at })
+        Ok(fetched)
     }
-}
-
-/// Why there is no token.
-enum TokenFailure {
-    /// The server refuses what it was shown.
-    Refused(String),
-    /// Anything else.
-    Other(String),
-}
-
-impl TokenFailure {
-    fn new(refused: bool, words: String) -> Self {
-        if refused { TokenFailure::Refused(words) } else { TokenFailure::Other(words) }
-    }
-}
-
-#[async_trait]
-impl TokenFetch for OAuthFetch {
-    async fn fetch(&self, last: Option<StoredToken>) -> Result<StoredToken, String> {
-        let OAuthGrant::RefreshToken(configured) = &self.config.grant else {
-            return self.ask(None).await.map_err(words);
-        };
-        // Many servers give another one each time, and take the one before it no more.
-        let given = last.and_then(|last| last.refresh);
-        let mut fetched = self.ask(given.as_ref().or(configured.as_ref())).await;
-        if given.is_some() && matches!(fetched, Err(TokenFailure::Refused(_))) {
-            fetched = self.ask(configured.as_ref()).await;
-        }
-        let mut token = fetched.map_err(words)?;
-        token.refresh = token.refresh.or(given);
-        Ok(token)
-    }
-}
-
-fn words(failure: TokenFailure) -> String {
-    let (TokenFailure::Refused(words) | TokenFailure::Other(words)) = failure;
-    words
 }

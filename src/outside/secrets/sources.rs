@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::token_store::{StoredToken, TokenFetch};
+use super::token_store::{FetchedToken, KnownGrant, StoredToken, TokenFetch};
 use crate::clock;
 
 /// The longest secret, in bytes.
@@ -47,12 +47,12 @@ pub(super) struct SecretCommand {
 
 #[async_trait]
 impl TokenFetch for SecretCommand {
-    async fn fetch(&self, _: Option<StoredToken>) -> Result<StoredToken, String> {
+    async fn fetch(&self, _: KnownGrant) -> Result<FetchedToken, String> {
         let failed = |why: String| format!("the command of the secret {:?} {why}", self.name);
         let printed = run(&self.command).await.map_err(failed)?;
         let access = usable(printed.trim().to_owned()).map_err(|why| failed(format!("printed what {why}")))?;
         let renew_at = Some(clock::after(clock::system().now(), self.refresh));
-        Ok(StoredToken { access: SecretString::from(access), refresh: None, renew_at })
+        Ok(FetchedToken { token: StoredToken { access: SecretString::from(access), renew_at }, refresh: None })
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_goes_wrong_is_said_without_the_output() {
-        let error = async |script: &str| command(script).fetch(None).await.unwrap_err();
+        let error = async |script: &str| command(script).fetch(KnownGrant::default()).await.unwrap_err();
         assert_eq!(
             error("echo secret; echo 'please log in' >&2; exit 3").await,
             "the command of the secret \"it\" failed (exit status: 3)"

@@ -30,13 +30,11 @@ fn login() -> SecretConfig {
 
 fn oauth(grant: OAuthGrant) -> OAuthConfig {
     OAuthConfig {
-        token_url: None,
         client_id: Some("client 1".to_owned()),
         client_secret: Some("client-secret-1".into()),
-        client_in_body: false,
-        scopes: Vec::new(),
         grant,
         parameters: [("audience".to_owned(), "pets".to_owned())].into(),
+        ..OAuthConfig::default()
     }
 }
 

@@ -530,7 +530,14 @@ impl Catalogue for Side {
         Ok(got.await?.unwrap_or((None, 0)))
     }
 
-    async fn put_over(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<()> {
+    async fn put_over(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
         let key = key.to_owned();
         let put = self.call("catalogue put over", bucket, move |state, _| {
             let found = state.catalogue.get(&(bucket, key.clone())).map_or(0, |(put, ..)| *put);
@@ -538,7 +545,7 @@ impl Catalogue for Side {
                 return Err(Error::Conflict { expected: revision });
             }
             let put = state.next();
-            state.catalogue.insert((bucket, key), (put, value, None));
+            state.catalogue.insert((bucket, key), (put, value, ttl.map(|ttl| Instant::now() + ttl)));
             Ok(())
         });
         put.await?
