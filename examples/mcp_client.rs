@@ -36,7 +36,7 @@ async fn main() -> Result<()> {
     let http = Arc::new(HttpSender::new(rules, None));
     let name = Name::parse("server").expect("a name");
     let (servers, tokens) = (BTreeMap::from([(name.clone(), config)]), Arc::new(LocalTokenStore::default()) as _);
-    let servers = Arc::new(McpServers::new(&servers, &http, &BTreeMap::new(), &tokens));
+    let servers = Arc::new(McpServers::new(&servers, &http, &BTreeMap::new(), &tokens, &Arc::default()));
     let tools = servers.toolset(name, Vec::new());
     for tool in tools.list().await? {
         println!("{}: {:?}", tool.name, call(&tools, &tool).await?);
@@ -53,6 +53,7 @@ async fn call(tools: &McpToolset, tool: &ListedTool) -> Result<Value> {
         let call = ToolsetCall {
             tool: &tool.name,
             arguments: &arguments,
+            secrets: &[],
             key: "key",
             run: "run",
             within: WITHIN,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastagency::config::{SecretConfig, SecretSource};
+use fastagency::config::{SecretConfig, SecretSource, SecretTools};
 use fastagency::openapi::{
     DocumentSource, OpenApiDeclaration, OpenApiDocument, OpenApiTool, SecuritySchemeKind, ToolSelection, files_below,
     read_file,
@@ -64,6 +64,7 @@ async fn main() -> ExitCode {
             let call = ToolsetCall {
                 tool: &tool.name,
                 arguments: &arguments,
+                secrets: &[],
                 key: "0123456789abcdef0123456789abcdef",
                 run: "-",
                 within: Duration::from_secs(30),
@@ -114,7 +115,10 @@ fn set(path: &Path, server: &str, tools: &[OpenApiTool]) -> OpenApiToolset {
             _ => SecretSource::Value(Some("sesame-0815".into())),
         };
         names.insert(scheme.name.clone());
-        secrets.insert(scheme.name.clone(), SecretConfig { source, hosts: vec![host.clone()] });
+        secrets.insert(
+            scheme.name.clone(),
+            SecretConfig { source, hosts: vec![host.clone()], tools: SecretTools::default() },
+        );
     }
     let http = Arc::new(HttpSender::new(AddressRules::new(&[host]), None));
     let folder = path.parent().expect("a folder");

@@ -16,6 +16,7 @@ pub mod money;
 pub mod openapi;
 pub mod problem;
 pub mod protocol;
+pub mod rate;
 pub mod redact;
 pub mod schema;
 pub mod seal;

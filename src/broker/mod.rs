@@ -22,6 +22,7 @@ use crate::protocol::queue_name::QueueName;
 pub mod contract;
 pub mod embedded;
 pub mod nats;
+pub mod services;
 pub mod subjects;
 
 /// The broker: its four parts, shared by whoever needs them.
@@ -39,6 +40,8 @@ pub struct Broker {
     pub cleaner: Option<Arc<dyn Cleaner>>,
     /// FastAgency's own subjects, where the broker is a NATS server.
     pub contract: Option<Arc<dyn contract::FastAgencyContract>>,
+    /// The services that others have there, where the broker is a NATS server.
+    pub services: Option<Arc<dyn services::ServiceRequests>>,
 }
 
 /// What went wrong at the broker. Whoever calls decides by the variant; the text is for people.

@@ -286,8 +286,9 @@ pub(super) fn worker_parts(
     };
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
-        workflow::check_secrets(workflow, |name, host| outside.secrets.refuses(name, host))?;
+        workflow::check_secrets(workflow, |name, receiver| outside.secrets.refuses_receiver(name, receiver))?;
         workflow::check_programs(workflow, |name| outside.programs.check(name).err())?;
+        workflow::check_services(workflow, broker.services.is_some())?;
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::WorkerParts {

@@ -51,7 +51,7 @@ pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use outgoing::OutgoingConfig;
 pub use programs::{ProgramConfig, ProgramInput, SandboxConfig};
 pub use python::{PythonConfig, PythonVariable};
-pub use secrets::{OAuthConfig, OAuthGrant, OAuthServerConfig, SecretConfig, SecretSource};
+pub use secrets::{OAuthConfig, OAuthGrant, OAuthServerConfig, SecretConfig, SecretSource, SecretTools};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;

@@ -34,6 +34,8 @@ pub struct NatsConfig {
     pub cleaner: Option<NatsLogin>,
     /// The login in the account of FastAgency's Python tiers, where they have one of their own.
     pub python: Option<NatsLogin>,
+    /// The login of tools with `nats`; none: that of the worker.
+    pub tools: Option<NatsLogin>,
 }
 
 /// A secret of a login. One that comes from a file is read again for each connection.
@@ -87,6 +89,7 @@ impl NatsConfig {
             credentials_file,
             cleaner: None,
             python: None,
+            tools: None,
             ..self.clone()
         }
     }
@@ -106,6 +109,7 @@ impl Default for NatsConfig {
             connect_wait: Duration::from_secs(30),
             cleaner: None,
             python: None,
+            tools: None,
         }
     }
 }
@@ -153,6 +157,7 @@ pub(super) fn nats(field: &FieldReader<'_>, folder: &Path) -> Option<NatsConfig>
         connect_wait: fields.read("connect_wait", FieldReader::duration).unwrap_or(default.connect_wait),
         cleaner: fields.read("cleaner", |field| other_login(field, folder)),
         python: fields.read("python", |field| other_login(field, folder)),
+        tools: fields.read("tools", |field| other_login(field, folder)),
     })
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::SecretConfig;
 use super::fields::path;
 use super::shapes::PYTHON;
-use super::{SecretConfig, SecretSource};
 use crate::yaml::{FieldReader, MapReader, secrets};
 
 /// Where Python is if nobody says it, relative to its folder.
@@ -90,11 +90,7 @@ impl PythonConfig {
     /// What its environment holds that is shown nowhere, by the variables' names.
     pub fn secrets(&self) -> BTreeMap<String, SecretConfig> {
         let hidden = self.env.iter().filter(|(_, variable)| variable.is_secret);
-        hidden
-            .map(|(name, variable)| {
-                (name.clone(), SecretConfig { source: SecretSource::Value(variable.value.clone()), hosts: Vec::new() })
-            })
-            .collect()
+        hidden.map(|(name, variable)| (name.clone(), SecretConfig::only_hidden(variable.value.clone()))).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::fields::{path, secret};
 use super::outgoing::host;
-use super::shapes::{OAUTH, SECRET};
+use super::shapes::{OAUTH, SECRET, SECRET_TOOLS};
 use crate::yaml::{FieldReader, MapReader};
 
 /// How long what a command printed is used, unless it is said.
@@ -22,6 +22,21 @@ pub struct SecretConfig {
     pub source: SecretSource,
     /// The hosts that it is for (`*.example.com` for all below): it is sent to no other, whatever a workflow says.
     pub hosts: Vec<String>,
+    /// The tools that it may be an argument of.
+    pub tools: SecretTools,
+}
+
+/// The tools that a secret is for, by what they call: nothing else gets it, whatever a workflow says.
+#[derive(Debug, Clone, Default)]
+pub struct SecretTools {
+    /// Programs, by their names in `commands:`.
+    pub commands: Vec<String>,
+    /// Python files of the project.
+    pub python: Vec<String>,
+    /// Servers, by their names in `mcp:`.
+    pub mcp: Vec<String>,
+    /// Subjects of NATS, which may have wildcards.
+    pub nats: Vec<String>,
 }
 
 /// Where a secret comes from.
@@ -128,11 +143,17 @@ impl OAuthConfig {
 }
 
 impl SecretConfig {
+    /// A text that nobody gets, so that it is only hidden.
+    pub fn only_hidden(value: Option<SecretString>) -> Self {
+        Self { source: SecretSource::Value(value), hosts: Vec::new(), tools: SecretTools::default() }
+    }
+
     /// A text for these hosts.
     pub fn value(text: &str, hosts: &[&str]) -> Self {
         Self {
             source: SecretSource::Value(Some(text.into())),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            tools: SecretTools::default(),
         }
     }
 }
@@ -158,7 +179,18 @@ fn named_secret(field: &FieldReader<'_>, folder: &Path) -> Option<SecretConfig> 
         let hosts = field.items()?.iter().map(host).collect::<Option<Vec<_>>>()?;
         if hosts.is_empty() { field.is_not("a list of hosts; with none it is sent nowhere") } else { Some(hosts) }
     });
-    Some(SecretConfig { source: source?, hosts: hosts? })
+    let tools = fields.read("tools", secret_tools);
+    if fields.get("hosts").is_none() && fields.get("tools").is_none() {
+        let hint = "write `hosts: [api.example.com]`, or `tools: { command: [report] }`";
+        field.note_with_hint("nothing may get this secret", hint);
+    }
+    Some(SecretConfig { source: source?, hosts: hosts.unwrap_or_default(), tools: tools.unwrap_or_default() })
+}
+
+fn secret_tools(field: &FieldReader<'_>) -> Option<SecretTools> {
+    let fields = field.fields(&SECRET_TOOLS)?;
+    let names = |key: &'static str| fields.read(key, texts).unwrap_or_default();
+    Some(SecretTools { commands: names("command"), python: names("python"), mcp: names("mcp"), nats: names("nats") })
 }
 
 /// The one place that a secret comes from.

@@ -154,6 +154,11 @@ pub static NATS: MapShape = MapShape {
             ValueKind::Shape(&NATS_LOGIN),
             "The login in the account of FastAgency's Python tiers, where they have an account (default: this login).",
         ),
+        may(
+            "tools",
+            ValueKind::Shape(&NATS_LOGIN),
+            "The login that asks services for tools with `nats`, so that workflows reach nothing else (default: this login).",
+        ),
     ],
     shared: &[],
 };
@@ -324,7 +329,7 @@ pub static WORKER: MapShape = MapShape {
 
 pub static SECRET: MapShape = MapShape {
     name: "secret",
-    about: "A secret, where it comes from, and the servers that it is for. One of value, file, command, username, oauth and certificate.",
+    about: "A secret, where it comes from, and who may get it: `hosts`, `tools` or both. One of value, file, command, username, oauth and certificate.",
     keys: &[
         may("value", ValueKind::Text, "What nobody else sees, like ${BILLING_KEY}."),
         may("file", ValueKind::Text, "A file that holds it, which is read again for each request."),
@@ -335,11 +340,28 @@ pub static SECRET: MapShape = MapShape {
         may("oauth", ValueKind::Shape(&OAUTH), "How a token is asked for; it is renewed before it expires."),
         may("certificate", ValueKind::Text, "A certificate of the client (mutual TLS): a file in PEM."),
         may("key", ValueKind::Text, "The key of the certificate: a file in PEM."),
-        must(
+        may(
             "hosts",
             ValueKind::Some(&ValueKind::Text),
             "The hosts that it may be sent to (*.example.com for all below), and no others.",
         ),
+        may(
+            "tools",
+            ValueKind::Shape(&SECRET_TOOLS),
+            "The tools that it may be an argument of (`inject`), and no others.",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static SECRET_TOOLS: MapShape = MapShape {
+    name: "secret_tools",
+    about: "The tools that a secret may be an argument of, by what they call. Of APIs and servers, `hosts` says it.",
+    keys: &[
+        may("command", ValueKind::Some(&ValueKind::Text), "Programs, by their names in `commands`."),
+        may("python", ValueKind::Some(&ValueKind::Text), "Python files of the project, like tools.py."),
+        may("mcp", ValueKind::Some(&ValueKind::Text), "Servers, by their names in `mcp`."),
+        may("nats", ValueKind::Some(&ValueKind::Text), "Subjects of services on NATS, like orders.lookup or orders.>."),
     ],
     shared: &[],
 };

@@ -21,6 +21,7 @@ use crate::signing::{PublicKey, SignedStatement, StatementSigner};
 use crate::workflow::Workflow;
 
 mod answered_passwords;
+mod arguments;
 mod chat_messages;
 mod context;
 mod conversations;
@@ -34,12 +35,15 @@ mod outside;
 mod permits;
 mod prompts;
 mod questions;
+mod rates;
 mod repeats;
 mod run_metrics;
 mod scope;
+mod services;
 mod steps;
 mod structured_output;
 mod summary_publisher;
+mod tool_failure;
 mod toolsets;
 
 pub use ending::DriveEnd;

@@ -4,16 +4,20 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::chat::{Result, WorkflowStop};
+use crate::engine::arguments::{with_injected, without_secrets};
 use crate::engine::effects::{self, ScopedEffects};
+use crate::engine::rates::turn;
 use crate::engine::scope::ExpressionScope;
+use crate::engine::tool_failure::failed;
 use crate::outside::encoding::{encoded, encoded_query};
 use crate::outside::http::{HttpAnswer, OutgoingRequest, SendError};
-use crate::outside::http_answer::{IDEMPOTENCY_KEY, body_value, value_or_failure, without_secrets};
+use crate::outside::http_answer::{
+    IDEMPOTENCY_KEY, body_value, value_or_failure, without_secrets as answer_without_secrets,
+};
 use crate::outside::programs::ProgramCall;
-use crate::outside::toolset::ToolsetError;
 use crate::protocol::failure::FailureKind;
-use crate::workflow::expression::seen;
-use crate::workflow::{HttpBody, HttpRequest, ProgramStep, UrlPart};
+use crate::workflow::expression::{seen, seen_map};
+use crate::workflow::{AddressPart, HttpBody, HttpRequest, ProgramStep, SecretReceiver};
 
 /// Sends a request, or tells what came of it.
 pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, request: &HttpRequest) -> Result<Value> {
@@ -23,13 +27,24 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
     if let Some(why) = request.secrets().into_iter().find_map(|name| servers.secrets.refuses(name, host)) {
         return Err(failed(why));
     }
-    let answered = effects::outside(effects, request.idempotent, async |call| {
+    let turn = async || turn(effects, request.rate.as_ref(), request.error_message.as_deref()).await;
+    let answered = effects::outside(effects, request.idempotent, turn, async |call| {
         // What is fetched for them is fetched now, and not when the run is read again.
         let secrets = servers.secrets.for_request(host, &request.secrets()).await.map_err(&failed)?;
+        let arguments = if request.inject.is_empty() {
+            None
+        } else {
+            let receiver = SecretReceiver::Host(host.to_owned());
+            Some(with_injected(effects, scope, &request.inject, call, &receiver).await?)
+        };
         let hidden = scope.bind("secrets", seen(&secrets));
+        let hidden_args = arguments.map(|arguments| scope.bind("args", seen_map(&arguments)));
         let outgoing = outgoing(scope, request);
+        if let Some(hidden) = hidden_args {
+            scope.unbind("args", hidden);
+        }
         scope.unbind("secrets", hidden);
-        let mut outgoing = outgoing?;
+        let mut outgoing = outgoing.map_err(|stop| without_secrets(effects, stop))?;
         if outgoing.url.scheme() == "http" && !request.secrets().is_empty() && !servers.http.is_named(host) {
             let words = format!(
                 "a secret would go to {host} unencrypted: write https, or name the host in outgoing.allow_private"
@@ -48,7 +63,7 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
         };
         let answer = answer.map_err(|error| servers.secrets.hidden(&error.to_string()));
         let value =
-            answer.and_then(|answer| value_of(request, without_secrets(answer, servers.secrets.hidden_texts())));
+            answer.and_then(|answer| value_of(request, answer_without_secrets(answer, servers.secrets.hidden_texts())));
         match value {
             Ok(value) => Ok(value),
             Err(words) => {
@@ -64,10 +79,12 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
 }
 
 /// Runs a program, or tells what came of it.
-pub(super) async fn program(effects: &ScopedEffects, scope: &ExpressionScope, step: &ProgramStep) -> Result<Value> {
+pub(super) async fn program(effects: &ScopedEffects, scope: &mut ExpressionScope, step: &ProgramStep) -> Result<Value> {
     let programs = effects.journal.context.outside.programs.clone();
-    let arguments = scope.args()?;
-    let ran = effects::outside(effects, step.idempotent, async |key| {
+    let turn = async || turn(effects, step.rate.as_ref(), step.error_message.as_deref()).await;
+    let ran = effects::outside(effects, step.idempotent, turn, async |key| {
+        let receiver = SecretReceiver::Command(step.program.clone());
+        let arguments = with_injected(effects, scope, &step.inject, key, &receiver).await?;
         let (program, within, max_result) = (step.program.as_str(), step.within, step.max_result);
         let call = ProgramCall { program, arguments: &arguments, key, within, max_result };
         let came = programs.call(call).await;
@@ -77,42 +94,14 @@ pub(super) async fn program(effects: &ScopedEffects, scope: &ExpressionScope, st
     ran.await
 }
 
-/// A failure of a tool that somebody else has; `instead`: the words for models and people.
-pub(super) fn failed(
-    effects: &ScopedEffects,
-    whose: &str,
-    instead: Option<&str>,
-    error: &ToolsetError,
-) -> WorkflowStop {
-    let secrets = &effects.journal.context.outside.secrets;
-    let error = &error.clone().map_words(|words| secrets.hidden(&words));
-    let words = match instead {
-        Some(words) => {
-            tracing::warn!(run.id = %effects.journal.run, tools = whose, "a tool failed: {error}");
-            words.to_owned()
-        }
-        None => error.to_string(),
-    };
-    WorkflowStop::failed(kind_of(error), words)
-}
-
-/// What kind of failure it is.
-pub(super) fn kind_of(error: &ToolsetError) -> FailureKind {
-    match error {
-        ToolsetError::Failed(_) | ToolsetError::Unavailable(_) => FailureKind::Tool,
-        ToolsetError::TimedOut(_) => FailureKind::Timeout,
-        ToolsetError::Lost(_) => FailureKind::Lost,
-    }
-}
-
 /// What is sent.
 fn outgoing(scope: &ExpressionScope, request: &HttpRequest) -> Result<OutgoingRequest> {
     let wrong = |message: String| WorkflowStop::failed(FailureKind::Http, message);
     let mut address = String::new();
     for part in &request.url {
         match part {
-            UrlPart::Text(text) => address.push_str(text),
-            UrlPart::Value(expression) => {
+            AddressPart::Text(text) => address.push_str(text),
+            AddressPart::Value(expression) => {
                 let value = text_of(scope.expression(expression)?);
                 address.push_str(&if address.contains('?') {
                     encoded_query(&value)

@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
-use crate::workflow::{ApprovalRule, ApprovalTimeout, WorkflowTool};
+use crate::workflow::{ApprovalRule, ApprovalTimeout, InjectedSecret, WorkflowTool};
 
 /// A call that somebody wants to make.
 #[derive(Clone, Copy)]
@@ -122,7 +122,7 @@ async fn ask_for_permission(
     let called = call_of(execution, tool, by, &concealed);
     let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
     let says = MessageContent::Approval(Box::new(ApprovalQuestion {
-        prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
+        prompt: Some(prompt(tool)),
         function_name: tool.name.to_string(),
         call_id: call_id.map(str::to_owned),
         arguments: concealed.clone(),
@@ -175,6 +175,18 @@ async fn ask_for_permission(
 /// What counts as the answer if nobody gives one in time.
 fn denied_after(timeout: Duration) -> Value {
     json!({ "decision": ApprovalDecision::Deny, "reason": format!("nobody answered within {timeout:?}") })
+}
+
+/// What a person is asked. Secrets among the arguments are named, and no part of what is shown and can be changed.
+fn prompt(tool: &WorkflowTool) -> String {
+    let mut words = format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'));
+    if let [first, more @ ..] = tool.secrets() {
+        let shown = |one: &InjectedSecret| format!("`{}`: the secret `{}`", one.argument, one.secret);
+        words = format!("{words} It is also given {}", shown(first));
+        more.iter().for_each(|one| words = format!("{words}, {}", shown(one)));
+        words.push('.');
+    }
+    words
 }
 
 fn not_allowed(tool: &WorkflowTool) -> WorkflowStop {

@@ -19,6 +19,7 @@ use crate::engine::journal::{IterationValues, Journal};
 use crate::engine::outside;
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::{ExpressionScope, ScopeChange, within_bounds};
+use crate::engine::services;
 use crate::engine::toolsets::{self, with_toolsets};
 use crate::ids::{Name, RunId};
 use crate::message::{self, FormQuestion, InnerConversation, MessageContent, MultipleChoice, TextInput};
@@ -228,6 +229,7 @@ async fn action(
         }
         StepAction::Toolset(call) => Box::pin(toolsets::call(&effects, scope, call)).await?,
         StepAction::Program(call) => Box::pin(outside::program(&effects, scope, call)).await?,
+        StepAction::Nats(request) => Box::pin(services::request(&effects, scope, request)).await?,
         StepAction::Http(request) => Box::pin(outside::http(&effects, scope, request)).await?,
         StepAction::Branch(arms) => return branch(execution, arms, scope, place).await,
         StepAction::Loop { max, condition, body } => {

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::bounds::{MADE, check_value};
 use crate::chat::{HumanQuestion, HumanReply, Result, WorkflowStop};
+use crate::engine::arguments::{with_data, with_injected};
 use crate::engine::effects::{self, ScopedEffects};
-use crate::engine::outside::{failed, kind_of};
+use crate::engine::rates::turn;
 use crate::engine::scope::ExpressionScope;
+use crate::engine::tool_failure::{failed, kind_of};
 use crate::message::{AnswerDeadline, DECLINED, FormQuestion, MessageContent};
 use crate::outside::toolset::{
     ElicitationAnswer, ListedTool, ResumedCall, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError,
@@ -18,8 +20,7 @@ use crate::outside::toolset::{
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
-use crate::workflow::expression::seen;
-use crate::workflow::{ToolsetDeclaration, ToolsetStep, Workflow};
+use crate::workflow::{SecretReceiver, ToolsetDeclaration, ToolsetStep, Workflow};
 
 use super::execution::WorkflowExecution;
 
@@ -44,7 +45,7 @@ pub(super) async fn with_toolsets(execution: &WorkflowExecution<'_>, at: &Effect
     for (name, set) in workflow.tools.sets() {
         let scope = at.toolset(name);
         let effects = ScopedEffects::new(execution.journal.clone(), scope, execution.within.clone());
-        let listed = effects::outside(&effects, true, async |_| listed(&effects, set).await).await?;
+        let listed = effects::outside(&effects, true, async || Ok(()), async |_| listed(&effects, set).await).await?;
         let listed: Vec<ListedTool> = serde_json::from_value(listed).map_err(crate::engine::Error::unreadable)?;
         lists.push((name.clone(), listed));
     }
@@ -103,7 +104,10 @@ pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, s
             tokio::time::sleep(pause).await;
             round(effects, scope, step, key, resumed.as_ref()).await
         };
-        let came = effects::outside(effects, step.idempotent || only_looks, next).await?;
+        // What goes on is one call, however many requests it takes.
+        let rate = step.set.rate.as_ref().filter(|_| resumed.is_none());
+        let turn = async || turn(effects, rate, step.set.error_message.as_deref()).await;
+        let came = effects::outside(effects, step.idempotent || only_looks, turn, next).await?;
         let came: ToolsetAnswer = serde_json::from_value(came).map_err(crate::engine::Error::unreadable)?;
         (pause, only_looks) = (Duration::ZERO, false);
         resumed = match came {
@@ -180,11 +184,16 @@ async fn round(
     resumed: Option<&ResumedCall>,
 ) -> Result<Value> {
     let set = &step.set;
-    let arguments = arguments(scope, step, key)?;
+    let (arguments, secrets) = match set.secret_receiver() {
+        // Who gets them is known when the request is there.
+        SecretReceiver::Api => (with_data(scope, &step.inject, key)?, step.inject.secrets.as_slice()),
+        receiver => (with_injected(effects, scope, &step.inject, key, &receiver).await?, &[][..]),
+    };
     let run = effects.journal.run.to_string();
     let call = ToolsetCall {
         tool: &step.tool,
         arguments: &arguments,
+        secrets,
         key,
         run: &run,
         within: set.within,
@@ -219,18 +228,6 @@ async fn went_on(owner: &dyn Toolset, call: ToolsetCall<'_>) -> std::result::Res
             came => return Ok(came),
         }
     }
-}
-
-/// What a tool is called with: what the model gave, and what it does not see.
-fn arguments(scope: &mut ExpressionScope, step: &ToolsetStep, key: &str) -> Result<Map<String, Value>> {
-    let mut arguments = scope.args()?;
-    if !step.inject.is_empty() {
-        let hidden = scope.bind("call", seen(&serde_json::json!({ "id": key })));
-        let injected = scope.map(&step.inject);
-        scope.unbind("call", hidden);
-        arguments.extend(injected?);
-    }
-    Ok(arguments)
 }
 
 fn owner(effects: &ScopedEffects, set: &ToolsetDeclaration) -> std::result::Result<Arc<dyn Toolset>, ToolsetError> {

@@ -26,7 +26,6 @@ pub mod probe;
 mod provider_error;
 mod providers;
 mod proxy;
-mod rate;
 mod refusal;
 mod remote;
 mod request_time_limits;
@@ -52,12 +51,12 @@ use self::fallback::FallbackModel;
 use self::priced::PricedModel;
 pub use self::providers::read_answer;
 use self::providers::wire_of;
-use self::rate::WorkerCount;
 use self::remote::RemoteModel;
 use self::scripted::ScriptedModel;
 use crate::config::{self, LlmConfig, ModelProvider};
 use crate::ids::Name;
 use crate::protocol::dialogue::{ModelReply, ModelRequest};
+use crate::rate::WorkerCount;
 
 /// What happens while a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,6 @@ use super::credential::RenewedToken;
 use super::key::{is_secret, usable};
 use super::provider_error::ErrorWords;
 use super::proxy::proxy_for;
-use super::rate::{RateGate, WorkerCount};
 use super::refusal::Adaptation;
 use super::request_time_limits::RequestTimeLimits;
 use super::retry::{RetryAdvice, RetryBackoff, asked_in, may_pass};
@@ -35,6 +34,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::LlmConfig;
 use crate::ids::Name;
 use crate::protocol::dialogue::{ModelReply, ModelRequest};
+use crate::rate::{RateGate, RateLimit, WorkerCount};
 
 /// The most bytes that are read of the body of an error.
 const LONGEST_ERROR: usize = 64 << 10;
@@ -48,6 +48,8 @@ const COUNTS_WITHIN: Duration = Duration::from_secs(10);
 const MOST_ADAPTATIONS: u32 = 8;
 /// About how many bytes of a request are one token.
 const BYTES_PER_TOKEN: u64 = 4;
+/// What the rates of models are counted over.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// A model behind HTTP.
 pub(super) struct RemoteModel {
@@ -134,7 +136,14 @@ impl RemoteModel {
             backoff: RetryBackoff::default(),
             counts_within: COUNTS_WITHIN,
             breaker: CircuitBreaker::new(FIRST_REST),
-            gate: RateGate::new(llm.rate, workers),
+            gate: RateGate::new(
+                RateLimit {
+                    requests: llm.rate.requests_per_minute,
+                    tokens: llm.rate.tokens_per_minute,
+                    window: RATE_WINDOW,
+                },
+                workers,
+            ),
             llm,
         }
     }

@@ -19,6 +19,8 @@ const MOST_LEARNED: usize = 8;
 #[derive(Debug, Default)]
 pub struct HiddenTexts {
     forms: RwLock<Arc<HiddenForms>>,
+    /// Others that are hidden with them.
+    beside: Option<Arc<HiddenTexts>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -37,6 +39,11 @@ struct HiddenForm {
 }
 
 impl HiddenTexts {
+    /// Hides others, too, with all that they learn.
+    pub fn put_beside(&mut self, others: Arc<HiddenTexts>) {
+        self.beside = Some(others);
+    }
+
     /// Hides a text for ever.
     pub fn add(&self, name: &str, text: &str) {
         self.insert(name, text, false);
@@ -86,13 +93,24 @@ impl HiddenTexts {
 
     /// The length of the longest, in any form.
     pub fn longest(&self) -> usize {
-        self.forms.read().forms.first().map_or(0, |form| form.text.expose_secret().len())
+        let own = self.forms.read().forms.first().map_or(0, |form| form.text.expose_secret().len());
+        own.max(self.beside.as_ref().map_or(0, |others| others.longest()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.forms.read().forms.is_empty() && self.beside.as_ref().is_none_or(|others| others.is_empty())
     }
 
     /// A text in which the name of each stands in its place.
     pub fn hidden(&self, text: &str) -> String {
-        let forms = self.forms.read().clone();
-        forms.forms.iter().fold(text.to_owned(), |text, form| match text.contains(form.text.expose_secret()) {
+        let own = self.forms.read().clone();
+        let others = self.beside.as_ref().map(|others| others.forms.read().clone());
+        let mut forms: Vec<&HiddenForm> = own.forms.iter().collect();
+        if let Some(others) = &others {
+            forms.extend(&others.forms);
+            forms.sort_by_key(|form| std::cmp::Reverse(form.text.expose_secret().len()));
+        }
+        forms.into_iter().fold(text.to_owned(), |text, form| match text.contains(form.text.expose_secret()) {
             true => text.replace(form.text.expose_secret(), &format!("[secret {}]", form.name)),
             false => text,
         })
@@ -101,7 +119,7 @@ impl HiddenTexts {
     /// The same in every text of a value, names of fields included.
     pub fn hidden_in(&self, value: Value) -> Value {
         match value {
-            _ if self.forms.read().forms.is_empty() => value,
+            _ if self.is_empty() => value,
             Value::String(text) => Value::String(self.hidden(&text)),
             Value::Array(items) => items.into_iter().map(|item| self.hidden_in(item)).collect(),
             Value::Object(fields) => {
@@ -173,6 +191,18 @@ mod tests {
         assert_eq!(hidden.hidden("a/b+c\"d e"), "[secret odd]", "what is configured stays");
         assert_eq!(hidden.longest(), "a%2Fb%2Bc%22d%20e".len());
         assert!(!format!("{hidden:?}").contains("token-"));
+    }
+
+    #[test]
+    fn what_others_learn_is_hidden_beside_and_the_longest_comes_first() {
+        let others = Arc::new(HiddenTexts::default());
+        let mut own = HiddenTexts::default();
+        own.put_beside(others.clone());
+        assert_eq!(own.hidden_in(json!("sesame-1")), "sesame-1");
+        own.add("own", "sesame");
+        others.learn("project", "sesame-1");
+        assert_eq!(own.hidden_in(json!(["sesame-1", "sesame"])), json!(["[secret project]", "[secret own]"]));
+        assert_eq!((own.longest(), others.hidden("sesame")), (8, "sesame".to_owned()));
     }
 
     #[test]

@@ -466,7 +466,7 @@ async fn read_answer(
 }
 
 /// The beginning of an answer that is too long.
-fn cut(body: &[u8], most: usize, hidden: &HiddenTexts) -> HttpAnswerBody {
+pub(super) fn cut(body: &[u8], most: usize, hidden: &HiddenTexts) -> HttpAnswerBody {
     let text = hidden.hidden(&String::from_utf8_lossy(body));
     // What is hidden makes the text shorter, and the end of what was read of more may be half a secret.
     let is_broken_off = body.len() > most.saturating_add(hidden.longest());

@@ -49,7 +49,8 @@ pub fn value_or_failure(answer: HttpAnswer) -> Result<Value, String> {
     Err(format!("{} answered {}{target}{said}", answer.server, answer.status_line))
 }
 
-fn shortened(text: &str) -> String {
+/// The beginning of a server's words.
+pub(super) fn shortened(text: &str) -> String {
     let mut short: String = text.chars().take(MOST_WORDS).collect();
     if short.len() < text.len() {
         short.push('…');

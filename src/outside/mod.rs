@@ -1,6 +1,6 @@
 //! What workflows reach outside of the system, and what must not come in or go out on the way: servers (`http`), operations of
-//! specifications (`openapi`), functions of Python files (`python`), MCP servers (`mcp`), programs (`programs`), the secrets that servers are
-//! shown (`secrets`, `hidden`), and which addresses are asked at all (`addresses`).
+//! specifications (`openapi`), functions of Python files (`python`), MCP servers (`mcp`), programs (`programs`), services on NATS, whose replies `service_reply` reads, the secrets that servers are
+//! shown (`secrets`, `hidden`), and which addresses are asked at all (`addresses`), and how often tools are called (`call_rates`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::openapi::OpenApiDeclaration;
 
 pub mod addresses;
+pub mod call_rates;
 pub mod encoding;
 pub mod hidden;
 pub mod http;
@@ -19,10 +20,12 @@ pub mod openapi;
 pub mod programs;
 pub mod python;
 pub mod secrets;
+pub mod service_reply;
 pub mod toolset;
 pub mod toolsets;
 
 use addresses::AddressRules;
+use call_rates::CallRates;
 use http::HttpSender;
 use mcp::{McpServers, McpTools};
 use openapi::{OpenApiDocuments, OpenApiSets, OpenApiToolset};
@@ -44,6 +47,8 @@ pub struct OutsideServices {
     pub programs: Arc<Programs>,
     /// The sets of tools that others have.
     pub toolsets: Arc<Toolsets>,
+    /// How often tools may be called.
+    pub rates: Arc<CallRates>,
 }
 
 impl OutsideServices {
@@ -58,14 +63,15 @@ impl OutsideServices {
         let http = Arc::new(HttpSender::new(rules, config.outgoing.proxy.as_deref()));
         let folder = config.path.parent().unwrap_or(Path::new(""));
         let services = Self::of_parts(http, Secrets::new(config.secrets.clone()).with_tokens(tokens.clone()), folder);
+        let hidden = services.secrets.shared_hidden_texts();
         let openapi = OpenApiSets::new(services.documents.clone(), services.http.clone(), services.secrets.clone());
-        let mcp = McpServers::new(&config.mcp, &services.http, &config.secrets, &tokens);
+        let mcp = McpServers::new(&config.mcp, &services.http, &config.secrets, &tokens, &hidden);
         let toolsets = Toolsets::new(vec![
             Arc::new(openapi),
-            Arc::new(PythonTools::new(config.python.clone())),
+            Arc::new(PythonTools::new(config.python.clone(), &hidden)),
             Arc::new(McpTools::new(mcp)),
         ]);
-        let programs = Arc::new(Programs::new(config.commands.clone()));
+        let programs = Arc::new(Programs::new(config.commands.clone()).beside(&hidden));
         Self { programs, toolsets: Arc::new(toolsets), ..services }
     }
 
@@ -73,7 +79,7 @@ impl OutsideServices {
     pub fn of_parts(http: Arc<HttpSender>, secrets: Secrets, folder: &Path) -> Self {
         let documents = Arc::new(OpenApiDocuments::new(folder, http.clone()));
         let secrets = Arc::new(secrets.with_http(http.clone()));
-        Self { secrets, http, documents, programs: Arc::default(), toolsets: Arc::default() }
+        Self { secrets, http, documents, programs: Arc::default(), toolsets: Arc::default(), rates: Arc::default() }
     }
 
     /// The operations of a specification as tools.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -85,6 +86,14 @@ impl Programs {
             (name, (program, hidden))
         };
         Self { programs: programs.into_iter().map(with_hidden).collect() }
+    }
+
+    /// The same, where these texts are hidden, too.
+    pub fn beside(mut self, others: &Arc<HiddenTexts>) -> Self {
+        for (_, hidden) in self.programs.values_mut() {
+            hidden.put_beside(others.clone());
+        }
+        self
     }
 
     /// Whether there is a program of this name; the error is a sentence.

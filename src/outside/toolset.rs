@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use crate::protocol::toolset::ListedTool;
+use crate::workflow::InjectedSecret;
 
 /// A call of a tool.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub struct ToolsetCall<'a> {
     pub tool: &'a str,
     /// What it is called with: checked against its schema.
     pub arguments: &'a Map<String, Value>,
+    /// The arguments that are secrets, where the owner alone knows who gets them.
+    pub secrets: &'a [InjectedSecret],
     /// The key of the call, the same over all attempts and all workers.
     pub key: &'a str,
     /// The run that calls.

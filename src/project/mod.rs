@@ -9,7 +9,7 @@ use crate::ids::Name;
 use crate::outside::programs::Programs;
 use crate::outside::secrets::Secrets;
 use crate::problem::{Problem, Problems};
-use crate::workflow;
+use crate::workflow::{self, SecretReceiver};
 
 mod answerers;
 mod toolsets;
@@ -74,7 +74,7 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
                 let programs = Programs::new(config.commands.clone());
                 for workflow in &workflows {
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
-                    let refuses = |name: &str, host: &str| secrets.refuses(name, host);
+                    let refuses = |name: &str, receiver: &SecretReceiver| secrets.refuses_receiver(name, receiver);
                     problems.extend(workflow::check_secrets(workflow, refuses).err().into_iter().flatten());
                     let refuses = |name: &str| programs.check(name).err();
                     problems.extend(toolsets::check_toolsets(workflow, config));
@@ -148,6 +148,43 @@ mod tests {
         write("fastagency.yaml", "version: 1\nworkflows: elsewhere\n");
         let problems = report().problems.unwrap().to_string();
         assert!(problems.contains("elsewhere: the folder of workflows cannot be read"), "{problems}");
+    }
+
+    #[test]
+    fn a_secret_is_no_argument_of_a_tool_that_it_is_not_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("workflows")).unwrap();
+        let config = |tools: &str| {
+            format!(
+                "version: 1\nllms: {{ default: {{ provider: scripted }} }}\ncommands: {{ report: {{ run: [cat] }} }}\n\
+                 secrets: {{ key: {{ value: sesame-1, hosts: [a.example]{tools} }} }}\n"
+            )
+        };
+        let tool = |kind: &str| format!("{{ description: d, inject: {{ k: {{ secret: key }} }}, {kind} }}");
+        let kinds = ["command: report", "nats: \"orders.{{ user.id }}\"", "http: POST https://b.example/x"].map(tool);
+        let [report, orders, http] = &kinds;
+        write(
+            "workflows/a.yaml",
+            &format!(
+                "version: 1\nname: a\ntools:\n  report: {report}\n  orders: {orders}\n  http: {http}\nsteps: [ {{ message: x }} ]\n"
+            ),
+        );
+        let file = folder.path().join("fastagency.yaml");
+        let messages = |tools: &str| -> Vec<String> {
+            write("fastagency.yaml", &config(tools));
+            let problems = check_project(Some(&file), &|_| None).problems.into_iter().flatten();
+            problems.map(|problem| problem.message).collect()
+        };
+        let all = [
+            "the secret \"key\" is for a.example alone, and would go to b.example",
+            "the secret \"key\" is not for the command \"report\" (fastagency.yaml: secrets.key.tools)",
+            "the secret \"key\" is not for the subject \"orders.*\" (fastagency.yaml: secrets.key.tools)",
+        ];
+        let mut found = messages("");
+        found.sort();
+        assert_eq!(found, all);
+        assert_eq!(messages(", tools: { command: [report], nats: [\"orders.*\"] }"), all[..1]);
     }
 
     #[test]

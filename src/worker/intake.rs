@@ -449,6 +449,7 @@ mod tests {
             clock,
             engine,
             models,
+            rates: Arc::default(),
             lease,
             serves: [(name, workflow.clone())].into(),
             definitions: [(definition.hash(), workflow)].into_iter().collect::<HashMap<_, _>>().into(),

@@ -48,7 +48,7 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 // The next renewal must not wait for either.
                 let _ =
                     tokio::time::timeout(RENEWAL_PAUSE, worker.unheld.call(&worker.broker, REDELIVERY_MARGIN)).await;
-                share_models(worker).await;
+                share_rates(worker).await;
             }
             Err(error) => {
                 metrics().lease_renewal_failures.inc();
@@ -59,11 +59,12 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
     }
 }
 
-/// Tells the models how many workers share their rates. One that the broker does not tell keeps the number that it knew.
-pub(super) async fn share_models(worker: &Worker) {
-    if worker.models.have_rates()
+/// Tells models and tools how many workers share their rates. One that the broker does not tell keeps the number that it knew.
+pub(super) async fn share_rates(worker: &Worker) {
+    if (worker.models.have_rates() || worker.rates.are_in_use())
         && let Ok(Ok(workers)) = tokio::time::timeout(RENEWAL_PAUSE, directory::workers(&worker.broker)).await
     {
         worker.models.are_shared_by(workers.len());
+        worker.rates.are_shared_by(workers.len());
     }
 }

@@ -19,6 +19,7 @@ use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::model::ModelRegistry;
 use crate::outside::OutsideServices;
+use crate::outside::call_rates::CallRates;
 use crate::redact::Redactor;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
@@ -68,6 +69,8 @@ pub(crate) struct Worker {
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
     pub models: ModelRegistry,
+    /// How often tools may be called.
+    pub rates: Arc<CallRates>,
     pub lease: Arc<Lease>,
     /// What it serves, by name: what new runs are pinned to.
     pub serves: BTreeMap<Name, Arc<Workflow>>,
@@ -146,7 +149,10 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     if let Some(gateway_signer) = &gateway_signer {
         tracing::info!("the worker signs the runs that workflows start; its public key is {}", gateway_signer.public());
     }
-    let toolsets = outside.toolsets.clone();
+    let (toolsets, rates) = (outside.toolsets.clone(), outside.rates.clone());
+    if serves.values().any(|workflow| workflow.has_rates()) {
+        rates.use_rates();
+    }
     let engine = Engine::new(
         broker.clone(),
         models.clone(),
@@ -165,6 +171,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         clock: clock.clone(),
         engine,
         models,
+        rates,
         lease,
         serves,
         definitions: Mutex::new(definitions),
@@ -175,7 +182,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         redactor,
         shutdown: shutdown.clone(),
     });
-    lease::share_models(&worker).await;
+    lease::share_rates(&worker).await;
     // Nobody signs what FastAgency's gateways ask for.
     if broker.contract.is_some() && settings.trusted_gateways.is_empty() {
         let served = ServedWorkflows {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AnswererTerms, CompiledSchema, DataTemplate, Expression, ModelUse, Template, WorkflowStep};
+use super::{
+    AnswererTerms, CompiledSchema, DataTemplate, Expression, InjectedSecret, ModelUse, StepAction, Template,
+    WorkflowStep,
+};
 use crate::ids::Name;
 use crate::problem::Problem;
 
@@ -415,6 +418,20 @@ pub struct WorkflowTool {
     pub called: Option<Name>,
     /// What is done; `args` is in the context.
     pub steps: Vec<WorkflowStep>,
+}
+
+impl WorkflowTool {
+    /// The secrets among its arguments.
+    pub fn secrets(&self) -> &[InjectedSecret] {
+        let inject = self.steps.first().and_then(|step| match &step.action {
+            StepAction::Toolset(call) => Some(&call.inject),
+            StepAction::Http(request) => Some(&request.inject),
+            StepAction::Program(step) => Some(&step.inject),
+            StepAction::Nats(step) => Some(&step.inject),
+            _ => None,
+        });
+        inject.map(|inject| inject.secrets.as_slice()).unwrap_or_default()
+    }
 }
 
 /// Whether a person is asked before a tool is called, and who may answer.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::reader::WorkflowCall;
 use super::reading::{self, WorkflowReading};
-use super::{Workflow, WorkflowDefinition, WorkflowTool};
+use super::{SecretReceiver, Workflow, WorkflowDefinition, WorkflowTool};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::yaml::{self, FieldReader, FileReview, YamlNode};
@@ -84,15 +84,18 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
     review.finish()
 }
 
-/// Says which requests name a secret that is not there, or is not for the host that they go to. `refuses` says why not.
-pub fn check_secrets(workflow: &Workflow, refuses: impl Fn(&str, &str) -> Option<String>) -> Result<(), Problems> {
+/// Says which requests and tools name a secret that is not there, or is not for who would get it. `refuses` says why not.
+pub fn check_secrets(
+    workflow: &Workflow,
+    refuses: impl Fn(&str, &SecretReceiver) -> Option<String>,
+) -> Result<(), Problems> {
     let refused = workflow.secrets.iter().filter_map(|used| {
-        let message = refuses(&used.name, &used.host)?;
+        let message = refuses(&used.name, &used.receiver)?;
         let hint = format!(
-            "in fastagency.yaml: secrets: {{ {}: {{ value: \"${{{}}}\", hosts: [{}] }} }}",
+            "in fastagency.yaml: secrets: {{ {}: {{ value: \"${{{}}}\", {} }} }}",
             used.name,
             used.name.to_uppercase().replace('-', "_"),
-            used.host
+            used.receiver.permission()
         );
         Some(Problem { message, ..used.problem.clone() }.with_hint(hint))
     });
@@ -105,6 +108,15 @@ pub fn check_programs(workflow: &Workflow, refuses: impl Fn(&str) -> Option<Stri
         let message = refuses(name.as_str())?;
         let hint = format!("in fastagency.yaml: commands: {{ {name}: {{ run: [program, argument] }} }}");
         Some(Problem { message, ..problem.clone() }.with_hint(hint))
+    });
+    Problems::refuse(refused.collect())
+}
+
+/// Says which tools ask a service on NATS where there is none.
+pub fn check_services(workflow: &Workflow, has_nats: bool) -> Result<(), Problems> {
+    let refused = workflow.services.iter().filter(|_| !has_nats).map(|problem| {
+        let message = "a tool with `nats` needs a NATS server, and this broker is the embedded one".to_owned();
+        Problem { message, ..problem.clone() }.with_hint("start with --nats, or with --nats-url nats://127.0.0.1:4222")
     });
     Problems::refuse(refused.collect())
 }

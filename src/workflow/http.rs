@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use reqwest::{Method, Url};
 
+use super::address::args_in;
 use super::expression::NamePath;
 use super::reader::StepReader;
 use super::scope::NameScope;
 use super::shapes::{HTTP, METHODS};
 use super::values::{data, entries, template};
-use super::{DataTemplate, Expression, Template};
+use super::{AddressPart, DataTemplate, Expression, InjectedArguments, SecretReceiver, Template, ToolRate};
 use crate::yaml::FieldReader;
 
 /// How long a request may take unless it is said.
@@ -40,7 +41,7 @@ pub struct HttpRequest {
     /// The host that it goes to, as the standard of URLs reads it: it stands in the workflow as it is.
     pub host: String,
     /// Its address, in pieces.
-    pub url: Vec<UrlPart>,
+    pub url: Vec<AddressPart>,
     /// How long each attempt may take.
     pub within: Duration,
     /// What is added to the query.
@@ -59,15 +60,10 @@ pub struct HttpRequest {
     pub max_result: u64,
     /// The words for models and people in place of the server's own.
     pub error_message: Option<String>,
-}
-
-/// A piece of an address.
-#[derive(Debug, Clone)]
-pub enum UrlPart {
-    /// As it is.
-    Text(String),
-    /// A value, to be encoded.
-    Value(Expression),
+    /// Of a tool: arguments that models do not see.
+    pub inject: InjectedArguments,
+    /// Of a tool: how often it may be called.
+    pub rate: Option<ToolRate>,
 }
 
 /// What a request carries.
@@ -86,18 +82,14 @@ pub enum HttpBody {
 impl HttpRequest {
     /// The arguments of the tool that its address names.
     pub fn named_args(&self) -> BTreeSet<&str> {
-        let values = self.url.iter().filter_map(|part| match part {
-            UrlPart::Value(expression) => Some(expression.names()),
-            UrlPart::Text(_) => None,
-        });
-        let names = values.flatten().filter(|path| path.first().is_some_and(|root| root == "args"));
-        names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+        args_in(&self.url)
     }
 
-    /// The secrets that it names.
+    /// The secrets that it names, and those that it is given as arguments.
     pub fn secrets(&self) -> BTreeSet<&str> {
         let names = self.templates().filter(|path| path.first().is_some_and(|root| root == "secrets"));
-        names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+        let injected = self.inject.secrets.iter().map(|one| one.secret.as_str());
+        names.filter_map(|path| path.get(1)).map(String::as_str).chain(injected).collect()
     }
 
     /// What its headers, query and body look up.
@@ -198,12 +190,12 @@ pub(super) fn http_request(
         field.note_with_hint("which secret is sent stands in the workflow as it is", "write secrets.name");
     }
     for name in request.secrets() {
-        reader.note_secret(name, &request.host, field.problem(""));
+        reader.note_secret(name, SecretReceiver::Host(request.host.clone()), field.problem(""));
     }
     Some(request)
 }
 
-fn request(method: Method, (host, url): (String, Vec<UrlPart>), rest_of_args: bool) -> HttpRequest {
+fn request(method: Method, (host, url): (String, Vec<AddressPart>), rest_of_args: bool) -> HttpRequest {
     // RFC 9110, 9.2.2.
     let idempotent = !matches!(method, Method::POST | Method::PATCH);
     HttpRequest {
@@ -219,13 +211,21 @@ fn request(method: Method, (host, url): (String, Vec<UrlPart>), rest_of_args: bo
         whole_response: false,
         max_result: MAX_RESULT,
         error_message: None,
+        inject: InjectedArguments::default(),
+        rate: None,
     }
 }
 
-/// An address in pieces: what stands in braces is an expression.
-fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) -> Option<(String, Vec<UrlPart>)> {
+/// The host of an address, and the address in pieces.
+fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) -> Option<(String, Vec<AddressPart>)> {
+    let parts = pieces(field, address, scope)?;
+    Some((host_of(field, address)?, parts))
+}
+
+/// A text in pieces, the first of which is a text: what stands in braces is an expression.
+pub(super) fn pieces(field: &FieldReader<'_>, text: &str, scope: &NameScope<'_>) -> Option<Vec<AddressPart>> {
     let mut parts = Vec::new();
-    let mut rest = address;
+    let mut rest = text;
     while let Some((text, behind)) = rest.split_once("{{") {
         let Some((inner, behind)) = behind.split_once("}}") else {
             field.note("an expression in the address is not closed with }}");
@@ -239,11 +239,11 @@ fn address_parts(field: &FieldReader<'_>, address: &str, scope: &NameScope<'_>) 
             }
         };
         scope.check(field, expression.names());
-        parts.extend([UrlPart::Text(text.to_owned()), UrlPart::Value(expression)]);
+        parts.extend([AddressPart::Text(text.to_owned()), AddressPart::Value(expression)]);
         rest = behind;
     }
-    parts.push(UrlPart::Text(rest.to_owned()));
-    Some((host_of(field, address)?, parts))
+    parts.push(AddressPart::Text(rest.to_owned()));
+    Some(parts)
 }
 
 /// The host that an address names; what is wrong with the server that it names is noted.

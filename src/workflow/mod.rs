@@ -13,6 +13,7 @@ use crate::money::Usd;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::toolset::ListedTool;
 
+mod address;
 mod answerers;
 mod approval;
 mod called;
@@ -21,10 +22,13 @@ mod conversation;
 pub mod expression;
 mod folder;
 mod http;
+mod inject;
 mod json_schema;
 mod names;
+mod nats;
 mod params;
 mod questions;
+mod rate;
 mod reader;
 mod reading;
 mod scope;
@@ -35,6 +39,7 @@ mod tools;
 mod toolset;
 mod values;
 
+pub use address::AddressPart;
 pub use answerers::{AnswererTerms, answerer_terms};
 pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
@@ -44,8 +49,13 @@ pub use conversation::{
     TwoAgentChat, WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
-pub use folder::{check_models, check_programs, check_secrets, from_definition, load_folder, unknown_models};
-pub use http::{HttpBody, HttpRequest, UrlPart};
+pub use folder::{
+    check_models, check_programs, check_secrets, check_services, from_definition, load_folder, unknown_models,
+};
+pub use http::{HttpBody, HttpRequest};
+pub use inject::{InjectedArguments, InjectedSecret, SecretReceiver};
+pub use nats::{NatsStep, is_token, refuses_subject};
+pub use rate::ToolRate;
 pub use shapes::json_schema;
 pub use tool_table::{MOST_TOOLS_OF_A_SET, ProgramStep, ToolTable, ToolsetStep};
 pub use toolset::{McpSource, OpenApiSource, PythonSource, ToolsetDeclaration, ToolsetSource};
@@ -80,6 +90,8 @@ pub struct Workflow {
     secrets: Vec<reader::SecretUse>,
     /// The programs that its tools name, each with a problem at its place; the message is to be filled in.
     programs: Vec<(Name, crate::problem::Problem)>,
+    /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
+    services: Vec<crate::problem::Problem>,
     /// What it was made from.
     pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.
@@ -87,6 +99,18 @@ pub struct Workflow {
 }
 
 impl Workflow {
+    /// Whether a tool, or a set of tools, may be called only so often.
+    pub fn has_rates(&self) -> bool {
+        let of_step = |step: &WorkflowStep| match &step.action {
+            StepAction::Http(request) => request.rate.is_some(),
+            StepAction::Program(step) => step.rate.is_some(),
+            StepAction::Nats(step) => step.rate.is_some(),
+            _ => false,
+        };
+        self.tools.values().any(|tool| tool.steps.iter().any(of_step))
+            || self.tools.sets().values().any(|set| set.rate.is_some())
+    }
+
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
     pub fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
         let tools = self.tools.with_lists(lists)?;
@@ -521,6 +545,9 @@ pub enum StepAction {
     /// Runs a program of `commands:` with the arguments of the tool. Value: what it prints. No workflow writes this step: the
     /// tools with `command` consist of it.
     Program(Box<ProgramStep>),
+    /// A request to a service on NATS with the arguments of the tool. Value: its reply. No workflow writes this step: the tools
+    /// with `nats` consist of it.
+    Nats(Box<NatsStep>),
     /// A request to a server. Value: its answer.
     Http(Box<HttpRequest>),
     /// Another workflow. Value: its return, or its run id if `wait` is false.

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Agent;
 use super::names::DeclaredNames;
 use super::scope::WorkflowDeclarations;
+use super::{Agent, InjectedArguments, SecretReceiver};
 use crate::ids::Name;
 use crate::problem::Problem;
 
@@ -30,13 +30,13 @@ pub struct WorkflowCall {
     pub problem: Problem,
 }
 
-/// A secret in a request.
+/// A secret in a request, or among the arguments of a tool.
 #[derive(Debug, Clone)]
 pub struct SecretUse {
     /// The secret.
     pub name: String,
-    /// Where the request goes.
-    pub host: String,
+    /// Who gets it.
+    pub receiver: SecretReceiver,
     /// A problem at its place; the message is to be filled in.
     pub problem: Problem,
 }
@@ -48,19 +48,31 @@ pub struct OutsideReferences {
     pub calls: Vec<WorkflowCall>,
     /// The models, each with a problem at its place; the message is to be filled in.
     pub models: Vec<(Name, Problem)>,
-    /// The secrets, each with the host that it would go to.
+    /// The secrets, each with who would get it.
     pub secrets: Vec<SecretUse>,
     /// The programs, each with a problem at its place; the message is to be filled in.
     pub programs: Vec<(Name, Problem)>,
+    /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
+    pub services: Vec<Problem>,
 }
 
 impl OutsideReferences {
+    /// Notes that these arguments go to somebody.
+    pub(super) fn note_secrets(&mut self, inject: &InjectedArguments, receiver: &SecretReceiver) {
+        self.secrets.extend(inject.secrets.iter().map(|one| SecretUse {
+            name: one.secret.clone(),
+            receiver: receiver.clone(),
+            problem: one.problem.clone(),
+        }));
+    }
+
     /// Takes over what others have met.
     pub fn add(&mut self, other: OutsideReferences) {
         self.calls.extend(other.calls);
         self.models.extend(other.models);
         self.secrets.extend(other.secrets);
         self.programs.extend(other.programs);
+        self.services.extend(other.services);
     }
 }
 
@@ -101,9 +113,8 @@ impl<'w> StepReader<'w> {
     }
 
     /// Notes that a secret is named.
-    pub(super) fn note_secret(&self, name: &str, host: &str, problem: Problem) {
-        let (name, host) = (name.to_owned(), host.to_owned());
-        self.met.borrow_mut().secrets.push(SecretUse { name, host, problem });
+    pub(super) fn note_secret(&self, name: &str, receiver: SecretReceiver, problem: Problem) {
+        self.met.borrow_mut().secrets.push(SecretUse { name: name.to_owned(), receiver, problem });
     }
 
     /// Notes that another workflow is called.

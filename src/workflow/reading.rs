@@ -93,9 +93,12 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
     let names = DeclaredNames::of(root.node);
     let agents = fields.read("agents", |field| agents(field, &names, &declared)).unwrap_or_default();
     let mut met = OutsideReferences::default();
+    // One without a name is no workflow: it is only looked through.
+    let own = read.name.clone().unwrap_or_else(|| Name::parse("workflow").expect("it is a name"));
     let tools = fields.read("tools", |field| {
+        let (file, workflow) = (read.file.as_str(), &own);
         let mut read =
-            ToolReader { file: &read.file, declared: &declared, names: &names, agents: &agents, met: &mut met };
+            ToolReader { file, workflow, declared: &declared, names: &names, agents: &agents, met: &mut met };
         read.tools(field)
     });
     let reader = StepReader::new(&read.file, &declared, &names, &agents);
@@ -117,6 +120,7 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
             models: met.models,
             secrets: met.secrets,
             programs: met.programs,
+            services: met.services,
             definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),
             file: read.file.clone(),
         });

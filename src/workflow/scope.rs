@@ -262,6 +262,10 @@ impl<'d> NameScope<'d> {
             "message" => Some("`message` is there only in rules and nested chats of agents".to_owned()),
             "args" => Some("`args` is there only in the steps of a tool".to_owned()),
             "context" => Some("`context` is there only in the handoffs of agents and in tools".to_owned()),
+            "secrets" if self.locals.contains("call") => Some(
+                "write the argument as { secret: NAME }: then it is all of the secret, and nothing else sees it"
+                    .to_owned(),
+            ),
             "env" | "environment" | "secrets" => {
                 Some("a template cannot see the environment: no prompt can leak it; use `params`".to_owned())
             }

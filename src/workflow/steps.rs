@@ -14,8 +14,8 @@ use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
 use super::values::{data, entries, expression, list_or_expression, on_cut, template};
 use super::{
-    AgentRequest, BranchArm, DataTemplate, HttpRequest, LoopCondition, OnError, RetryPolicy, StepAction, Template,
-    WaitTime, WorkflowStep,
+    AgentRequest, BranchArm, DataTemplate, HttpRequest, InjectedArguments, LoopCondition, OnError, RetryPolicy,
+    SecretReceiver, StepAction, Template, ToolRate, WaitTime, WorkflowStep,
 };
 use crate::ids::Name;
 use crate::problem::did_you_mean;
@@ -47,9 +47,16 @@ pub fn of_http_tool(
     reader: &StepReader<'_>,
     field: &FieldReader<'_>,
     tool: &MapReader<'_>,
+    (inject, rate): (InjectedArguments, Option<ToolRate>),
 ) -> Option<Vec<WorkflowStep>> {
     let scope = NameScope::new(reader.declared()).with_local("args").with_local("context");
-    let request = http_request(reader, field, &scope, true);
+    let request = http_request(reader, field, &scope, true).map(|request| HttpRequest { inject, rate, ..request });
+    if let Some(request) = &request {
+        request.inject.refuse_in(&request.url, field);
+        for one in &request.inject.secrets {
+            reader.note_secret(&one.secret, SecretReceiver::Host(request.host.clone()), one.problem.clone());
+        }
+    }
     let timeout = tool.read("timeout", FieldReader::duration);
     let retry = tool.read("retry", retry);
     let id = Name::parse("response").ok()?;

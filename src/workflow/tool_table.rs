@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::toolset::ToolsetDeclaration;
 use super::{
-    ApprovalRule, CompiledSchema, DataTemplate, OnError, RetryPolicy, StepAction, Template, ToolApproval, ToolReturn,
-    WorkflowStep, WorkflowTool,
+    ApprovalRule, CompiledSchema, DataTemplate, InjectedArguments, OnError, RetryPolicy, StepAction, Template,
+    ToolApproval, ToolRate, ToolReturn, WorkflowStep, WorkflowTool,
 };
 use crate::ids::Name;
 use crate::protocol::toolset::ListedTool;
@@ -136,14 +136,13 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
     };
     let unfit = |why: String| format!("the tool {:?} of {} cannot be used: {why}", listed.name, set.name);
     let name = Name::parse(&shown).map_err(|error| unfit(error.to_string()))?;
-    let params = without_injected(&listed.params, set);
+    let params = without_injected(&listed.params, &set.inject);
     let validator = crate::schema::validator(&params).map_err(|error| unfit(error.to_string()))?;
     let asks = set.approve.rule != ApprovalRule::Never && set.asks_about(&listed.name);
     let idempotent = set.idempotent.unwrap_or(listed.idempotent);
     let properties = listed.params.get("properties").and_then(Value::as_object);
     let is_open = listed.params.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false));
-    let takes = |name: &String| is_open || properties.is_some_and(|properties| properties.contains_key(name));
-    let inject = set.inject.iter().filter(|(name, _)| takes(name)).cloned().collect();
+    let inject = set.inject.taken(|name| is_open || properties.is_some_and(|properties| properties.contains_key(name)));
     let call = ToolsetStep { set: set.clone(), tool: listed.name.clone(), idempotent, inject };
     let call = StepAction::Toolset(Box::new(call));
     Ok(WorkflowTool {
@@ -171,7 +170,7 @@ pub struct ToolsetStep {
     /// Whether it may be called again if nobody knows whether it was.
     pub idempotent: bool,
     /// The arguments of the tool that models do not see.
-    pub inject: Vec<(String, DataTemplate)>,
+    pub inject: InjectedArguments,
 }
 
 /// A step that runs a program.
@@ -187,12 +186,16 @@ pub struct ProgramStep {
     pub idempotent: bool,
     /// The words for models and people in place of the program's own.
     pub error_message: Option<String>,
+    /// Arguments that models do not see.
+    pub inject: InjectedArguments,
+    /// How often it may be called.
+    pub rate: Option<ToolRate>,
 }
 
 /// The schema of what models are asked for.
-fn without_injected(params: &Value, set: &ToolsetDeclaration) -> Value {
+fn without_injected(params: &Value, inject: &InjectedArguments) -> Value {
     let mut params = params.clone();
-    let injected = |name: &str| set.inject.iter().any(|(given, _)| given == name);
+    let injected = |name: &str| inject.names().any(|given| given == name);
     if let Some(properties) = params.get_mut("properties").and_then(Value::as_object_mut) {
         properties.retain(|name, _| !injected(name));
     }
@@ -200,6 +203,16 @@ fn without_injected(params: &Value, set: &ToolsetDeclaration) -> Value {
         required.retain(|name| !name.as_str().is_some_and(injected));
     }
     if params.as_object().is_none_or(Map::is_empty) { json!({"type": "object", "properties": {}}) } else { params }
+}
+
+/// The same of a tool of the workflow's own.
+pub(super) fn visible_params(params: Arc<CompiledSchema>, inject: &InjectedArguments) -> Option<Arc<CompiledSchema>> {
+    if inject.is_empty() {
+        return Some(params);
+    }
+    let json = without_injected(&params.json, inject);
+    let validator = crate::schema::validator(&json).ok()?;
+    Some(Arc::new(CompiledSchema { json, validator }))
 }
 
 /// The steps of a tool that does one thing: that, and its result. `place` is said in failures.

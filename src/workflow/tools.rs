@@ -8,32 +8,39 @@ use serde_json::json;
 
 use super::approval::approval;
 use super::names::DeclaredNames;
+use super::nats::nats_step;
 use super::params::{declared_params, no_params, params};
+use super::rate::rate;
 use super::reader::{OutsideReferences, StepReader, WorkflowCall};
-use super::scope::WorkflowDeclarations;
+use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::TOOL;
 use super::steps::{self, retry};
-use super::tool_table::{ToolTable, steps_of};
+use super::tool_table::{ToolTable, steps_of, visible_params};
 use super::toolset::{ToolsetDeclaration, is_toolset, toolset};
-use super::{Agent, AgentRequest, CompiledSchema, ProgramStep, StepAction, Template, ToolReturn, WorkflowTool};
+use super::values::inject;
+use super::{
+    Agent, AgentRequest, CompiledSchema, InjectedArguments, ProgramStep, SecretReceiver, StepAction, Template,
+    ToolReturn, WorkflowTool,
+};
 use crate::ids::Name;
 use crate::yaml::{FieldReader, MapReader};
 
 /// The kinds of tools that a workflow has itself.
-const OWN_KINDS: [&str; 5] = ["do", "http", "agent", "workflow", "command"];
+const OWN_KINDS: [&str; 6] = ["do", "http", "agent", "workflow", "command", "nats"];
 /// Keys that only some kinds have, and which.
-const KEYS_OF_KINDS: [(&str, &[&str]); 11] = [
+const KEYS_OF_KINDS: [(&str, &[&str]); 12] = [
     ("only", &[]),
     ("except", &[]),
     ("server", &[]),
     ("security", &[]),
     ("prefix", &[]),
-    ("inject", &[]),
-    ("max_result", &["command"]),
-    ("idempotent", &["command"]),
-    ("error_message", &["command"]),
-    ("timeout", &["http", "command"]),
-    ("retry", &["http", "command"]),
+    ("inject", &["http", "command", "nats"]),
+    ("max_result", &["command", "nats"]),
+    ("idempotent", &["command", "nats"]),
+    ("error_message", &["command", "nats"]),
+    ("timeout", &["http", "command", "nats"]),
+    ("retry", &["http", "command", "nats"]),
+    ("rate", &["http", "command", "nats"]),
 ];
 /// How long a program may take, unless it is said.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -53,6 +60,7 @@ enum ToolEntry {
 /// Reads tools, each with steps of its own.
 pub(super) struct ToolReader<'w> {
     pub file: &'w str,
+    pub workflow: &'w Name,
     pub declared: &'w WorkflowDeclarations,
     pub names: &'w DeclaredNames,
     pub agents: &'w BTreeMap<Name, Arc<Agent>>,
@@ -78,15 +86,14 @@ impl ToolReader<'_> {
     fn entry(&mut self, name: Name, field: &FieldReader<'_>) -> Option<ToolEntry> {
         let fields = field.fields(&TOOL)?;
         if is_toolset(&fields) {
-            return toolset(name, &fields, self.declared).map(Arc::new).map(ToolEntry::Set);
+            let set = toolset(name, &fields, self.declared, self.workflow)?;
+            self.met.note_secrets(&set.inject, &set.secret_receiver());
+            return Some(ToolEntry::Set(Arc::new(set)));
         }
         let kinds: Vec<&'static str> = OWN_KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
         let Some(&kind) = kinds.first() else {
-            // Another kind was named already as not in this version.
-            if fields.get("nats").is_none() {
-                let kinds = "it has one of: do, http, agent, workflow, command, openapi, python, mcp";
-                field.note_with_hint("this tool does nothing", kinds);
-            }
+            let kinds = "it has one of: do, http, agent, workflow, command, nats, openapi, python, mcp";
+            field.note_with_hint("this tool does nothing", kinds);
             return None;
         };
         if let Some(second) = kinds.get(1) {
@@ -104,6 +111,7 @@ impl ToolReader<'_> {
                 continue;
             }
             let hint = match (key, kind) {
+                ("rate", "do") => "give it to the tools that its steps call".to_owned(),
                 ("timeout" | "retry", "do") => format!("give {key} to the steps that need it"),
                 (_, "http") => format!("write it into `http`, if it has {key}"),
                 _ => "leave it out".to_owned(),
@@ -135,8 +143,10 @@ impl ToolReader<'_> {
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
         let approve = fields.read("approve", approval).unwrap_or_default();
         let any_agent_may_call = fields.read("any_agent_may_call", FieldReader::bool).unwrap_or(false);
-        let parallel = fields.read("parallel", FieldReader::bool).unwrap_or(matches!(kind, "http" | "command"));
+        let parallel =
+            fields.read("parallel", FieldReader::bool).unwrap_or(matches!(kind, "http" | "command" | "nats"));
         let field = fields.get(kind)?;
+        let rate = rate(fields, self.workflow, &name);
         let unfinished = |description: Option<String>, params: Option<Arc<CompiledSchema>>| {
             let steps = Vec::new();
             let (asks, called) = (None, None);
@@ -173,8 +183,12 @@ impl ToolReader<'_> {
             }
             "command" => {
                 let program = field.name()?;
+                let ToolInput { params, inject, .. } = self.input(fields, &field, params);
+                self.met.note_secrets(&inject, &SecretReceiver::Command(program.to_string()));
                 let step = ProgramStep {
                     program: program.to_string(),
+                    inject,
+                    rate,
                     within: fields.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
                     max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
                     idempotent: fields.read("idempotent", FieldReader::bool).unwrap_or(false),
@@ -186,18 +200,45 @@ impl ToolReader<'_> {
                 let steps = steps_of(&place, StepAction::Program(Box::new(step)), fields.read("retry", retry))?;
                 Some(WorkflowTool { steps, ..tool })
             }
+            "nats" => {
+                let ToolInput { params, inject, declared } = self.input(fields, &field, params);
+                let step = nats_step(&field, fields, (inject, rate), &tool_scope(&declared))?;
+                self.met.services.push(field.problem(""));
+                self.met.note_secrets(&step.inject, &SecretReceiver::of_subject(&step.subject));
+                let tool = unfinished(description, params)?;
+                let place = format!("the tool {}", tool.name);
+                let steps = steps_of(&place, StepAction::Nats(Box::new(step)), fields.read("retry", retry))?;
+                Some(WorkflowTool { steps, ..tool })
+            }
+            "http" => {
+                let ToolInput { params, inject, declared } = self.input(fields, &field, params);
+                let reader = StepReader::new(self.file, &declared, self.names, self.agents);
+                let steps = steps::of_http_tool(&reader, &field, fields, (inject, rate));
+                self.met.add(reader.into_met());
+                Some(WorkflowTool { steps: steps?, ..unfinished(description, params)? })
+            }
             _ => {
                 let args = declared_params(true, params.as_deref());
                 let declared = self.declared.of_tool(field.node, args);
                 let reader = StepReader::new(self.file, &declared, self.names, self.agents);
-                let steps = match kind {
-                    "http" => steps::of_http_tool(&reader, &field, fields),
-                    _ => steps::of_tool(&reader, &field),
-                };
+                let steps = steps::of_tool(&reader, &field);
                 self.met.add(reader.into_met());
                 Some(WorkflowTool { steps: steps?, ..unfinished(description, params)? })
             }
         }
+    }
+
+    /// What a tool that sends its arguments on is given: by models, and besides.
+    fn input(&self, fields: &MapReader<'_>, kind: &FieldReader<'_>, params: Option<Arc<CompiledSchema>>) -> ToolInput {
+        let mut args = declared_params(true, params.as_deref());
+        let given = self.declared.of_tool(kind.node, args.clone());
+        let scope = tool_scope(&given).with_local("call");
+        let inject = fields.read("inject", |field| inject(field, &scope)).unwrap_or_default();
+        if let Some(args) = &mut args {
+            args.extend(inject.names().map(str::to_owned));
+        }
+        let declared = self.declared.of_tool(kind.node, args);
+        ToolInput { params: params.and_then(|params| visible_params(params, &inject)), inject, declared }
     }
 
     /// The agent that a tool asks.
@@ -209,6 +250,21 @@ impl ToolReader<'_> {
         }
         Some(agent)
     }
+}
+
+/// What a tool that sends its arguments on is given.
+struct ToolInput {
+    /// What models are asked for.
+    params: Option<Arc<CompiledSchema>>,
+    /// Arguments that models do not see.
+    inject: InjectedArguments,
+    /// What its templates may name.
+    declared: WorkflowDeclarations,
+}
+
+/// What may be named in a tool.
+fn tool_scope(declared: &WorkflowDeclarations) -> NameScope<'_> {
+    NameScope::new(declared).with_local("args").with_local("context")
 }
 
 /// What an agent is asked with.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::approval::approval;
+use super::rate::rate;
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::TOOLSET_KINDS;
 use super::steps::retry;
-use super::values::entries;
-use super::{DataTemplate, RetryPolicy, ToolApproval};
+use super::values::inject;
+use super::{InjectedArguments, RetryPolicy, SecretReceiver, ToolApproval, ToolRate};
 use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::problem::Problem;
@@ -45,7 +46,9 @@ pub struct ToolsetDeclaration {
     /// Whether its tools may be called at the same time as the other calls of a reply.
     pub parallel: bool,
     /// Arguments that models do not see.
-    pub inject: Vec<(String, DataTemplate)>,
+    pub inject: InjectedArguments,
+    /// How often its tools may be called, together.
+    pub rate: Option<ToolRate>,
     /// How long a call may take without a sign of life.
     pub within: Duration,
     /// Whether and when a call is repeated after a failure.
@@ -118,6 +121,15 @@ impl ToolsetDeclaration {
         selection.selects_name(tool) || selection.selects_name(&format!("{}{tool}", self.prefix))
     }
 
+    /// Who gets the secrets among its arguments.
+    pub fn secret_receiver(&self) -> SecretReceiver {
+        match &self.source {
+            ToolsetSource::OpenApi(_) => SecretReceiver::Api,
+            ToolsetSource::Python(source) => SecretReceiver::Python(source.file.clone()),
+            ToolsetSource::Mcp(source) => SecretReceiver::Mcp(source.server.to_string()),
+        }
+    }
+
     /// Whether it has one tool, which has the name of the entry.
     pub fn is_single(&self) -> bool {
         matches!(&self.source, ToolsetSource::Python(PythonSource { function: Some(_), .. }))
@@ -134,6 +146,7 @@ pub(super) fn toolset(
     name: Name,
     fields: &MapReader<'_>,
     declared: &WorkflowDeclarations,
+    workflow: &Name,
 ) -> Option<ToolsetDeclaration> {
     let kind = TOOLSET_KINDS.into_iter().find(|kind| fields.get(kind).is_some())?;
     refuse_others(fields, kind);
@@ -161,6 +174,7 @@ pub(super) fn toolset(
         })
     });
     Some(ToolsetDeclaration {
+        rate: rate(fields, workflow, &name),
         name,
         source,
         prefix: fields.read("prefix", prefix).unwrap_or_default(),
@@ -168,7 +182,7 @@ pub(super) fn toolset(
         approved_tools: approved.unwrap_or_default(),
         any_agent_may_call: fields.read("any_agent_may_call", FieldReader::bool).unwrap_or(false),
         parallel: fields.read("parallel", FieldReader::bool).unwrap_or(true),
-        inject: fields.read("inject", |field| entries(field, &scope)).unwrap_or_default(),
+        inject: fields.read("inject", |field| inject(field, &scope)).unwrap_or_default(),
         within: fields.read("timeout", FieldReader::duration).unwrap_or(if kind == "mcp" {
             WITHIN_OF_MCP
         } else {
@@ -184,7 +198,7 @@ pub(super) fn toolset(
 
 /// Says which keys mean nothing for a set of this kind.
 fn refuse_others(fields: &MapReader<'_>, kind: &'static str) {
-    let others = TOOLSET_KINDS.into_iter().filter(|other| *other != kind).chain(["do", "http"]);
+    let others = TOOLSET_KINDS.into_iter().filter(|other| *other != kind).chain(["do", "http", "command", "nats"]);
     for other in others.filter(|other| fields.get(other).is_some()) {
         let message = format!("a tool has either `{kind}` or `{other}`");
         fields.field.review.add(fields.problem_at_key(other, message));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::scope::NameScope;
-use super::{DataTemplate, EvaluationError, Expression, OnCut, Template};
+use super::{DataTemplate, EvaluationError, Expression, InjectedArguments, InjectedSecret, OnCut, Template};
 use crate::yaml::{FieldReader, MapReader, NodeContent};
 
 /// Notes what is wrong with a template or an expression.
@@ -65,6 +65,34 @@ pub fn entries(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<Vec<(St
     let entries: Vec<_> =
         field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
     entries.into_iter().collect()
+}
+
+/// Reads `inject`.
+pub fn inject(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<InjectedArguments> {
+    let mut injected = InjectedArguments::default();
+    for (entry, value) in field.entries()? {
+        let argument = entry.key.clone();
+        if let Some(named) = secret(&value) {
+            let problem = named.problem("");
+            let secret = named.name().map(|name| name.to_string());
+            injected.secrets.extend(secret.map(|secret| InjectedSecret { argument, secret, problem }));
+        } else if let Some(data) = data(&value, scope) {
+            injected.data.push((argument, data));
+        }
+    }
+    Some(injected)
+}
+
+/// The name in `{ secret: NAME }`; none: it is data.
+fn secret<'a>(field: &FieldReader<'a>) -> Option<FieldReader<'a>> {
+    if !field.is_map() {
+        return None;
+    }
+    let mut entries = field.entries()?;
+    match entries.pop() {
+        Some((entry, name)) if entry.key == "secret" && entries.is_empty() => Some(name),
+        _ => None,
+    }
 }
 
 /// A list, or a text that is one expression, which may give a list.

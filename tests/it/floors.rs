@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("money", 0),
     ("legible", 0),
     ("openapi", 0),
+    ("rate", 0),
     ("redact", 0),
     ("schema", 0),
     ("seal", 0),

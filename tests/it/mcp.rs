@@ -156,7 +156,13 @@ fn address(url: &str) -> McpServerConfig {
 /// The servers of a worker: one, by the name `docs`.
 fn worker(config: &McpServerConfig) -> Arc<McpServers> {
     let http = Arc::new(HttpSender::new(AddressRules::new(&["127.0.0.1".to_owned()]), None));
-    Arc::new(McpServers::new(&BTreeMap::from([(docs(), config.clone())]), &http, &BTreeMap::new(), &tokens()))
+    Arc::new(McpServers::new(
+        &BTreeMap::from([(docs(), config.clone())]),
+        &http,
+        &BTreeMap::new(),
+        &tokens(),
+        &Arc::default(),
+    ))
 }
 
 /// Where their tokens are kept.
@@ -199,6 +205,7 @@ async fn call_within(
     let call = ToolsetCall {
         tool,
         arguments: &arguments,
+        secrets: &[],
         key: "key-1",
         run: "run-1",
         within,

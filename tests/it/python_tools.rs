@@ -63,7 +63,16 @@ async fn called_within(
     within: Duration,
 ) -> Result<Value, ToolsetError> {
     let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
-    let call = ToolsetCall { tool, arguments: &arguments, key: "k", run: "r", within, max_result: 1000, resumed: None };
+    let call = ToolsetCall {
+        tool,
+        arguments: &arguments,
+        secrets: &[],
+        key: "k",
+        run: "r",
+        within,
+        max_result: 1000,
+        resumed: None,
+    };
     match tools.call(call).await? {
         ToolsetAnswer::Value(value) => Ok(value),
         other => panic!("a function answers at once: {other:?}"),

@@ -403,3 +403,47 @@ async fn a_member_of_a_group_calls_what_it_is_offered_and_nothing_else() {
         system.end().await;
     }
 }
+
+/// The same, with a rate, and every tool may be called.
+const RATED: &str = r#"
+version: 1
+name: office
+agents:
+  clerk: { system_message: You are a clerk., tools: [office] }
+tools:
+  office: { mcp: office, timeout: TIMEOUT, rate: RATE }
+steps:
+  - id: reply
+    agent: { agent: clerk, message: Go. }
+  - return: "{{ steps.reply }}"
+"#;
+
+#[tokio::test]
+async fn a_call_above_the_rate_waits_for_its_turn_or_says_why_it_was_not_made() {
+    let script = r#"
+- tool_calls: [{ id: c1, name: get_order, arguments: { number: "1" } }, { id: c2, name: get_order, arguments: { number: "2" } }, { id: c3, name: get_order, arguments: { number: "3" } }]
+- tool_calls: [{ id: c4, name: delete_order, arguments: { number: "4" } }]
+- Done.
+"#;
+    let office = Office::new();
+    let source = RATED.replace("TIMEOUT", "20s").replace("RATE", "2/s");
+    let begun = std::time::Instant::now();
+    let (_folder, system, _, mut follower) = played(&office, &source, script).await;
+    follower.ended().await;
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(office.called("get_order").len(), 3);
+    assert_eq!(results(&follower.seen)[3], "Error: there is no such order");
+    system.end().await;
+
+    let office = Office::new();
+    let source = RATED.replace("TIMEOUT", "200ms").replace("RATE", "2/h");
+    let (_folder, system, _, mut follower) = played(&office, &source, script).await;
+    let (outcome, _) = follower.ended().await;
+    assert_eq!(outcome, RunOutcome::Completed);
+    let mut results = results(&follower.seen);
+    let why = "Error: office was not called: it is called as often as its rate allows (2/h), and there was no turn within 200ms";
+    assert_eq!(results.pop().as_deref(), Some(why), "the tools of a set share its rate");
+    assert_eq!(results.iter().filter(|result| *result == why).count(), 1, "{results:?}");
+    assert_eq!((office.called("get_order").len(), office.called("delete_order").len()), (2, 0));
+    system.end().await;
+}

@@ -104,6 +104,7 @@ fn open_with(dir: &Path, room: file_size::FileSizeLimit) -> Result<Broker, Store
         catalogue: embedded.clone(),
         cleaner: Some(embedded),
         contract: None,
+        services: None,
     })
 }
 

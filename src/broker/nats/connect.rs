@@ -15,11 +15,13 @@ use super::login::{AddressLogin, ConnectionLogin, OpenConnection};
 use super::monitor::ConnectionMonitor;
 use super::queue::NatsQueue;
 use super::server::{NO_JETSTREAM, NatsConnection, patiently};
+use super::services::NatsServices;
 use super::streams::StreamSetup;
 use super::{follow, streams};
 use crate::broker::contract::FastAgencyContract;
 use crate::broker::{self, Broker, Cleaner};
 use crate::config::NatsConfig;
+use crate::problem::chain;
 
 /// The oldest server that has what we use: scheduled messages came with it.
 const OLDEST: (u64, u64) = (2, 12);
@@ -160,8 +162,22 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
         queue: Arc::new(NatsQueue(server.clone())),
         catalogue: server,
         cleaner,
+        services: Some(Arc::new(services(settings, name))),
         contract: beside_python.map(|server| -> Arc<dyn FastAgencyContract> { Arc::new(NatsContract::new(server)) }),
     })
+}
+
+/// What asks services, with a connection of its own and the login for that.
+fn services(settings: &NatsConfig, name: &str) -> NatsServices {
+    let settings = match &settings.tools {
+        Some(login) => settings.with(login),
+        None => settings.clone(),
+    };
+    let name = format!("{name}, tools");
+    NatsServices::new(Box::new(move || {
+        let (settings, name) = (settings.clone(), name.clone());
+        Box::pin(async move { open(&settings, &name).await.map(NatsConnection::new).map_err(|error| chain(&error)) })
+    }))
 }
 
 /// Makes every stream that is missing and updates every one that is not as it should be: ours, and those of FastAgency as its

@@ -46,6 +46,8 @@ pub struct ServerExamination {
     pub catalogue: Arc<dyn Catalogue>,
     /// FastAgency's side of it, with the login for that; none where the login may not look at its stream and no other is named.
     pub contract: Option<Arc<dyn FastAgencyContract>>,
+    /// Whether the login of tools with `nats` is let in; none: it is this one.
+    pub tools: Option<std::result::Result<(), ConnectError>>,
 }
 
 /// A stream.
@@ -107,6 +109,10 @@ pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<S
             Some(beside_python)
         }
     };
+    let tools = match &settings.tools {
+        None => None,
+        Some(login) => Some(connect::open(&settings.with(login), name).await.map(drop)),
+    };
     let mut may_write = Vec::new();
     if matches!(found_streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
         may_write.push(("append records", within(try_append(&server)).await));
@@ -118,6 +124,7 @@ pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<S
         max_payload: info.max_payload,
         storage,
         streams: found_streams,
+        tools,
         differing,
         may_write,
         catalogue: server,

@@ -28,6 +28,7 @@ mod queue;
 mod reads;
 mod scan;
 mod server;
+mod services;
 mod streams;
 mod walk;
 

@@ -90,6 +90,18 @@ pub(super) struct JetStreamError {
     pub(super) description: String,
 }
 
+/// Why there is no answer.
+pub(super) enum MissingAnswer {
+    /// Nothing was asked: there is no connection.
+    NotAsked(String),
+    /// The login may not do this.
+    Denied(String),
+    /// The connection was lost meanwhile.
+    Lost(String),
+    /// There was none in time.
+    Late,
+}
+
 /// What a stream says when it has stored a message.
 #[derive(Deserialize)]
 struct PublishAck {
@@ -154,6 +166,24 @@ impl NatsConnection {
     }
 
     async fn answered_at<T>(&self, doing: &str, place: SubjectHash, answer: impl Future<Output = T>) -> Result<T> {
+        self.answer(place, Some(ANSWER_WAIT), answer).await.map_err(|missing| match missing {
+            MissingAnswer::NotAsked(why) | MissingAnswer::Lost(why) => unavailable(doing, why),
+            MissingAnswer::Denied(what) => Error::Denied { doing: doing.to_owned(), what },
+            MissingAnswer::Late => unavailable(doing, "the server did not answer in time"),
+        })
+    }
+
+    /// The same for what somebody else answers, however long that takes.
+    pub(super) async fn reply<T>(&self, subject: &str, answer: impl Future<Output = T>) -> Result<T, MissingAnswer> {
+        self.answer(SubjectHash::of(subject), None, answer).await
+    }
+
+    async fn answer<T>(
+        &self,
+        place: SubjectHash,
+        longest: Option<Duration>,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, MissingAnswer> {
         let _open = self.gate.read().await;
         let mut troubles = self.troubles.clone();
         let (mut losses, mut refusals) = troubles.borrow_and_update().known();
@@ -161,7 +191,7 @@ impl NatsConnection {
         let mut asked = waiting;
         while !self.is_connected() {
             if waiting.elapsed() > DOWN_PATIENCE {
-                return Err(unavailable(doing, troubles.borrow().without_connection()));
+                return Err(MissingAnswer::NotAsked(troubles.borrow().without_connection()));
             }
             tokio::time::sleep(DOWN_PAUSE).await;
             (losses, refusals) = troubles.borrow_and_update().known();
@@ -174,17 +204,17 @@ impl NatsConnection {
                 answer = &mut answer => return Ok(answer),
                 changed = troubles.changed() => {
                     if changed.is_err() {
-                        return Err(unavailable(doing, "the connection to NATS is closed"));
+                        return Err(MissingAnswer::Lost("the connection to NATS is closed".to_owned()));
                     }
                     let trouble = troubles.borrow_and_update();
                     if let Some(refusal) = trouble.since(refusals, place, &self.inbox) {
-                        return Err(Error::Denied { doing: doing.to_owned(), what: refusal.what() });
+                        return Err(MissingAnswer::Denied(refusal.what()));
                     }
                     if trouble.losses != losses {
-                        return Err(unavailable(doing, trouble.lost()));
+                        return Err(MissingAnswer::Lost(trouble.lost()));
                     }
-                    if asked.elapsed() >= ANSWER_WAIT {
-                        return Err(unavailable(doing, "the server did not answer in time"));
+                    if longest.is_some_and(|longest| asked.elapsed() >= longest) {
+                        return Err(MissingAnswer::Late);
                     }
                 }
             }

@@ -87,6 +87,11 @@ pub(super) async fn look(
             "name a login that may in nats.python, if there are such tiers",
         );
     }
+    match &examined.tools {
+        None => {}
+        Some(Ok(())) => findings.ok(TOPIC, "the login of nats.tools is let in".to_owned()),
+        Some(Err(error)) => findings.fail(TOPIC, format!("nats.tools: {}", chain(error)), todo(error)),
+    }
     sync_interval(monitor, findings).await;
     known(&examined, findings).await
 }

@@ -97,6 +97,7 @@ impl CallArguments {
         let call = ToolsetCall {
             tool,
             arguments: &arguments,
+            secrets: &[],
             key: &key,
             run: &key,
             within: CALL_WITHIN,

@@ -10,10 +10,12 @@ use crate::ids::MessageId;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::{EffectOutcome, RecordBody};
 
-/// Performs it, unless the log remembers what came of it. It is given a name that stays the same over every attempt.
+/// Performs it, unless the log remembers what came of it. It is given a name that stays the same over every attempt. `before` comes
+/// first, while nothing has been begun.
 pub(in crate::engine) async fn outside(
     effects: &ScopedEffects,
     is_idempotent: bool,
+    before: impl AsyncFnOnce() -> Result<()>,
     perform: impl AsyncFnOnce(&str) -> Result<Value>,
 ) -> Result<Value> {
     let key = effects.key();
@@ -38,6 +40,15 @@ pub(in crate::engine) async fn outside(
     }
     if !is_cut_off {
         effects.check_new(&key)?;
+    }
+    if let Err(stop) = before().await {
+        if let WorkflowStop::Failed(failure) = &stop {
+            let outcome = EffectOutcome::Failed { kind: failure.kind.clone(), message: failure.message.clone() };
+            log.append(RecordBody::Did { key, outcome }).await?;
+        }
+        return Err(stop);
+    }
+    if !is_cut_off {
         match is_idempotent {
             true => log.settle().await?,
             false => {

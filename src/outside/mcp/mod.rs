@@ -36,11 +36,12 @@ use self::connection::ConnectionOpener;
 use self::credential::TokenSupply;
 use self::server::McpServer;
 use self::waiting::WaitingCalls;
+use super::hidden::HiddenTexts;
 use super::http::HttpSender;
 use super::secrets::{Secrets, TokenStore};
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
-use crate::config::{McpCredential, McpReach, McpServerConfig, SecretConfig, SecretSource};
+use crate::config::{McpCredential, McpReach, McpServerConfig, SecretConfig, SecretSource, SecretTools};
 use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::workflow::ToolsetSource;
@@ -71,16 +72,17 @@ pub struct McpToolset {
 pub struct McpTools(Arc<McpServers>);
 
 impl McpServers {
-    /// As a configuration has them. `secrets` are those of the project, which no result shows either.
+    /// As a configuration has them. `secrets` are those of the project, and `hidden` is what no result shows either.
     pub fn new(
         servers: &BTreeMap<Name, McpServerConfig>,
         http: &Arc<HttpSender>,
         secrets: &BTreeMap<String, SecretConfig>,
         tokens: &Arc<dyn TokenStore>,
+        hidden: &Arc<HiddenTexts>,
     ) -> Self {
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
         let each = servers.iter().map(|(name, config)| {
-            let secrets = secrets_of(name, config, secrets).with_http(http.clone()).with_tokens(tokens.clone());
+            let secrets = secrets_of(name, config, secrets, hidden).with_http(http.clone()).with_tokens(tokens.clone());
             let secrets = Arc::new(secrets);
             let opener = ConnectionOpener {
                 name: name.clone(),
@@ -189,11 +191,15 @@ fn supply(name: &Name, config: &McpServerConfig, secrets: &Arc<Secrets>) -> Opti
 }
 
 /// What no text of a server may show: the project's secrets, the values of its headers, its environment, and what its address asks.
-fn secrets_of(name: &Name, config: &McpServerConfig, secrets: &BTreeMap<String, SecretConfig>) -> Secrets {
+fn secrets_of(
+    name: &Name,
+    config: &McpServerConfig,
+    secrets: &BTreeMap<String, SecretConfig>,
+    hidden: &Arc<HiddenTexts>,
+) -> Secrets {
     let mut all = secrets.clone();
     let mut add = |what: &str, value: &str| {
-        let secret = SecretConfig { source: SecretSource::Value(Some(SecretString::from(value))), hosts: Vec::new() };
-        all.insert(format!("{name}.{what}"), secret);
+        all.insert(format!("{name}.{what}"), SecretConfig::only_hidden(Some(SecretString::from(value))));
     };
     match &config.reach {
         McpReach::Address(address) => {
@@ -220,10 +226,11 @@ fn secrets_of(name: &Name, config: &McpServerConfig, secrets: &BTreeMap<String, 
         && let Some(oauth) = address.oauth()
     {
         let host = Url::parse(address.url.expose_secret()).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let secret = SecretConfig { source: SecretSource::OAuth(oauth.clone()), hosts: host.into_iter().collect() };
+        let source = SecretSource::OAuth(oauth.clone());
+        let secret = SecretConfig { source, hosts: host.into_iter().collect(), tools: SecretTools::default() };
         all.insert(name.to_string(), secret);
     }
-    Secrets::new(all)
+    Secrets::new(all).beside(hidden)
 }
 
 /// Whether a variable of an environment holds a secret, as its name says: `LOG_LEVEL` stays readable in results.

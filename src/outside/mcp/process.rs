@@ -113,7 +113,7 @@ enum EndSignal {
 /// Writes a program's own words into the log, until it ends: so many lines a minute, and none of its secrets.
 pub(super) async fn log_words(server: Name, words: ChildStderr, secrets: Arc<Secrets>, gone: CancellationToken) {
     let mut words = BufReader::new(words);
-    let mut budget = LineBudget::new();
+    let mut budget = StrayLineBudget::new();
     loop {
         let line = tokio::select! {
             line = next_line(&mut words) => line,
@@ -155,12 +155,12 @@ pub(super) enum LineFate {
 
 /// How many lines of a program may still be shown in this minute.
 #[derive(Debug)]
-pub(super) struct LineBudget {
+pub(super) struct StrayLineBudget {
     since: tokio::time::Instant,
     taken: u32,
 }
 
-impl LineBudget {
+impl StrayLineBudget {
     pub(super) fn new() -> Self {
         Self { since: tokio::time::Instant::now(), taken: 0 }
     }
@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_program_that_talks_much_is_heard_again_in_the_next_minute() {
-        let mut budget = LineBudget::new();
+        let mut budget = StrayLineBudget::new();
         for _ in 0..LINES_A_MINUTE {
             assert_eq!(budget.take(), LineFate::Shown);
         }

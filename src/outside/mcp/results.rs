@@ -100,11 +100,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{SecretConfig, SecretSource};
+    use crate::config::SecretConfig;
 
     #[test]
     fn a_result_is_what_is_in_it() {
-        let secret = SecretConfig { source: SecretSource::Value(Some("sesame-0815".into())), hosts: Vec::new() };
+        let secret = SecretConfig::only_hidden(Some("sesame-0815".into()));
         let secrets = Secrets::new(BTreeMap::from([("key".to_owned(), secret)]));
         let read = |result: Value| value_of(&result, 40, &secrets);
         let text = |text: &str| json!({"type": "text", "text": text});

@@ -13,7 +13,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::process::{LINES_A_MINUTE, LineBudget, LineFate, ServerProcess};
+use super::process::{LINES_A_MINUTE, LineFate, ServerProcess, StrayLineBudget};
 use crate::bounds::{self, MADE, ValueBounds};
 use crate::ids::Name;
 
@@ -32,7 +32,7 @@ pub(super) struct StdioTransport {
     input: Arc<Mutex<Option<ChildStdin>>>,
     process: ServerProcess,
     gone: CancellationToken,
-    stray: LineBudget,
+    stray: StrayLineBudget,
 }
 
 impl StdioTransport {
@@ -45,7 +45,7 @@ impl StdioTransport {
         gone: CancellationToken,
     ) -> Self {
         let input = Arc::new(Mutex::new(Some(input)));
-        Self { server, lines: LineReader::new(output), input, process, gone, stray: LineBudget::new() }
+        Self { server, lines: LineReader::new(output), input, process, gone, stray: StrayLineBudget::new() }
     }
 
     /// Sends a first request, before the library speaks, and gives the message that answers it. None: the program has ended.
@@ -74,7 +74,7 @@ impl StdioTransport {
     }
 
     /// What is read of a line; none: nothing that anybody waits for.
-    fn read(server: &Name, line: &[u8], stray: &mut LineBudget) -> Option<ServerJsonRpcMessage> {
+    fn read(server: &Name, line: &[u8], stray: &mut StrayLineBudget) -> Option<ServerJsonRpcMessage> {
         if let Ok(message) = bounds::read(line, &MESSAGE) {
             return Some(message);
         }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn an_answer_that_cannot_be_read_ends_its_call() {
         let server = Name::parse("docs").unwrap();
-        let read = |line: &[u8]| StdioTransport::read(&server, line, &mut LineBudget::new());
+        let read = |line: &[u8]| StdioTransport::read(&server, line, &mut StrayLineBudget::new());
         let deep = format!("{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}1{}}}", "[".repeat(90), "]".repeat(90));
         let message = read(deep.as_bytes());
         assert!(matches!(message, Some(ServerJsonRpcMessage::Error(error)) if error.id == Some(RequestId::Number(7))));

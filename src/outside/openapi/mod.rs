@@ -4,17 +4,19 @@
 mod credentials;
 mod documents;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
-use serde_json::Value;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
 
 use super::http::{HttpAnswer, HttpSender, OutgoingRequest, SendError};
 use super::http_answer::{IDEMPOTENCY_KEY, value_or_failure, without_secrets};
-use super::secrets::Secrets;
+use super::secrets::{CredentialRequest, Secrets};
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
 use crate::openapi::{OpenApiDeclaration, OpenApiRequest, OpenApiTool, OperationEntry, RequestError};
@@ -179,6 +181,17 @@ impl OpenApiToolset {
         })
     }
 
+    /// The arguments, with those that are secrets. That its server may have them is looked at before anything is sent.
+    async fn all_arguments<'c>(&self, call: &ToolsetCall<'c>) -> Result<Cow<'c, Map<String, Value>>, ToolsetError> {
+        let mut arguments = Cow::Borrowed(call.arguments);
+        for one in call.secrets {
+            let value = self.secrets.value(&one.secret, CredentialRequest::default()).await;
+            let value = value.map_err(|why| ToolsetError::Unavailable(self.secrets.hidden(&why)))?;
+            arguments.to_mut().insert(one.argument.clone(), value.expose_secret().into());
+        }
+        Ok(arguments)
+    }
+
     /// What is sent, but for the credentials.
     fn prepared<'t>(&self, tool: &'t OpenApiTool, call: &ToolsetCall<'_>) -> Result<PreparedCall<'t>, ToolsetError> {
         let problems = tool.problems(call.arguments);
@@ -190,9 +203,13 @@ impl OpenApiToolset {
             RequestError::Server(why) => ToolsetError::Unavailable(format!("{why}; write `server`")),
         })?;
         let host = request.url().host_str().unwrap_or_default().to_owned();
+        if let Some(why) = call.secrets.iter().find_map(|one| self.secrets.refuses(&one.secret, &host)) {
+            return Err(ToolsetError::Unavailable(format!("{}: {why}", tool.name)));
+        }
         let plan = credentials::plan(tool.security(), &self.declaration.security, &self.secrets, &host)
             .map_err(|why| ToolsetError::Unavailable(format!("{}: {why}", tool.name)))?;
-        if request.url().scheme() == "http" && !plan.is_empty() && !self.http.is_named(&host) {
+        let holds_secrets = !plan.is_empty() || !call.secrets.is_empty();
+        if request.url().scheme() == "http" && holds_secrets && !self.http.is_named(&host) {
             return Err(ToolsetError::Unavailable(format!(
                 "a secret would go to {host} unencrypted: name a `server` with https, or the host in outgoing.allow_private"
             )));
@@ -300,6 +317,8 @@ impl Toolset for OpenApiToolset {
     async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError> {
         let kept = self.document().await?;
         let tool = self.tool(&kept, call.tool)?;
+        let arguments = self.all_arguments(&call).await?;
+        let call = ToolsetCall { arguments: &arguments, ..call };
         let prepared = self.prepared(&tool, &call)?;
         let value = self.sent(&tool, &prepared, &call).await.map_err(|error| self.told(error, &call))?;
         Ok(ToolsetAnswer::Value(value))

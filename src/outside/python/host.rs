@@ -17,6 +17,7 @@ use super::child::PythonChild;
 use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply};
 use super::frames::ChildRequest;
 use crate::config::PythonConfig;
+use crate::outside::hidden::HiddenTexts;
 use crate::outside::secrets::Secrets;
 use crate::outside::toolset::{ToolsetCall, ToolsetError};
 use crate::workflow::PythonSource;
@@ -50,6 +51,12 @@ impl PythonHost {
     pub fn new(config: PythonConfig) -> Self {
         let secrets = Arc::new(Secrets::new(config.secrets()));
         Self { config, secrets, current: Mutex::default() }
+    }
+
+    /// The same, where these texts are hidden, too.
+    pub fn beside(mut self, others: &Arc<HiddenTexts>) -> Self {
+        self.secrets = Arc::new(Secrets::new(self.config.secrets()).beside(others));
+        self
     }
 
     /// Ends the process, with everything that it has begun. From now on nothing can be called.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::hidden::HiddenTexts;
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
 use crate::bounds::{OUTSIDE, read};
@@ -34,9 +35,9 @@ pub struct PythonToolset {
 pub struct PythonTools(Arc<PythonHost>);
 
 impl PythonTools {
-    /// With the Python of a project.
-    pub fn new(config: PythonConfig) -> Self {
-        Self(Arc::new(PythonHost::new(config)))
+    /// With the Python of a project, and what no text of it may show.
+    pub fn new(config: PythonConfig, project: &Arc<HiddenTexts>) -> Self {
+        Self(Arc::new(PythonHost::new(config).beside(project)))
     }
 }
 

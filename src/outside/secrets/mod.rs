@@ -15,6 +15,7 @@ use super::addresses::AddressRules;
 use super::hidden::{HiddenTexts, basic_login};
 use super::http::{ClientCertificate, HttpSender};
 use crate::config::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
+use crate::workflow::SecretReceiver;
 
 use oauth::{OAuthFetch, SpecifiedServer};
 pub use oauth::{grant_name, origin};
@@ -79,6 +80,18 @@ impl Secrets {
         Self { tokens, ..self }
     }
 
+    /// The same, where these texts are hidden, too.
+    pub fn beside(mut self, others: &Arc<HiddenTexts>) -> Self {
+        let hidden = Arc::get_mut(&mut self.hidden).expect("nobody else has it before the secrets are there");
+        hidden.put_beside(others.clone());
+        self
+    }
+
+    /// What is hidden, for others to hide it, too.
+    pub fn shared_hidden_texts(&self) -> Arc<HiddenTexts> {
+        self.hidden.clone()
+    }
+
     /// What is hidden, which grows when tokens are fetched.
     pub fn hidden_texts(&self) -> &HiddenTexts {
         &self.hidden
@@ -104,9 +117,32 @@ impl Secrets {
 
     /// Why a request to this host may not hold this secret; none: it may.
     pub fn refuses(&self, name: &str, host: &str) -> Option<String> {
-        if let Some(why) = self.refuses_host(name, host) {
+        self.refuses_host(name, host).or_else(|| self.refuses_text(name))
+    }
+
+    /// Why a tool may not be given this secret as an argument; none: it may.
+    pub fn refuses_receiver(&self, name: &str, receiver: &SecretReceiver) -> Option<String> {
+        if let SecretReceiver::Host(host) = receiver {
+            return self.refuses(name, host);
+        }
+        if let Some(why) = self.refuses_any(name).or_else(|| self.refuses_text(name)) {
             return Some(why);
         }
+        let tools = &self.secrets.get(name)?.tools;
+        let names = |listed: &[String], wanted: &str| listed.iter().any(|one| one == wanted);
+        let is_for = match receiver {
+            // Where it goes is known when it is called, and looked at then.
+            SecretReceiver::Host(_) | SecretReceiver::Api => !self.secrets.get(name)?.hosts.is_empty(),
+            SecretReceiver::Command(command) => names(&tools.commands, command),
+            SecretReceiver::Python(file) => names(&tools.python, file),
+            SecretReceiver::Mcp(server) => names(&tools.mcp, server),
+            SecretReceiver::Nats(subject) => tools.nats.iter().any(|pattern| covers(pattern, subject)),
+        };
+        (!is_for).then(|| format!("the secret {name:?} is not for {receiver} (fastagency.yaml: secrets.{name}.tools)"))
+    }
+
+    /// Why no text stands for a secret.
+    fn refuses_text(&self, name: &str) -> Option<String> {
         match self.source(name)? {
             SecretSource::Certificate { .. } => {
                 Some(format!("the secret {name:?} is a certificate, which no text can stand for"))
@@ -124,16 +160,25 @@ impl Secrets {
 
     /// The same, whatever kind of secret it is.
     pub fn refuses_host(&self, name: &str, host: &str) -> Option<String> {
-        let Some(secret) = self.secrets.get(name) else {
-            return Some(format!("there is no secret {name:?} (fastagency.yaml: secrets)"));
-        };
-        if is_unset(&secret.source) {
-            return Some(format!("the secret {name:?} has no value: the variable that it comes from is not set"));
+        if let Some(why) = self.refuses_any(name) {
+            return Some(why);
         }
+        let secret = self.secrets.get(name)?;
         if is_for(secret, host) {
             return None;
         }
-        Some(format!("the secret {name:?} is for {} alone, and would go to {host}", secret.hosts.join(", ")))
+        let hosts =
+            if secret.hosts.is_empty() { "no host".to_owned() } else { format!("{} alone", secret.hosts.join(", ")) };
+        Some(format!("the secret {name:?} is for {hosts}, and would go to {host}"))
+    }
+
+    /// Why nobody gets a secret.
+    fn refuses_any(&self, name: &str) -> Option<String> {
+        let Some(secret) = self.secrets.get(name) else {
+            return Some(format!("there is no secret {name:?} (fastagency.yaml: secrets)"));
+        };
+        is_unset(&secret.source)
+            .then(|| format!("the secret {name:?} has no value: the variable that it comes from is not set"))
     }
 
     /// The grant that a login for this secret belongs to.
@@ -281,11 +326,25 @@ fn is_for(secret: &SecretConfig, host: &str) -> bool {
     rules.allows_name(host) || host.parse().is_ok_and(|address| rules.names(address))
 }
 
+/// Whether a subject, in which `*` stands for a value, is one of those of a pattern.
+fn covers(pattern: &str, subject: &str) -> bool {
+    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (pattern.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(wanted), Some(word)) if wanted == word => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::SecretTools;
 
     #[tokio::test]
     async fn a_secret_is_for_its_hosts_and_what_a_server_sends_back_holds_none() {
@@ -293,7 +352,10 @@ mod tests {
         let secrets = Secrets::new(BTreeMap::from([
             ("billing".to_owned(), secret("k-12345678", &["billing.example.com", "10.0.0.1"])),
             ("short".to_owned(), secret("ab", &["*.example.com"])),
-            ("unset".to_owned(), SecretConfig { source: SecretSource::Value(None), hosts: vec!["odd.example".into()] }),
+            (
+                "unset".to_owned(),
+                SecretConfig { source: SecretSource::Value(None), ..SecretConfig::value("", &["odd.example"]) },
+            ),
         ]));
         assert!(secrets.refuses("unset", "odd.example").is_some_and(|why| why.contains("is not set")));
         let echoed = json!({"headers": {"k-12345678": "Bearer k-12345678"}, "list": ["about", 7, null]});
@@ -317,6 +379,35 @@ mod tests {
         assert_eq!(secrets.refuses("billing", "10.0.0.1"), None);
     }
 
+    #[test]
+    fn a_secret_is_for_the_tools_that_are_named() {
+        let tools = SecretTools {
+            commands: vec!["report".to_owned()],
+            python: vec!["tools.py".to_owned()],
+            mcp: vec!["docs".to_owned()],
+            nats: vec!["orders.lookup".to_owned(), "stock.*.count".to_owned(), "bills.>".to_owned()],
+        };
+        let secrets = Secrets::new(BTreeMap::from([
+            ("key".to_owned(), SecretConfig { tools, ..SecretConfig::value("k-12345678", &["a.example"]) }),
+            ("other".to_owned(), SecretConfig::value("k-87654321", &["a.example"])),
+        ]));
+        let own = |name: &str| name.to_owned();
+        let (command, python) = (SecretReceiver::Command(own("report")), SecretReceiver::Python(own("tools.py")));
+        let nats = |subject: &str| SecretReceiver::Nats(own(subject));
+        let may = [command, python, SecretReceiver::Mcp(own("docs")), SecretReceiver::Api];
+        let subjects = ["orders.lookup", "stock.eu.count", "stock.*.count", "bills.a", "bills.a.b"].map(nats);
+        for receiver in may.iter().chain(&subjects) {
+            assert_eq!(secrets.refuses_receiver("key", receiver), None, "{receiver}");
+            let is_api = *receiver == SecretReceiver::Api;
+            assert_eq!(secrets.refuses_receiver("other", receiver).is_none(), is_api, "{receiver}");
+        }
+        for subject in ["orders", "orders.*", "orders.lookup.x", "stock.count", "bills", "lookup"] {
+            assert!(secrets.refuses_receiver("key", &nats(subject)).is_some(), "{subject}");
+        }
+        let why = secrets.refuses_receiver("key", &SecretReceiver::Command(own("shout"))).unwrap();
+        assert_eq!(why, "the secret \"key\" is not for the command \"shout\" (fastagency.yaml: secrets.key.tools)");
+    }
+
     #[tokio::test]
     async fn each_kind_of_secret_has_a_text_or_says_why_not() {
         let folder = tempfile::tempdir().unwrap();
@@ -324,7 +415,7 @@ mod tests {
         std::fs::write(&file, "file-one\n").unwrap();
         let count = folder.path().join("count");
         let script = format!("echo x >> '{0}'; printf 'printed-%s\\n' $(wc -l < '{0}')", count.display());
-        let source = |source| SecretConfig { source, hosts: vec!["a.example".to_owned()] };
+        let source = |source| SecretConfig { source, ..SecretConfig::value("", &["a.example"]) };
         let (certificate, key) = ("cert.pem".into(), "key.pem".into());
         let secrets = Secrets::new(BTreeMap::from([
             ("file".to_owned(), source(SecretSource::File(file.clone()))),

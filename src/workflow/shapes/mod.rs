@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml::shape::{MapShape, REQUEST_PARAMETERS, ShapeKey, ValueKind, later, may, must};
+use crate::yaml::shape::{MapShape, REQUEST_PARAMETERS, ShapeKey, ValueKind, may, must};
 
 pub mod talks;
 
@@ -367,7 +367,7 @@ pub static TOOL: MapShape = MapShape {
     name: "tool",
     about: "A tool: its description and parameters for the model, and the steps to run; or the tools that somebody else has.",
     keys: &[
-        may("description", ValueKind::Text, "What it does, for models (with `do` and `http`)."),
+        may("description", ValueKind::Text, "What it does, for models (with `do`, `http`, `command` and `nats`)."),
         may("params", ValueKind::Schema, "The JSON Schema of its arguments (default: it takes none)."),
         may(
             "returns",
@@ -403,6 +403,11 @@ pub static TOOL: MapShape = MapShape {
         ),
         may("command", ValueKind::Name, "The program of `commands` in fastagency.yaml that is run, in place of `do`."),
         may(
+            "nats",
+            ValueKind::Template,
+            "The subject of a service on NATS that is asked, in place of `do`: the arguments that it does not name are the request, as JSON.",
+        ),
+        may(
             "any_agent_may_call",
             ValueKind::Bool,
             "Whether agents may call it that it is not offered to, as in AG2 (default false).",
@@ -425,7 +430,7 @@ pub static TOOL: MapShape = MapShape {
         may(
             "inject",
             ValueKind::Table(&ValueKind::Data),
-            "Arguments that models do not see; their texts are templates.",
+            "Arguments that models do not see (not with `do`, `agent`, `workflow`); their texts are templates.",
         ),
         may("max_result", ValueKind::Size, "What is kept of a result (default 256KiB)."),
         may(
@@ -434,9 +439,13 @@ pub static TOOL: MapShape = MapShape {
             "Whether its tools may be called again if a worker is lost during a call (default: what each tool says).",
         ),
         may("error_message", ValueKind::Text, "The words for models and people in place of the owner's own."),
+        may(
+            "rate",
+            ValueKind::Text,
+            "How often it may be called, by all workers together: 10/s, 100/min or 1000/h (not with `do`, `agent`, `workflow`; of a set: all of its tools together). Further calls wait.",
+        ),
         may("timeout", ValueKind::Duration, "How long a call may take (not with `do`; default 30s)."),
         may("retry", ValueKind::Shape(&RETRY), "Whether and when a call is repeated after a failure (not with `do`)."),
-        later("nats"),
     ],
     shared: &[],
 };

@@ -17,7 +17,7 @@ fn bad_and_good(folder: &Path) -> (Arc<McpServers>, McpToolset, McpToolset) {
     let good = Name::parse("good").unwrap();
     let http = Arc::new(HttpSender::new(AddressRules::default(), None));
     let all = BTreeMap::from([(docs(), server("bad")), (good.clone(), server("good"))]);
-    let servers = Arc::new(McpServers::new(&all, &http, &BTreeMap::new(), &tokens()));
+    let servers = Arc::new(McpServers::new(&all, &http, &BTreeMap::new(), &tokens(), &Arc::default()));
     let (bad, good) = (servers.toolset(docs(), Vec::new()), servers.toolset(good, Vec::new()));
     (servers, bad, good)
 }

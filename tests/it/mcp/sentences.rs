@@ -49,7 +49,7 @@ async fn an_address_that_cannot_be_used_is_said() {
     }
     let http = Arc::new(HttpSender::new(AddressRules::default(), None));
     let servers = BTreeMap::from([(docs(), address("http://127.0.0.1:9/mcp"))]);
-    let servers = Arc::new(McpServers::new(&servers, &http, &BTreeMap::new(), &tokens()));
+    let servers = Arc::new(McpServers::new(&servers, &http, &BTreeMap::new(), &tokens(), &Arc::default()));
     let why = toolset(&servers).list().await.unwrap_err().to_string();
     assert!(why.contains("outgoing: { allow_private: [127.0.0.1] }"), "{why}");
 }

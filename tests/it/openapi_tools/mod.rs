@@ -21,7 +21,7 @@ use server::{ApiServer, call, services};
 const HERE: &[&str] = &["127.0.0.1"];
 
 fn of(source: SecretSource) -> SecretConfig {
-    SecretConfig { source, hosts: vec!["127.0.0.1".to_owned()] }
+    SecretConfig { source, ..SecretConfig::value("", &["127.0.0.1"]) }
 }
 
 fn login() -> SecretConfig {

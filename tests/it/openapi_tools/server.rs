@@ -103,6 +103,7 @@ pub async fn call(set: &OpenApiToolset, tool: &str, arguments: Value) -> Result<
     let call = ToolsetCall {
         tool,
         arguments: arguments.as_object().unwrap(),
+        secrets: &[],
         key: "0123456789abcdef0123456789abcdef",
         run: "run",
         within: Duration::from_secs(20),

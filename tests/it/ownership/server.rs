@@ -80,6 +80,7 @@ impl Server {
             catalogue: side.clone(),
             cleaner: Some(side),
             contract: None,
+            services: None,
         }
     }
 

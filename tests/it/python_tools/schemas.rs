@@ -104,6 +104,7 @@ async fn compare(interpreter: &[&str], file: &str, recorded: &Value) {
         let call = ToolsetCall {
             tool: name,
             arguments,
+            secrets: &[],
             key: "k",
             run: "r",
             within: WITHIN,

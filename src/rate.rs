@@ -1,5 +1,5 @@
-//! Keeps the requests to a model within its `rate:`, counted over the last minute, so that no minute has more. Who waits is
-//! served in the order of coming.
+//! Keeps requests within a `rate:`, those to a model or the calls of a tool. They are counted over the last minute (or what the rate
+//! is for), so that no minute has more. Who waits is served in the order of coming.
 //!
 //! All workers together keep to the rate without asking each other: each takes an equal share of it ([`WorkerCount`]), and a
 //! worker learns how many there are from the leases that all of them renew anyway.
@@ -12,17 +12,24 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::config::ModelRateLimit;
-
-/// What rates are counted over.
-const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// The most requests that are remembered for a model; beyond it the oldest are taken for past. It is far above what one
+/// The most requests that are remembered of a rate; beyond it the oldest are taken for past. It is far above what one
 /// process can send in a minute.
 const MOST_REMEMBERED: usize = 100_000;
 
+/// How often something may be asked, by all workers together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests; none: any number.
+    pub requests: Option<u64>,
+    /// Tokens; none: any number.
+    pub tokens: Option<u64>,
+    /// In which time.
+    pub window: Duration,
+}
+
 /// How many workers share the rates.
 #[derive(Debug, Clone)]
-pub(super) struct WorkerCount(Arc<AtomicU64>);
+pub struct WorkerCount(Arc<AtomicU64>);
 
 impl Default for WorkerCount {
     fn default() -> Self {
@@ -32,7 +39,7 @@ impl Default for WorkerCount {
 
 impl WorkerCount {
     /// There are that many, this one included.
-    pub(super) fn set(&self, count: usize) {
+    pub fn set(&self, count: usize) {
         self.0.store((count as u64).max(1), Ordering::Relaxed);
     }
 
@@ -41,10 +48,10 @@ impl WorkerCount {
     }
 }
 
-/// The gate before a model.
+/// The gate before a model or a tool.
 #[derive(Debug)]
-pub(super) struct RateGate {
-    rate: ModelRateLimit,
+pub struct RateGate {
+    rate: RateLimit,
     workers: WorkerCount,
     /// Whoever holds it is the next to pass. The lock serves in the order of coming.
     turn: tokio::sync::Mutex<()>,
@@ -68,19 +75,19 @@ struct PassedRequest {
 
 /// A request that passed the gate.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RatePass {
+pub struct RatePass {
     number: u64,
 }
 
 impl RateGate {
     /// A gate for that rate, shared with the other workers.
-    pub(super) fn new(rate: ModelRateLimit, workers: WorkerCount) -> Self {
+    pub fn new(rate: RateLimit, workers: WorkerCount) -> Self {
         Self { rate, workers, turn: tokio::sync::Mutex::default(), passed: Mutex::default() }
     }
 
     /// Waits until a request of about so many tokens may be sent; none if that takes longer than `longest`.
-    pub(super) async fn pass(&self, tokens: u64, longest: Duration) -> Option<RatePass> {
-        if self.rate.is_unlimited() {
+    pub async fn pass(&self, tokens: u64, longest: Duration) -> Option<RatePass> {
+        if self.rate.requests.is_none() && self.rate.tokens.is_none() {
             return Some(RatePass { number: 0 });
         }
         let waiting = async {
@@ -98,7 +105,7 @@ impl RateGate {
     }
 
     /// Counts what a request really used, instead of what was expected.
-    pub(super) fn used(&self, pass: RatePass, tokens: u64) {
+    pub fn used(&self, pass: RatePass, tokens: u64) {
         let mut passed = self.lock();
         let PassedRequests { requests, tokens: sum, .. } = &mut *passed;
         if let Some(request) = requests.iter_mut().rev().find(|request| request.number == pass.number) {
@@ -107,16 +114,22 @@ impl RateGate {
         }
     }
 
+    /// Whether nothing that has passed counts any more.
+    pub fn is_idle(&self) -> bool {
+        let newest = self.lock().requests.back().map(|request| request.at);
+        newest.is_none_or(|at| at.elapsed() >= self.rate.window)
+    }
+
     /// Passes, or says when it may be possible.
     fn try_pass(&self, tokens: u64) -> Result<RatePass, Instant> {
         let now = Instant::now();
         let workers = self.workers.count();
         let mut passed = self.lock();
         // A share of less than one request in a minute is one in a longer time.
-        let (most_requests, window) = match self.rate.requests_per_minute {
-            None => (MOST_REMEMBERED, RATE_WINDOW),
-            Some(all) if all >= workers => ((all / workers).min(MOST_REMEMBERED as u64) as usize, RATE_WINDOW),
-            Some(all) => (1, RATE_WINDOW.mul_f64(workers as f64 / all as f64)),
+        let (most_requests, window) = match self.rate.requests {
+            None => (MOST_REMEMBERED, self.rate.window),
+            Some(all) if all >= workers => ((all / workers).min(MOST_REMEMBERED as u64) as usize, self.rate.window),
+            Some(all) => (1, self.rate.window.mul_f64(workers as f64 / all as f64)),
         };
         passed.forget(now, window);
         if passed.requests.len() >= most_requests {
@@ -124,7 +137,7 @@ impl RateGate {
             let oldest = passed.requests[passed.requests.len() - most_requests];
             return Err(oldest.at + window);
         }
-        if let Some(all) = self.rate.tokens_per_minute {
+        if let Some(all) = self.rate.tokens {
             let share = (all / workers).max(1);
             // A request that is larger than the whole share goes when nothing else does.
             let mut left = passed.tokens;
@@ -176,7 +189,7 @@ mod tests {
     fn gate(requests: Option<u64>, tokens: Option<u64>, workers: usize) -> RateGate {
         let shared = WorkerCount::default();
         shared.set(workers);
-        RateGate::new(ModelRateLimit { requests_per_minute: requests, tokens_per_minute: tokens }, shared)
+        RateGate::new(RateLimit { requests, tokens, window: Duration::from_secs(60) }, shared)
     }
 
     /// When each of some requests passes, in seconds from now.

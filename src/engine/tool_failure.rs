@@ -1,0 +1,34 @@
+//! Failures of what tools reach outside, as runs have them: without secrets, and in the words that the tool has for them.
+
+use crate::chat::WorkflowStop;
+use crate::engine::effects::ScopedEffects;
+use crate::outside::toolset::ToolsetError;
+use crate::protocol::failure::FailureKind;
+
+/// A failure of a tool that somebody else has; `instead`: the words for models and people.
+pub(super) fn failed(
+    effects: &ScopedEffects,
+    whose: &str,
+    instead: Option<&str>,
+    error: &ToolsetError,
+) -> WorkflowStop {
+    let secrets = &effects.journal.context.outside.secrets;
+    let error = &error.clone().map_words(|words| secrets.hidden(&words));
+    let words = match instead {
+        Some(words) => {
+            tracing::warn!(run.id = %effects.journal.run, tools = whose, "a tool failed: {error}");
+            words.to_owned()
+        }
+        None => error.to_string(),
+    };
+    WorkflowStop::failed(kind_of(error), words)
+}
+
+/// What kind of failure it is.
+pub(super) fn kind_of(error: &ToolsetError) -> FailureKind {
+    match error {
+        ToolsetError::Failed(_) | ToolsetError::Unavailable(_) => FailureKind::Tool,
+        ToolsetError::TimedOut(_) => FailureKind::Timeout,
+        ToolsetError::Lost(_) => FailureKind::Lost,
+    }
+}

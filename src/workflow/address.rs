@@ -1,0 +1,24 @@
+//! Addresses and subjects in pieces: texts as they stand in the workflow, and the values between them.
+
+use std::collections::BTreeSet;
+
+use super::Expression;
+
+/// A piece of an address, or of a subject.
+#[derive(Debug, Clone)]
+pub enum AddressPart {
+    /// As it is.
+    Text(String),
+    /// A value, which stays in its place: it is encoded, or it is one token.
+    Value(Expression),
+}
+
+/// The arguments of a tool that the pieces of an address name.
+pub(super) fn args_in(parts: &[AddressPart]) -> BTreeSet<&str> {
+    let values = parts.iter().filter_map(|part| match part {
+        AddressPart::Value(expression) => Some(expression.names()),
+        AddressPart::Text(_) => None,
+    });
+    let names = values.flatten().filter(|path| path.first().is_some_and(|root| root == "args"));
+    names.filter_map(|path| path.get(1)).map(String::as_str).collect()
+}

@@ -1,0 +1,270 @@
+//! Tools that ask services on NATS (`nats: SUBJECT`): a real server, and services as the client library makes them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_nats::service::ServiceExt;
+use async_trait::async_trait;
+use bytes::Bytes;
+use fastagency::broker::Broker;
+use fastagency::broker::services::{ServiceError, ServiceReply, ServiceRequest, ServiceRequests};
+use fastagency::config::{NatsConfig, NatsLogin};
+use fastagency::ids::RunId;
+use fastagency::run::record::RunOutcome;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::approvals::results;
+use crate::support::nats_server::NatsServer;
+use crate::support::project::Project;
+use crate::support::system::{Follower, System};
+use crate::talks::scripted;
+
+/// The requests that a service got: subject, key, payload.
+type Requests = Arc<Mutex<Vec<(String, String, Value)>>>;
+
+/// A service of orders. It echoes requests, but for some articles.
+async fn orders(client: async_nats::Client, subjects: &[&str]) -> (async_nats::service::Service, Requests) {
+    let service = client.service_builder().start("orders", "1.0.0").await.unwrap();
+    let requests = Requests::default();
+    for subject in subjects {
+        let mut endpoint = service.endpoint(*subject).await.unwrap();
+        let requests = requests.clone();
+        tokio::spawn(async move {
+            while let Some(request) = endpoint.next().await {
+                let message = &request.message;
+                let key = message.headers.as_ref().and_then(|headers| headers.get("Idempotency-Key"));
+                let key = key.map(ToString::to_string).unwrap_or_default();
+                let payload: Value = serde_json::from_slice(&message.payload).unwrap();
+                requests.lock().push((message.subject.to_string(), key, payload.clone()));
+                let no_order =
+                    || async_nats::service::error::Error { status: "there is no such order".to_owned(), code: 404 };
+                let reply = match payload["article"].as_str() {
+                    Some("silent") => continue,
+                    Some("unknown") => Err(no_order()),
+                    Some("text") => Ok(Bytes::from("in stock")),
+                    Some("nothing") => Ok(Bytes::new()),
+                    Some("bytes") => Ok(Bytes::from_static(b"\x89PNG\xff")),
+                    Some("long") => Ok(Bytes::from("x".repeat(5000))),
+                    _ => Ok(message.payload.clone()),
+                };
+                request.respond(reply).await.unwrap();
+            }
+        });
+    }
+    client.flush().await.unwrap();
+    (service, requests)
+}
+
+async fn client(server: &NatsServer) -> async_nats::Client {
+    async_nats::connect(server.url()).await.unwrap()
+}
+
+const CLERK: &str = r#"
+version: 1
+name: clerk
+agents:
+  clerk: { system_message: You are a clerk., tools: [lookup, stock, patient, hasty] }
+tools:
+  lookup:
+    description: Looks an order up
+    params: { type: object, properties: { article: { type: string }, price: { type: number }, customer: { type: string } } }
+    inject: { customer: "{{ vars.who }}", call: "{{ call.id }}" }
+    max_result: 1KiB
+    retry: { max: 1, on: [tool] }
+    nats: orders.lookup
+  stock:
+    description: Says what is in stock
+    params: { type: object, properties: { region: { type: string }, article: { type: string } }, required: [region] }
+    nats: orders.{{ args.region }}.stock
+  patient:
+    description: Waits for the service
+    idempotent: true
+    nats: orders.late
+  hasty:
+    description: Does not wait
+    timeout: 300ms
+    params: { type: object, properties: { article: { type: string } } }
+    error_message: The desk is closed.
+    nats: orders.lookup
+vars: { who: Ann }
+steps:
+  - id: reply
+    agent: { agent: clerk, message: Go. }
+  - return: "{{ steps.reply }}"
+"#;
+
+async fn played(broker: Broker, script: &str) -> (tempfile::TempDir, System, Follower) {
+    let folder = tempfile::tempdir().unwrap();
+    let system = System::over(broker).worker(CLERK).models(scripted(folder.path(), script)).start().await;
+    let run = RunId::random();
+    system.start(run).await;
+    let follower = system.follow(run).await;
+    (folder, system, follower)
+}
+
+/// What the calls of a script came to.
+async fn results_of(broker: Broker, calls: &[(&str, Value)]) -> Vec<String> {
+    let mut script = String::new();
+    for (number, (tool, arguments)) in calls.iter().enumerate() {
+        script += &format!("- tool_calls: [{{ id: c{number}, name: {tool}, arguments: {arguments} }}]\n");
+    }
+    let (_folder, system, mut follower) = played(broker, &format!("{script}- Done.\n")).await;
+    let (outcome, end) = follower.ended().await;
+    assert_eq!((outcome, end), (RunOutcome::Completed, json!("Done.")));
+    system.end().await;
+    results(&follower.seen)
+}
+
+#[tokio::test]
+async fn a_service_is_asked_and_what_it_replies_is_the_result() {
+    let Some(server) = NatsServer::start("nats_tools::a_service_is_asked_and_what_it_replies_is_the_result") else {
+        return;
+    };
+    let (_service, requests) = orders(client(&server).await, &["orders.lookup", "orders.eu.stock"]).await;
+    let calls = [
+        ("lookup", json!({"article": "a", "price": 1.5, "customer": "Eve"})),
+        ("lookup", json!({"article": "text"})),
+        ("lookup", json!({"article": "nothing"})),
+        ("lookup", json!({"article": "bytes"})),
+        ("lookup", json!({"article": "long"})),
+        ("stock", json!({"region": "eu", "article": "b"})),
+        ("stock", json!({"region": "eu.stock"})),
+        ("stock", json!({"region": "*"})),
+        ("stock", json!({"region": "eu stock"})),
+    ];
+    let came = results_of(server.broker().await, &calls).await;
+    let first: Value = serde_json::from_str(&came[0]).unwrap();
+    let key = requests.lock()[0].1.clone();
+    assert!(!key.is_empty());
+    assert_eq!(first, json!({"article": "a", "price": 1.5, "customer": "Ann", "call": key}));
+    assert_eq!(came[1], "in stock");
+    assert_eq!(came[2], "null");
+    assert_eq!(came[3], "Error: orders.lookup replied with bytes, and not with JSON or a text");
+    assert_eq!(came[4], format!("{}… [cut off after 1024 bytes]", "x".repeat(1024)));
+    assert_eq!(serde_json::from_str::<Value>(&came[5]).unwrap(), json!({"article": "b"}));
+    for (result, value) in came[6..].iter().zip(["eu.stock", "*", "eu stock"]) {
+        assert_eq!(*result, format!("Error: args.region: {value:?} is not one word of a subject"));
+    }
+    assert!(requests.lock().iter().all(|request| ["orders.lookup", "orders.eu.stock"].contains(&&*request.0)));
+}
+
+#[tokio::test]
+async fn an_error_of_a_service_is_one_for_the_model_and_a_repeated_call_has_the_same_key() {
+    let test = "nats_tools::an_error_of_a_service_is_one_for_the_model_and_a_repeated_call_has_the_same_key";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (_service, requests) = orders(client(&server).await, &["orders.lookup"]).await;
+    let calls = [
+        ("lookup", json!({"article": "unknown"})),
+        ("hasty", json!({"article": "silent"})),
+        ("stock", json!({"region": "us"})),
+    ];
+    let came = results_of(server.broker().await, &calls).await;
+    let said = [
+        "Error: orders.lookup replied with an error: 404: there is no such order",
+        "Error: The desk is closed.",
+        "Error: nobody serves orders.us.stock",
+    ];
+    assert_eq!(came, said);
+    let requests = requests.lock().clone();
+    let keys: Vec<&str> = requests.iter().map(|(_, key, _)| key.as_str()).collect();
+    assert!(keys.len() == 3 && keys[0] == keys[1] && keys[1] != keys[2], "{keys:?}");
+}
+
+/// Services that are not there at first.
+struct LateServices {
+    asked: AtomicU32,
+    comes_after: u32,
+}
+
+#[async_trait]
+impl ServiceRequests for LateServices {
+    async fn request(&self, request: ServiceRequest<'_>) -> Result<ServiceReply, ServiceError> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) < self.comes_after {
+            return Err(ServiceError::NobodyServes(request.subject.to_owned()));
+        }
+        Ok(ServiceReply { payload: Bytes::from("\"here\""), fault: None })
+    }
+}
+
+#[tokio::test]
+async fn only_an_idempotent_tool_waits_for_a_service_that_is_not_there() {
+    for (tool, comes_after, result, asked) in [("patient", 2, "here", 3), ("hasty", 1, "Error: The desk is closed.", 1)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Arc::new(LateServices { asked: AtomicU32::new(0), comes_after });
+        let broker = fastagency::broker::embedded::open(folder.path()).unwrap();
+        let broker = Broker { services: Some(services.clone()), ..broker };
+        let came = results_of(broker, &[(tool, json!({}))]).await;
+        assert_eq!((came[0].as_str(), services.asked.load(Ordering::Relaxed)), (result, asked), "{tool}");
+    }
+}
+
+#[tokio::test]
+async fn tools_ask_with_a_login_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nats.conf");
+    let users = r#"
+jetstream {}
+authorization {
+  users = [
+    { user: worker, password: "the worker's" }
+    {
+      user: tools
+      password: "the tools'"
+      permissions: { publish: { allow: ["orders.>"], deny: ["orders.eu.>"] }, subscribe: { allow: ["_INBOX.tools.>"] } }
+    }
+  ]
+}
+"#;
+    std::fs::write(&file, users).unwrap();
+    let test = "nats_tools::tools_ask_with_a_login_of_their_own";
+    let Some(server) = NatsServer::start_with(test, &["-c", file.to_str().unwrap()]) else { return };
+    let url = server.url();
+    let login = async_nats::ConnectOptions::with_user_and_password("worker".to_owned(), "the worker's".to_owned());
+    let (_service, requests) = orders(login.connect(&url).await.unwrap(), &["orders.lookup", "orders.eu.stock"]).await;
+    let tools =
+        NatsLogin { user: Some("tools".to_owned()), password: Some("the tools'".into()), ..NatsLogin::default() };
+    let settings = NatsConfig {
+        url: url.clone(),
+        user: Some("worker".to_owned()),
+        password: Some("the worker's".into()),
+        tools: Some(tools),
+        ..NatsConfig::default()
+    };
+    let broker = fastagency::broker::nats::connect(&settings, "a test").await.unwrap();
+    let came = results_of(broker, &[("lookup", json!({"article": "text"})), ("stock", json!({"region": "eu"}))]).await;
+    assert_eq!(came[0], "in stock");
+    assert_eq!(came[1], "Error: the NATS login of this worker may not ask orders.eu.stock");
+    assert_eq!(requests.lock().len(), 1);
+    for (password, says) in
+        [("the tools'", "the login of nats.tools is let in"), ("another", "nats.tools: the NATS server at")]
+    {
+        let nats = format!("url: \"{url}\", user: worker, password: \"the worker's\"");
+        let tools = format!("tools: {{ user: tools, password: \"{password}\" }}");
+        let project = Project::new(&format!("version: 1\nnats: {{ {nats}, {tools} }}\n"), &[]);
+        let said = output(&project, &["doctor"]);
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+/// What a command prints.
+fn output(project: &Project, arguments: &[&str]) -> String {
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+        .args(arguments)
+        .current_dir(project.path())
+        .env_remove("NATS_URL")
+        .output()
+        .unwrap();
+    [said.stdout, said.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+}
+
+#[test]
+fn a_broker_without_a_server_says_that_a_tool_needs_one() {
+    let config = "version: 1\nllms: { default: { provider: scripted, script: [hi] } }\n";
+    let project = Project::new(config, &[("clerk.yaml", CLERK)]);
+    let said = output(&project, &["run", "clerk"]);
+    assert!(said.contains("clerk.yaml:13:11: nats: a tool with `nats` needs a NATS server"), "{said}");
+    assert!(said.contains("start with --nats"), "{said}");
+}
