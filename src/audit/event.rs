@@ -37,7 +37,7 @@ pub fn event(run: RunId, placed: &LogEntry, redactor: &Redactor) -> AuditEventVi
         return shown;
     }
     shorten(&mut value, STORED.depth);
-    serde_json::from_value(value).unwrap_or(shown)
+    crate::bounds::from_value(value).unwrap_or(shown)
 }
 
 /// A record that cannot be read, or not whole, in its place: who reads on knows that something is missing.
@@ -344,10 +344,10 @@ mod tests {
         for event in events {
             let sent = json!(event);
             kinds.insert(sent["kind"].as_str().unwrap().to_owned());
-            assert_eq!(serde_json::from_value::<AuditEventView>(sent.clone()).unwrap(), event, "{sent}");
+            assert_eq!(crate::bounds::from_value::<AuditEventView>(sent.clone()).unwrap(), event, "{sent}");
         }
         assert_eq!(kinds.len(), 14, "{kinds:?}");
         let later = json!({"run": run, "seq": 1, "at": "2026-01-01T00:00:00Z", "kind": "of a later version", "x": 1});
-        assert_eq!(serde_json::from_value::<AuditEventView>(later).unwrap().body, AuditEventBodyView::Unknown);
+        assert_eq!(crate::bounds::from_value::<AuditEventView>(later).unwrap().body, AuditEventBodyView::Unknown);
     }
 }

@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(query.len(), 7);
             assert!(query.contains(&("state".to_owned(), how.name().to_owned())));
             let fields = query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
-            assert_eq!(serde_json::from_value::<RunSelection>(Value::Object(fields)).unwrap(), asked);
+            assert_eq!(crate::bounds::from_value::<RunSelection>(Value::Object(fields)).unwrap(), asked);
         }
         assert_eq!(RunSelection::default().query(), []);
     }

@@ -162,6 +162,12 @@ pub fn outline<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error>
     serde_json::from_slice(text)
 }
 
+/// Reads a type from a value, with numbers of every length. serde keeps a tagged or flattened type aside while it looks for
+/// its tag, and refuses there what a `u64` or `i64` does not hold; as text such a number has a form that it takes.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
+    serde_json::from_str(&value.to_string())
+}
+
 /// Whether a JSON text is within bounds. Of a text that is not JSON nothing is said: the parser refuses it.
 pub fn check(text: &[u8], bounds: &ValueBounds) -> Result<(), ExceededBound> {
     let exceeded = |(offset, limit)| ExceededBound { place: place(text, offset), limit };

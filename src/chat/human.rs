@@ -12,7 +12,7 @@ use crate::chat::{
 };
 use crate::ids::Name;
 use crate::message::{MessageContent, ShortTextInput, TextInput};
-use crate::protocol::participant::USER;
+use crate::protocol::participant::{USER, is_internal};
 use crate::workflow::{Agent, AnswererTerms, HumanInputMode};
 
 const END: &str = "Press enter or type 'exit' to stop the conversation: ";
@@ -47,7 +47,8 @@ pub(super) async fn check_termination(
     let over = ends_conversation(agent.is_termination_msg.as_ref(), &agent.name, last)?;
     let count = ctx.memory.auto_replies(&agent.name, peer);
     let exhausted = count >= agent.max_consecutive_auto_reply;
-    let reply = format!("Your reply to {peer}");
+    // The manager of a group passes on what others say; people need not know it.
+    let reply = if is_internal(peer.as_str()) { "Your reply".to_owned() } else { format!("Your reply to {peer}") };
     let (prompt, in_short) = match agent.human_input_mode {
         HumanInputMode::Always => (
             format!("Replying as {}. Provide feedback to {peer}. {SKIP_ALWAYS}", agent.name),

@@ -91,8 +91,8 @@ impl OutgoingMessage {
             WorkflowStop::failed(FailureKind::Message, format!("the {what} of a message cannot be read: {error}"))
         };
         let list = |fields: &mut Map<String, Value>, key: &str| fields.remove(key).filter(|value| !value.is_null());
-        let tool_calls = list(&mut fields, "tool_calls").map(serde_json::from_value).transpose();
-        let tool_responses = list(&mut fields, "tool_responses").map(serde_json::from_value).transpose();
+        let tool_calls = list(&mut fields, "tool_calls").map(crate::bounds::from_value).transpose();
+        let tool_responses = list(&mut fields, "tool_responses").map(crate::bounds::from_value).transpose();
         let utterance = Self {
             tool_calls: tool_calls.map_err(|error| malformed("tool_calls", error))?.unwrap_or_default(),
             tool_responses: tool_responses.map_err(|error| malformed("tool_responses", error))?.unwrap_or_default(),

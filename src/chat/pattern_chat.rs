@@ -7,11 +7,12 @@ use serde_json::Value;
 use crate::chat::group_chat::{GroupChatStart, begin};
 use crate::chat::memory::OutgoingMessage;
 use crate::chat::parties::{SpeakerGroup, SpeakerSelection, completed};
-use crate::chat::pattern::{HandoffGroupRequest, HandoffState, USER};
+use crate::chat::pattern::{HandoffGroupRequest, HandoffState};
 use crate::chat::{ChatEvent, ConversationContext, Result, WorkflowStop};
 use crate::ids::Name;
 use crate::protocol::dialogue::ChatRole;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::participant::GROUP_USER;
 use crate::workflow::{Agent, SelectionPrompts, SpeakerTransitions};
 
 /// Holds a group's chat, and returns the chat result with `context_variables`.
@@ -73,7 +74,7 @@ async fn play(
     let mut ended = begin(ctx, initiator, group, start).await?;
     for line in &mut ended.messages {
         // Nobody knows who that is.
-        if line.name.as_deref() == Some(USER) {
+        if line.name.as_deref() == Some(GROUP_USER) {
             Arc::make_mut(line).message_mut().name = None;
         }
     }
@@ -84,7 +85,7 @@ async fn play(
 /// Who says the one message that the group begins with: whom it names, or the user.
 fn first_speaker(ctx: &ConversationContext<'_>, group: &SpeakerGroup, message: &Value) -> Result<Arc<Agent>> {
     let handoff_state = ctx.handoff_state.as_ref();
-    let user = handoff_state.and_then(|handoff_state| handoff_state.user.as_ref()).map_or(USER, Name::as_str);
+    let user = handoff_state.and_then(|handoff_state| handoff_state.user.as_ref()).map_or(GROUP_USER, Name::as_str);
     let name = message.get("name").and_then(Value::as_str).unwrap_or(user);
     let found = group.member(name).cloned();
     found.ok_or_else(|| {

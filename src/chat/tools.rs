@@ -287,9 +287,12 @@ pub fn result_text(tool: &WorkflowTool, returned: &Value) -> String {
     }
 }
 
-/// Reads arguments as a model wrote them. What is JSON is read as it is. Only what is none is mended: line breaks outside of
+/// Reads arguments as a model wrote them. Nothing written is no arguments. What is JSON is read as it is. Only what is none is mended: line breaks outside of
 /// texts do not count, and those in texts need no escaping.
 pub(super) fn read_arguments(written: &str) -> std::result::Result<Map<String, Value>, String> {
+    if written.trim().is_empty() {
+        return Ok(Map::new());
+    }
     let read_as = |text: &str| read(text.as_bytes(), &OUTSIDE);
     let parsed = match read_as(written) {
         Err(UnfitJson::Json(error)) => read_as(&with_escaped_breaks(written)).map_err(|_| UnfitJson::Json(error)),
@@ -510,7 +513,10 @@ mod tests {
         assert_eq!(Value::Object(read_arguments(path).unwrap()), json!({"path": "C:\\temp\\", "n": 1}));
         let broken = "{\"path\": \"C:\\\\temp\\\\\",\n \"text\": \"one\ntwo\"}";
         assert_eq!(Value::Object(read_arguments(broken).unwrap()), json!({"path": "C:\\temp\\", "text": "one\ntwo"}));
-        for wrong in ["", "null", "[1]", "{\"a\":"] {
+        for nothing in ["", " ", "\n\t"] {
+            assert_eq!(read_arguments(nothing), Ok(Map::new()));
+        }
+        for wrong in ["null", "[1]", "{\"a\":"] {
             let error = read_arguments(wrong).unwrap_err();
             assert!(error.starts_with("Error: ") && error.contains("The argument must be"), "{error}");
         }

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::config::{self, Config, ConfigSection};
 use crate::lifecycle::Lifecycle;
 use crate::outside::OutsideServices;
+use crate::problem::Problems;
 use crate::project::load_config;
 use crate::seal::Sealer;
 
@@ -272,26 +273,85 @@ pub(super) fn worker_parts(
     data_dir: Option<&Path>,
     mock: bool,
 ) -> Result<worker::WorkerParts, CliError> {
-    let workflows = workflow::load_folder(&config.workflows)?;
+    let outside = outside(config, &broker, sealer.as_ref(), data_dir);
+    let workflows = workflows(config, &broker, &outside, mock, &BTreeSet::new())?;
+    Ok(parts_of(config, broker, sealer, mock, workflows, outside))
+}
+
+/// What a worker needs for one conversation. A workflow whose file has a mistake is left out, with those that call it, and its
+/// mistakes are printed, unless it is the one that is asked for.
+pub(super) fn worker_parts_for(
+    asked: Option<&str>,
+    config: &Config,
+    broker: Broker,
+    sealer: Option<Sealer>,
+    data_dir: Option<&Path>,
+    mock: bool,
+) -> Result<worker::WorkerParts, CliError> {
+    let outside = outside(config, &broker, sealer.as_ref(), data_dir);
+    let (mut excluded, mut told) = (BTreeSet::new(), Vec::new());
+    let workflows = loop {
+        let problems = match workflows(config, &broker, &outside, mock, &excluded) {
+            Ok(workflows) => break workflows,
+            Err(problems) => problems,
+        };
+        let before = excluded.len();
+        excluded.extend(problems.iter().map(|problem| problem.file.clone()));
+        told.extend(problems);
+        if excluded.len() == before {
+            return Err(Problems::new(told).expect("there is one").into());
+        }
+    };
+    let is_there = |asked: &str| workflows.iter().any(|workflow| workflow.name.as_str() == asked);
+    if let Some(problems) = Problems::new(told) {
+        if workflows.is_empty() || asked.is_some_and(|asked| !is_there(asked)) {
+            return Err(problems.into());
+        }
+        let files = excluded.into_iter().collect::<Vec<_>>().join(", ");
+        eprint!("{problems}");
+        eprintln!("left out because of this: {files}");
+    }
+    Ok(parts_of(config, broker, sealer, mock, workflows, outside))
+}
+
+/// What the project's workflows reach outside. Without a key to seal them, tokens are stored nowhere.
+fn outside(config: &Config, broker: &Broker, sealer: Option<&Sealer>, data_dir: Option<&Path>) -> OutsideServices {
+    let Some(sealer) = sealer else { return OutsideServices::new(config) };
+    let (broker, folder) = (data_dir.is_none().then_some(broker), data_dir.unwrap_or(&config.data_dir));
+    let entries = stored_tokens(broker, sealer.clone(), folder);
+    OutsideServices::with_tokens(config, Arc::new(SharedTokenStore::new(entries)))
+}
+
+/// The workflows of the project, but those of the excluded files, checked with its configuration.
+fn workflows(
+    config: &Config,
+    broker: &Broker,
+    outside: &OutsideServices,
+    mock: bool,
+    excluded: &BTreeSet<String>,
+) -> Result<Vec<workflow::Workflow>, Problems> {
+    let workflows = workflow::load_folder_without(&config.workflows, excluded)?;
     let known: BTreeSet<_> = config.llms.keys().cloned().collect();
     let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
-    // Without a key to seal them, tokens are stored nowhere.
-    let outside = match &sealer {
-        Some(sealer) => {
-            let (broker, folder) = (data_dir.is_none().then_some(&broker), data_dir.unwrap_or(&config.data_dir));
-            let entries = stored_tokens(broker, sealer.clone(), folder);
-            OutsideServices::with_tokens(config, Arc::new(SharedTokenStore::new(entries)))
-        }
-        None => OutsideServices::new(config),
-    };
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
         workflow::check_secrets(workflow, |name, receiver| outside.secrets.refuses_receiver(name, receiver))?;
         workflow::check_programs(workflow, |name| outside.programs.check(name).err())?;
         workflow::check_services(workflow, broker.services.is_some())?;
     }
+    Ok(workflows)
+}
+
+fn parts_of(
+    config: &Config,
+    broker: Broker,
+    sealer: Option<Sealer>,
+    mock: bool,
+    workflows: Vec<workflow::Workflow>,
+    outside: OutsideServices,
+) -> worker::WorkerParts {
     let models = model::open_all(&config.llms, mock);
-    Ok(worker::WorkerParts {
+    worker::WorkerParts {
         broker,
         clock: clock::system(),
         models,
@@ -304,7 +364,7 @@ pub(super) fn worker_parts(
         redactor: config.audit.redactor.clone(),
         webhooks: config.webhooks.clone(),
         up: Arc::default(),
-    })
+    }
 }
 
 /// Refuses `auth.trusted_header` behind the `ui` where the header would count from everyone who reaches the `ui`, or from no one.

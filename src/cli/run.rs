@@ -151,7 +151,14 @@ impl RunCommand {
     ) -> Result<ConnectedGateway, CliError> {
         let sealer = project::sealer(config, data_dir)?;
         let broker = project::chained(config, broker, data_dir)?;
-        let parts = project::worker_parts(config, broker.clone(), sealer.clone(), data_dir, self.mock_llm)?;
+        let lenient = self.workflow.is_some() || self.run.is_some();
+        let parts = match lenient {
+            true => {
+                let asked = self.workflow.as_deref();
+                project::worker_parts_for(asked, config, broker.clone(), sealer.clone(), data_dir, self.mock_llm)?
+            }
+            false => project::worker_parts(config, broker.clone(), sealer.clone(), data_dir, self.mock_llm)?,
+        };
         let serves = parts.workflows.iter().map(|workflow| workflow.name.to_string()).collect();
         let here = ListenArguments { host: None, port: Some(0) };
         let listener = project::listen(&here, std::net::Ipv4Addr::LOCALHOST.into(), 0).await?;
@@ -218,6 +225,10 @@ impl RunCommand {
             Ok(ConsoleEnd::Unanswered { prompt, .. }) => {
                 let prompt = prompt.lines().next().unwrap_or_default();
                 eprintln!("run {run} waits for an answer to: {prompt}\ngo on with: {again} --answer …");
+                Ok(ExitCode::from(5))
+            }
+            Ok(ConsoleEnd::Unreadable { .. }) => {
+                eprintln!("run {run} waits for that answer; how it goes on is seen with: {again}");
                 Ok(ExitCode::from(5))
             }
             Err(console::Error::Gateway(error)) => {

@@ -113,6 +113,31 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_every_length_are_read_in_every_kind_of_message() {
+        for number in ["18446744073709551616", "-9223372036854775809", "1e400", "0.1000000000000000055511151231257827"]
+        {
+            for (kind, content) in [
+                ("approval", format!(r#"{{"function_name": "t", "arguments": {{"n": [{{"deep": {number}}}]}}}}"#)),
+                ("form", format!(r#"{{"prompt": "?", "schema": {{"properties": {{"n": {{"maximum": {number}}}}}}}}}"#)),
+                ("suggested_function_call", format!(r#"{{"arguments": {{"n": {number}}}}}"#)),
+                ("function_call_execution", format!(r#"{{"retval": {number}}}"#)),
+                ("system_message", format!(r#"{{"message": {{"n": {number}}}}}"#)),
+                ("workflow_started", format!(r#"{{"name": "w", "params": {{"n": {number}}}}}"#)),
+                ("workflow_completed", format!(r#"{{"result": {number}}}"#)),
+            ] {
+                let said = body(&format!(
+                    r#""kind": "said", "message": {{"uuid": "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c", "type": "{kind}", "content": {content}}}"#
+                ));
+                let Body::Said { message } = said else { panic!("it says something") };
+                let says = ClientMessage::from(*message).says;
+                assert!(!matches!(says, MessageContent::Other { .. }), "{kind} with {number}: {says:?}");
+                let shown = crate::message::shown(&says).to_string();
+                assert!(shown.contains(&number.replace("1e400", "1e+400")), "{shown}");
+            }
+        }
+    }
+
+    #[test]
     fn a_message_of_an_unknown_type_is_kept() {
         let said = body(
             r#""kind": "said", "message": {"uuid": "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c", "type": "run_completion", "content": {"x": [1]}}"#,

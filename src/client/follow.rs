@@ -172,40 +172,11 @@ struct BrokenConnection(String);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tokio::task::JoinSet;
-
     use super::*;
+    use crate::client::testing::{played, streamed};
 
     fn record(seq: u64, kind: &str) -> String {
         format!("event: record\nid: {seq}\ndata: {{\"seq\":{seq},\"at\":\"2026-11-22T10:00:00.123Z\",{kind}}}\n\n")
-    }
-
-    /// Answers one connection after the other with these bytes, cutting each off, and gives the paths that were asked for.
-    async fn played(answers: Vec<String>) -> (String, JoinSet<Vec<String>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut asked = Vec::new();
-            for answer in answers {
-                let (mut socket, _) = listener.accept().await.unwrap();
-                let mut request = vec![0; 4096];
-                let length = socket.read(&mut request).await.unwrap();
-                let request = String::from_utf8_lossy(&request[..length]).into_owned();
-                asked.push(request.split(' ').nth(1).unwrap_or_default().to_owned());
-                socket.write_all(answer.as_bytes()).await.unwrap();
-                socket.shutdown().await.unwrap();
-            }
-            asked
-        });
-        (url, tasks)
-    }
-
-    fn streamed(events: &str) -> String {
-        // A length that is never reached: the connection breaks in the middle, as one does.
-        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n{events}")
     }
 
     #[tokio::test]

@@ -25,6 +25,8 @@ use crate::protocol::api::{
 
 pub mod event;
 pub mod follow;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// How long a connection may take to stand.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::client::event::{Body, ClientEvent, ClientMessage, Ended};
 use crate::client::{self, GatewayClient, patiently};
 use crate::ids::{MessageId, RunId};
+use crate::message::MessageContent;
 use crate::protocol::log::RunOutcome;
 
 mod ask;
@@ -57,6 +58,11 @@ pub enum ConsoleEnd {
         /// What the gateway said about the answer that was given, if one was.
         refused: Option<String>,
     },
+    /// At a question that this program cannot show: the gateway is of another version.
+    Unreadable {
+        /// What it is, and where it can be answered.
+        words: String,
+    },
     /// By a second Ctrl-C.
     Interrupted,
 }
@@ -84,6 +90,12 @@ pub struct Console<'a, W> {
     /// Questions that are open, the oldest first, with their number in the run.
     open: Vec<(usize, ClientMessage)>,
     asked: usize,
+    /// Open questions that this program cannot read: their kinds, and whether the person knows.
+    unreadable: Vec<(MessageId, String, bool)>,
+    /// Messages of kinds that this program does not know: the last ones. One of them may be a question.
+    unknown: VecDeque<(MessageId, String)>,
+    /// The run has parked with questions that are to be looked for among those.
+    parked: bool,
     /// Questions that were answered from here: their answers need not be shown again.
     answered_here: Vec<MessageId>,
     /// Questions that were answered elsewhere, and how: the last ones.
@@ -99,9 +111,20 @@ pub struct Console<'a, W> {
 
 /// How many of the questions that others have answered are kept in mind.
 const KEPT_ANSWERS: usize = 16;
+/// How many messages of unknown kinds are kept in mind.
+const KEPT_UNKNOWN: usize = 100;
 
 fn waits_for_others(who: &str) -> String {
     format!("this waits for {}", plain(who))
+}
+
+/// Whether a message of this kind is a question.
+fn is_question(kind: &str) -> bool {
+    matches!(kind, "text_input" | "multiple_choice" | "form" | "approval")
+}
+
+fn with_slash(url: &str) -> String {
+    format!("{}/", url.trim_end_matches('/'))
 }
 
 /// What came first.
@@ -124,6 +147,9 @@ impl<'a, W: Write> Console<'a, W> {
             renderer: RunRenderer::new(style.colour),
             open: Vec::new(),
             asked: 0,
+            unreadable: Vec::new(),
+            unknown: VecDeque::new(),
+            parked: false,
             answered_here: Vec::new(),
             answered_elsewhere: VecDeque::new(),
             late: None,
@@ -162,6 +188,15 @@ impl<'a, W: Write> Console<'a, W> {
                 let words = new.words();
                 self.ask(&words)?;
                 asking = Some(new);
+            }
+            if self.live && asking.is_none() && !self.cancelling {
+                self.look_for_unknown_question().await;
+                if let Some(words) = self.unreadable_question() {
+                    self.note(&words)?;
+                    if !self.style.interactive {
+                        return Ok(ConsoleEnd::Unreadable { words });
+                    }
+                }
             }
             let next = tokio::select! {
                 event = follower.next() => ConsoleEvent::Event(event?),
@@ -261,16 +296,21 @@ impl<'a, W: Write> Console<'a, W> {
                                 self.note_whom_it_is_for(&message)?;
                             }
                             self.open.push((self.asked, message));
+                        } else if let MessageContent::Other { kind, .. } = message.says {
+                            self.heard_unknown(message.uuid, kind);
                         }
                     }
                     Body::Answered { question, value, by, on_timeout, .. } => {
                         self.open.retain(|(_, open)| open.uuid != question);
+                        self.unreadable.retain(|(id, ..)| *id != question);
+                        self.unknown.retain(|(id, _)| *id != question);
                         self.heard_answer(question, CountedAnswer { by, value, on_timeout })?;
                     }
                     Body::Reminded { question, waits_for, .. } => {
                         let asked = self.open.iter_mut().filter(|(_, open)| open.uuid == question);
                         asked.for_each(|(_, open)| open.waits_for.clone_from(&waits_for));
                     }
+                    Body::Parked => self.parked = true,
                     Body::Ended(ended) => return Ok(Some(ended)),
                     _ => {}
                 }
@@ -284,6 +324,42 @@ impl<'a, W: Write> Console<'a, W> {
         let is_ours = |(_, open): &&(usize, ClientMessage)| open.waits_for.is_none();
         let ours = self.open.iter().find(is_ours);
         ours.or_else(|| self.open.first().filter(|_| !self.style.interactive)).cloned()
+    }
+
+    /// Takes note of a message of a kind that this program cannot read.
+    fn heard_unknown(&mut self, id: MessageId, kind: String) {
+        if is_question(&kind) {
+            self.unreadable.push((id, kind, false));
+            return;
+        }
+        if self.unknown.len() == KEPT_UNKNOWN {
+            self.unknown.pop_front();
+        }
+        self.unknown.push_back((id, kind));
+    }
+
+    /// Asks the gateway whether the run waits with a message of an unknown kind. Without an answer nothing is said.
+    async fn look_for_unknown_question(&mut self) {
+        if !std::mem::take(&mut self.parked) || !self.open.is_empty() || self.unknown.is_empty() {
+            return;
+        }
+        let Ok(run) = self.client.get(self.run).await else { return };
+        let asked = run.question.and_then(|asked| self.unknown.iter().position(|(id, _)| *id == asked.id));
+        if let Some((id, kind)) = asked.and_then(|at| self.unknown.remove(at)) {
+            self.unreadable.push((id, kind, false));
+        }
+    }
+
+    /// What to say of the next question that cannot be read and that nothing was said of yet.
+    fn unreadable_question(&mut self) -> Option<String> {
+        let (id, kind, told) = self.unreadable.iter_mut().find(|(.., told)| !*told)?;
+        *told = true;
+        Some(format!(
+            "this program cannot show a question of the run (of the kind {kind:?}); answer it on the chat page, or with \
+             POST {}api/runs/{}/answers/{id}; a fastagency of the gateway's version can show it too",
+            with_slash(self.client.url()),
+            self.run
+        ))
     }
 
     fn note_whom_it_is_for(&mut self, question: &ClientMessage) -> io::Result<()> {
@@ -413,5 +489,64 @@ impl<'a, W: Write> Console<'a, W> {
         }
         self.out.write_all(words.as_bytes())?;
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::{played, streamed};
+
+    const ID: &str = "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c";
+
+    fn said(kind: &str, content: &str) -> String {
+        format!(
+            "event: record\nid: 1\ndata: {{\"seq\":1,\"at\":\"2026-11-22T10:00:00.123Z\",\"kind\":\"said\",\"message\":{{\
+             \"uuid\":\"{ID}\",\"type\":\"{kind}\",\"content\":{content}}}}}\n\n"
+        )
+    }
+
+    fn parked(after: &str) -> String {
+        let parked = r#"{"seq":2,"at":"2026-11-22T10:00:00.123Z","kind":"parked"}"#;
+        format!("{after}event: record\nid: 2\ndata: {parked}\n\nevent: caught_up\ndata: {{\"seq\":2}}\n\n")
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    /// How a conversation without a terminal ends, and what it shows.
+    async fn talked(answers: Vec<String>) -> (ConsoleEnd, String) {
+        let (url, _asked) = played(answers).await;
+        let client = GatewayClient::new(&url).unwrap();
+        let style = ConsoleStyle { json: false, interactive: false, colour: false };
+        let given = PreparedAnswers::parse(&["once".to_owned()]);
+        let mut shown = Vec::new();
+        let mut console = Console::new(&client, RunId::random(), style, given, &mut shown);
+        let end = console.talk().await.unwrap();
+        (end, String::from_utf8(shown).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_question_that_cannot_be_read_ends_the_conversation_and_says_where_to_answer() {
+        let nobody = answer("404 Not Found", "{}");
+        let of_a_later_version = said("approval", r#"{"function_name": ["two", "names"]}"#);
+        let (end, shown) = talked(vec![nobody.clone(), streamed(&parked(&of_a_later_version))]).await;
+        let ConsoleEnd::Unreadable { words } = end else { panic!("{end:?}") };
+        assert!(words.contains("the kind \"approval\"") && words.contains(&format!("/answers/{ID}")), "{words}");
+        assert!(shown.contains(&format!("({words})")), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_message_of_an_unknown_kind_that_the_run_waits_with_is_a_question() {
+        let nobody = answer("404 Not Found", "{}");
+        let run = format!(
+            r#"{{"id": "{ID}", "workflow": "w", "title": null, "state": "waiting_for_input", "outcome": null, "reason": null,
+               "question": {{"id": "{ID}", "prompt": "Sign?"}}, "user": null, "created_at": "2026-11-22T10:00:00.123Z",
+               "updated_at": "2026-11-22T10:00:00.123Z"}}"#
+        );
+        let stream = streamed(&parked(&said("signature", "{}")));
+        let (end, _) = talked(vec![nobody.clone(), stream, answer("200 OK", &run)]).await;
+        assert!(matches!(&end, ConsoleEnd::Unreadable { words } if words.contains("\"signature\"")), "{end:?}");
     }
 }

@@ -8,6 +8,7 @@ use crate::ids::MessageId;
 use crate::legible::{self, legible};
 use crate::message::MessageContent;
 use crate::protocol::log::RunOutcome;
+use crate::protocol::participant::transfer_target;
 use crate::run::attach::TextDelta;
 use crate::visible::{is_hidden, is_joining, written_out};
 
@@ -209,7 +210,10 @@ impl RunRenderer {
         let mut words = self.over();
         let said = match (ended.outcome, &ended.reason) {
             (RunOutcome::Completed, _) => "completed".to_owned(),
-            (RunOutcome::Failed, Some(reason)) => format!("failed: {}", plain(reason)),
+            (RunOutcome::Failed, Some(reason)) => {
+                let place = ended.place.as_deref().map(|place| format!(" ({})", plain(place))).unwrap_or_default();
+                format!("failed: {}{place}", plain(reason))
+            }
             (RunOutcome::Failed, None) => "failed".to_owned(),
             (RunOutcome::Cancelled, _) => "cancelled".to_owned(),
         };
@@ -297,6 +301,14 @@ impl RunRenderer {
 pub(super) fn in_words(says: &MessageContent) -> Option<String> {
     let words = match says {
         MessageContent::TextMessage { body, .. } => body.clone()?,
+        MessageContent::SuggestedFunctionCall { function_name: Some(name), .. } if transfer_target(name).is_some() => {
+            format!("hands over to {}", written_out(transfer_target(name).unwrap_or_default()))
+        }
+        MessageContent::FunctionCallExecution { function_name: Some(name), retval, .. }
+            if transfer_target(name).is_some() && retval.get("target").is_some() =>
+        {
+            return None;
+        }
         MessageContent::SuggestedFunctionCall { function_name, arguments, .. } => {
             let arguments = serde_json::to_string(arguments).unwrap_or_default();
             let name = written_out(function_name.as_deref().unwrap_or("?"));
@@ -450,6 +462,7 @@ mod tests {
         let ended = Ended {
             outcome: RunOutcome::Failed,
             reason: Some(hostile.into()),
+            place: Some(hostile.into()),
             result: Value::Null,
             usage: RunUsage::default(),
             message: None,
@@ -463,6 +476,7 @@ mod tests {
         let ended = Ended {
             outcome: RunOutcome::Completed,
             reason: None,
+            place: None,
             result: "done".into(),
             usage: RunUsage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4, ..RunUsage::default() },
             message: None,

@@ -8,7 +8,7 @@ use crate::chat::{Result, WorkflowStop};
 use crate::engine::effects::{ScopedEffects, say_cut_off};
 use crate::engine::journal::Journal;
 use crate::ids::UserId;
-use crate::message::MessageContent;
+use crate::message::{FAILED, MessageContent};
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::log::{RecordBody, RunEnd, RunOutcome, completed_message};
 use crate::protocol::participant::{USER, WORKFLOW};
@@ -24,9 +24,6 @@ pub enum DriveEnd {
     /// It is to be taken up again at once, here or elsewhere.
     HandedBack,
 }
-
-/// FastAgency's words for a workflow that failed; its clients show them.
-const FAILED: &str = "Unhandled exception occurred when executing the workflow";
 
 /// The scope of what the engine itself says of a run: one that no step has. Kept logs have the plain name wherever it was free.
 pub(super) fn own_scope(workflow: &Workflow, name: &str) -> EffectScope {

@@ -145,7 +145,7 @@ async fn ask_for_permission(
         return Err(WorkflowStop::failed(FailureKind::Timeout, format!("nobody answered within {timeout:?}")));
     };
     // It was checked when it came.
-    let verdict: ApprovalAnswer = serde_json::from_value(answer)
+    let verdict: ApprovalAnswer = crate::bounds::from_value(answer)
         .map_err(|error| Error::unreadable(format!("an approval is no decision ({:?})", error.classify())))?;
     let MessageContent::Approval(shown) = shown else { return Err(not_allowed(tool)) };
     let called = if shown.arguments == *arguments {

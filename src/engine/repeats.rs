@@ -183,7 +183,7 @@ mod tests {
 
         fn calls(&mut self, tool: &str, arguments: &str, outcome: Value) {
             let function = json!({"name": tool, "arguments": arguments});
-            let call = serde_json::from_value(json!({"id": "c", "type": "function", "function": function})).unwrap();
+            let call = crate::bounds::from_value(json!({"id": "c", "type": "function", "function": function})).unwrap();
             let arguments = serde_json::from_str(arguments).unwrap_or_default();
             self.repeats.called(&call, &arguments, &outcome);
         }

@@ -428,7 +428,7 @@ async fn start_run(
     let params = workflow::checked_params(&called, params)
         .map_err(|problem| WorkflowStop::failed(FailureKind::Params, problem))?;
     let run = effects.once(|| json!(RunId::random())).await?;
-    let id = serde_json::from_value::<RunId>(run.clone()).map_err(Error::unreadable)?;
+    let id = crate::bounds::from_value::<RunId>(run.clone()).map_err(Error::unreadable)?;
     let definition = &called.definition;
     let broker = &execution.journal.context.broker;
     let definition_signer = execution.journal.context.definition_signer.as_ref();

@@ -46,7 +46,7 @@ pub(super) async fn with_toolsets(execution: &WorkflowExecution<'_>, at: &Effect
         let scope = at.toolset(name);
         let effects = ScopedEffects::new(execution.journal.clone(), scope, execution.within.clone());
         let listed = effects::outside(&effects, true, async || Ok(()), async |_| listed(&effects, set).await).await?;
-        let listed: Vec<ListedTool> = serde_json::from_value(listed).map_err(crate::engine::Error::unreadable)?;
+        let listed: Vec<ListedTool> = crate::bounds::from_value(listed).map_err(crate::engine::Error::unreadable)?;
         lists.push((name.clone(), listed));
     }
     let listed = workflow.with_lists(&lists).map_err(|why| WorkflowStop::failed(FailureKind::Tool, why))?;
@@ -108,7 +108,7 @@ pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, s
         let rate = step.set.rate.as_ref().filter(|_| resumed.is_none());
         let turn = async || turn(effects, rate, step.set.error_message.as_deref()).await;
         let came = effects::outside(effects, step.idempotent || only_looks, turn, next).await?;
-        let came: ToolsetAnswer = serde_json::from_value(came).map_err(crate::engine::Error::unreadable)?;
+        let came: ToolsetAnswer = crate::bounds::from_value(came).map_err(crate::engine::Error::unreadable)?;
         (pause, only_looks) = (Duration::ZERO, false);
         resumed = match came {
             ToolsetAnswer::Value(value) => return Ok(value),

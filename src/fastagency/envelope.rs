@@ -126,7 +126,7 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
         // Without their key these would be read as if they said nothing.
         "text_message" if !content.is_object() => MessageContent::Other { kind: kind.to_owned(), content },
         "form" | "approval" | "other" => MessageContent::Other { kind: kind.to_owned(), content },
-        _ => serde_json::from_value(Value::Object(tagged))
+        _ => crate::bounds::from_value(Value::Object(tagged))
             .unwrap_or_else(|_| MessageContent::Other { kind: kind.to_owned(), content }),
     };
     let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);

@@ -9,10 +9,12 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::bounds::{self, UNAMBIGUOUS, UnfitJson};
 use crate::gateway::error::ApiError;
+use crate::gateway::query_schema::{query_schema, taken};
 
 /// The largest body that `/api` reads. Whatever is started or answered must fit into one stored message (about 1 MB);
 /// twice that leaves room for JSON that is written with many spaces or escapes.
@@ -52,7 +54,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             };
             match unfit {
                 UnfitJson::Exceeded(exceeded) => unfitting(&exceeded.to_string()),
-                UnfitJson::Json(error) if error.is_data() => unfitting(&error.to_string()),
+                UnfitJson::Json(error) if error.is_data() => unfitting(&misplaced::<T>(&bytes, &error)),
                 UnfitJson::Json(error) => {
                     ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
                 }
@@ -106,7 +108,7 @@ async fn read_all(body: Body, largest: usize) -> Result<Bytes, ApiError> {
 /// What stands after the question mark.
 pub struct ValidatedQuery<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ValidatedQuery<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequestParts<S> for ValidatedQuery<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -114,14 +116,74 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ValidatedQuery
         query.map(|Query(asked)| ValidatedQuery(asked)).map_err(|rejection| {
             let text = rejection.body_text();
             let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("the query does not fit: {text}"))
+            let words = misfit::<T>(text).unwrap_or_else(|| text.to_owned());
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("the query does not fit: {words}"))
         })
+    }
+}
+
+/// What a parameter takes whose value could not be read, in words; `text` begins with its name.
+fn misfit<T: JsonSchema>(text: &str) -> Option<String> {
+    let (name, _) = text.split_once(": ")?;
+    let schema = query_schema::<T>();
+    let takes = taken(schema["properties"].get(name)?)?;
+    Some(format!("{name} takes {takes}"))
+}
+
+/// What is wrong with a body, by the place in it: the parser's own words name types of this program.
+fn misplaced<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> String {
+    let found = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)).err();
+    let place = found.map(|found| found.path().to_string()).filter(|place| place != "." && place != "?");
+    let told = error.to_string();
+    let told = match told.split_once("expected struct ") {
+        Some((before, behind)) => {
+            let name = behind.find(' ').unwrap_or(behind.len());
+            format!("{before}expected an object{}", &behind[name..])
+        }
+        None => told,
+    };
+    // Of an unknown field the words name it.
+    match place.filter(|_| !told.starts_with("unknown field")) {
+        Some(place) => format!("{place}: {told}"),
+        None => told,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::api::{ListRunsQuery, RenameRun, StartRun, StartRunQuery};
+
+    #[test]
+    fn what_a_parameter_takes_is_said_of_the_one_that_does_not_fit() {
+        let told = misfit::<ListRunsQuery>;
+        assert_eq!(told("limit: invalid digit found in string").unwrap(), "limit takes a whole number of at most 500");
+        assert_eq!(
+            told("everybody: provided string was not `true` or `false`").unwrap(),
+            "everybody takes true or false"
+        );
+        assert_eq!(told("state: unknown variant").unwrap(), "state takes one of queued, running, waiting, ended");
+        assert_eq!(misfit::<StartRunQuery>("wait: invalid float literal").unwrap(), "wait takes a number of 0 or more");
+        assert_eq!((told("search: x"), told("missing field")), (None, None));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_where_it_is_and_without_types_of_ours() {
+        fn told<T: DeserializeOwned>(body: &str) -> String {
+            let Err(error) = serde_json::from_str::<T>(body) else { panic!("{body} fits") };
+            misplaced::<T>(body.as_bytes(), &error)
+        }
+        assert_eq!(
+            told::<StartRun>(r#""lesson""#),
+            "invalid type: string \"lesson\", expected an object at line 1 column 8"
+        );
+        let number = told::<StartRun>(r#"{"workflow": 5}"#);
+        assert_eq!(number, "workflow: invalid type: integer `5`, expected a string at line 1 column 14");
+        assert_eq!(told::<StartRun>(r#"{"params": {}}"#), "missing field `workflow` at line 1 column 14");
+        let unknown = told::<StartRun>(r#"{"workflow": "a", "parms": {}}"#);
+        assert_eq!(unknown, "unknown field `parms`, expected `workflow` or `params` at line 1 column 25");
+        assert!(told::<RenameRun>(r#"{"title": [1]}"#).starts_with("title: invalid type: sequence, expected a string"));
+    }
 
     #[test]
     fn json_is_utf_8() {

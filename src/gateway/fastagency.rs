@@ -117,7 +117,7 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<InitiateWorkflow, Ve
     if !problems.is_empty() {
         return Err(problems);
     }
-    serde_json::from_value(body)
+    crate::bounds::from_value(body)
         .map_err(|error| vec![problem("value_error", json!(["body"]), &error.to_string(), Value::Null)])
 }
 

@@ -45,6 +45,8 @@ mod params;
 mod permissions;
 mod placeholders;
 mod projection;
+mod query_check;
+mod query_schema;
 mod recent_ends;
 mod routes;
 mod run_start;

@@ -6,6 +6,7 @@ use crate::gateway::markdown;
 use crate::message::{self, Message, MessageContent};
 use crate::protocol::api::{EndedView, MessageView, RecordBodyView, RecordView};
 use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody};
+use crate::protocol::participant::is_internal;
 use crate::visible;
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
@@ -42,7 +43,8 @@ pub fn record(placed: &LogEntry) -> Option<RecordView> {
         RecordBody::Parked { .. } => RecordBodyView::Parked,
         RecordBody::Ended(ended) => RecordBodyView::Ended(Box::new(EndedView {
             outcome: ended.outcome,
-            reason: ended.reason.clone(),
+            reason: ended.reason.as_deref().map(|reason| message::split_place(reason).0.to_owned()),
+            place: ended.reason.as_deref().and_then(|reason| message::split_place(reason).1.map(str::to_owned)),
             result: ended.result.clone(),
             usage: ended.usage,
             message: Some((&ended.message).into()),
@@ -69,8 +71,8 @@ impl From<&Message> for MessageView {
     fn from(message: &Message) -> Self {
         Self {
             uuid: message.uuid,
-            sender: message.sender.clone(),
-            recipient: message.recipient.clone(),
+            sender: message.sender.clone().filter(|name| !is_internal(name)),
+            recipient: message.recipient.clone().filter(|name| !is_internal(name)),
             auto_reply: message.auto_reply,
             kind: message.says.kind().to_owned(),
             content: content(&message.says),

@@ -23,6 +23,7 @@ use tracing::Span;
 use crate::auth::{Caller, KeyScope};
 use crate::gateway::error::ApiError;
 use crate::gateway::front_end::FrontEnd;
+use crate::gateway::query_check::QueryCheck;
 use crate::gateway::{
     GatewayState, audit, docs, events, fastagency, guard, health, merged_events, overview, runs, sessions, socket,
 };
@@ -127,6 +128,7 @@ pub fn app(gateway: Arc<GatewayState>) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
     router
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(QueryCheck::new(), QueryCheck::let_in))
         .layer(axum::middleware::from_fn_with_state(ScopeCheck::new(gateway.clone()), ScopeCheck::let_in))
         .layer(axum::middleware::from_fn_with_state(gateway.clone(), guard::let_in))
         // Each handler has a limit of its own.

@@ -186,7 +186,7 @@ fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer
     if !answer.is_object() {
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
     }
-    let Ok(verdict) = serde_json::from_value::<ApprovalAnswer>(answer.clone()) else {
+    let Ok(verdict) = crate::bounds::from_value::<ApprovalAnswer>(answer.clone()) else {
         return Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
     };
     if let (Some(shown), Some(digest)) = (&asked.digest, &verdict.digest)

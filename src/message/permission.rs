@@ -267,7 +267,7 @@ mod tests {
             arguments: object(json!({"iban": "DE02", "note": "hi"})),
             ..ApprovalQuestion::default()
         };
-        let answer = |value: Value| changed(&asked, &serde_json::from_value(value).unwrap());
+        let answer = |value: Value| changed(&asked, &crate::bounds::from_value(value).unwrap());
         for sent in [
             json!({"decision": "once", "arguments": {"iban": "[redacted]", "note": "ho"}}),
             json!({"decision": "once", "changes": [{"path": "/iban", "json": "\"[redacted]\""}]}),
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(kept.unwrap().unwrap(), object(json!({"iban": "DE02", "note": "ho"})));
         // What a model wrote itself is there to be seen.
         let own = ApprovalQuestion { arguments: object(json!({"note": "[redacted]"})), ..ApprovalQuestion::default() };
-        let sent = serde_json::from_value(json!({"decision": "once", "arguments": {"note": "[redacted]"}})).unwrap();
+        let sent = crate::bounds::from_value(json!({"decision": "once", "arguments": {"note": "[redacted]"}})).unwrap();
         assert!(changed(&own, &sent).is_ok());
     }
 
@@ -290,7 +290,7 @@ mod tests {
         let asked = |arguments: Value| ApprovalQuestion { arguments: object(arguments), ..ApprovalQuestion::default() };
         let answer = |asked: &ApprovalQuestion, changes: &[(String, String)]| {
             let changes: Vec<Value> = changes.iter().map(|(path, json)| json!({"path": path, "json": json})).collect();
-            changed(asked, &serde_json::from_value(json!({"decision": "once", "changes": changes})).unwrap())
+            changed(asked, &crate::bounds::from_value(json!({"decision": "once", "changes": changes})).unwrap())
         };
         let plain = asked(json!({"note": "hi"}));
         let change = |path: &str, json: String| [(path.to_owned(), json)];

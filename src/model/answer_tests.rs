@@ -95,6 +95,16 @@ fn calls_are_put_together_by_index() {
 }
 
 #[test]
+fn a_call_without_arguments_has_none_however_a_server_writes_that() {
+    for nothing in [json!(""), json!(" \n"), Value::Null] {
+        let call = json!({"index": 0, "id": "c", "function": {"name": "go", "arguments": nothing}});
+        let streamed = delta(json!({"tool_calls": [call]})) + &ending("tool_calls");
+        assert_eq!(calls(&reply(&streamed)), [("c", "go", "{}")], "{nothing}");
+        assert_eq!(calls(&reply(&whole(json!({"tool_calls": [call]})))), [("c", "go", "{}")], "{nothing}");
+    }
+}
+
+#[test]
 fn calls_without_ids_or_indexes_are_told_apart() {
     let without_index = delta(json!({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{"}}]}))
         + &delta(json!({"tool_calls": [{"function": {"arguments": "}"}}]}))
@@ -121,7 +131,7 @@ fn calls_without_ids_or_indexes_are_told_apart() {
     ]});
     let reply = reply(&whole(message));
     let [first, second, third] = reply.tool_calls.as_slice() else { panic!("{reply:?}") };
-    assert_eq!((first.function.arguments.as_str(), second.function.arguments.as_str()), ("{\"x\":[1]}", ""));
+    assert_eq!((first.function.arguments.as_str(), second.function.arguments.as_str()), ("{\"x\":[1]}", "{}"));
     assert!(first.id.starts_with("call_") && second.id.starts_with("call_") && first.id != second.id);
     assert_eq!((third.id.as_str(), third.function.name.as_str()), ("c", ""));
 }
@@ -289,13 +299,16 @@ fn an_error_in_the_middle_is_an_error() {
         after(json!({"error": {"message": "no", "code": "content_filter"}})),
         "the model \"m\" answered 400 (a filter refused it): no"
     );
-    assert_eq!(after(json!({"error": "broken"})), "the model \"m\" answered 500: broken");
+    assert_eq!(after(json!({"error": "broken"})), "the model \"m\" answered with an error: broken");
     assert_eq!(
         after(json!({"choices": [{"error": {"message": "up", "code": "502"}}]})),
         "the model \"m\" answered 502: up"
     );
-    assert_eq!(failure("event: error\ndata: {\"message\": \"gone\"}\n\n"), "the model \"m\" answered 500: gone");
-    assert_eq!(failure("event: error\ndata: plain words\n\n"), "the model \"m\" answered 500: plain words");
+    assert_eq!(
+        failure("event: error\ndata: {\"message\": \"gone\"}\n\n"),
+        "the model \"m\" answered with an error: gone"
+    );
+    assert_eq!(failure("event: error\ndata: plain words\n\n"), "the model \"m\" answered with an error: plain words");
     assert_eq!(
         failure(&json!({"error": {"message": "bad", "code": 400}}).to_string()),
         "the model \"m\" answered 400: bad"
@@ -313,7 +326,7 @@ fn an_error_in_the_place_of_an_answer_is_an_error() {
         (json!({"choices": null, "msg": "down", "status": 503}), "answered 503 (it is overloaded): down"),
         (
             json!({"choices": null, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
-            "answered 500: insufficient balance",
+            "answered with an error: insufficient balance",
         ),
     ] {
         assert_eq!(failure(&body.to_string()), format!("the model \"m\" {words}"));
@@ -380,7 +393,7 @@ fn nothing_grows_without_bound() {
     assert!(failure(&delta(json!({"tool_calls": many}))).contains("too long"), "calls");
     let far =
         delta(json!({"tool_calls": [{"index": u64::MAX, "id": "a", "function": {"name": "f"}}]})) + &ending("stop");
-    assert_eq!(calls(&reply(&far)), [("a", "f", "")], "an index is a name, not a size");
+    assert_eq!(calls(&reply(&far)), [("a", "f", "{}")], "an index is a name, not a size");
 }
 
 #[test]
@@ -462,7 +475,7 @@ fn an_empty_reason_is_no_end() {
         assert!(!reader.is_complete());
     }
     let gave_up = failure(&(delta(json!({"content": "Three "})) + &ending("insufficient_system_resource")));
-    assert!(gave_up.contains("answered 500: the server gave up in the middle of its answer"), "{gave_up}");
+    assert!(gave_up.contains("answered with an error: the server gave up in the middle of its answer"), "{gave_up}");
 }
 
 #[test]

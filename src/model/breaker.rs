@@ -128,7 +128,7 @@ impl Drop for RequestLeave<'_> {
 /// Whether an error speaks against the endpoint, rather than against the request.
 pub(super) fn speaks_against_the_endpoint(error: &Error) -> bool {
     match error {
-        Error::TimedOut { .. } | Error::Unreachable { .. } => true,
+        Error::TimedOut { .. } | Error::Unreachable { .. } | Error::BrokenOff { .. } => true,
         Error::Status { status, .. } => *status >= 500,
         _ => false,
     }

@@ -147,7 +147,7 @@ mod tests {
 
     /// The ids of the messages: of calls in brackets, of results bare.
     fn ids(messages: Value, form: CallIdForm) -> Vec<String> {
-        let messages: Vec<Arc<ChatMessage>> = serde_json::from_value(messages).unwrap();
+        let messages: Vec<Arc<ChatMessage>> = crate::bounds::from_value(messages).unwrap();
         let fitting = with_fitting_ids(&messages, form);
         let shown = |message: &Arc<ChatMessage>| match &message.tool_call_id {
             Some(id) => id.clone(),
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(found[..6], [r#"["w", "w_2", "v"]"#, "w", "w_2", "v", r#"["w_3"]"#, "w_3"]);
         assert_eq!(found[6], format!("[{:?}, {:?}]", found[7], found[8]));
         assert_ne!(found[7], found[8]);
-        let messages: Vec<Arc<ChatMessage>> = serde_json::from_value(conversation).unwrap();
+        let messages: Vec<Arc<ChatMessage>> = crate::bounds::from_value(conversation).unwrap();
         assert!(matches!(with_fitting_ids(&messages, CallIdForm::Any), Cow::Borrowed(_)), "as AG2 sends them");
     }
 
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn nothing_is_copied_where_all_fits() {
         let messages: Vec<Arc<ChatMessage>> =
-            serde_json::from_value(json!([calls(&["toolu_1"]), result("toolu_1"), result("of nobody")])).unwrap();
+            crate::bounds::from_value(json!([calls(&["toolu_1"]), result("toolu_1"), result("of nobody")])).unwrap();
         assert!(matches!(with_fitting_ids(&messages[..2], CallIdForm::Plain), Cow::Borrowed(_)));
         let changed = with_fitting_ids(&messages, CallIdForm::Plain);
         assert!(Arc::ptr_eq(&changed[0], &messages[0]) && Arc::ptr_eq(&changed[1], &messages[1]));

@@ -4,12 +4,13 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::content::shortened;
+use super::key;
 use crate::config::TokenSource;
 
 /// How long a token that a command gave is used before it is asked again: those programs keep tokens themselves, and give
@@ -52,16 +53,25 @@ impl RenewedToken {
                 .map_err(|error| format!("the token file {} cannot be read: {error}", path.display()))?,
             TokenSource::Command(command) => run(command).await?,
         };
-        let token = fetched.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(match &self.source {
-                TokenSource::File(path) => format!("the token file {} holds no token", path.display()),
-                TokenSource::Command(command) => format!("the token command {:?} printed no token", command[0]),
-            });
-        }
-        let token = SecretString::from(token);
+        // Editors of Windows begin a file with a mark of its encoding.
+        let written = SecretString::from(fetched.trim_start_matches('\u{feff}'));
+        let token = match key::usable(Some(&written)) {
+            Ok(Some(token)) if token.expose_secret().contains(' ') => {
+                return Err(self.holds_none("it has a space in it"));
+            }
+            Ok(Some(token)) => token,
+            Ok(None) => return Err(self.holds_none("it is empty")),
+            Err(why) => return Err(self.holds_none(&why)),
+        };
         *last = Some((token.clone(), Instant::now()));
         Ok(token)
+    }
+
+    fn holds_none(&self, why: &str) -> String {
+        match &self.source {
+            TokenSource::File(path) => format!("the token file {} holds no token: {why}", path.display()),
+            TokenSource::Command(command) => format!("the token command {:?} printed no token: {why}", command[0]),
+        }
     }
 
     /// The server refused the token: the next one is fetched anew.
@@ -103,7 +113,6 @@ async fn run(command: &[String]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     fn command(script: &str) -> RenewedToken {
         RenewedToken::new(TokenSource::Command(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]))
@@ -125,7 +134,25 @@ mod tests {
         let error = async |credential: RenewedToken| credential.token().await.unwrap_err();
         let failed = error(command("echo secret; echo 'please log in' >&2; exit 3")).await;
         assert_eq!(failed, "the token command \"sh\" failed (exit status: 3): please log in");
-        assert_eq!(error(command("echo")).await, "the token command \"sh\" printed no token");
+        assert_eq!(error(command("echo")).await, "the token command \"sh\" printed no token: it is empty");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for (written, why) in [
+            (
+                "\u{feff}\u{201c}sk-secret\u{201d}\n",
+                "character 1 is a typographic quotation mark (U+201C), which no key has: copy the key again",
+            ),
+            ("'sk-secret'", "it stands in quotes, which are no part of a key: take them off"),
+            ("sk-secret of ours", "it has a space in it"),
+            ("\u{feff}\n", "it is empty"),
+        ] {
+            std::fs::write(&path, written).unwrap();
+            let told = error(RenewedToken::new(TokenSource::File(path.clone()))).await;
+            assert_eq!(told, format!("the token file {} holds no token: {why}", path.display()));
+        }
+        std::fs::write(&path, "\u{feff}sk-secret\r\n").unwrap();
+        let token = RenewedToken::new(TokenSource::File(path)).token().await.unwrap();
+        assert_eq!(token.expose_secret(), "sk-secret");
         let nowhere = RenewedToken::new(TokenSource::Command(vec!["/nowhere/az".to_owned()]));
         assert!(error(nowhere).await.starts_with("the token command \"/nowhere/az\" cannot be started: "));
         let file = RenewedToken::new(TokenSource::File("/nowhere/token".into()));

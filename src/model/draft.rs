@@ -190,13 +190,6 @@ impl<'a> ReplyDraft<'a> {
         Ok(())
     }
 
-    /// The calls are complete: one that came without arguments has none.
-    pub(super) fn end_calls(&mut self) {
-        for call in self.calls.iter_mut().filter(|call| call.arguments.is_empty()) {
-            call.arguments.push_str("{}");
-        }
-    }
-
     /// The call that a piece goes on with. Servers that give no index, or the same for all, begin a call with a new id or,
     /// where they give no ids either, with a name. Those that name calls by their function begin one with the same id: then the
     /// arguments before it are whole. A piece without a name begins no call: some servers make up an id or an index for each.
@@ -235,7 +228,7 @@ impl<'a> ReplyDraft<'a> {
             return Err(malformed(self.model, "it holds no choice".to_owned()));
         }
         if !self.done && self.finish_reason.is_none() {
-            return Err(Error::Unreachable {
+            return Err(Error::BrokenOff {
                 model: self.model.to_owned(),
                 // The client knows it, and fills it in.
                 address: String::new(),
@@ -257,6 +250,10 @@ impl<'a> ReplyDraft<'a> {
             values.chain(&mut self.keepsake).for_each(join_halves);
         }
         for call in &mut self.calls {
+            // Several servers write no arguments as no text, and do not read that when it is sent back.
+            if call.arguments.trim().is_empty() {
+                call.arguments = "{}".to_owned();
+            }
             // Others read them, too, and not all of them take half a letter.
             if let Cow::Owned(mended) = mended_text(&call.arguments) {
                 call.arguments = mended;

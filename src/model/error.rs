@@ -53,20 +53,32 @@ pub enum Error {
         after: Duration,
     },
     /// The server answered with an error.
-    #[error("the model {model:?} answered {status}{}: {message}", ServerErrorKind::of(*status, code.as_deref(), message).aside())]
+    #[error("the model {model:?} answered {}{}: {message}", answered(*status, *in_answer), ServerErrorKind::of(*status, code.as_deref(), message).aside())]
     Status {
         /// The name in `llms:`.
         model: String,
         /// The HTTP status.
         status: u16,
+        /// The error came in the place of an answer, under the status 200, and names no other: `status` is a guess.
+        in_answer: bool,
         /// The server's words, shortened, without secrets.
         message: String,
         /// The server's error code, e.g. `content_filter`.
         code: Option<String>,
     },
-    /// The server cannot be reached, or the connection broke.
+    /// The server cannot be reached, or the connection broke before the answer began.
     #[error("the model {model:?} cannot be reached at {address}: {reason}")]
     Unreachable {
+        /// The name in `llms:`.
+        model: String,
+        /// Its address, without secrets.
+        address: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The connection broke in the middle of the answer.
+    #[error("the connection to the model {model:?} at {address} was lost in the middle of its answer: {reason}")]
+    BrokenOff {
         /// The name in `llms:`.
         model: String,
         /// Its address, without secrets.
@@ -126,9 +138,9 @@ impl Error {
     /// The error as logs have it: without the server's own words, which may quote what it was asked.
     pub fn in_log(&self) -> String {
         match self {
-            Error::Status { model, status, .. } => {
+            Error::Status { model, status, in_answer, .. } => {
                 let aside = self.trouble().map(ServerErrorKind::aside).unwrap_or_default();
-                format!("the model {model:?} answered {status}{aside}")
+                format!("the model {model:?} answered {}{aside}", answered(*status, *in_answer))
             }
             Error::Malformed { model, .. } => format!("the model {model:?} sent an answer that cannot be read"),
             Error::Down { model, failures, again_in, .. } => {
@@ -147,6 +159,11 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What a server answered instead of an answer.
+fn answered(status: u16, in_answer: bool) -> String {
+    if in_answer { "with an error".to_owned() } else { status.to_string() }
 }
 
 /// The kinds of errors that servers answer with, whatever each calls them.
@@ -241,6 +258,7 @@ mod tests {
             let error = Error::Status {
                 model: "m".to_owned(),
                 status,
+                in_answer: false,
                 message: message.to_owned(),
                 code: Some(code.to_owned()),
             };

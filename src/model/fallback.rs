@@ -77,6 +77,7 @@ fn goes_on_after(error: &Error) -> bool {
         | Error::Down { .. }
         | Error::Crowded { .. }
         | Error::Unreachable { .. }
+        | Error::BrokenOff { .. }
         | Error::Unknown { .. }
         | Error::ScriptExhausted { .. } => true,
     }

@@ -26,7 +26,7 @@ pub(super) fn take_finish(draft: &mut ReplyDraft<'_>, word: Option<&Value>) -> R
         FinishWord::GaveUp => {
             let message = "the server gave up in the middle of its answer".to_owned();
             let (model, code) = (draft.model().to_owned(), Some(word.to_owned()));
-            return Err(Error::Status { model, status: 500, message, code });
+            return Err(Error::Status { model, status: 500, in_answer: true, message, code });
         }
     }
     Ok(())
@@ -109,7 +109,7 @@ mod tests {
         }
         for gave_up in ["error", "network_error", "insufficient_system_resource", "abort"] {
             let words = taken(json!(gave_up), false).unwrap_err();
-            assert!(words.contains("500") && words.contains("gave up in the middle"), "{words}");
+            assert!(words.contains("answered with an error") && words.contains("gave up in the middle"), "{words}");
         }
     }
 }

@@ -47,12 +47,13 @@ pub(super) fn provider_error(model: &str, error: &Value) -> Error {
     let kinds = ["type", "code"].into_iter().filter_map(|key| error.get(key)?.as_str());
     let kind = kinds.collect::<Vec<_>>().join(" ");
     let by_type = STATUS_BY_TYPE.into_iter().find(|(part, _)| kind.contains(part)).map(|(_, status)| status);
-    let status = match status {
-        Some(status) => status as u16,
-        None if words.code.as_deref() == Some("content_filter") => 400,
-        None => by_type.unwrap_or(500),
+    let known = match status {
+        Some(status) => Some(status as u16),
+        None if words.code.as_deref() == Some("content_filter") => Some(400),
+        None => by_type,
     };
-    Error::Status { model: model.to_owned(), status, message: words.message, code: words.code }
+    let (status, in_answer) = (known.unwrap_or(500), known.is_none());
+    Error::Status { model: model.to_owned(), status, in_answer, message: words.message, code: words.code }
 }
 
 /// What a server says about an error.

@@ -287,7 +287,9 @@ impl RefusalWords {
             return Some(Adaptation::Limit(TokenLimitKey::MaxTokens));
         }
         let of_message = self.named.contains("name") && self.has("messages") && !self.has("function");
-        of_message.then_some(Adaptation::WithoutNames)
+        // Of the fields that a request has, messages alone have a name that may be left out, but tools need theirs.
+        let of_name = self.has("property 'name' is unsupported") && !self.has("tool") && !self.has("function");
+        (of_message || of_name).then_some(Adaptation::WithoutNames)
     }
 
     /// What a server of chat completions does not take of a conversation, which has something of the kind.

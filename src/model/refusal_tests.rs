@@ -7,7 +7,8 @@ use crate::model::testing::{asking, llm};
 fn instead(provider: ModelProvider, status: u16, message: &str, parameters: &[&str]) -> Option<Adaptation> {
     let parameters = parameters.iter().map(|name| ((*name).to_owned(), json!(1))).collect();
     let llm = LlmConfig { provider, parameters, ..llm("http://x") };
-    let error = Error::Status { model: "m".to_owned(), status, message: message.to_owned(), code: None };
+    let error =
+        Error::Status { model: "m".to_owned(), status, in_answer: false, message: message.to_owned(), code: None };
     Adaptation::after(&error, &llm, &asking("x"))
 }
 
@@ -27,6 +28,7 @@ fn what_servers_refuse_is_told_by_their_words() {
             &[],
             Adaptation::WithoutNames,
         ),
+        (400, "property 'name' is unsupported", &[], Adaptation::WithoutNames),
         (400, "Extra inputs are not permitted, field: 'messages[1].name', value: 'Tom'", &[], Adaptation::WithoutNames),
         (422, &stream.to_string(), &[], Adaptation::WithoutStreamOptions),
         (400, "Unrecognized request argument supplied: stream_options", &[], Adaptation::WithoutStreamOptions),
@@ -186,7 +188,8 @@ fn what_a_person_must_change_stays_an_error() {
 #[test]
 fn nothing_is_asked_twice_in_the_same_way() {
     let words = "Unrecognized request argument supplied: stream_options";
-    let error = Error::Status { model: "m".to_owned(), status: 400, message: words.to_owned(), code: None };
+    let error =
+        Error::Status { model: "m".to_owned(), status: 400, in_answer: false, message: words.to_owned(), code: None };
     let mut llm = llm("http://x");
     let found = Adaptation::after(&error, &llm, &asking("x")).unwrap();
     found.apply(&mut llm);
@@ -197,14 +200,15 @@ fn nothing_is_asked_twice_in_the_same_way() {
 fn instead_of(provider: ModelProvider, words: &str, request: &ModelRequest) -> Option<Adaptation> {
     let llm = LlmConfig { provider, ..llm("http://x") };
     let status = if words.contains("tool call arguments") { 500 } else { 400 };
-    let error = Error::Status { model: "m".to_owned(), status, message: words.to_owned(), code: None };
+    let error =
+        Error::Status { model: "m".to_owned(), status, in_answer: false, message: words.to_owned(), code: None };
     Adaptation::after(&error, &llm, request)
 }
 
 #[test]
 fn what_servers_refuse_of_a_conversation_is_told_by_their_words_and_by_what_it_has() {
     let request = |messages: Value| ModelRequest {
-        messages: serde_json::from_value(messages).unwrap(),
+        messages: crate::bounds::from_value(messages).unwrap(),
         ..ModelRequest::default()
     };
     let calls = |content: Value, arguments: &str| {

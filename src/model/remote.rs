@@ -279,7 +279,7 @@ impl RemoteModel {
                 },
                 Ok(None) => break,
                 Err(_) if reader.is_complete() => break,
-                Err(BodyError::Broken(reason)) => return Err(self.unreachable(reason).into()),
+                Err(BodyError::Broken(reason)) => return Err(self.broken_off(reason).into()),
                 Err(BodyError::Unreadable(reason)) => {
                     return Err(Error::Malformed { model: self.name.clone(), reason }.into());
                 }
@@ -324,7 +324,8 @@ impl RemoteModel {
             407 | 502..=504 => proxy_for(&asked).map(|proxy| format!("through {proxy}")),
             _ => None,
         };
-        let error = Error::Status { model: self.name.clone(), status: status.as_u16(), message, code };
+        let error =
+            Error::Status { model: self.name.clone(), status: status.as_u16(), in_answer: false, message, code };
         AttemptFailure { error, advice, place, instead: None }
     }
 
@@ -373,9 +374,18 @@ impl RemoteModel {
     }
 
     fn unreachable(&self, reason: String) -> Error {
+        Error::Unreachable { model: self.name.clone(), address: self.way(), reason }
+    }
+
+    fn broken_off(&self, reason: String) -> Error {
+        Error::BrokenOff { model: self.name.clone(), address: self.way(), reason }
+    }
+
+    /// Where it is, and the proxy through which it is asked.
+    fn way(&self) -> String {
         let proxy = self.endpoints.as_ref().ok().and_then(|endpoints| proxy_for(&endpoints.whole));
         let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
-        Error::Unreachable { model: self.name.clone(), address: format!("{}{through}", self.address), reason }
+        format!("{}{through}", self.address)
     }
 
     /// The breaker lets nobody ask. Where another model stands in, that is told at once; else the next attempt waits for the
@@ -401,12 +411,13 @@ impl RemoteModel {
             shortened(&text, LONGEST_MESSAGE)
         };
         match error {
-            Error::Status { model, status, message, code } => {
+            Error::Status { model, status, in_answer, message, code } => {
                 let mut message = clean(message);
                 message.extend(place.map(|place| format!(" ({place})")));
-                Error::Status { model, status, message, code: code.map(clean) }
+                Error::Status { model, status, in_answer, message, code: code.map(clean) }
             }
             Error::Unreachable { reason, .. } => self.unreachable(clean(reason)),
+            Error::BrokenOff { reason, .. } => self.broken_off(clean(reason)),
             Error::Malformed { model, reason } => Error::Malformed { model, reason: clean(reason) },
             other => other,
         }

@@ -81,7 +81,7 @@ fn moment(date: &str) -> Option<Timestamp> {
 /// Whether the same request may succeed another time.
 pub(super) fn may_pass(error: &Error) -> bool {
     match error {
-        Error::TimedOut { .. } | Error::Unreachable { .. } => true,
+        Error::TimedOut { .. } | Error::Unreachable { .. } | Error::BrokenOff { .. } => true,
         Error::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..),
         // Whether one waits for it depends on who could stand in: the advice says so.
         Error::Down { .. } => true,
@@ -137,7 +137,13 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let status = |status| Error::Status { model: String::new(), status, message: String::new(), code: None };
+        let status = |status| Error::Status {
+            model: String::new(),
+            status,
+            in_answer: false,
+            message: String::new(),
+            code: None,
+        };
         for again in [408, 409, 429, 500, 502, 503, 504, 529] {
             assert!(may_pass(&status(again)), "{again}");
         }

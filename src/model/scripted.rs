@@ -84,7 +84,7 @@ impl ChatModel for ScriptedModel {
         }
         if let Some(error) = entry.error {
             let ScriptedError { status, message, code } = error;
-            return Err(Error::Status { model: self.name.clone(), status, message, code });
+            return Err(Error::Status { model: self.name.clone(), status, in_answer: false, message, code });
         }
         for piece in entry.pieces.iter().filter(|_| streamed) {
             if !self.piece_delay.is_zero() {

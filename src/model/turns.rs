@@ -238,7 +238,7 @@ mod tests {
 
     /// A conversation in short: `user: text | call f({}) | result f: 3`.
     fn shown(messages: Value, calls: bool) -> Vec<String> {
-        let messages: Vec<Arc<ChatMessage>> = serde_json::from_value(messages).unwrap();
+        let messages: Vec<Arc<ChatMessage>> = crate::bounds::from_value(messages).unwrap();
         let TurnConversation { system, turns } = turns(&messages, calls);
         let part = |part: &TurnPart<'_>| match part {
             TurnPart::Text(text) => text.to_string(),

@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_reason_of_a_later_version_is_read() {
-        assert_eq!(serde_json::from_value::<CutReason>(json!("of tomorrow")).unwrap(), CutReason::Unknown);
-        let usage: ModelUsage = serde_json::from_value(json!({"prompt_tokens": 1})).unwrap();
+        assert_eq!(crate::bounds::from_value::<CutReason>(json!("of tomorrow")).unwrap(), CutReason::Unknown);
+        let usage: ModelUsage = crate::bounds::from_value(json!({"prompt_tokens": 1})).unwrap();
         assert_eq!(
             json!(usage),
             json!({"prompt_tokens": 1, "completion_tokens": 0}),

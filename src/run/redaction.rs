@@ -104,7 +104,7 @@ pub fn message(redactor: &Redactor, message: &mut Message) {
     }
     content.shift_remove("salt");
     // A field that the message cannot do without may be one of those that are named.
-    message.says = serde_json::from_value(Value::Object(content)).unwrap_or_else(|_| MessageContent::text(REDACTED));
+    message.says = crate::bounds::from_value(Value::Object(content)).unwrap_or_else(|_| MessageContent::text(REDACTED));
 }
 
 fn outcome(redactor: &Redactor, outcome: &mut EffectOutcome) {

@@ -19,6 +19,7 @@ use super::shapes::talks::{
 use super::values::{data, entries, expression, on_cut, template};
 use super::{Agent, DataTemplate, ModelUse, StepAction};
 use crate::ids::Name;
+use crate::protocol::participant::GROUP_MANAGER;
 use crate::yaml::{FieldReader, MapReader};
 
 pub(super) fn chat(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
@@ -191,9 +192,9 @@ fn transitions(reader: &StepReader<'_>, fields: &MapReader<'_>, members: &[Name]
 }
 
 fn manager(reader: &StepReader<'_>, fields: &MapReader<'_>) -> Option<GroupChatManager> {
-    let default_name = || Name::parse("chat_manager").ok();
+    let default_name = || Name::parse(GROUP_MANAGER).ok();
     let Some(field) = fields.get("manager") else {
-        let llm = model_named(reader, "default", fields.field.problem(""));
+        let llm = model_named(reader, "default", fields.field.problem("").with_hint(MANAGER_HINT));
         return Some(GroupChatManager { name: default_name()?, llm, is_termination_msg: None });
     };
     let fields = field.fields(&MANAGER)?;
@@ -203,11 +204,18 @@ fn manager(reader: &StepReader<'_>, fields: &MapReader<'_>) -> Option<GroupChatM
     };
     let rule =
         fields.read("is_termination_msg", |field| expression(field, &NameScope::only(reader.declared(), "message")));
-    Some(GroupChatManager { llm: model_use(reader, &fields, "llm", true), is_termination_msg: rule, name: name? })
+    Some(GroupChatManager {
+        llm: model_use(reader, &fields, "llm", MANAGER_HINT),
+        is_termination_msg: rule,
+        name: name?,
+    })
 }
 
-/// A model that is not an agent's.
-fn model_use(reader: &StepReader<'_>, fields: &MapReader<'_>, key: &'static str, by_default: bool) -> Option<ModelUse> {
+/// What to do where the model is not there that a group's manager has without naming it.
+const MANAGER_HINT: &str = "the group's manager chooses speakers with it: write `manager: { llm: NAME }` in the group, or describe `default` in `llms:` of fastagency.yaml";
+
+/// A model that is not an agent's. `by_default`: without the key it is `default`, and what to do if that is not there.
+fn model_use(reader: &StepReader<'_>, fields: &MapReader<'_>, key: &'static str, by_default: &str) -> Option<ModelUse> {
     match fields.get(key) {
         Some(field) if field.is_false() => None,
         Some(field) => {
@@ -215,11 +223,10 @@ fn model_use(reader: &StepReader<'_>, fields: &MapReader<'_>, key: &'static str,
             reader.note_model(&name, field.problem(""));
             Some(ModelUse { name, parameters: fields.request_parameters() })
         }
-        None if by_default => {
-            let llm = model_named(reader, "default", fields.field.problem(""))?;
+        None => {
+            let llm = model_named(reader, "default", fields.field.problem("").with_hint(by_default))?;
             Some(ModelUse { parameters: fields.request_parameters(), ..llm })
         }
-        None => None,
     }
 }
 
@@ -553,7 +560,8 @@ pub(super) fn handoffs(
 fn target(field: &FieldReader<'_>, names: &DeclaredNames, declared: &WorkflowDeclarations) -> Option<HandoffTarget> {
     if !field.is_map() {
         let word = field.scalar().and_then(|scalar| HandoffTarget::word(&scalar.text));
-        return word.or_else(|| names.agent(field).map(HandoffTarget::Agent));
+        let words = HandoffTarget::WORDS.map(|(word, _)| word);
+        return word.or_else(|| names.agent_or_word(field, &words).map(HandoffTarget::Agent));
     }
     let fields = field.fields(&TARGET)?;
     match (fields.get("agent"), fields.get("random"), fields.get("nested_chats")) {

@@ -13,8 +13,13 @@ use crate::yaml::{self, FieldReader, FileReview, YamlNode};
 
 /// Reads all workflows of a folder: each `*.yaml` and `*.yml` but `*.test.yaml`. All problems of all files are in the error.
 pub fn load_folder(folder: &Path) -> Result<Vec<Workflow>, Problems> {
+    load_folder_without(folder, &BTreeSet::new())
+}
+
+/// Reads all workflows of a folder but those of these files, as problems name them.
+pub fn load_folder_without(folder: &Path, excluded: &BTreeSet<String>) -> Result<Vec<Workflow>, Problems> {
     let mut problems = Vec::new();
-    let reads = read_files(folder, &mut problems)?;
+    let reads = read_files(folder, excluded, &mut problems)?;
     let workflows = connect(reads, &mut problems);
     Problems::refuse(problems)?;
     Ok(workflows)
@@ -152,7 +157,11 @@ fn no_price(name: &Name, problem: Problem) -> Problem {
 
 fn no_model(name: &Name, known: &BTreeSet<Name>, problem: Problem) -> Problem {
     let near = did_you_mean(name.as_str(), known.iter().map(Name::as_str));
-    let hint = near.unwrap_or_else(|| "models are described in `llms:` of fastagency.yaml".to_owned());
+    let hint = problem
+        .hint
+        .clone()
+        .or(near)
+        .unwrap_or_else(|| "models are described in `llms:` of fastagency.yaml".to_owned());
     Problem { message: format!("there is no model {:?}", name.as_str()), ..problem }.with_hint(hint)
 }
 
@@ -172,7 +181,11 @@ fn paths_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<WorkflowReading>, Problems> {
+fn read_files(
+    folder: &Path,
+    excluded: &BTreeSet<String>,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<WorkflowReading>, Problems> {
     let unreadable = |error: std::io::Error| {
         let problem =
             Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
@@ -181,6 +194,9 @@ fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Workflow
     let mut reads = Vec::new();
     for path in paths_of(folder).map_err(unreadable)? {
         let file = path.display().to_string();
+        if excluded.contains(&file) {
+            continue;
+        }
         match std::fs::read(&path).map(|bytes| yaml::decoded(&path, bytes)) {
             Ok(Ok(source)) => reads.push(reading::read(&file, &source)),
             Ok(Err(problem)) => problems.push(*problem),

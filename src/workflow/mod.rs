@@ -50,7 +50,8 @@ pub use conversation::{
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{
-    check_models, check_programs, check_secrets, check_services, from_definition, load_folder, unknown_models,
+    check_models, check_programs, check_secrets, check_services, from_definition, load_folder, load_folder_without,
+    unknown_models,
 };
 pub use http::{HttpBody, HttpRequest};
 pub use inject::{InjectedArguments, InjectedSecret, SecretReceiver};

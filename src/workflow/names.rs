@@ -37,7 +37,12 @@ impl DeclaredNames {
 
     /// An agent's name.
     pub fn agent(&self, field: &FieldReader<'_>) -> Option<Name> {
-        known(field, &self.agents, "agent")
+        known(field, &self.agents, "agent", &[])
+    }
+
+    /// An agent's name, where one of these words could stand as well.
+    pub fn agent_or_word(&self, field: &FieldReader<'_>, words: &[&str]) -> Option<Name> {
+        known(field, &self.agents, "agent", words)
     }
 
     /// Several agents' names, each once.
@@ -57,19 +62,20 @@ impl DeclaredNames {
         {
             return Name::foreign(field.text()?).ok().or_else(|| field.is_not("a set of tools and one of its tools"));
         }
-        known(field, &self.tools, "tool")
+        known(field, &self.tools, "tool", &[])
     }
 }
 
-fn known(field: &FieldReader<'_>, names: &BTreeSet<String>, what: &str) -> Option<Name> {
+fn known(field: &FieldReader<'_>, names: &BTreeSet<String>, what: &str, words: &[&str]) -> Option<Name> {
     let name = field.name()?;
     if names.contains(name.as_str()) {
         return Some(name);
     }
-    let hint = did_you_mean(name.as_str(), names.iter().map(String::as_str)).unwrap_or_else(|| match names.len() {
-        0 => format!("this workflow has no `{what}s:`"),
-        _ => format!("there is {}", names.iter().cloned().collect::<Vec<_>>().join(", ")),
-    });
+    let hint = did_you_mean(name.as_str(), names.iter().map(String::as_str).chain(words.iter().copied()))
+        .unwrap_or_else(|| match names.len() {
+            0 => format!("this workflow has no `{what}s:`"),
+            _ => format!("there is {}", names.iter().cloned().collect::<Vec<_>>().join(", ")),
+        });
     field.note_with_hint(format!("there is no {what} {:?}", name.as_str()), hint);
     None
 }

@@ -266,7 +266,11 @@ impl<'d> NameScope<'d> {
                 "write the argument as { secret: NAME }: then it is all of the secret, and nothing else sees it"
                     .to_owned(),
             ),
-            "env" | "environment" | "secrets" => {
+            "secrets" => Some(
+                "a secret stands only in the query, a header or the body of an `http` request: not in its address, and in no prompt"
+                    .to_owned(),
+            ),
+            "env" | "environment" => {
                 Some("a template cannot see the environment: no prompt can leak it; use `params`".to_owned())
             }
             _ if self.only_locals => None,

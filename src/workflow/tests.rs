@@ -195,6 +195,13 @@ fn models_that_are_not_there_are_named() {
     assert!(problems.contains("test.yaml:5:13: llm: there is no model \"bigg\""), "{problems}");
     assert!(problems.contains("did you mean \"big\"?"), "{problems}");
 
+    let group = "version: 1\nname: test\nagents:\n  a: { llm: big }\n  b: { llm: big }\nsteps:\n  - id: g\n    group: { initial_agent: a, agents: [a, b], messages: go }\n";
+    let problems = check_models(&read(group).unwrap(), &known(&["big"]), &known(&[])).unwrap_err().to_string();
+    let manager = "the group's manager chooses speakers with it: write `manager: { llm: NAME }` in the group";
+    assert!(problems.contains("there is no model \"default\"") && problems.contains(manager), "{problems}");
+    let named = group.replace("messages: go", "messages: go, manager: { llm: big }");
+    assert!(check_models(&read(&named).unwrap(), &known(&["big"]), &known(&[])).is_ok());
+
     let with_limit = read(&source.replace("agents:", "limits: { cost_usd: 1 }\nagents:")).unwrap();
     assert!(check_models(&with_limit, &known(&["default", "bigg"]), &known(&["elsewhere"])).is_ok());
     let problems = check_models(&with_limit, &known(&["default", "bigg"]), &known(&["bigg"])).unwrap_err().to_string();

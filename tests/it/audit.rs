@@ -829,7 +829,7 @@ async fn answered(broker: &Broker, user: &str, word: &str) -> (RunId, u64) {
     for number in 0..3 {
         let question = Message {
             says: MessageContent::TextInput(
-                serde_json::from_value(json!({"prompt": format!("{word} asked {number}?")})).unwrap(),
+                fastagency::bounds::from_value(json!({"prompt": format!("{word} asked {number}?")})).unwrap(),
             ),
             ..said("")
         };

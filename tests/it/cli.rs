@@ -86,6 +86,58 @@ fn a_call_of_a_tool_is_allowed_or_denied_beforehand() {
 }
 
 #[test]
+fn a_question_about_a_number_of_more_than_64_bits_is_shown_and_answered() {
+    let folder = project();
+    let source = r#"
+version: 1
+name: long
+params: { type: object, properties: { n: { type: [number, object] } } }
+tools:
+  t: { description: T, params: { type: object, properties: { n: {} } }, approve: always, do: [ { return: "{{ args.n }}" } ] }
+steps:
+  - { id: given, form: { prompt: How many?, schema: { type: object, properties: { n: { type: integer, maximum: 340282366920938463463374607431768211455 } } } } }
+  - { id: called, call: { tool: t, args: { n: "{{ params.n }}" } } }
+  - return: ["{{ steps.called }}", "{{ steps.given.n }}"]
+"#;
+    std::fs::write(folder.path().join("workflows/long.yaml"), source).unwrap();
+    for number in
+        ["18446744073709551616", "-9223372036854775809", "{\"deep\":[340282366920938463463374607431768211455]}"]
+    {
+        let param = format!("n={number}");
+        let form = "How many?={\"n\": 18446744073709551616}";
+        let run = ["run", "long", "-p", &param, "-a", form, "-a", "May I call=Allow once", "--json"];
+        let said = fastagency(folder.path(), &run);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+        let last: Value = serde_json::from_str(said.out.lines().last().unwrap()).expect("JSON");
+        assert_eq!(last["result"].to_string(), format!("[{number},18446744073709551616]"));
+        let unanswered = fastagency(folder.path(), &["run", "long", "-p", &param, "-a", form, "--json"]);
+        assert_eq!(unanswered.code, 5, "{}{}", unanswered.out, unanswered.err);
+    }
+}
+
+#[test]
+fn a_workflow_runs_beside_one_with_a_mistake_and_the_mistake_is_told() {
+    let folder = project();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join("workflows").join(name), text).unwrap();
+    write("bad.yaml", "version: 1\nname: bad\nstepps: []\n");
+    write("calls.yaml", "version: 1\nname: calls\nsteps:\n  - workflow: { name: bad }\n");
+    let run = |arguments: &[&str]| fastagency(folder.path(), &[&["run"], arguments, &["--json"]].concat());
+    let said = run(&["echo", "--answer", "hello"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(
+        said.err.contains("workflows/bad.yaml:3:1") && said.err.contains("there is no workflow \"bad\""),
+        "{}",
+        said.err
+    );
+    assert!(said.err.ends_with("left out because of this: workflows/bad.yaml, workflows/calls.yaml\n"), "{}", said.err);
+    for wrong in [&["bad"][..], &["calls"], &[]] {
+        let said = run(wrong);
+        assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+        assert!(said.err.contains("workflows/bad.yaml:3:1"), "{}", said.err);
+    }
+}
+
+#[test]
 fn a_question_that_nobody_answers_is_left_open_and_taken_up_again() {
     let folder = project();
     let left = fastagency(folder.path(), &["run", "echo", "--answer", "another=x"]);

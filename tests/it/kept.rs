@@ -26,9 +26,9 @@ const ANSWERS: [(&str, &str, &str); 13] = [
     ("parent", "Level of squares?", r#""easy""#),
     ("child", "Level of circles?", r#""hard""#),
     ("detached", "And now?", r#""nothing""#),
-    ("group", "Your reply to chat_manager", r#""And a circle?""#),
-    ("handed", "Your reply to chat_manager", r#""And a square?""#),
-    ("group", "Your reply to chat_manager", r#""Thank you.""#),
+    ("group", "Your reply", r#""And a circle?""#),
+    ("handed", "Your reply", r#""And a square?""#),
+    ("group", "Your reply", r#""Thank you.""#),
     ("at_once", "First?", r#""one""#),
     ("at_once", "Second?", r#""two""#),
 ];

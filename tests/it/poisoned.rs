@@ -489,7 +489,7 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
     // What is within bounds comes in.
     let body = format!(r#"{{"workflow": "echo", "params": {{"x": {}}}}}"#, nested_text(62));
     assert_eq!(send("/api/runs", body).await.0, 201);
-    let form = MessageContent::Form(serde_json::from_value(json!({"schema": {"type": "object"}})).unwrap());
+    let form = MessageContent::Form(fastagency::bounds::from_value(json!({"schema": {"type": "object"}})).unwrap());
     let refused =
         fastagency::message::check_text_answer(&form, &format!(r#"{{"x": {}}}"#, nested_text(64))).unwrap_err();
     assert!(refused.contains("x[0][0][0][0][0]…: nested deeper than 64 levels"), "{refused}");
@@ -642,7 +642,7 @@ fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> 
         after: None,
         common: 0,
         messages: vec![std::sync::Arc::new(
-            serde_json::from_value::<ChatMessage>(json!({"role": "user", "content": value()})).unwrap(),
+            fastagency::bounds::from_value::<ChatMessage>(json!({"role": "user", "content": value()})).unwrap(),
         )],
         tools: Some(vec![json!({"type": "function", "function": {"name": "f", "parameters": made}})]),
         response_format: Some(json!({"type": "json_schema", "json_schema": {"schema": made}})),
@@ -668,7 +668,10 @@ fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> 
             message: said(MessageContent::SystemMessage { message: Map::from_iter([("m".to_owned(), made.clone())]) }),
         }),
         Record::new(RecordBody::Said { key: "c".into(), message: said(call) }),
-        Record::new(RecordBody::Said { key: "p".into(), message: said(serde_json::from_value(approval).unwrap()) }),
+        Record::new(RecordBody::Said {
+            key: "p".into(),
+            message: said(fastagency::bounds::from_value(approval).unwrap()),
+        }),
         Record::new(RecordBody::Said {
             key: "o".into(),
             message: said(MessageContent::Other { kind: "x".into(), content: made.clone() }),

@@ -194,6 +194,7 @@ async fn the_errors_of_the_gateway() {
         ("GET", format!("/api/runs/{none}"), None),
         ("GET", "/api/runs?state=over".to_owned(), None),
         ("GET", "/api/runs?limit=many".to_owned(), None),
+        ("GET", "/api/runs?limt=3".to_owned(), None),
         ("POST", format!("/api/runs/{run}/answers/{none}"), Some(json!({"value": "x"}))),
         ("POST", format!("/api/runs/{run}/answers/x"), Some(json!({"value": "x"}))),
         ("POST", format!("/api/runs/{run}/answers/{none}"), Some(json!({"values": "x"}))),

@@ -294,9 +294,9 @@ await describePage('conversations in the hands of people', (onNew) => {
     const run = await house.open('one_id');
     const cards = () => page.locator('.tool-card').evaluateAll((all) => all.map((card) => [
       card.querySelector('.tool-essence')?.textContent, card.querySelector('.tool-result')?.textContent ?? '', card.querySelector('.tool-state')?.textContent]));
-    await becomes(cards, [['town: "Rome"', '', 'waits for approval'], ['town: "Oslo"', '', 'running'], ['town: "Bern"', '', 'running']]);
+    await becomes(cards, [['town: "Rome"', '', 'waits for approval'], ['town: "Oslo"', '', 'requested'], ['town: "Bern"', '', 'requested']]);
     await answer(run, { decision: 'deny' });
-    await becomes(cards, [['town: "Rome"', 'Error: not Rome', 'denied'], ['town: "Oslo"', '', 'waits for approval'], ['town: "Bern"', '', 'running']]);
+    await becomes(cards, [['town: "Rome"', 'Error: not Rome', 'denied'], ['town: "Oslo"', '', 'waits for approval'], ['town: "Bern"', '', 'requested']]);
     await answer(run, { decision: 'once' });
     await answer(run, { decision: 'deny' });
     const end = [['town: "Rome"', 'Error: not Rome', 'denied'], ['town: "Oslo"', 'sun in Oslo', 'allowed, done'], ['town: "Bern"', 'Error: not Bern', 'denied']];

@@ -47,6 +47,9 @@ describe('the course of a run', () => {
     assert.deepEqual(view.items.map((item) => item.kind), ['started', 'question']);
     assert.equal(view.ending?.result, 'fine');
     assert.equal(totalsOf(view).milliseconds, 5000);
+    const calls = ['f', 'transfer_to_my_boss_1'].map((function_name, at) => said(`c${at}`, 'suggested_function_call', { function_name, call_id: `${at}`, arguments: {} }));
+    const counted = (usage) => totalsOf(after(...calls, record('ended', { outcome: 'completed', usage }))).toolCalls;
+    assert.deepEqual([counted({ llm_calls: 0, tool_calls: 0 }), counted({ llm_calls: 2, tool_calls: 1 })], [2, 1]);
   });
 
   test('why it ended is told unless it was told already', () => {
@@ -290,6 +293,13 @@ describe('tools', () => {
       assert.deepEqual(cards(...events), [['Rome', 'Error: no', 'denied'], ['Oslo', 'snow', 'allowed']]);
       assert.deepEqual(cards(...events.slice(0, 3)), [['Rome', undefined, 'asked'], ['Oslo', undefined, null]]);
       assert.deepEqual(cards(...events.slice(0, 6)), [['Rome', 'Error: no', 'denied'], ['Oslo', undefined, 'asked']]);
+    });
+    test('of which one comes first: the others run when their turn comes', () => {
+      const events = [of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo'), of('c3', 'weather', 'Bern'), approval('q1'), decide('q1', 'once'), result('r1', 'weather', 'sun'),
+        result('r2', 'weather', 'snow'), of('c4', 'weather', 'Bonn')];
+      const behind = (/** @type {number} */ end) => after(...events.slice(0, end)).items.filter((item) => item.kind === 'tool').map((item) => item.behind);
+      assert.deepEqual([3, 5, 6, 7].map(behind), [[false, true, true], [false, true, true], [false, false, true], [false, false, false]]);
+      assert.deepEqual(behind(8).at(-1), true, 'Bern is not done');
     });
     test('three, one of which is asked for again after an answer that did not fit', () => {
       assert.deepEqual(cards(of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo'), of('c3', 'weather', 'Bern'), approval('q1'), decide('q1', 'once'), result('r1', 'weather', 'sun'),

@@ -423,7 +423,7 @@ fn parse<T: DeserializeOwned>(doing: &str, bytes: &[u8]) -> Result<T> {
 }
 
 fn from_value<T: DeserializeOwned>(doing: &str, value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|source| unreadable(doing, source))
+    crate::bounds::from_value(value).map_err(|source| unreadable(doing, source))
 }
 
 fn unreadable(doing: &str, source: impl std::fmt::Display) -> Error {

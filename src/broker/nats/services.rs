@@ -18,17 +18,17 @@ const SERVICE_ERROR: &str = "Nats-Service-Error";
 const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 
 /// Makes the connection; the error is a sentence.
-pub(super) type ConnectionOpener = dyn Fn() -> BoxFuture<'static, Result<NatsConnection, String>> + Send + Sync;
+pub(super) type ServiceConnectionOpener = dyn Fn() -> BoxFuture<'static, Result<NatsConnection, String>> + Send + Sync;
 
 /// The services on the server of the runs.
 pub(super) struct NatsServices {
-    open: Box<ConnectionOpener>,
+    open: Box<ServiceConnectionOpener>,
     connection: OnceCell<NatsConnection>,
 }
 
 impl NatsServices {
     /// Connects when something is asked.
-    pub(super) fn new(open: Box<ConnectionOpener>) -> Self {
+    pub(super) fn new(open: Box<ServiceConnectionOpener>) -> Self {
         Self { open, connection: OnceCell::new() }
     }
 

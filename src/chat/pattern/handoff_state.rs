@@ -10,15 +10,12 @@ use super::transfer_names::transfer_names;
 use crate::chat::{ConversationContext, Result, WorkflowStop, own_name};
 use crate::ids::Name;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::participant::{GROUP_TOOL_EXECUTOR, GROUP_USER};
 use crate::workflow::expression::seen_map;
 use crate::workflow::{
     Agent, AgentHandoffs, ContextHandoff, EvaluationError, Expression, GroupPattern, HandoffTarget, HumanInputMode,
     NestedChat,
 };
-
-const EXECUTOR: &str = "_Group_Tool_Executor";
-/// Who speaks for the user where the group names nobody.
-pub(in crate::chat) const USER: &str = "_User";
 
 /// What a group that hands over needs to know while it talks.
 pub(in crate::chat) struct HandoffState {
@@ -66,7 +63,7 @@ impl HandoffState {
         let executor = Agent {
             system_message: "Tool Execution, do not use this agent directly.".to_owned(),
             description: "Tool Execution, do not use this agent directly.".to_owned(),
-            ..Agent::without_model(own_name(EXECUTOR), HumanInputMode::Never)
+            ..Agent::without_model(own_name(GROUP_TOOL_EXECUTOR), HumanInputMode::Never)
         };
         let described = |agent: &Arc<Agent>| match agent.description.is_empty() && group.pattern == GroupPattern::Auto {
             true => Arc::new(Agent { description: format!("Agent {}", agent.name), ..Agent::clone(agent) }),
@@ -77,7 +74,7 @@ impl HandoffState {
         members.extend(wrapped.iter().map(|wrapped| wrapped.agent.clone()));
         members.push(match &user {
             Some(user) => user.clone(),
-            None => Arc::new(Agent::without_model(own_name(USER), HumanInputMode::Always)),
+            None => Arc::new(Agent::without_model(own_name(GROUP_USER), HumanInputMode::Always)),
         });
         let mut tools = Vec::new();
         for tool in agents.iter().flat_map(|agent| &agent.tools) {
@@ -86,7 +83,7 @@ impl HandoffState {
             }
         }
         let handoff_state = Self {
-            executor: own_name(EXECUTOR),
+            executor: own_name(GROUP_TOOL_EXECUTOR),
             agents: group.agents.clone(),
             wrapped,
             user: user.map(|user| user.name.clone()),

@@ -10,7 +10,7 @@ mod transfer_names;
 mod transfers;
 mod visibility;
 
-pub(super) use handoff_state::{HandoffState, USER};
+pub(super) use handoff_state::HandoffState;
 pub(super) use next::{NextSpeaker, next_in_pattern};
 pub(super) use transfers::{display, handed_over, hands_over, transfer, transfer_tools};
 pub(super) use visibility::{heard, system_message};

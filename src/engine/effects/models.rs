@@ -15,6 +15,7 @@ use crate::model::{self, ModelProgress};
 use crate::protocol::dialogue::{ModelReply, ModelRequest};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::EffectOutcome;
+use crate::protocol::participant::is_internal;
 use crate::run::attach::TextDelta;
 use crate::traces;
 use crate::workflow::ModelUse;
@@ -214,13 +215,14 @@ async fn tell(
     speaking: SpeakingPair<'_>,
 ) {
     let SpeakingPair { sender, recipient, .. } = speaking;
+    let known = |name: &str| (!is_internal(name)).then(|| name.to_owned());
     let delta = TextDelta {
         message,
         attempt,
         offset,
         text,
-        sender: Some(sender.to_owned()),
-        recipient: Some(recipient.to_owned()),
+        sender: known(sender),
+        recipient: known(recipient),
         within: effects.within(),
     };
     let told = effects.journal.texts.extend(delta);

@@ -40,6 +40,9 @@ const TO_JSON: [(u16, &str); 4] = [
     (415, "`unsupported_media_type`: the body is not sent as JSON in UTF-8, or compressed"),
 ];
 
+/// How any operation of `/api` may answer.
+const TO_QUERY: [(u16, &str); 1] = [(422, "`invalid_query`")];
+
 /// The description.
 pub fn document() -> Value {
     let mut paths = Map::new();
@@ -82,7 +85,8 @@ fn with_what_all_answer(operation: ApiOperation) -> ApiOperation {
         false => operation.refuses(status, words),
     };
     let more = if operation.reads_json() && !is_fastagencys { &TO_JSON[..] } else { &[] };
-    TO_CALLERS.iter().chain(more).copied().fold(operation, told)
+    let query = if operation.path.starts_with("/api/") { &TO_QUERY[..] } else { &[] };
+    TO_CALLERS.iter().chain(more).chain(query).copied().fold(operation, told)
 }
 
 #[cfg(test)]

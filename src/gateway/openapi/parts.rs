@@ -4,15 +4,15 @@ use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::gateway::query_schema::{query_schema, without_null};
 use crate::protocol::api::ApiErrorBody;
 
 /// A generator of schemas. Of what is sent a field is required that is always written; of what is read, one that must be there.
-fn generator(contract: Contract, is_inline: bool) -> SchemaGenerator {
+fn generator(contract: Contract) -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
         settings.contract = contract;
-        settings.inline_subschemas = is_inline;
     });
     settings.into_generator()
 }
@@ -57,8 +57,8 @@ impl ApiOperation {
         let places = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
         let parameters: Vec<Value> = places.map(of_path).collect();
         let description = json!({"summary": summary, "parameters": parameters, "responses": {}});
-        let sent = generator(Contract::Serialize, false);
-        Self { method, path, description, sent, read: generator(Contract::Deserialize, false) }
+        let sent = generator(Contract::Serialize);
+        Self { method, path, description, sent, read: generator(Contract::Deserialize) }
     }
 
     fn parameter(mut self, parameter: Value) -> Self {
@@ -75,13 +75,12 @@ impl ApiOperation {
 
     /// What may stand after the question mark.
     pub(super) fn query<Q: JsonSchema>(self) -> Self {
-        let schema = generator(Contract::Deserialize, true).into_root_schema_for::<Q>().to_value();
+        let schema = query_schema::<Q>();
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         let fields = schema["properties"].as_object().cloned().unwrap_or_default();
         fields.into_iter().fold(self, |operation, (name, mut schema)| {
             let words = schema.as_object_mut().and_then(|schema| schema.remove("description"));
             let is_required = required.iter().any(|one| *one == name);
-            let schema = without_null(schema);
             operation.parameter(
                 json!({"name": name, "in": "query", "required": is_required, "description": words, "schema": schema}),
             )
@@ -210,23 +209,3 @@ fn sent_without_null(schema: &mut Value) {
 
 /// How a type marks a field that is left out or null, which are two things.
 const MAY_BE_NULL: &str = "x-may-be-null";
-
-/// A schema without null: what is not said is left out.
-fn without_null(mut schema: Value) -> Value {
-    if let Some(kinds) = schema["type"].as_array() {
-        let kinds: Vec<&Value> = kinds.iter().filter(|kind| *kind != "null").collect();
-        if let [kind] = kinds[..] {
-            schema["type"] = kind.clone();
-        }
-    }
-    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
-        values.retain(|value| !value.is_null());
-    }
-    let alternatives = schema["anyOf"].as_array().cloned().unwrap_or_default();
-    let alternatives: Vec<Value> = alternatives.into_iter().filter(|one| one["type"] != "null").collect();
-    if let ([Value::Object(alternative)], Some(fields)) = (&alternatives[..], schema.as_object_mut()) {
-        fields.shift_remove("anyOf");
-        fields.extend(alternative.clone());
-    }
-    schema
-}

@@ -123,7 +123,6 @@ fn take_end(holder: &Value, draft: &mut ReplyDraft<'_>) -> Result<(), Error> {
     if draft.finish_reason.is_none() {
         return Ok(());
     }
-    draft.end_calls();
     // The numbers of the blocks were only for putting them together.
     if let Some(kept) = draft.keepsake() {
         let thoughts = kept["anthropic"]["thinking"].as_array_mut().into_iter().flatten();

@@ -22,7 +22,7 @@ fn sent(llm: &LlmConfig, request: &ModelRequest) -> Value {
 }
 
 fn request(messages: Value) -> ModelRequest {
-    ModelRequest { messages: serde_json::from_value(messages).unwrap(), ..ModelRequest::default() }
+    ModelRequest { messages: crate::bounds::from_value(messages).unwrap(), ..ModelRequest::default() }
 }
 
 fn weather() -> Value {

@@ -67,5 +67,11 @@ fn take_part(part: &Value, draft: &mut ReplyDraft<'_>, show: &mut dyn FnMut(&str
 }
 
 fn refused(draft: &ReplyDraft<'_>, status: u16, message: String, code: &str) -> Error {
-    Error::Status { model: draft.model().to_owned(), status, message, code: Some(code.to_owned()) }
+    Error::Status {
+        model: draft.model().to_owned(),
+        status,
+        in_answer: status == 500,
+        message,
+        code: Some(code.to_owned()),
+    }
 }

@@ -22,7 +22,7 @@ fn sent(llm: &LlmConfig, request: &ModelRequest) -> Value {
 }
 
 fn request(messages: Value) -> ModelRequest {
-    ModelRequest { messages: serde_json::from_value(messages).unwrap(), ..ModelRequest::default() }
+    ModelRequest { messages: crate::bounds::from_value(messages).unwrap(), ..ModelRequest::default() }
 }
 
 fn candidate(parts: Value, reason: Option<&str>) -> Value {
@@ -293,7 +293,7 @@ async fn errors_are_told_by_kind_and_tried_again_when_they_may_pass() {
             "answered 400 (a filter refused it): the conversation was blocked (SAFETY)",
             1,
         ),
-        (stream_answer(&event(&bad_call)), "answered 500: no call", 2),
+        (stream_answer(&event(&bad_call)), "answered with an error: no call", 2),
         (stream_answer(&in_stream), "answered 503 (it is overloaded): The model is overloaded.", 2),
     ] {
         let server = TestServer::start(vec![act]).await;

@@ -327,7 +327,7 @@ mod tests {
             "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}],
         });
         let result = json!({"content": "3", "role": "tool", "tool_call_id": "call_1"});
-        let messages = [&call, &result].map(|message| serde_json::from_value(message.clone()).unwrap()).to_vec();
+        let messages = [&call, &result].map(|message| crate::bounds::from_value(message.clone()).unwrap()).to_vec();
         let (sent, _) = body(&llm("http://x/v1"), &ModelRequest { messages, ..ModelRequest::default() });
         assert_eq!(sent["messages"], json!([call, result]));
     }
@@ -337,7 +337,7 @@ mod tests {
         let sent = |provider: ModelProvider, extra: Value| {
             let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra});
             let message = json!({"content": null, "role": "assistant", "tool_calls": [call]});
-            let messages = vec![serde_json::from_value(message).unwrap()];
+            let messages = vec![crate::bounds::from_value(message).unwrap()];
             let llm = LlmConfig { provider, ..llm("http://x/v1") };
             let (sent, _) = body(&llm, &ModelRequest { messages, ..ModelRequest::default() });
             sent["messages"][0]["tool_calls"][0].get("extra_content").cloned()

@@ -10,7 +10,7 @@ use crate::protocol::dialogue::ModelRequest;
 fn sent(llm: &LlmConfig, messages: Value, parameters: Value) -> Value {
     let Value::Object(parameters) = parameters else { panic!("no map") };
     let tools = vec![json!({"type": "function", "function": {"name": "f"}})];
-    let messages = serde_json::from_value(messages).unwrap();
+    let messages = crate::bounds::from_value(messages).unwrap();
     let (text, _) = body(llm, &ModelRequest { messages, parameters, tools, ..ModelRequest::default() });
     serde_json::from_str(&text).unwrap()
 }
@@ -210,7 +210,7 @@ fn what_strict_servers_refuse_in_messages_is_filled_in() {
 #[test]
 fn calls_are_told_as_text_where_a_request_without_tools_may_have_none() {
     let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
-    let messages: Vec<std::sync::Arc<crate::protocol::dialogue::ChatMessage>> = serde_json::from_value(json!([
+    let messages: Vec<std::sync::Arc<crate::protocol::dialogue::ChatMessage>> = crate::bounds::from_value(json!([
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": null, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "1", "content": "3"},

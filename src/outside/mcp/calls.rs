@@ -76,7 +76,7 @@ impl ServerCall<'_> {
     /// Makes the call, or goes on with it.
     pub(super) async fn make(&self) -> Result<ToolsetAnswer, ToolsetError> {
         let Some(resumed) = self.call.resumed else { return self.request(None).await };
-        let state = serde_json::from_value(resumed.state.clone())
+        let state = crate::bounds::from_value(resumed.state.clone())
             .map_err(|_| ToolsetError::Lost("what the call goes on with cannot be read".to_owned()))?;
         match (state, resumed.answer.as_ref()) {
             (CallState::Waiting(ticket), answer) => {

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(open.next().unwrap().message, "Who?");
         open.answer(&ElicitationAnswer::Accept { content: json!({"name": "Ada"}) });
         assert_eq!(open.next().unwrap().message, "Sign in\nhttps://id.example/x");
-        let open: OpenQuestions = serde_json::from_value(serde_json::to_value(&open).unwrap()).unwrap();
+        let open: OpenQuestions = crate::bounds::from_value(serde_json::to_value(&open).unwrap()).unwrap();
         let mut open = open;
         open.answer(&ElicitationAnswer::Accept { content: json!({}) });
         assert_eq!(open.next(), None);

@@ -179,7 +179,7 @@ impl Service<RoleClient> for ServerRequests {
 
 /// What this client offers: forms and addresses for people, and tasks.
 fn capabilities() -> ClientCapabilities {
-    serde_json::from_value(capabilities_json()).expect("these are capabilities")
+    crate::bounds::from_value(capabilities_json()).expect("these are capabilities")
 }
 
 /// The same as JSON.

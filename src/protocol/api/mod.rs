@@ -299,6 +299,10 @@ pub struct EndedView {
     pub outcome: RunOutcome,
     /// Why, if not well.
     pub reason: Option<String>,
+    /// The line of the workflow at which it failed, for its author; left out if none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub place: Option<String>,
     /// What the workflow returned.
     #[serde(default)]
     pub result: Value,
@@ -347,7 +351,7 @@ impl MessageView {
         if kind != "other" {
             tagged.insert("type".to_owned(), Value::String(kind.clone()));
         }
-        serde_json::from_value(Value::Object(tagged)).unwrap_or(MessageContent::Other { kind, content })
+        crate::bounds::from_value(Value::Object(tagged)).unwrap_or(MessageContent::Other { kind, content })
     }
 }
 

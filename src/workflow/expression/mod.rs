@@ -18,7 +18,7 @@ mod guard;
 mod rewrite;
 mod values;
 
-use rewrite::ExpressionRewriter;
+use rewrite::{ExpressionRewriter, is_name_of_caller};
 pub use values::{seen, seen_map};
 
 /// What one evaluation may take, in steps of minijinja's machine: a template cannot hold up a worker. What one step may
@@ -193,6 +193,7 @@ impl Template {
     pub fn render(&self, context: &minijinja::Value) -> Result<String, EvaluationError> {
         Ok(match self.evaluate(context)? {
             Value::String(text) => text,
+            Value::Null if is_name_of_caller(self.source().trim_matches(['{', '}', ' ', '\n'])) => String::new(),
             other => other.to_string(),
         })
     }
@@ -246,6 +247,10 @@ impl CompiledExpression {
     fn new(source: &str, parsed: &ast::Expr<'_>) -> Result<Self, EvaluationError> {
         let mut rewriter = ExpressionRewriter::default();
         rewriter.expression(parsed)?;
+        Self::of(source, rewriter)
+    }
+
+    fn of(source: &str, rewriter: ExpressionRewriter) -> Result<Self, EvaluationError> {
         let (rewritten, names) = rewriter.finish();
         let expression = ENVIRONMENT.compile_expression_owned(rewritten).map_err(|error| syntax_error(&error))?;
         Ok(Self { source: source.to_owned(), names, expression })
@@ -253,9 +258,14 @@ impl CompiledExpression {
 
     /// An expression in a template, whose source is a part of the template's.
     fn within(template: &str, parsed: &ast::Expr<'_>) -> Result<Self, EvaluationError> {
-        let span = parsed.span();
-        let source = template.get(span.start_offset as usize..span.end_offset as usize).unwrap_or(template);
-        Self::new(source.trim(), parsed)
+        Self::new(part(template, parsed), parsed)
+    }
+
+    /// An expression whose value stands in a text.
+    fn shown(template: &str, parsed: &ast::Expr<'_>) -> Result<Self, EvaluationError> {
+        let mut rewriter = ExpressionRewriter::default();
+        rewriter.shown(parsed)?;
+        Self::of(part(template, parsed), rewriter)
     }
 
     fn value(&self, context: &minijinja::Value) -> Result<minijinja::Value, EvaluationError> {
@@ -278,12 +288,16 @@ impl CompiledExpression {
     }
 }
 
+/// The part of a template's source that an expression in it was read from.
+fn part<'t>(template: &'t str, parsed: &ast::Expr<'_>) -> &'t str {
+    let span = parsed.span();
+    template.get(span.start_offset as usize..span.end_offset as usize).unwrap_or(template).trim()
+}
+
 impl TemplatePiece {
     fn new(template: &str, statement: &ast::Stmt<'_>) -> Result<Self, EvaluationError> {
         Ok(match statement {
-            ast::Stmt::EmitExpr(expression) => {
-                Self::Expression(CompiledExpression::within(template, &expression.expr)?)
-            }
+            ast::Stmt::EmitExpr(expression) => Self::Expression(CompiledExpression::shown(template, &expression.expr)?),
             ast::Stmt::EmitRaw(raw) => Self::Raw(raw.raw.to_owned()),
             _ => return Err(EvaluationError::new("this is not a piece of text")),
         })

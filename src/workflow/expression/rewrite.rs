@@ -37,6 +37,11 @@ impl Default for ExpressionRewriter {
     }
 }
 
+/// Whether this is the caller's name: null, if the caller is anonymous.
+pub fn is_name_of_caller(path: &str) -> bool {
+    matches!(path, "user.name" | "user.id")
+}
+
 fn refused<T>(message: impl Into<String>) -> Result<T, EvaluationError> {
     Err(EvaluationError::new(message))
 }
@@ -70,6 +75,15 @@ impl ExpressionRewriter {
         statements.iter().try_for_each(|statement| self.statement(statement))
     }
 
+    /// An expression whose value stands in a text. An anonymous caller has no name there, where `null` would be read as one.
+    pub fn shown(&mut self, expression: &Expr<'_>) -> RewriteResult {
+        self.expression(expression)?;
+        if self.path(expression).is_some_and(|path| is_name_of_caller(&path.join("."))) {
+            self.write(" or ''");
+        }
+        Ok(())
+    }
+
     fn scope(&mut self, statements: &[Stmt<'_>]) -> RewriteResult {
         self.scopes.push(HashSet::new());
         self.statements(statements)?;
@@ -87,7 +101,7 @@ impl ExpressionRewriter {
             }
             Stmt::EmitExpr(emit) => {
                 self.write("{{ ");
-                self.expression(&emit.expr)?;
+                self.shown(&emit.expr)?;
                 self.write(" }}");
             }
             Stmt::ForLoop(each) => self.for_loop(each)?,

@@ -240,6 +240,25 @@ fn names_are_those_of_the_context() {
 }
 
 #[test]
+fn in_a_text_an_anonymous_caller_has_an_empty_name() {
+    let list = vec![context! { name => () }];
+    let nobody = context! { user => context! { id => (), name => () }, list => list.clone() };
+    let ann = context! { user => context! { id => "ann", name => "ann" }, list => list.clone() };
+    let rendered = |source: &str, context| Template::parse(source).unwrap().render(context).unwrap();
+    for (source, empty, named) in [
+        ("Hello{{ user.name }}!", "Hello!", "Helloann!"),
+        ("{{ user.id }}", "", "ann"),
+        ("{% if true %}Hello {{ user['name'] }}{% endif %}", "Hello ", "Hello ann"),
+        ("{% for user in list %}{{ user.name }}{% endfor %}", "null", "null"),
+        ("{{ user.name or 'guest' }}.", "guest.", "ann."),
+        ("{{ user.name == null }}.", "true.", "false."),
+    ] {
+        assert_eq!([rendered(source, &nobody), rendered(source, &ann)], [empty, named], "{source}");
+    }
+    assert_eq!(Template::parse("{{ user.name }}").unwrap().evaluate(&nobody).unwrap(), Value::Null);
+}
+
+#[test]
 fn nothing_runs_for_ever() {
     for source in [
         "{% for a in range(99999) %}{% for b in range(99999) %}{{ b }}{% endfor %}{% endfor %}",

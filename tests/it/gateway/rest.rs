@@ -88,7 +88,7 @@ async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
     let mut player = Player::take(&deployment, run).await;
     let asked = ApprovalQuestion {
         function_name: "pay".into(),
-        arguments: serde_json::from_value(json!({"amount": 5, "account": 9007199254740993u64})).unwrap(),
+        arguments: fastagency::bounds::from_value(json!({"amount": 5, "account": 9007199254740993u64})).unwrap(),
         schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
         digest: Some("d1".into()),
         salt: Some("not to be shown".into()),
@@ -214,6 +214,9 @@ async fn a_bad_call_is_answered_in_words() {
         ("POST", "/api/runs?wait=-1".to_owned(), Some(json!({"workflow": "echo"})), 422, "invalid_query"),
         ("GET", "/api/runs?state=odd".to_owned(), None, 422, "invalid_query"),
         ("GET", "/api/runs?limit=many".to_owned(), None, 422, "invalid_query"),
+        ("GET", "/api/runs?limt=3".to_owned(), None, 422, "invalid_query"),
+        ("GET", "/api/workflows?x".to_owned(), None, 422, "invalid_query"),
+        ("POST", format!("/api/runs/{run}/cancel?force=true"), None, 422, "invalid_query"),
         ("GET", "/api/runs/not-an-id".to_owned(), None, 404, "unknown_run"),
         ("GET", format!("/api/runs/{nobody}"), None, 404, "unknown_run"),
         ("GET", format!("/api/runs/{nobody}/events"), None, 404, "unknown_run"),
@@ -235,6 +238,7 @@ async fn a_bad_call_is_answered_in_words() {
         assert_eq!((got, answer["error"]["code"].as_str()), (status, Some(code)), "{method} {path} {body:?}: {answer}");
         assert!(answer["error"]["message"].as_str().unwrap().len() > 10, "{answer}");
     }
+    assert_eq!(deployment.get("/api/runs?limt=3").await.1["error"]["hint"], "did you mean \"limit\"?");
     let (_, wrong) = deployment.post("/api/runs", json!({"workflow": "ecko"})).await;
     assert_eq!(wrong["error"]["hint"], "did you mean \"echo\"?");
     deployment.end().await;

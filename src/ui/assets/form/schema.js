@@ -139,7 +139,7 @@ export function checkText(field, written) {
       try {
         return { value: exactParse(text) };
       } catch {
-        return { problem: 'This is not JSON: texts stand in "double quotes", lists in [ ], objects in { }.' };
+        return { problem: 'This is not JSON: texts stand in "double quotes".' };
       }
     default: return checkString(field, text);
   }

@@ -48,6 +48,7 @@
  * @property {string} [waits_for]   Whom it waits for, in words; left out if the caller may answer it.
  * @property {RunOutcome} [outcome]   Well or not.
  * @property {string | null} [reason]   Why, if not well.
+ * @property {string} [place]   The line of the workflow at which it failed, for its author; left out if none is known.
  * @property {unknown} [result]   What the workflow returned.
  * @property {Usage} [usage]   What the run used.
  *

@@ -46,7 +46,7 @@ export function openInbox(main) {
   const status = h('p', { class: 'list-note', role: 'status' }, 'Loading…');
   const list = h('ul', { class: 'inbox' });
   main.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' },
-    h('h1', null, 'Inbox'), h('p', { class: 'muted' }, 'What waits for you in the conversations of everybody, the oldest first.'),
+    h('h1', null, 'Inbox'), h('p', { class: 'muted' }, 'What waits for you, the oldest first.'),
     h('form', { class: 'inbox-filters', role: 'search', onsubmit: (/** @type {Event} */ event) => event.preventDefault() }, h('label', null, 'Text', search), workflow.label, user.label, age.label),
     status, list)));
   let drawn = '';

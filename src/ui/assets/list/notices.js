@@ -25,7 +25,7 @@ export function noticesButton() {
   button.addEventListener('click', async () => {
     if (isWanted()) keep(false);
     else if (await Notification.requestPermission() === 'granted') keep(true);
-    else announce('Your browser does not let this page notify you. Its settings for this site can change that.');
+    else announce('Your browser does not let this page notify you; see its settings for this site.');
     draw();
   });
   draw();

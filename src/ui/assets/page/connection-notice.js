@@ -30,10 +30,10 @@ export function connectionNotice(place) {
     if (connection === 'reconnecting' && (waitingToShow || place.dataset.connection === 'reconnecting')) return;
     clearTimeout(timer);
     waitingToShow = false;
-    if (connection === 'offline') show('offline', 'You are offline. The conversation goes on by itself once the network is back.');
+    if (connection === 'offline') show('offline', 'You are offline. The conversation goes on once you are back.');
     else if (connection === 'reconnecting') {
       waitingToShow = true;
-      timer = setTimeout(() => show('reconnecting', 'The connection is lost; reconnecting. The run goes on meanwhile, nothing is missed.'), MATTERS_AFTER_MS);
+      timer = setTimeout(() => show('reconnecting', 'The connection is lost; reconnecting. Nothing is missed.'), MATTERS_AFTER_MS);
     } else if (connection === 'connected' && isShown) {
       show('connected', 'Connected again.');
       timer = setTimeout(hide, RELIEF_MS);

@@ -177,7 +177,7 @@ async function begin(start, workflow, params, replace, onRefused) {
 
 /** @param {boolean} hasWorkflows */
 function greeting(hasWorkflows) {
-  const lead = hasWorkflows ? 'Choose a workflow.' : 'There are no workflows yet. They appear here as soon as a worker serves one.';
+  const lead = hasWorkflows ? 'Choose a workflow.' : 'There are no workflows yet. They appear here once a worker serves one.';
   return [h('h1', null, 'Start a conversation'), h('p', { class: 'lead' }, lead)];
 }
 
@@ -202,7 +202,7 @@ function misfitWords(field, { written, problem }, shown) {
 /** @param {Workflow} workflow */
 function unavailable(workflow) {
   return workflow.available ? null : h('span', { class: 'card-note' }, icon('clock'),
-    'No worker serves this now. You can start it; it will wait for one.');
+    'No worker serves this now; once started, it waits for one.');
 }
 
 /** Whether what starts here would start in the name of a person: then a site around the page does not start it. */

@@ -23,7 +23,7 @@ export async function remove(bar, draw) {
     bar.isLateStopSaid = true;
     if (!view().ending) await stopForGood(bar, draw);
     if (!await isDeleted(bar.run)) {
-      announce('This conversation has not stopped yet, so it is still there. Try again in a moment.');
+      announce('This conversation has not stopped yet. Try again in a moment.');
       return;
     }
   } finally {

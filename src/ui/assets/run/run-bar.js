@@ -159,7 +159,7 @@ async function stop(bar) {
   const { view } = bar.means;
   if (view().ending || bar.isStopping || bar.stopButton.hidden) return;
   const yes = await confirmed({
-    title: 'Stop this run?', text: 'What was said stays here. The run itself cannot be continued afterwards.',
+    title: 'Stop this run?', text: 'What was said stays here. The run cannot be continued afterwards.',
     yes: 'Stop it', no: 'Let it run', danger: true,
   });
   if (!yes) return;

@@ -32,8 +32,8 @@ import { exactText } from '../gateway/exact-json.js';
  * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, cut: string | null, standsInQuestion: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, argumentsText: string | null, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
- *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null, batch: number}} ToolItem   `person`: the tool asks somebody;
- *   `batch` is the same for the calls of one reply
+ *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null, batch: number, behind?: boolean}} ToolItem   `person`: the tool asks somebody;
+ *   `batch` is the same for the calls of one reply; `behind`: another of them comes first
  * @typedef {'text_input' | 'multiple_choice' | 'form' | 'approval'} QuestionType
  * @typedef {{text: string | null, value: any, argumentsText: string | null, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
@@ -116,9 +116,11 @@ export function phaseOf(view) {
 
 /** @param {RunView} view */
 export function totalsOf(view) {
+  const usage = view.ending?.usage;
   return {
     messages: view.items.filter((item) => item.kind === 'text' ? !item.standsInQuestion : item.kind === 'question' && item.saidTo !== null).length,
-    toolCalls: view.items.filter((item) => item.kind === 'tool').length,
+    // FastAgency's workers count nothing; what hands over is counted as no tool.
+    toolCalls: usage?.llm_calls ? usage.tool_calls : view.items.filter((item) => item.kind === 'tool').length,
     milliseconds: view.createdAt && view.ending ? Date.parse(view.ending.at) - Date.parse(view.createdAt) : null,
   };
 }
@@ -187,7 +189,9 @@ function withMessage(view, message, at) {
     const question = { ...item, call: callOf(finished, item) };
     return withItem(withCall(withoutList(finished, question), question, 'asked', 'asked'), question);
   }
-  return withItem(finished, item.kind === 'tool' ? { ...item, batch: batchOf(finished, item) } : item);
+  if (item.kind !== 'tool') return withItem(finished, item);
+  const batch = batchOf(finished, item);
+  return withItem(finished, { ...item, batch, behind: batch <= finished.items.length });
 }
 
 /**
@@ -282,7 +286,9 @@ function withExecution(view, message, at) {
   const asked = content.call_id == null ? -1 : waitingCall(view, base, (call) => call.callId === content.call_id && isNamed(call, content.function_name));
   if (asked >= 0) {
     const call = /** @type {ToolItem} */ (view.items[asked]);
-    return { ...view, items: view.items.with(asked, { ...call, ...result }) };
+    const items = view.items.with(asked, { ...call, ...result });
+    const next = items.findIndex((item) => item.kind === 'tool' && item.batch === call.batch && item.behind);
+    return { ...view, items: next < 0 ? items : items.with(next, { .../** @type {ToolItem} */ (items[next]), behind: false }) };
   }
   return withItem(view, {
     ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),

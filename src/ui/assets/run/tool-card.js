@@ -16,12 +16,13 @@ import { duration, oneLine, prettyJson, visible } from '../text/words.js';
 /** @param {ToolItem} item @param {import('../elements/faces.js').Hues} hues */
 export function toolCard(item, hues) {
   const state = toolState(item);
+  const target = /^transfer_to_(.+)_\d+$/.exec(item.name)?.[1];
   const summary = h('summary', null,
     icon('tool'),
     h('span', { class: 'tool-line' },
-      h('span', { class: 'tool-name' }, visible(item.name) || 'a tool'),
+      h('span', { class: 'tool-name' }, target ? `hands over to ${visible(target)}` : visible(item.name) || 'a tool'),
       h('span', { class: 'tool-essence' }, oneLine(item.argumentsText ?? item.arguments, 70)),
-      item.executed ? h('span', { class: 'tool-result' }, icon('arrow'), oneLine(item.result, 90) || 'nothing') : null),
+      item.executed && (!target || item.failed) ? h('span', { class: 'tool-result' }, icon('arrow'), oneLine(item.result, 90) || 'nothing') : null),
     h('span', { class: `tool-state is-${state.kind}` }, state.icon, state.words));
   const card = h('details', { class: 'tool-card', 'data-tool-state': state.kind, open: state.kind === 'failed' }, summary);
   const inside = h('div', { class: 'tool-inside' });
@@ -44,6 +45,8 @@ function toolState(item) {
   if (item.abandoned) return { kind: 'abandoned', icon: icon('stop'), words: 'no result' };
   if (item.person === 'asked') return { kind: 'asked', icon: icon('question'), words: 'waits for an answer' };
   if (item.approval === 'asked') return { kind: 'asked', icon: icon('shield'), words: 'waits for approval' };
+  // Calls that need no approval may be made at the same time: of this one nothing is known yet.
+  if (item.behind) return { kind: 'asked', icon: '', words: 'requested' };
   return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: item.approval === 'allowed' ? 'allowed, running' : 'running' };
 }
 
@@ -70,7 +73,7 @@ function markWrittenOut(code) {
 /** @param {string} escape */
 function writtenOutWords(escape) {
   const point = JSON.parse(`"${escape}"`).codePointAt(0);
-  return `U+${point.toString(16).toUpperCase().padStart(4, '0')}: written out, as it cannot be seen, or looks like another letter`;
+  return `U+${point.toString(16).toUpperCase().padStart(4, '0')}: invisible, or like another letter`;
 }
 
 /** @param {string} title @param {unknown} value */
