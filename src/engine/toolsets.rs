@@ -101,7 +101,7 @@ pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, s
     for _ in 0..MOST_ROUNDS {
         let next = async |key: &str| {
             // Not while the log is read again: what came of it is known then.
-            tokio::time::sleep(pause).await;
+            wait_for(pause).await;
             round(effects, scope, step, key, resumed.as_ref()).await
         };
         // What goes on is one call, however many requests it takes.
@@ -172,6 +172,13 @@ impl GivenAnswers {
     fn note(&mut self, message: String, schema: Value, answer: ElicitationAnswer) {
         self.given.push((message, schema, answer));
         self.used = self.given.len();
+    }
+}
+
+/// Waits before the next round. A timer takes a millisecond or two even for no time at all, so the first round has none.
+async fn wait_for(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -261,4 +268,17 @@ async fn asked(
         HumanReply::Given(content @ Value::Object(_)) => ElicitationAnswer::Accept { content },
         _ => ElicitationAnswer::Cancel,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_round_waits_for_no_timer() {
+        assert_eq!(wait_for(Duration::ZERO).now_or_never(), Some(()));
+        assert_eq!(wait_for(Duration::from_millis(1)).now_or_never(), None);
+    }
 }

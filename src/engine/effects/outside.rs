@@ -64,7 +64,7 @@ pub(in crate::engine) async fn outside(
         Err(WorkflowStop::Failed(failure)) => EffectOutcome::Failed { kind: failure.kind, message: failure.message },
         Err(stop) => return Err(stop),
     };
-    log.append(RecordBody::Did { key, outcome: outcome.clone() }).await?;
+    log.came(key, outcome.clone()).await?;
     match outcome {
         EffectOutcome::Failed { kind, message } => Err(WorkflowStop::failed(kind, message)),
         EffectOutcome::Value(value) => Ok(value),

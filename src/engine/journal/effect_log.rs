@@ -1,8 +1,8 @@
 //! What of a run is in its log, and what is on its way there.
 //!
-//! What came of a request to a model is kept back while the run goes on, and the next record carries it: most often the message
-//! that says it, which the run need not wait for either. Before the run does anything that others would notice, all that has
-//! happened is in the log ([`EffectLog::settle`]).
+//! What came of a request to a model, or from outside, is kept back while the run goes on, and the next record carries it: most
+//! often the message that says it, which the run need not wait for either. Before the run does anything that others would notice,
+//! all that has happened is in the log ([`EffectLog::settle`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -217,9 +217,20 @@ impl EffectLog {
     ) -> Result<()> {
         self.settle().await?;
         let (asked, known) = noting.took(took);
-        *lock(&self.behind) = UnstoredWork::Done(Box::new(FinishedEffect { key, outcome, asked: Some(asked) }));
+        self.keep_back(FinishedEffect { key, outcome, asked: Some(asked) });
         lock(&self.prompts).remember(known);
         Ok(())
+    }
+
+    /// Takes note of what came from outside: the next record carries it, as in [`EffectLog::done`].
+    pub(in crate::engine) async fn came(self: &Arc<Self>, key: EffectKey, outcome: EffectOutcome) -> Result<()> {
+        self.settle().await?;
+        self.keep_back(FinishedEffect { key, outcome, asked: None });
+        Ok(())
+    }
+
+    fn keep_back(&self, done: FinishedEffect) {
+        *lock(&self.behind) = UnstoredWork::Done(Box::new(done));
     }
 
     /// Waits until everything that has happened is in the log.
