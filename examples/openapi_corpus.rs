@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 
 use fastagency::openapi::{DocumentSource, OpenApiDocument, ToolSelection, files_below, read_file};
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Default)]
 struct Tally {
     documents: usize,

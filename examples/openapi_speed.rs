@@ -6,6 +6,10 @@ use std::time::Instant;
 use fastagency::openapi::{DocumentSource, OpenApiDocument, ServerChoice, ToolSelection};
 use serde_json::{Map, Value, json};
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let count = std::env::args().nth(1).map_or(1000, |text| text.parse().expect("a number of operations"));
     let text = specification(count).to_string();

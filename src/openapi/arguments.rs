@@ -147,10 +147,12 @@ pub(super) fn of_body<'d>(
             let arguments = fields.into_iter().zip(names).map(|(field, name)| {
                 let bytes = plan.fields.get(field.name).is_some_and(|encoding| encoding.is_binary);
                 let several = is_list(documents, field.schema);
+                // That of another value is written with its schema.
+                let described = field.schema.value.get("description").filter(|_| bytes).and_then(Value::as_str);
                 Argument {
                     target: ArgumentTarget { name, place: ArgumentPlace::BodyField(field.name.to_owned()) },
                     required: field.required,
-                    description: String::new(),
+                    description: described.unwrap_or_default().to_owned(),
                     schema: if bytes {
                         ArgumentSchema::Bytes { several }
                     } else {
@@ -237,7 +239,14 @@ fn flat_fields<'d>(
         .filter(|(_, property)| schema::is_read_only(documents, found.with(property)))
         .map(|(name, _)| name.clone())
         .collect();
-    let required = schema::required_names(map, &hidden);
+    let mut required = schema::required_names(map, &hidden);
+    // What a document writes beside a reference is meant, also where its version says that it does not count.
+    if schema.value.get("$ref").is_some() {
+        let beside = schema.value.as_object().map(|beside| schema::required_names(beside, &hidden));
+        let known =
+            beside.into_iter().flatten().filter(|name| properties.contains_key(name) && !required.contains(name));
+        required.extend(known.collect::<Vec<_>>());
+    }
     // Without the body nothing is required, and with one argument of it more are.
     let has_all = required.iter().all(|name| properties.contains_key(name));
     if !has_all || !body_required && !required.is_empty() {
@@ -453,7 +462,8 @@ impl<'d> Argument<'d> {
             writer.spend(description.len().saturating_sub(inner.len()))?;
         }
         if matches!(self.schema, ArgumentSchema::Bytes { .. }) {
-            description = format!("{description} In base64.").trim_start().to_owned();
+            let end = if description.is_empty() { "" } else { ". " };
+            description = format!("{}{end}In base64.", description.trim_end_matches('.'));
         }
         // The server knows its defaults: a value that nobody gave must not be sent, least of all in a change.
         if let Some(default) = map.remove("default")

@@ -110,6 +110,8 @@ fn form_of(key: &str, schema: Option<&Value>) -> Option<(u8, BodyForm, String)> 
         _ if schema.is_some_and(|schema| schema.get("type").is_some_and(|kind| kind == "object")) => {
             (8, BodyForm::Text, own())
         }
+        // What is sent is the base64 itself.
+        _ if schema.is_some_and(is_base64) => (7, BodyForm::Text, own()),
         _ => (7, BodyForm::Binary, own()),
     })
 }
@@ -127,6 +129,12 @@ pub(super) fn is_binary(schema: &Value) -> bool {
         || is("type", "file")
         || is("contentEncoding", "binary")
         || schema.get("contentMediaType").is_some_and(|kind| kind == "application/octet-stream")
+}
+
+/// Whether a schema stands for a text in base64.
+fn is_base64(schema: &Value) -> bool {
+    let is = |key: &str, wanted: &str| schema.get(key).is_some_and(|value| value == wanted);
+    is("type", "string") && (is("format", "byte") || is("contentEncoding", "base64"))
 }
 
 /// What `encoding` says of a field.

@@ -38,6 +38,27 @@ pub(super) struct Located<'d> {
     pub(super) document: usize,
 }
 
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DocumentPlace {
+    pub(super) document: usize,
+    /// A JSON pointer.
+    pointer: String,
+}
+
+impl DocumentPlace {
+    /// The document itself.
+    pub(super) fn root() -> Self {
+        Self { document: 0, pointer: String::new() }
+    }
+
+    /// The place of a field, or of an item.
+    pub(super) fn with(&self, key: &str) -> Self {
+        let pointer = format!("{}/{}", self.pointer, key.replace('~', "~0").replace('/', "~1"));
+        Self { document: self.document, pointer }
+    }
+}
+
 impl<'d> Located<'d> {
     /// A value below this one, in the same document.
     pub(super) fn with(self, value: &'d Value) -> Self {
@@ -109,23 +130,72 @@ impl DocumentSet {
 
     /// Where a reference in a document leads.
     pub(super) fn resolve(&self, from: usize, reference: &str) -> Result<Located<'_>, String> {
+        self.target(from, reference).map(|(found, _)| found)
+    }
+
+    /// Where a reference in a document leads, and the pointer of that place.
+    fn target<'r>(&self, from: usize, reference: &'r str) -> Result<(Located<'_>, Cow<'r, str>), String> {
         let (name, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let nowhere = || format!("the reference {reference:?} leads nowhere");
         let document = match name {
             "" => from,
             name => match self.siblings.get(&(from, name.to_owned())) {
                 Some(Ok(document)) => *document,
                 Some(Err(why)) => return Err(why.clone()),
-                None => return Err(format!("the reference {reference:?} leads nowhere")),
+                None => return Err(nowhere()),
             },
         };
         let root = &self.documents[document].root;
+        if let Some(value) = at_pointer(root, fragment) {
+            return Ok((Located { value, document }, Cow::Borrowed(fragment)));
+        }
         // Most references are as they are meant; some have `%7B` for a brace.
-        let found = at_pointer(root, fragment).or_else(|| {
-            let decoded = percent_decode_str(fragment).decode_utf8().ok()?;
-            at_pointer(root, &decoded)
-        });
-        let nowhere = || format!("the reference {reference:?} leads nowhere");
-        found.map(|value| Located { value, document }).ok_or_else(nowhere)
+        let decoded = percent_decode_str(fragment).decode_utf8().map_err(|_| nowhere())?;
+        let value = at_pointer(root, &decoded).ok_or_else(nowhere)?;
+        Ok((Located { value, document }, decoded))
+    }
+
+    /// The value at a place.
+    pub(super) fn at(&self, place: &DocumentPlace) -> Option<&Value> {
+        at_pointer(&self.documents[place.document].root, &place.pointer)
+    }
+
+    /// The value at a place, for a change of it.
+    pub(super) fn at_mut(&mut self, place: &DocumentPlace) -> Option<&mut Value> {
+        self.documents[place.document].root.pointer_mut(&place.pointer)
+    }
+
+    /// The place that a place leads to once all references there are followed.
+    pub(super) fn followed(&self, place: DocumentPlace) -> Result<DocumentPlace, String> {
+        let mut found = place;
+        for _ in 0..MOST_HOPS {
+            match self.at(&found).and_then(|value| value.get("$ref")).and_then(Value::as_str) {
+                Some(reference) => {
+                    let (target, pointer) = self.target(found.document, reference)?;
+                    found = DocumentPlace { document: target.document, pointer: pointer.into_owned() };
+                }
+                None => return Ok(found),
+            }
+        }
+        Err("the references lead in a circle".to_owned())
+    }
+
+    /// A reference to a place, as it is written in a document.
+    pub(super) fn reference(&mut self, from: usize, to: &DocumentPlace) -> String {
+        if from == to.document {
+            return format!("#{}", to.pointer);
+        }
+        let known = self.siblings.iter().filter(|((known, _), found)| *known == from && **found == Ok(to.document));
+        if let Some(name) = known.map(|((_, name), _)| name).min() {
+            return format!("{name}#{}", to.pointer);
+        }
+        // No document refers to this one in these words: what its references say is known.
+        let mut name = self.documents[to.document].label.replace('#', "%23");
+        while name.is_empty() || self.siblings.contains_key(&(from, name.clone())) {
+            name.insert_str(0, "./");
+        }
+        self.siblings.insert((from, name.clone()), Ok(to.document));
+        format!("{name}#{}", to.pointer)
     }
 
     /// What stands in a place once all references there are followed.

@@ -107,7 +107,7 @@ impl OpenApiDocument {
             _ => SchemaDialect::Old,
         };
         if version == "2.0" {
-            swagger::rewrite(documents.root_mut());
+            swagger::rewrite(&mut documents);
         }
         let (operations, skipped) = operations::operations(&documents);
         let warnings = warnings.finish(&JsonPointer::root("#"));

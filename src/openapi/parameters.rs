@@ -104,7 +104,8 @@ pub(super) fn declarations<'d>(
         let list_place = place.key("parameters");
         for (index, item) in list.iter().enumerate() {
             let item_place = list_place.index(index);
-            match declaration(documents, holder.with(item), security, &item_place, warnings)? {
+            let has_body = found.operation.value.get("requestBody").is_some();
+            match declaration(documents, holder.with(item), security, has_body, &item_place, warnings)? {
                 Some(new) if !declarations.iter().any(|known| is_same(&known.parameter, &new.parameter)) => {
                     declarations.push(new);
                 }
@@ -128,6 +129,7 @@ fn declaration<'d>(
     documents: &'d DocumentSet,
     item: Located<'d>,
     security: &[SecurityAlternative],
+    has_body: bool,
     place: &JsonPointer<'_>,
     warnings: &mut WarningList,
 ) -> Result<Option<ParameterDeclaration<'d>>, String> {
@@ -153,6 +155,8 @@ fn declaration<'d>(
         Some("querystring") => {
             return Err(format!("the parameter {name:?} is the whole query (`in: querystring` of OpenAPI 3.2)"));
         }
+        // Of Swagger 2.0 a body is made of them.
+        Some("body" | "formdata") if has_body => return Ok(None),
         Some(other @ ("body" | "formdata")) => {
             return Err(format!("the parameter {name:?} of Swagger 2.0 (`in: {other}`) stands where it is not read"));
         }

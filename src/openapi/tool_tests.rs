@@ -363,6 +363,95 @@ fn swagger_2_and_openapi_3_give_the_same_tool() {
 }
 
 #[test]
+fn swagger_2_in_several_files_gives_the_tools_of_one_file() {
+    let pet = json!({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "parent": {"$ref": "#/definitions/Pet"}}});
+    let body = json!({"name": "pet", "in": "body", "required": true, "description": "The pet", "schema": {"$ref": "#/definitions/Pet"}});
+    let photo =
+        json!({"name": "photo", "in": "formData", "type": "file", "required": true, "description": "A picture"});
+    let title = json!({"name": "title", "in": "formData", "type": "string", "maxLength": 9});
+    let ids = json!({"name": "ids", "in": "query", "type": "array", "items": {"type": "string"}});
+    let whole = |paths: Value, parameters: Value, definitions: Value| {
+        let head = json!({"swagger": "2.0", "host": "api.example", "schemes": ["https"], "basePath": "/v1"});
+        let mut root = map(head);
+        let more = json!({"paths": paths, "parameters": parameters, "definitions": definitions});
+        root.extend(map(more));
+        Value::Object(root)
+    };
+    let definitions = json!({ "Pet": pet });
+    let parameters = json!({ "Pet": body, "Photo": photo, "Title": title, "Ids": ids });
+    let one = whole(
+        json!({
+            "/pets": {"parameters": [{"$ref": "#/parameters/Ids"}], "post": {"operationId": "save", "parameters": [{"$ref": "#/parameters/Pet"}]}},
+            "/photos": {"put": {"operationId": "show", "parameters": [{"$ref": "#/parameters/Photo"}, {"$ref": "#/parameters/Title"}]}},
+        }),
+        parameters.clone(),
+        definitions.clone(),
+    );
+    let several = whole(
+        json!({
+            "/pets": {"$ref": "parts/paths.json#/pets"},
+            "/photos": {"put": {"operationId": "show", "parameters": [
+                {"$ref": "parts/more.json#/parameters/Photo"}, {"$ref": "parts/more.json#/parameters/Title"},
+            ]}},
+        }),
+        json!({}),
+        json!({}),
+    );
+    let paths = json!({"pets": {
+        "parameters": [{"$ref": "more.json#/parameters/Ids"}],
+        "post": {"operationId": "save", "parameters": [{"$ref": "more.json#/parameters/Pet"}]},
+    }});
+    let more = json!({ "parameters": parameters, "definitions": definitions });
+    let load = |source: &DocumentSource| match source.to_string().as_str() {
+        "api/parts/paths.json" => Ok(paths.to_string().into_bytes()),
+        "api/parts/more.json" => Ok(more.to_string().into_bytes()),
+        other => Err(format!("{other} is not there")),
+    };
+    let source = DocumentSource::parse("api/main.json").unwrap();
+    let [one, several] = [one, several].map(|root| {
+        let document = OpenApiDocument::read(root.to_string().as_bytes(), &source, &load).unwrap();
+        let found = document.tools(&ToolSelection::default());
+        assert!(found.skipped.is_empty(), "{:?}", found.skipped);
+        let [save, show] = &found.tools[..] else { panic!("{} tools", found.tools.len()) };
+        assert!(save.warnings.is_empty() && show.warnings.is_empty(), "{:?} {:?}", save.warnings, show.warnings);
+        let saved = json!({"ids": ["a", "b"], "name": "Rex", "parent": {"name": "Max"}});
+        assert_eq!(save.problems(&map(saved.clone())), [""; 0]);
+        let saved = save.request(&map(saved), &ServerChoice::default()).unwrap();
+        assert_eq!(saved.url().as_str(), "https://api.example/v1/pets?ids=a,b");
+        assert_eq!(saved.body().unwrap().bytes, br#"{"name":"Rex","parent":{"name":"Max"}}"#);
+        let photo = &show.schema()["properties"]["photo"];
+        assert_eq!(photo["description"], "A picture. In base64.");
+        (save.schema().to_string(), show.schema().to_string(), saved.digest())
+    });
+    assert_eq!(one, several);
+}
+
+#[test]
+fn a_body_in_base64_is_sent_as_it_is_and_bytes_are_decoded() {
+    for (schema, sent) in [
+        (json!({"type": "string", "format": "byte"}), "YWJj"),
+        (json!({"type": "string", "contentEncoding": "base64"}), "YWJj"),
+        (json!({"type": "string", "format": "binary"}), "abc"),
+        (json!({}), "abc"),
+    ] {
+        let content = json!({"image/jpeg": {"schema": schema}});
+        let tool = tool(json!({"requestBody": {"required": true, "content": content}}));
+        let request = tool.request(&map(json!({"body": "YWJj"})), &ServerChoice::default()).unwrap();
+        let body = request.body().unwrap();
+        assert_eq!((body.content_type.as_str(), body.bytes.as_slice()), ("image/jpeg", sent.as_bytes()), "{schema}");
+    }
+}
+
+#[test]
+fn what_is_required_beside_a_reference_is_asked_for() {
+    let ids = json!({"type": "object", "properties": {"ids": {"type": "array"}, "note": {"type": "string"}}});
+    let schema = json!({"$ref": "#/components/schemas/Ids", "required": ["ids", "gone"]});
+    let item = json!({"post": json_body(schema)});
+    let tool = tool_at("/x", item, json!({"components": {"schemas": {"Ids": ids}}}));
+    assert_eq!(tool.schema()["required"], json!(["ids"]));
+}
+
+#[test]
 fn a_path_parameter_that_is_not_declared_is_a_text() {
     let tool = tool_at(
         "/a/{id}",

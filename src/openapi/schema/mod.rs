@@ -92,6 +92,8 @@ pub(super) struct SchemaWriter<'d, 'w> {
     /// How many bytes are left.
     pub(super) room: usize,
     definitions: Vec<Definition<'d>>,
+    /// How many conditions the schema at hand is in: there, what takes more is stricter.
+    conditions: usize,
     /// Whether something is left out that is deeper than the detail allows.
     pub(super) is_cut: bool,
     /// Whether a model is offered something else than what its arguments are checked against ([`published`]).
@@ -122,6 +124,7 @@ impl<'d, 'w> SchemaWriter<'d, 'w> {
             warnings,
             room,
             definitions: Vec::new(),
+            conditions: 0,
             is_cut: false,
             differs: false,
         }
@@ -495,10 +498,13 @@ impl<'d, 'w> SchemaWriter<'d, 'w> {
                     | "else",
                     Value::Object(_) | Value::Bool(_),
                 ) => {
+                    let is_condition = matches!(key.as_str(), "not" | "if");
+                    self.conditions += usize::from(is_condition);
                     let written = match value {
                         Value::Bool(truth) => Value::Bool(*truth),
                         _ => self.schema(at.with(value), &here, depth + 1, &nothing)?,
                     };
+                    self.conditions -= usize::from(is_condition);
                     self.put_nested(out, key, written)?;
                 }
                 ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) if !schemas.is_empty() => {
@@ -506,6 +512,9 @@ impl<'d, 'w> SchemaWriter<'d, 'w> {
                     for (index, schema) in schemas.iter().enumerate() {
                         written.push(self.schema(at.with(schema), &here.index(index), depth + 1, &all_hidden)?);
                     }
+                    // Many documents have variants that a value fits several of. Their servers take it, and so it is no mistake here.
+                    let is_loosened = key == "oneOf" && self.conditions == 0 && !map.contains_key("anyOf");
+                    let key: &str = if is_loosened { "anyOf" } else { key };
                     self.put_nested(out, key, Value::Array(written))?;
                 }
                 ("dependentRequired", Value::Object(lists)) => {

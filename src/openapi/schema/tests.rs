@@ -243,7 +243,21 @@ fn variants_are_kept_and_what_tells_them_apart_is_said() {
     let variants = json!({"oneOf": [to("Cat"), to("Dog")], "discriminator": {"propertyName": "kind", "mapping": {"cat": "#/components/schemas/Cat", "dog": "Dog"}}});
     let written = new(variants, components);
     assert_eq!(written.checked["description"], "kind says which of these it is: cat, dog.");
-    assert_eq!(written.checked["oneOf"].as_array().unwrap().len(), 2);
+    assert_eq!(written.checked["anyOf"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_value_may_fit_several_variants() {
+    let variants = json!([{"type": "integer"}, {"type": "number"}]);
+    let anyhow = json!([{"type": "string"}]);
+    assert_eq!(new(json!({ "oneOf": variants }), json!({})).checked, json!({ "anyOf": variants }));
+    for strict in [
+        json!({ "not": { "oneOf": variants } }),
+        json!({ "anyOf": anyhow, "oneOf": variants }),
+        json!({ "if": { "oneOf": variants }, "then": { "minimum": 1 } }),
+    ] {
+        assert_eq!(new(strict.clone(), json!({})).checked, strict);
+    }
 }
 
 #[test]
