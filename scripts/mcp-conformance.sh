@@ -23,7 +23,7 @@ play() { "$program" "$tools/node_modules/@modelcontextprotocol/conformance/dist/
 # Why a scenario is not played; empty: it is.
 reason() {
   case $1 in
-    auth/*) echo "the client gets its tokens from headers in fastagency.yaml; it does not log in by itself" ;;
+    auth/*) echo "people sign in with fastagency login before a run, in a browser: the suite has none" ;;
   esac
 }
 

@@ -61,7 +61,7 @@ pub enum SecretSource {
         password: Option<SecretString>,
     },
     /// A token that a server gives for other secrets.
-    OAuth(OAuthConfig),
+    OAuth(Box<OAuthConfig>),
     /// A certificate that this program shows when it connects.
     Certificate {
         /// The certificate and those between it and its authority, in PEM.
@@ -229,7 +229,9 @@ fn source(fields: &MapReader<'_>, folder: &Path) -> Option<SecretSource> {
             }
             Some(SecretSource::Login { username, password: secret(fields, "password") })
         }
-        "oauth" => fields.read("oauth", |field| oauth(field, "client_credentials")).map(SecretSource::OAuth),
+        "oauth" => fields
+            .read("oauth", |field| oauth(field, "client_credentials"))
+            .map(|oauth| SecretSource::OAuth(Box::new(oauth))),
         _ => {
             let (certificate, key) = (path(fields, "certificate", folder), path(fields, "key", folder));
             Some(SecretSource::Certificate { certificate: certificate?, key: key? })

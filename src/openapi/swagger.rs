@@ -158,7 +158,7 @@ fn rewritten_operation(
     let has_own_body = own.iter().any(|parameter| is_in(documents, parameter, "body"));
     let inherited = common.iter().filter(|parameter| {
         let is_replaced = own.iter().any(|own| named(documents, own) == named(documents, parameter));
-        !is_replaced && !(is_in(documents, parameter, "body") && has_own_body)
+        !(is_replaced || has_own_body && is_in(documents, parameter, "body"))
     });
     let parameters: Vec<&FoundParameter> = inherited.chain(own).collect();
     let body = parameters.iter().find(|parameter| is_in(documents, parameter, "body")).copied();

@@ -34,7 +34,7 @@ class Sum(BaseModel):
     total: int
 
 
-def note(what: str):
+def write_down(what: str):
     """Writes down what was done, and by which process, where somebody counts."""
     if path := os.environ.get("MCP_NOTES"):
         with open(path, "a") as notes:
@@ -46,7 +46,7 @@ def extensions():
         return {}
     from tasks import Tasks
 
-    return {"extensions": [Tasks(note)]}
+    return {"extensions": [Tasks(write_down)]}
 
 
 settings = {"host": "127.0.0.1", "port": int(sys.argv[2])} if IS_OLD and sys.argv[1] == "http" else {}
@@ -130,11 +130,11 @@ if IS_OLD:
     @server.tool(structured_output=False)
     async def order(item: str, ctx: Context) -> str:
         """Orders something; a person says which size."""
-        note("begun")
+        write_down("begun")
         answer = await ctx.elicit(f"Which size of {item}?", Size)
         if answer.action != "accept":
             return f"{answer.action}: no {item}"
-        note("ordered")
+        write_down("ordered")
         return f"{item} in size {answer.data.size}"
 
 else:
@@ -142,7 +142,7 @@ else:
     from mcp.server.mcpserver import Elicit, Resolve
 
     def which_size(item: str) -> Elicit[Size]:
-        note("asked")
+        write_down("asked")
         return Elicit(f"Which size of {item}?", Size)
 
     @server.tool(structured_output=False)
@@ -150,7 +150,7 @@ else:
         """Orders something; a person says which size."""
         if not isinstance(answer, AcceptedElicitation):
             return f"{answer.action}: no {item}"
-        note("ordered")
+        write_down("ordered")
         return f"{item} in size {answer.data.size}"
 
 

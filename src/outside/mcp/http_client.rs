@@ -113,7 +113,7 @@ impl StreamableHttpClient for AnsweringClient {
         };
         let send = move |client: Client, token| -> PendingAnswer<StreamableHttpPostResponse> {
             let (uri, message, session) = (uri.clone(), message.clone(), session.clone());
-            let (headers, limits) = (headers.clone(), limits.clone());
+            let (headers, limits) = (headers.clone(), limits);
             Box::pin(async move {
                 client.post_message_with_response_limits(uri, message, session, token, headers, limits).await
             })

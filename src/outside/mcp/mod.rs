@@ -226,7 +226,7 @@ fn secrets_of(
         && let Some(oauth) = address.oauth()
     {
         let host = Url::parse(address.url.expose_secret()).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let source = SecretSource::OAuth(oauth.clone());
+        let source = SecretSource::OAuth(Box::new(oauth.clone()));
         let secret = SecretConfig { source, hosts: host.into_iter().collect(), tools: SecretTools::default() };
         all.insert(name.to_string(), secret);
     }

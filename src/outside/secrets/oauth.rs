@@ -58,7 +58,7 @@ pub fn grant_name(name: &str, config: &OAuthConfig, specified: &str, scopes: &[S
     add(if is_login { "" } else { specified });
     match &config.grant {
         OAuthGrant::ClientCredentials => add("client_credentials"),
-        OAuthGrant::Password { username, .. } => [&"password", username.as_str()].into_iter().for_each(&mut add),
+        OAuthGrant::Password { username, .. } => ["password", username.as_str()].into_iter().for_each(&mut add),
         OAuthGrant::AuthorizationCode => add("authorization_code"),
         // Another refresh token is another grant: the one before it, and what came of it, are of no use any more.
         OAuthGrant::RefreshToken(token) => {

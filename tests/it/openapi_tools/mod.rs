@@ -39,7 +39,7 @@ fn oauth(grant: OAuthGrant) -> OAuthConfig {
 }
 
 fn client() -> SecretConfig {
-    of(SecretSource::OAuth(oauth(OAuthGrant::ClientCredentials)))
+    of(SecretSource::OAuth(Box::new(oauth(OAuthGrant::ClientCredentials))))
 }
 
 fn words(error: ToolsetError) -> String {
@@ -168,7 +168,7 @@ async fn a_token_that_expires_is_renewed_before() {
     config.client_in_body = true;
     config.token_url = Some(format!("{}/token?tenant=1", api.url).parse().unwrap());
     config.scopes = vec!["b".to_owned(), "a".to_owned()];
-    let set = api.set(&[("bearer", of(SecretSource::OAuth(config)))]);
+    let set = api.set(&[("bearer", of(SecretSource::OAuth(Box::new(config))))]);
     call(&set, "get_bearer", json!({})).await.unwrap();
     call(&set, "get_bearer", json!({})).await.unwrap();
     let bodies: Vec<String> = api.sent("/token?tenant=1").into_iter().map(|sent| sent.body).collect();
@@ -179,7 +179,7 @@ async fn a_token_that_expires_is_renewed_before() {
     };
     assert_eq!(bodies, [asked("refresh-token-of-config"), asked("refresh-token-0")], "the server gave another one");
     let person = oauth(OAuthGrant::Password { username: "me".to_owned(), password: Some("sesame-1".into()) });
-    let set = api.set(&[("oauth", of(SecretSource::OAuth(person)))]);
+    let set = api.set(&[("oauth", of(SecretSource::OAuth(Box::new(person))))]);
     call(&set, "get_oauth", json!({})).await.unwrap();
     let asked = api.sent("/token").pop().unwrap();
     assert_eq!(asked.body, "grant_type=password&username=me&password=sesame-1&scope=read&audience=pets");
