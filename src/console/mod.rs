@@ -541,7 +541,7 @@ mod tests {
     async fn a_message_of_an_unknown_kind_that_the_run_waits_with_is_a_question() {
         let nobody = answer("404 Not Found", "{}");
         let run = format!(
-            r#"{{"id": "{ID}", "workflow": "w", "title": null, "state": "waiting_for_input", "outcome": null, "reason": null,
+            r#"{{"id": "{ID}", "workflow": "w", "title": null, "state": "waiting", "outcome": null, "reason": null,
                "question": {{"id": "{ID}", "prompt": "Sign?"}}, "user": null, "created_at": "2026-11-22T10:00:00.123Z",
                "updated_at": "2026-11-22T10:00:00.123Z"}}"#
         );
