@@ -44,6 +44,12 @@ impl ToolSelection {
         let matches = |glob: &&String| operations.iter().any(|entry| is_selected(glob, entry));
         self.include.iter().filter(|glob| !matches(glob)).map(String::as_str).collect()
     }
+
+    /// The same of tools that have a name and nothing else.
+    pub fn unmatched_names<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
+        let matches = |glob: &&String| names.iter().any(|name| is_match(glob, name));
+        self.include.iter().filter(|glob| !matches(glob)).map(String::as_str).collect()
+    }
 }
 
 fn is_selected(glob: &str, entry: &OperationEntry) -> bool {
@@ -86,6 +92,16 @@ fn is_match(glob: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_glob_that_no_name_fits_is_told() {
+        let only = |globs: &[&str]| ToolSelection {
+            include: globs.iter().map(|&glob| glob.to_owned()).collect(),
+            exclude: Vec::new(),
+        };
+        assert_eq!(only(&["get_*", "serch_docs"]).unmatched_names(&["get_page", "search_docs"]), ["serch_docs"]);
+        assert!(only(&[]).unmatched_names(&["a"]).is_empty());
+    }
 
     #[test]
     fn globs_select_by_name_or_by_method_and_path() {

@@ -170,6 +170,17 @@ impl Toolset for McpToolset {
         let server = self.server()?;
         let tools = server.tools().await?;
         let mut allowed = server.allowed(&tools, &self.only)?;
+        let names: Vec<&str> = allowed.iter().map(|tool| tool.name.as_str()).collect();
+        let unmatched = self.selection.unmatched_names(&names).join(", ");
+        if !unmatched.is_empty() {
+            let (server, names) = (&self.server, names.join(", "));
+            let words = format!("the MCP server {server} has no tool that matches {unmatched}; it has {names}");
+            // Without any tool an agent would talk of what it cannot do.
+            if !allowed.iter().any(|tool| self.selection.selects_name(&tool.name)) {
+                return Err(ToolsetError::Failed(words));
+            }
+            tracing::warn!("{words}");
+        }
         allowed.retain(|tool| self.selection.selects_name(&tool.name));
         Ok(allowed)
     }

@@ -12,9 +12,8 @@ const LONGEST_ERROR: usize = 4 << 10;
 /// The value of a finished call.
 pub(super) fn value_of(result: &Value, max_result: u64, secrets: &Secrets) -> Result<Value, ToolsetError> {
     let structured = Some(&result["structuredContent"]).filter(|value| !value.is_null());
-    if structured.is_some_and(|value| check_value(value, &OUTSIDE).is_err()) {
-        return Err(ToolsetError::Failed("its result is more than a value may be".to_owned()));
-    }
+    // What is more than a value may be is the text of it, cut off where results are.
+    let as_text = structured.filter(|value| check_value(value, &OUTSIDE).is_err()).map(Value::to_string);
     let text = || content_text(result["content"].as_array().map_or(&[], Vec::as_slice));
     if result["isError"].as_bool() == Some(true) {
         let said = match (text(), structured) {
@@ -23,6 +22,9 @@ pub(super) fn value_of(result: &Value, max_result: u64, secrets: &Secrets) -> Re
             (text, _) => text,
         };
         return Err(ToolsetError::Failed(error_text(&said, secrets)));
+    }
+    if let Some(text) = as_text {
+        return Ok(within(Value::String(secrets.hidden(&text)), max_result));
     }
     Ok(match structured {
         Some(value) => within(secrets.hidden_in(value.clone()), max_result),
@@ -125,8 +127,12 @@ mod tests {
                 json!({"content": [text(&"ü".repeat(30))]}),
                 json!(format!("{}… [cut off after 40 bytes]", "ü".repeat(20))),
             ),
+            (
+                json!({"structuredContent": {"k": "x".repeat(5 << 20)}}),
+                json!(format!("{{\"k\":\"{}… [cut off after 40 bytes]", "x".repeat(34))),
+            ),
         ] {
-            assert_eq!(read(result.clone()).unwrap(), value, "{result}");
+            assert_eq!(read(result).unwrap(), value);
         }
         let failed = |result: Value| read(result).unwrap_err().to_string();
         assert_eq!(failed(json!({"isError": true, "content": [text("no, sesame-0815")]})), "no, [secret key]");
