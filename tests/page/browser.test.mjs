@@ -75,7 +75,7 @@ await describePage('the page in a browser', (onNew) => {
 
     test('what nobody serves is said in words, and waits', async () => {
       await page.goto(gateway.url);
-      await page.locator('[data-workflow=night_shift]').getByText('No worker serves this now.').waitFor();
+      await page.locator('[data-workflow=night_shift]').getByText('No worker serves this now; once started, it waits for one.').waitFor();
       await page.locator('[data-workflow=night_shift]').click();
       await page.getByText('Waiting for a worker').first().waitFor();
       await page.locator('#stop').click();
