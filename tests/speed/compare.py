@@ -1,5 +1,5 @@
-"""Several programs in turn on one machine: throughput and processor time of `echo` over NATS, and of agent turns in one process.
-Run by scripts/compare.sh."""
+"""Several programs in turn on one machine: throughput, processor time and NATS messages of `echo` over NATS, and throughput and processor
+time of agent turns in one process. Run by scripts/compare.sh."""
 
 import argparse
 import contextlib
@@ -54,12 +54,19 @@ class Program:
         self.process = alone.spawn("all", path, "all", *command)
         self.url = alone.served(port)
 
-    def echo(self, conversations: int) -> tuple[float, float]:
-        """Conversations per second, and processor time of each in ms."""
-        before = processor(self.house.worker, self.house.gateway)
+    def echo(self, conversations: int) -> tuple[float, ...]:
+        """What ECHO_MEASURES names."""
+        before = self.used()
         figures = bench(self.house.url, conversations, options.clients)
-        used = processor(self.house.worker, self.house.gateway) - before
-        return figures["per_second"], 1000 * used / conversations
+        each = [(after - first) / conversations for first, after in zip(before, self.used())]
+        return figures["per_second"], 1000 * sum(each[:3]), *(1000 * spent for spent in each[:3]), *each[3:]
+
+    def used(self) -> tuple[float, ...]:
+        """Processor time of NATS, worker and gateway in seconds; messages to NATS, from it, and stored."""
+        processes = (processor(one) for one in (self.tiers.server, self.house.worker, self.house.gateway))
+        server = get(f"{self.tiers.monitor}/varz")
+        streams = get(f"{self.tiers.monitor}/jsz?streams=1")["account_details"][0]["stream_detail"]
+        return *processes, server["in_msgs"], server["out_msgs"], sum(one["state"]["last_seq"] for one in streams)
 
     def answered(self) -> int:
         return get(self.model.removesuffix("/v1"))["answered"]
@@ -76,7 +83,11 @@ class Program:
         return turns / seconds, 1000 * used / turns
 
 
-MEASURES = ("echo: conversations/s", "echo: processor ms each", "turns/s", "turn: processor ms each")
+ECHO_MEASURES = (
+    "conversations/s", "processor ms each", "processor ms of NATS", "processor ms of the worker", "processor ms of the gateway",
+    "messages to NATS", "messages from NATS", "messages stored",
+)
+MEASURES = (*(f"echo: {one}" for one in ECHO_MEASURES), "turns/s", "turn: processor ms each")
 rounds: list[list[tuple[float, ...]]] = []
 with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -92,7 +103,7 @@ with contextlib.ExitStack() as stack:
         order = range(len(programs)) if number % 2 else reversed(range(len(programs)))
         order = list(order)
         echoes = {place: programs[place].echo(options.conversations) for place in order}
-        talks = {place: programs[place].turns(options.talks) for place in order}
+        talks = {place: programs[place].turns(options.talks) if options.talks else (1, 1) for place in order}
         if number:
             rounds.append([echoes[place] + talks[place] for place in range(len(programs))])
             shown = " | ".join(" ".join(f"{value:.3f}" for value in one) for one in rounds[-1])

@@ -117,7 +117,7 @@ class Tiers(contextlib.ExitStack):
         return child.stdout.readline().strip()
 
     def nats(self) -> str:
-        """A NATS server with the settings that we ship; returns its URL. `monitor` is where it tells of itself."""
+        """A NATS server with the settings that we ship; returns its URL. `server` is its process, `monitor` where it tells of itself."""
         port, monitor = free_port(), free_port()
         self.monitor = f"http://127.0.0.1:{monitor}"
         settings = (ROOT / "nats-server.conf").read_text()
@@ -127,7 +127,7 @@ class Tiers(contextlib.ExitStack):
         begin, rest = settings.split("websocket {", 1)
         settings = begin + rest.split("}", 1)[1]
         (self.folder / "nats.conf").write_text(settings)
-        self.spawn("nats", os.environ["NATS_SERVER"], "-c", "nats.conf",
+        self.server = self.spawn("nats", os.environ["NATS_SERVER"], "-c", "nats.conf",
                    env={"FASTAGENCY_NATS_PASSWORD": "fastagency_nats_password"})
         until(lambda: socket.create_connection(("127.0.0.1", port)).close())
         return f"nats://127.0.0.1:{port}"
