@@ -22,6 +22,7 @@ use crate::protocol::queue_name::QueueName;
 pub mod contract;
 pub mod embedded;
 pub mod nats;
+pub mod partition;
 pub mod services;
 pub mod subjects;
 
@@ -174,6 +175,23 @@ pub trait Log: Send + Sync {
     /// nothing written at all): after either, [`Log::last`] says what is so.
     async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64>;
 
+    /// The same, if besides nothing of the run was stored since `expected` in its inbox either; a conflict if something was. `None`: the
+    /// store does not look at both at once, and nothing was done.
+    async fn append_to_untouched(
+        &self,
+        _run: RunId,
+        _lane: RecordLane,
+        _payload: Bytes,
+        _expected: u64,
+    ) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// An id for a run that this process is about to start, and will most likely follow.
+    fn new_run_id(&self) -> RunId {
+        RunId::random()
+    }
+
     /// Reads the run's records after sequence `after` (0: all), in order, up to the last one there is.
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>>;
 
@@ -200,6 +218,12 @@ pub trait Log: Send + Sync {
     /// Hears what is appended to the run, and its deltas: whatever a [`Log::read`] that is called after this returned does
     /// not show will be heard, or a gap will. What the log refused is never heard.
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>>;
+
+    /// The run's log as this process has heard it, if that is all of it up to a moment that has only just passed; what this process
+    /// itself has appended is there. `None`: only a read can tell.
+    fn heard(&self, _run: RunId) -> Option<Vec<StoredRecord>> {
+        None
+    }
 
     /// Hears what is appended to whichever run, without deltas: for a watcher, who can live with gaps.
     async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>>;

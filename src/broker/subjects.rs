@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::broker::partition::{PARTITIONS, Partition};
 use crate::broker::{Bucket, InboxSlot, RecordLane};
 use crate::ids::{MessageId, RunId};
 use crate::protocol::queue_name::QueueName;
@@ -38,6 +39,11 @@ pub fn records(run: RunId) -> String {
     format!("fa.run.{run}.*")
 }
 
+/// Everything in a run's log and its inbox.
+pub fn all_of(run: RunId) -> String {
+    format!("fa.*.{run}.*")
+}
+
 /// Everything in every run's log and inbox.
 pub const ALL_OF_RUNS: [&str; 2] = ["fa.run.*.*", "fa.inbox.*.*"];
 
@@ -59,22 +65,30 @@ pub fn is_answered_by_ours(subject: &str) -> bool {
     is_stored || is_of_api()
 }
 
-/// What our streams republish, once it is stored.
-pub const REPUBLISHED: &str = "fa.>";
-/// Where it is heard then.
-pub const REPUBLISHED_TO: &str = "fa.live.>";
+/// What the runs' stream republishes, once it is stored.
+pub const REPUBLISHED: &str = "fa.*.*.*";
+
+/// Where it is heard then: the run's partition is put before the run.
+pub fn republished_to() -> String {
+    format!("fa.live.{{{{wildcard(1)}}}}.{{{{partition({PARTITIONS},2)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}")
+}
 
 /// Where a run is heard: its stored records, and its deltas.
 pub fn live(run: RunId) -> String {
-    format!("fa.live.run.{run}.*")
+    format!("fa.live.run.{}.{run}.*", Partition::of_run(run))
+}
+
+/// Where the runs of a partition are heard.
+pub fn live_runs(partition: Partition) -> String {
+    format!("fa.live.run.{partition}.*.*")
 }
 
 /// Where all runs are heard.
-pub const ALL_LIVE_RUNS: &str = "fa.live.run.*.*";
+pub const ALL_LIVE_RUNS: &str = "fa.live.run.*.*.*";
 
-/// The run that a subject of [`live`] is about.
+/// The run that a subject of [`ALL_LIVE_RUNS`] is about.
 pub fn live_run_of(subject: &str) -> Option<RunId> {
-    RunId::parse(subject.strip_prefix("fa.live.run.")?.split('.').next()?).ok()
+    RunId::parse(subject.strip_prefix("fa.live.run.")?.split('.').nth(1)?).ok()
 }
 
 /// The end of the subject of a delta, which tells it from a record.
@@ -82,7 +96,7 @@ pub const DELTA: &str = ".delta";
 
 /// Where a run's deltas are published. No stream has this subject.
 pub fn delta(run: RunId) -> String {
-    format!("fa.live.run.{run}{DELTA}")
+    format!("fa.live.run.{}.{run}{DELTA}", Partition::of_run(run))
 }
 
 /// A slot of a run's inbox.
@@ -97,7 +111,7 @@ pub fn inbox(run: RunId, slot: InboxSlot) -> String {
 
 /// Where a run hears what is told to a slot of its inbox and never stored.
 pub fn transient_inbox(run: RunId, slot: InboxSlot) -> String {
-    inbox(run, slot).replacen("fa.", "fa.live.", 1)
+    inbox(run, slot).replacen("fa.inbox.", &format!("fa.live.inbox.{}.", Partition::of_run(run)), 1)
 }
 
 /// Everything in a run's inbox.
@@ -120,7 +134,17 @@ pub fn cleaned_run_of(subject: &str) -> Option<RunId> {
 
 /// Where a stored entry of a run's inbox is heard.
 pub fn inbox_updates(run: RunId) -> String {
-    format!("fa.live.inbox.{run}.*")
+    format!("fa.live.inbox.{}.{run}.*", Partition::of_run(run))
+}
+
+/// Where the inboxes of a partition's runs are heard.
+pub fn all_inbox_updates(partition: Partition) -> String {
+    format!("fa.live.inbox.{partition}.*.*")
+}
+
+/// The run that a subject of [`inbox_updates`] is about.
+pub fn updated_inbox_of(subject: &str) -> Option<RunId> {
+    RunId::parse(subject.strip_prefix("fa.live.inbox.")?.split('.').nth(1)?).ok()
 }
 
 /// The slot that a subject of [`inbox`] or [`inbox_updates`] names.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, TryFutureExt};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::anchors::{AnchorWriter, LogAnchor, LogFate};
@@ -59,6 +61,35 @@ impl ChainedLog {
             _ => Err(Error::Conflict { expected }),
         }
     }
+
+    /// Appends a record with its link, by `append`.
+    async fn append_linked<'a>(
+        &'a self,
+        run: RunId,
+        payload: Bytes,
+        expected: u64,
+        append: impl FnOnce(Bytes) -> BoxFuture<'a, Result<Option<u64>>>,
+    ) -> Result<Option<u64>> {
+        let head = self.head(run, expected).await?;
+        let link = ChainLink::after(&self.key, run, &head, self.clock.now(), &digest(&payload));
+        match append(link.write_into(&payload)).await {
+            Ok(None) => Ok(None),
+            Ok(Some(seq)) => {
+                let head = ChainHead { seq, number: link.number, mark: link.mark };
+                self.remember(run, head);
+                self.anchors.note(run, LogAnchor { head, fate: LogFate::Open });
+                Ok(Some(seq))
+            }
+            Err(error) => {
+                // It may have been stored all the same.
+                self.heads().remove(&run);
+                Err(match error {
+                    Error::TooLarge { size, max } => Error::TooLarge { size, max: max.saturating_sub(ROOM) },
+                    other => other,
+                })
+            }
+        }
+    }
 }
 
 /// The head of a log with this last record.
@@ -72,24 +103,28 @@ fn head_of(last: &StoredRecord) -> ChainHead {
 #[async_trait]
 impl Log for ChainedLog {
     async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
-        let head = self.head(run, expected).await?;
-        let link = ChainLink::after(&self.key, run, &head, self.clock.now(), &digest(&payload));
-        match self.inner.append(run, lane, link.write_into(&payload), expected).await {
-            Ok(seq) => {
-                let head = ChainHead { seq, number: link.number, mark: link.mark };
-                self.remember(run, head);
-                self.anchors.note(run, LogAnchor { head, fate: LogFate::Open });
-                Ok(seq)
-            }
-            Err(error) => {
-                // It may have been stored all the same.
-                self.heads().remove(&run);
-                Err(match error {
-                    Error::TooLarge { size, max } => Error::TooLarge { size, max: max.saturating_sub(ROOM) },
-                    other => other,
-                })
-            }
-        }
+        let append = |linked| self.inner.append(run, lane, linked, expected).map_ok(Some).boxed();
+        let appended = self.append_linked(run, payload, expected, append).await?;
+        Ok(appended.expect("an append that does not fail has stored"))
+    }
+
+    async fn append_to_untouched(
+        &self,
+        run: RunId,
+        lane: RecordLane,
+        payload: Bytes,
+        expected: u64,
+    ) -> Result<Option<u64>> {
+        let append = |linked| self.inner.append_to_untouched(run, lane, linked, expected);
+        self.append_linked(run, payload, expected, append).await
+    }
+
+    fn new_run_id(&self) -> RunId {
+        self.inner.new_run_id()
+    }
+
+    fn heard(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        self.inner.heard(run)
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::engine::Error;
 use crate::engine::ending::{self, DriveEnd};
 use crate::engine::journal::Journal;
 use crate::engine::steps;
+use crate::ids::MessageId;
 use crate::lifecycle::Shutdown;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::RecordBody;
@@ -65,11 +67,19 @@ enum ParkingOutcome {
 /// A workflow being executed.
 type WorkflowExecutionFuture = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
 
+/// A run's inbox, subscribed to.
+pub(super) struct HeardInbox {
+    /// What comes into it.
+    pub(super) updates: BoxStream<'static, InboxUpdate>,
+    /// Whether a cancel may have come before the subscription.
+    pub(super) may_hold_cancel: bool,
+}
+
 /// Drives a run whose inbox is subscribed to already, until it leaves memory. `park_after`: how long a run that only waits is kept there.
 pub(super) async fn drive(
     journal: &Arc<Journal>,
     workflow: Arc<Workflow>,
-    inbox_updates: futures_util::stream::BoxStream<'static, InboxUpdate>,
+    inbox: HeardInbox,
     park_after: Duration,
     shutdown: &Shutdown,
 ) -> Result<DriveEnd> {
@@ -77,10 +87,25 @@ pub(super) async fn drive(
     let driver = RunDriver { journal, park_after, shutdown };
     let execution: WorkflowExecutionFuture = Box::pin(steps::execute(workflow, journal.clone()));
     // What is awaited inside is boxed where it is large: this future is what a run that waits costs.
-    match driver.until_over(execution, inbox_updates).await? {
+    match driver.until_over(execution, inbox).await? {
         ExecutionEnd::Executed(done) => Box::pin(ending::finish(journal, done, ending)).await,
         ExecutionEnd::Cancelled(payload) => Box::pin(ending::cancel(journal, &payload, cancelling)).await,
         ExecutionEnd::Left(left) => Ok(left),
+    }
+}
+
+/// How long a parked run is listened to yet. Whoever answers it hears within that time that it is parked (`run::answer`).
+const STAYS_AFTER_PARKING: Duration = Duration::from_millis(500);
+
+/// What lies in the inbox of a run that was parked.
+struct InboxFindings {
+    cancelled: Option<StoredRecord>,
+    answers: Vec<(MessageId, StoredRecord)>,
+}
+
+impl InboxFindings {
+    fn is_empty(&self) -> bool {
+        self.cancelled.is_none() && self.answers.is_empty()
     }
 }
 
@@ -92,16 +117,12 @@ struct RunDriver<'a> {
 
 impl RunDriver<'_> {
     /// Drives the execution until it is over; it is dropped then.
-    async fn until_over(
-        &self,
-        mut execution: WorkflowExecutionFuture,
-        mut inbox_updates: futures_util::stream::BoxStream<'static, InboxUpdate>,
-    ) -> Result<ExecutionEnd> {
+    async fn until_over(&self, mut execution: WorkflowExecutionFuture, inbox: HeardInbox) -> Result<ExecutionEnd> {
         let (journal, shutdown) = (self.journal, self.shutdown);
-        // A cancel may have come before the subscription began.
+        let HeardInbox { updates: mut inbox_updates, may_hold_cancel } = inbox;
         let cancelled = journal.clone();
         let mut look = Box::pin(async move { cancelled.inbox.get(InboxSlot::Cancel).await });
-        let mut looked = false;
+        let mut looked = !may_hold_cancel;
         let doubting = journal.clone();
         let mut lost = Box::pin(async move { doubting.ownership.watch_lease().await });
         loop {
@@ -139,7 +160,7 @@ impl RunDriver<'_> {
                 DriverEvent::Rang(None) => inbox_updates = journal.context.broker.inbox.subscribe(journal.run).await?,
                 // Something may have begun since: only what still waits is parked.
                 DriverEvent::MayPark if !self.may_park() => {}
-                DriverEvent::MayPark => match Box::pin(self.park()).await? {
+                DriverEvent::MayPark => match Box::pin(self.park(&mut inbox_updates)).await? {
                     ParkingOutcome::Out => return Ok(ExecutionEnd::Left(DriveEnd::Parked)),
                     ParkingOutcome::Answered => {}
                     ParkingOutcome::Refused(why) => {
@@ -172,7 +193,7 @@ impl RunDriver<'_> {
 
     /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
     /// is either seen here, or its giver sees the record and queues the run; or both, and then the log decides who goes on.
-    async fn park(&self) -> Result<ParkingOutcome> {
+    async fn park(&self, inbox_updates: &mut BoxStream<'static, InboxUpdate>) -> Result<ParkingOutcome> {
         let journal = self.journal;
         let until = journal.idle.earliest_deadline();
         if let Some(at) = until {
@@ -188,19 +209,38 @@ impl RunDriver<'_> {
             }
         }
         journal.log.append(RecordBody::Parked { until }).await?;
-        let cancelled = journal.inbox.get(InboxSlot::Cancel).await?;
-        let mut answers = Vec::new();
-        for question in journal.inbox.awaited() {
-            answers.extend(journal.inbox.get(InboxSlot::Answer(question)).await?.map(|stored| (question, stored)));
+        let mut found = self.look_for_answers().await?;
+        if found.is_empty() && self.rings_yet(inbox_updates).await {
+            found = self.look_for_answers().await?;
         }
-        if cancelled.is_none() && answers.is_empty() {
+        if found.is_empty() {
             return Ok(ParkingOutcome::Out);
         }
         journal.claim_again().await?;
-        for (question, stored) in answers {
+        for (question, stored) in found.answers {
             journal.deliver(question, stored);
         }
-        Ok(cancelled.map_or(ParkingOutcome::Answered, |stored| ParkingOutcome::Cancelled(stored.payload)))
+        Ok(found.cancelled.map_or(ParkingOutcome::Answered, |stored| ParkingOutcome::Cancelled(stored.payload)))
+    }
+
+    /// Stays for a moment after the run was parked, unless the worker is ending: who has just given an answer may not have heard yet
+    /// that nobody waits for it any more. Whether something came.
+    async fn rings_yet(&self, inbox_updates: &mut BoxStream<'static, InboxUpdate>) -> bool {
+        tokio::select! {
+            rang = inbox_updates.next() => rang.is_some(),
+            () = tokio::time::sleep(STAYS_AFTER_PARKING) => false,
+            () = self.shutdown.soft() => false,
+        }
+    }
+
+    async fn look_for_answers(&self) -> Result<InboxFindings> {
+        let inbox = &self.journal.inbox;
+        let cancelled = inbox.get(InboxSlot::Cancel).await?;
+        let mut answers = Vec::new();
+        for question in inbox.awaited() {
+            answers.extend(inbox.get(InboxSlot::Answer(question)).await?.map(|stored| (question, stored)));
+        }
+        Ok(InboxFindings { cancelled, answers })
     }
 
     /// After a gap in the subscription: hands over every answer that is there, and says whether there is a cancel.

@@ -12,7 +12,7 @@ use crate::lifecycle::Shutdown;
 use crate::model::ModelRegistry;
 use crate::outside::OutsideServices;
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{RunCreation, RunOrigin};
+use crate::protocol::log::{LogEntry, RunCreation, RunOrigin};
 use crate::run::claim::OwnedRun;
 use crate::run::lease::Lease;
 use crate::run::notice::WebhookNotices;
@@ -51,6 +51,7 @@ pub use error::Error;
 pub use summary_publisher::SummaryPublisher;
 
 use context::EngineContext;
+use driver::HeardInbox;
 use journal::Journal;
 
 /// What runs are driven with.
@@ -137,20 +138,24 @@ impl Engine {
     /// stays whole.
     pub async fn drive(
         &self,
-        owned: Box<OwnedRun>,
+        mut owned: Box<OwnedRun>,
         workflow: Arc<Workflow>,
         shutdown: &Shutdown,
     ) -> Result<DriveEnd, Error> {
-        let inbox_updates = self.context.broker.inbox.subscribe(owned.writer.run()).await?;
-        let mirror = self.mirror(&owned).await?;
+        let updates = match owned.inbox_updates.take() {
+            Some(updates) => updates,
+            None => self.context.broker.inbox.subscribe(owned.writer.run()).await?,
+        };
+        let heard = HeardInbox { updates, may_hold_cancel: !owned.inbox_was_empty };
+        let mirror = self.mirror(owned.writer.run(), &owned.created, &owned.history).await?;
         let journal = Arc::new(Journal::new(self.context.clone(), *owned, workflow.limits.clone(), mirror));
         let _leaving = AbandonOnDrop(&journal);
-        Ok(driver::drive(&journal, workflow, inbox_updates, self.park_after, shutdown).await?)
+        Ok(driver::drive(&journal, workflow, heard, self.park_after, shutdown).await?)
     }
 
     /// Ends a run that this worker has claimed with a failure, without executing anything of it.
     pub async fn give_up(&self, owned: Box<OwnedRun>, workflow: Arc<Workflow>, why: &str) -> Result<DriveEnd, Error> {
-        let mirror = self.mirror(&owned).await?;
+        let mirror = self.mirror(owned.writer.run(), &owned.created, &owned.history).await?;
         let journal = Arc::new(Journal::new(self.context.clone(), *owned, workflow.limits.clone(), mirror));
         let _leaving = AbandonOnDrop(&journal);
         let failed = Err(WorkflowStop::failed(FailureKind::Worker, why));
@@ -158,13 +163,17 @@ impl Engine {
     }
 
     /// What copies a run's messages for FastAgency's clients, if it is theirs.
-    async fn mirror(&self, owned: &OwnedRun) -> Result<Option<FastAgencyMirror>, Error> {
+    async fn mirror(
+        &self,
+        run: RunId,
+        created: &RunCreation,
+        history: &[LogEntry],
+    ) -> Result<Option<FastAgencyMirror>, Error> {
         let contract = match &self.context.broker.contract {
-            Some(contract) if owned.created.origin == RunOrigin::FastAgency => contract.clone(),
+            Some(contract) if created.origin == RunOrigin::FastAgency => contract.clone(),
             _ => return Ok(None),
         };
-        let (run, redactor) = (owned.writer.run(), self.context.redactor());
-        let resumed = FastAgencyMirror::resume(contract, run, &owned.created, &owned.history, redactor);
+        let resumed = FastAgencyMirror::resume(contract, run, created, history, self.context.redactor());
         Ok(Some(Box::pin(resumed).await?))
     }
 }

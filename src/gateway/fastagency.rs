@@ -13,7 +13,6 @@ use crate::bounds::{self, OUTSIDE, UnfitJson};
 use crate::gateway::GatewayState;
 use crate::gateway::body;
 use crate::gateway::error::ApiError;
-use crate::ids::RunId;
 use crate::problem::chain;
 use crate::protocol::api::{DiscoveredWorkflowView, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
 
@@ -55,7 +54,12 @@ pub async fn workflows(
 }
 
 /// `POST /fastagency/initiate_workflow`: makes an id, and starts nothing.
-pub async fn initiate(caller: Caller, headers: HeaderMap, request: Request) -> Response {
+pub async fn initiate(
+    State(gateway): State<Arc<GatewayState>>,
+    caller: Caller,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
     let bytes = match body::read(request.into_body(), LARGEST_BODY).await {
         Ok(bytes) => bytes,
         Err(error) => return detail(error.status(), json!(error.message())),
@@ -64,7 +68,7 @@ pub async fn initiate(caller: Caller, headers: HeaderMap, request: Request) -> R
     match check(&bytes, content_type) {
         Ok(wanted) => Json(FirstFrame {
             user_id: caller.user.as_ref().map(ToString::to_string),
-            workflow_uuid: RunId::random().dashed(),
+            workflow_uuid: gateway.broker.log.new_run_id().dashed(),
             name: wanted.workflow_name,
             params: wanted.params,
         })

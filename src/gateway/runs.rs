@@ -28,6 +28,7 @@ use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunRemoval
 use crate::run;
 use crate::run::answer::{AnswerAcceptance, AnswerPayload};
 use crate::run::attach::{FollowedEvent, attach};
+use crate::run::question::AskedRun;
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::run_ref::RunRef;
@@ -91,7 +92,7 @@ pub async fn create(
     let user = caller.user.clone();
     let run = match idempotency_key(&headers)? {
         Some(key) => gateway.idempotency.run(&gateway, user.as_ref(), key).await?,
-        None => RunId::random(),
+        None => gateway.broker.log.new_run_id(),
     };
     let params = new.params.unwrap_or_default();
     let wanted = StartRequest { run, workflow: &new.workflow, params: params.clone(), caller: &caller };
@@ -446,8 +447,7 @@ pub async fn answer(
     let run = run_id(&id)?;
     let question = MessageId::parse(&question).map_err(|_| unknown_question(&question))?;
     let broker = &gateway.broker;
-    // A long run is not read for it.
-    let (created, found) = tokio::try_join!(run::created(broker, run), run::question::find(broker, run, question))?;
+    let AskedRun { created, question: found } = run::question::look_for(broker, run, question).await?;
     let created = created
         .filter(|created| gateway.auth.may(&caller, AccessRight::See, created.workflow.as_str(), created.user.as_ref()))
         .ok_or_else(|| ApiError::unknown_run(&id))?;

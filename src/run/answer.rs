@@ -12,7 +12,7 @@ use crate::protocol::answerers::AnsweringUser;
 use crate::protocol::log::RecordBody;
 use crate::protocol::queue_name::QueueName;
 use crate::protocol::signable::Signable;
-use crate::run::writer::last_did;
+use crate::run::writer::{last_did, whole};
 use crate::run::{Error, Result};
 use crate::signing::{SignedStatement, StatementSigner};
 
@@ -141,7 +141,13 @@ async fn put(
 
 /// Queues a run if it is parked. The order matters: the worker parks first and reads the inbox then; here the inbox is
 /// written first and the log read then. Whichever is later sees the other. A run that is parked says nothing until it is woken.
+/// What was heard of a log may be a moment old; for as long as that its worker listens to a run that it has parked.
 pub async fn wake_if_parked(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
+    if let Some(last) = broker.log.heard(run).and_then(|records| whole(run, records.last()?))
+        && !matches!(last.record.body, RecordBody::Parked { .. })
+    {
+        return Ok(());
+    }
     if let Some(last) = last_did(broker, run).await?
         && let RecordBody::Parked { .. } = last.record.body
     {

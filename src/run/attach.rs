@@ -133,7 +133,11 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<AttachedF
         deaf: false,
         look_at: Instant::now() + IDLE_LOOK,
     };
-    attached.catch_up().await?;
+    // What was heard before the subscription, or with it, is known.
+    match broker.log.heard(run) {
+        Some(records) => records.iter().filter(|stored| stored.seq > after).for_each(|stored| attached.take(stored)),
+        None => attached.catch_up().await?,
+    }
     if attached.may_be_writing() {
         // Whoever owns the run tells the text so far. Nobody may hear it, and then there is nothing to tell.
         let _ = broker.inbox.notify(run, InboxSlot::Peek, Bytes::new()).await;

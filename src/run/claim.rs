@@ -1,7 +1,10 @@
 //! Taking over a run: reading its log, deciding whether it is to be taken at all, and appending the claim. Two workers may
 //! both try; the log lets one of them.
 
-use crate::broker::{self, Broker, Bucket, InboxSlot, RecordLane};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::broker::{self, Broker, Bucket, InboxSlot, InboxUpdate, RecordLane};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::protocol::log::{
@@ -48,6 +51,10 @@ pub struct OwnedRun {
     pub writer: RunWriter,
     /// How often this worker's lease had lapsed before the run was claimed.
     pub lapses: u64,
+    /// What comes into its inbox, if that was subscribed to before it was claimed.
+    pub inbox_updates: Option<BoxStream<'static, InboxUpdate>>,
+    /// Nothing lay in its inbox when it was claimed.
+    pub inbox_was_empty: bool,
 }
 
 /// What a worker has made ready for a run.
@@ -73,7 +80,8 @@ where
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
         // Had somebody written meanwhile, all of it is read.
-        let stored = match std::mem::take(&mut is_new) {
+        let seems_new = std::mem::take(&mut is_new);
+        let stored = match seems_new {
             true => broker.log.read_new(run).await?,
             false => broker.log.read(run, 0).await?,
         };
@@ -119,18 +127,26 @@ where
             Ok(payloads) => payloads,
             Err(source) => return end(broker, lease, run, &history, &Error::Unstorable { run, source }).await,
         };
-        let mut appended = Ok(expected);
-        for payload in payloads {
-            if let Ok(last) = appended {
-                appended = broker.log.append(run, RecordLane::Did, payload, last).await;
-            }
-        }
+        let inbox_updates = match (seems_new, history.as_slice(), payloads.as_slice()) {
+            (true, [_], [_]) => Some(broker.inbox.subscribe(run).await?),
+            _ => None,
+        };
+        let appended = match &inbox_updates {
+            Some(_) => broker.log.append_to_untouched(run, RecordLane::Did, payloads[0].clone(), expected).await,
+            None => Ok(None),
+        };
+        let inbox_was_empty = matches!(appended, Ok(Some(_)));
+        let appended = match appended {
+            Ok(None) => append_all(broker, run, payloads, expected).await,
+            Ok(Some(seq)) => Ok(seq),
+            Err(error) => Err(error),
+        };
         match appended {
             Ok(seq) => {
                 history.push(LogEntry { seq, at: lease.clock().now(), record });
                 let writer = RunWriter::new(broker.clone(), run, worker, seq).after(bytes);
                 return Ok(ClaimOutcome::Mine(
-                    Box::new(OwnedRun { created, created_at, history, writer, lapses }),
+                    Box::new(OwnedRun { created, created_at, history, writer, lapses, inbox_updates, inbox_was_empty }),
                     with,
                 ));
             }
@@ -139,6 +155,13 @@ where
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+async fn append_all(broker: &Broker, run: RunId, payloads: Vec<Bytes>, mut last: u64) -> broker::Result<u64> {
+    for payload in payloads {
+        last = broker.log.append(run, RecordLane::Did, payload, last).await?;
+    }
+    Ok(last)
 }
 
 /// A run with a record that this program cannot read is not executed: what it would come to is not what it came to before.

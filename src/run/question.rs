@@ -2,13 +2,14 @@
 
 use futures_util::StreamExt;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, StoredRecord};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::protocol::answer::AnswerRecord;
-use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody};
+use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunCreation};
 use crate::run::assembler::RecordAssembler;
+use crate::run::writer::whole;
 use crate::run::{Result, look};
 
 /// A question that a run has asked.
@@ -22,6 +23,39 @@ pub struct FoundQuestion {
     pub ended: bool,
     /// How many of its escalations the log has.
     pub escalated: usize,
+}
+
+/// How a run began, and one of its questions.
+pub struct AskedRun {
+    /// How it began; none: there is no such run any more.
+    pub created: Option<RunCreation>,
+    /// The question; none: the run has asked no such thing.
+    pub question: Option<FoundQuestion>,
+}
+
+/// Finds a question and how its run began, without reading a long log for it.
+pub async fn look_for(broker: &Broker, run: RunId, question: MessageId) -> Result<AskedRun> {
+    if let Some(known) = broker.log.heard(run).and_then(|records| among(run, &records, question)) {
+        return Ok(known);
+    }
+    let (created, question) = tokio::try_join!(crate::run::created(broker, run), find(broker, run, question))?;
+    Ok(AskedRun { created, question })
+}
+
+/// The same among records that were heard; none if the question is not there (yet).
+fn among(run: RunId, records: &[StoredRecord], question: MessageId) -> Option<AskedRun> {
+    let RecordBody::Created(created) = whole(run, records.first()?)?.record.body else { return None };
+    let mut looking = QuestionSearch::default();
+    for stored in records.iter().rev() {
+        let taken = RecordAssembler::default().take(run, stored).ok()?;
+        if taken.anew || taken.records.is_empty() {
+            return None;
+        }
+        if let Some(found) = looking.through(taken.records, question) {
+            return Some(AskedRun { created: Some(created), question: Some(found) });
+        }
+    }
+    None
 }
 
 /// Finds a question; none: the run has asked no such thing, or is not there.

@@ -159,7 +159,8 @@ pub async fn last_did(broker: &Broker, run: RunId) -> Result<Option<LogEntry>> {
     Ok(broker.log.last_did(run).await?.and_then(|stored| whole(run, &stored)))
 }
 
-fn whole(run: RunId, stored: &StoredRecord) -> Option<LogEntry> {
+/// The record that is stored so, if it is in one piece and can be read.
+pub fn whole(run: RunId, stored: &StoredRecord) -> Option<LogEntry> {
     RecordAssembler::default().look(run, stored).records.pop()
 }
 

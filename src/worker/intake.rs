@@ -466,14 +466,14 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_another_worker_took_is_left_to_that_worker() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::AnotherClaimsTheRun).await;
-        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Again(LEASE / 2));
+        assert_eq!(drive(&worker, run, JobReason::Wake, None).await, DeliverySettlement::Again(LEASE / 2));
         assert!(!worker.unheld.knows(run));
     }
 
     #[tokio::test]
     async fn a_run_whose_broker_refuses_is_seen_to_by_its_worker() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::TheBrokerRefuses).await;
-        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Again(LEASE / 2));
+        assert_eq!(drive(&worker, run, JobReason::Wake, None).await, DeliverySettlement::Again(LEASE / 2));
         assert!(worker.unheld.knows(run));
     }
 

@@ -22,6 +22,7 @@ use crate::support::nats_server::NatsServer;
 
 mod backup;
 mod contract;
+mod live;
 mod open;
 
 /// How long anything may take that is expected to happen.

@@ -57,8 +57,8 @@ fn publishing() -> Vec<Doing> {
         ),
         ("queue jobs and notices", of(&["fa.queue.who", "fa.queue.~webhook-who"]), &["worker", "gateway"]),
         ("set timers", of(&["fa.timer.RUN"]), &["worker"]),
-        ("show what a model is writing", of(&["fa.live.run.RUN.delta"]), &["worker"]),
-        ("show records that nobody has stored", of(&["fa.live.run.RUN.said", "fa.live.shelf.workflows.x"]), &[]),
+        ("show what a model is writing", of(&["fa.live.run.7.RUN.delta"]), &["worker"]),
+        ("show records that nobody has stored", of(&["fa.live.run.7.RUN.said", "fa.live.shelf.workflows.x"]), &[]),
         ("have a lease", of(&["$KV.fa_workers.x"]), &["worker"]),
         ("announce workflows", of(&["$KV.fa_workflows.x"]), &["worker"]),
         ("add definitions", of(&["$KV.fa_definitions.x"]), &["worker"]),
@@ -102,7 +102,7 @@ fn publishing() -> Vec<Doing> {
             api(&["STREAM.PURGE.KV_fa_tokens", "STREAM.DELETE.KV_fa_tokens", "STREAM.MSG.DELETE.KV_fa_tokens"]),
             &["operator"],
         ),
-        ("tell a run a password that is stored nowhere", of(&["fa.live.inbox.RUN.x"]), &["worker", "gateway"]),
+        ("tell a run a password that is stored nowhere", of(&["fa.live.inbox.7.RUN.x"]), &["worker", "gateway"]),
         ("call the cleaner, who looks at the log", of(&["fa.live.clean.RUN"]), &["worker", "gateway"]),
         (
             "make, change and remove streams; sources and republish are among their settings",
@@ -148,8 +148,8 @@ fn publishing() -> Vec<Doing> {
 
 /// The same for hearing.
 const HEARING: [Hearing; 8] = [
-    ("hear runs live", &["fa.live.run.*.*", "fa.live.shelf.workflows.>"], &["worker", "gateway"]),
-    ("hear passwords that are stored nowhere", &["fa.live.inbox.*.*", "fa.live.>"], &["worker"]),
+    ("hear runs live", &["fa.live.run.*.*.*", "fa.live.shelf.workflows.>"], &["worker", "gateway"]),
+    ("hear passwords that are stored nowhere", &["fa.live.inbox.*.*.*", "fa.live.>"], &["worker"]),
     ("hear calls for the cleaner", &["fa.live.clean.*"], &["worker"]),
     ("hear what is published before it is stored", &["fa.run.>", "fa.inbox.>", "fa.queue.>", "$KV.>"], &[]),
     ("hear the answers to everybody", &["_INBOX.>", ">"], &[]),
@@ -356,11 +356,11 @@ async fn what_nobody_stores_is_heard_by_the_tiers_that_need_it() {
     let another = Thief::with(&server.url(), "worker").await;
     let run = RunId::random();
     for (from, to, subject) in [
-        (&speaking, &hearing, format!("fa.live.run.{run}.delta")),
+        (&speaking, &hearing, format!("fa.live.run.7.{run}.delta")),
         (&hearing, &speaking, format!("fa.live.clean.{run}")),
         (&another, &speaking, format!("fa.live.clean.{run}")),
-        (&hearing, &speaking, format!("fa.live.inbox.{run}.x")),
-        (&another, &speaking, format!("fa.live.inbox.{run}.x")),
+        (&hearing, &speaking, format!("fa.live.inbox.7.{run}.x")),
+        (&another, &speaking, format!("fa.live.inbox.7.{run}.x")),
     ] {
         let mut heard = to.client.subscribe(subject.clone()).await.unwrap();
         // What was asked before an answer comes is done.
@@ -396,7 +396,7 @@ fn each_tiers_account_imports_what_its_login_may_publish_and_no_more() {
         let (mut may, mut can) = (quoted(published), quoted(&services.join("\n")));
         can.extend(quoted(exports));
         if account == "WORKER" {
-            can.extend(["fa.live.clean.*", "fa.live.inbox.*.*"].map(str::to_owned));
+            can.extend(["fa.live.clean.*", "fa.live.inbox.*.*.*"].map(str::to_owned));
         }
         may.sort_unstable();
         can.sort_unstable();
@@ -441,7 +441,7 @@ async fn pythons_logins_reach_nothing_of_ours_whatever_they_ask_for() {
     }));
     ask(&python, "STREAM.UPDATE.FastAgency", &settings).await;
     for subject in
-        [format!("chat.client.messages.{run}.cancel"), format!("fa.run.{run}.did"), format!("fa.live.run.{run}.did")]
+        [format!("chat.client.messages.{run}.cancel"), format!("fa.run.{run}.did"), format!("fa.live.run.7.{run}.did")]
     {
         python.publish(subject, "forged".into()).await.unwrap();
     }

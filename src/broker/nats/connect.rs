@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::cleaner::{self, NatsCleaner};
 use super::contract::{self, NatsContract};
+use super::inbox::NatsInbox;
+use super::live::LiveUpdates;
 use super::log::NatsLog;
 use super::login::{AddressLogin, ConnectionLogin, OpenConnection};
 use super::monitor::ConnectionMonitor;
@@ -156,9 +158,10 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
         },
         Some(login) => Some(Arc::new(usable(&settings.with(login), &format!("{name}, Python")).await?)),
     };
+    let live = Arc::new(LiveUpdates::new());
     Ok(Broker {
-        log: Arc::new(NatsLog(server.clone())),
-        inbox: server.clone(),
+        log: Arc::new(NatsLog { server: server.clone(), live: live.clone() }),
+        inbox: Arc::new(NatsInbox { server: server.clone(), live }),
         queue: Arc::new(NatsQueue(server.clone())),
         catalogue: server,
         cleaner,

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::follow;
 use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
+use super::live::LiveUpdates;
 use super::reads;
 use super::reads::StreamMessage;
 use super::scan;
@@ -32,32 +33,65 @@ const STEPS_BACK: usize = 48;
 /// How often a tombstone is tried against a writer who does not stop.
 const TOMBSTONE_TRIES: u32 = 10;
 
-/// The logs hand the connection on to those who go round them.
-pub(super) struct NatsLog(pub(super) Arc<NatsConnection>);
+/// The logs, over a connection.
+pub(super) struct NatsLog {
+    /// The connection.
+    pub(super) server: Arc<NatsConnection>,
+    /// What is heard over it.
+    pub(super) live: Arc<LiveUpdates>,
+}
 
 #[async_trait]
 impl Log for NatsLog {
     async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         let begun = Instant::now();
-        let outcome = append(&self.0, run, lane, payload, expected, HeaderMap::new()).await;
+        let outcome = append(&self.server, run, lane, payload, expected, HeaderMap::new()).await;
         count_append(&outcome, begun);
+        if let Ok(seq) = outcome {
+            self.live.recent.appended(run, seq);
+        }
         outcome
+    }
+
+    async fn append_to_untouched(
+        &self,
+        run: RunId,
+        lane: RecordLane,
+        payload: Bytes,
+        expected: u64,
+    ) -> Result<Option<u64>> {
+        // The leader of a stream with copies knows what is on its way by the text of the expected subject: of two writers who name
+        // another one it might let both.
+        if self.server.replicated {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let (mut headers, subject) = (HeaderMap::new(), subjects::record(run, lane));
+        headers.insert(EXPECTED_SUBJECT, subjects::all_of(run));
+        headers.insert(PREVIOUS, expected.to_string());
+        let outcome = self.server.store("append a record", subject, headers, payload, Some(expected)).await;
+        count_append(&outcome, begun);
+        outcome.map(Some)
+    }
+
+    fn new_run_id(&self) -> RunId {
+        self.live.new_run_id()
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
         const DOING: &str = "read a run's log";
-        if let Some(found) = read_back(&self.0, DOING, run, after).await? {
+        if let Some(found) = read_back(&self.server, DOING, run, after).await? {
             return Ok(found);
         }
         let subject = subjects::records(run);
-        if !self.0.replicated {
-            let found = reads::read_all(&self.0, DOING, RUNS_STREAM, &subject, after).await?;
+        if !self.server.replicated {
+            let found = reads::read_all(&self.server, DOING, RUNS_STREAM, &subject, after).await?;
             return Ok(found.into_iter().map(|read| read.stored).collect());
         }
         // Any replica may answer; it must have at least what the leader has now.
         let Some(newest) = self.last(run).await? else { return Ok(Vec::new()) };
         for _ in 0..CATCH_UP_TRIES {
-            let found = reads::read_all(&self.0, DOING, RUNS_STREAM, &subject, after).await?;
+            let found = reads::read_all(&self.server, DOING, RUNS_STREAM, &subject, after).await?;
             if newest.seq <= after || found.last().is_some_and(|read| read.stored.seq >= newest.seq) {
                 return Ok(found.into_iter().map(|read| read.stored).collect());
             }
@@ -68,7 +102,7 @@ impl Log for NatsLog {
 
     async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
         let subject = subjects::record(run, RecordLane::Did);
-        match reads::last_message(&self.0, "read a new run's log", RUNS_STREAM, &subject).await? {
+        match reads::last_message(&self.server, "read a new run's log", RUNS_STREAM, &subject).await? {
             Some(read) if before(&read) == Some(0) => Ok(vec![read.stored]),
             Some(_) => self.read(run, 0).await,
             None => Ok(Vec::new()),
@@ -76,50 +110,59 @@ impl Log for NatsLog {
     }
 
     fn read_backwards(&self, run: RunId) -> BoxStream<'_, Result<StoredRecord>> {
-        back(&self.0, "read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
+        back(&self.server, "read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
     }
 
     async fn last(&self, run: RunId) -> Result<Option<StoredRecord>> {
-        Ok(newest(&self.0, "read a run's last record", run).await?.map(|read| read.stored))
+        Ok(newest(&self.server, "read a run's last record", run).await?.map(|read| read.stored))
     }
 
     async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>> {
         let subject = subjects::record(run, RecordLane::Did);
-        let last = reads::last_message(&self.0, "read what a run did last", RUNS_STREAM, &subject).await?;
+        let last = reads::last_message(&self.server, "read what a run did last", RUNS_STREAM, &subject).await?;
         Ok(last.map(|read| read.stored))
     }
 
     async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
         let subject = subjects::record(run, RecordLane::Did);
-        let first = reads::first_message(&self.0, "read a run's first record", RUNS_STREAM, &subject).await?;
+        let first = reads::first_message(&self.server, "read a run's first record", RUNS_STREAM, &subject).await?;
         Ok(first.map(|read| read.stored))
     }
 
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
-        follow::hear(&self.0, "follow a run", subjects::live(run), live, || RunUpdate::Gap).await
+        self.live.run(&self.server, run).await
+    }
+
+    fn heard(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        self.live.recent.get(run)
     }
 
     async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {
-        let heard = follow::hear(&self.0, "listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), update, || {
-            Some(LogUpdate::Gap)
-        });
+        let heard =
+            follow::hear(&self.server, "listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), update, || {
+                Some(LogUpdate::Gap)
+            });
         Ok(heard.await?.filter_map(std::future::ready).boxed())
     }
 
     async fn publish_delta(&self, run: RunId, delta: Bytes) -> Result<()> {
-        self.0.tell("send a delta", subjects::delta(run), delta).await
+        self.server.tell("send a delta", subjects::delta(run), delta).await
     }
 
     async fn scan(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
-        scan::scan(&self.0).await
+        scan::scan(&self.server).await
     }
 
     async fn append_tombstone(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
-        bury(&self.0, run, tombstone, kept).await
+        let buried = bury(&self.server, run, tombstone, kept).await;
+        if let Ok(seq) = buried {
+            self.live.recent.appended(run, seq);
+        }
+        buried
     }
 
     async fn notify_cleaner(&self, run: RunId) -> Result<()> {
-        self.0.tell("call for the cleaner", subjects::cleaner(run), Bytes::new()).await
+        self.server.tell("call for the cleaner", subjects::cleaner(run), Bytes::new()).await
     }
 
     async fn ready(&self) -> Result<()> {
@@ -137,9 +180,10 @@ impl Log for NatsLog {
         struct LogStreamState {
             bytes: u64,
         }
-        let info: LogStreamInfo = self.0.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
+        let info: LogStreamInfo =
+            self.server.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
         let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0);
-        if limit.is_some_and(|limit| info.state.bytes >= limit) || self.0.full_lately() {
+        if limit.is_some_and(|limit| info.state.bytes >= limit) || self.server.full_lately() {
             return Err(Error::Full { what: format!("the stream {RUNS_STREAM}") });
         }
         Ok(())
@@ -252,17 +296,4 @@ fn update(message: Message) -> Option<Option<LogUpdate>> {
     let place = headers::place(&message)?;
     let stored = StoredRecord { seq: place.seq, at: place.at, payload: message.payload };
     Some(Some(LogUpdate::Record { run, stored }))
-}
-
-/// What a message on [`subjects::live`] says.
-fn live(message: Message) -> Option<RunUpdate> {
-    if message.subject.ends_with(subjects::DELTA) {
-        return Some(RunUpdate::Delta(message.payload));
-    }
-    let place = headers::place(&message)?;
-    let previous = headers::number(message.headers.as_ref()?, PREVIOUS)?;
-    Some(RunUpdate::Record {
-        stored: StoredRecord { seq: place.seq, at: place.at, payload: message.payload },
-        previous,
-    })
 }

@@ -10,7 +10,7 @@ use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket_entry, buc
 use crate::broker::{Bucket, Error, FORGET_EVERY, Result};
 
 /// The version of these settings. A stream that a newer version has set up is left as it is.
-const FORMAT: u64 = 3;
+const FORMAT: u64 = 4;
 const FORMAT_KEY: &str = "fastagency_format";
 
 /// How many values of one line of the lists are kept until they are overwritten. What JetStream replaces or lets go by itself it
@@ -90,7 +90,7 @@ fn runs() -> Value {
         "storage": "file",
         "allow_direct": true,
         "allow_msg_ttl": true,
-        "republish": { "src": subjects::REPUBLISHED, "dest": subjects::REPUBLISHED_TO },
+        "republish": { "src": subjects::REPUBLISHED, "dest": subjects::republished_to() },
     })
 }
 

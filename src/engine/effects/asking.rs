@@ -105,6 +105,7 @@ async fn ask_once(
     let escalated = schedule.map_or(0, |schedule| schedule.escalated());
     let answered =
         Box::pin(read_answer(effects, asked.uuid, &asked.says, stored.as_ref(), question, escalated)).await?;
+    journal.budget.has_waited();
     journal.log.append(RecordBody::Did { key: answer_key, outcome: EffectOutcome::Answer(answered.clone()) }).await?;
     // A password that was only told goes on in memory, never in the log.
     let told = match answered.outcome {

@@ -64,6 +64,7 @@ pub(in crate::engine) async fn outside(
         Err(WorkflowStop::Failed(failure)) => EffectOutcome::Failed { kind: failure.kind, message: failure.message },
         Err(stop) => return Err(stop),
     };
+    effects.journal.budget.has_waited();
     log.came(key, outcome.clone()).await?;
     match outcome {
         EffectOutcome::Failed { kind, message } => Err(WorkflowStop::failed(kind, message)),

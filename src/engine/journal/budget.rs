@@ -100,6 +100,11 @@ impl RunBudget {
         Err(self.met(format!("the run's log has {limit} records, its limit (limits.records)")))
     }
 
+    /// The run has waited: others had their turn meanwhile.
+    pub(in crate::engine) fn has_waited(&self) {
+        *lock(&self.turn) = Instant::now();
+    }
+
     /// Counts a step, and gives way to other runs now and then.
     pub(in crate::engine) async fn count_step(&self) -> Result<()> {
         let limit = self.limits.steps;
@@ -110,7 +115,7 @@ impl RunBudget {
             return Ok(());
         }
         tokio::task::yield_now().await;
-        *lock(&self.turn) = Instant::now();
+        self.has_waited();
         match self.limits.duration {
             Some(limit) if self.spent() >= limit => {
                 Err(self.met(format!("the run has been at work for {limit:?}, its limit")))

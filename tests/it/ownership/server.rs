@@ -16,6 +16,7 @@ use fastagency::ids::RunId;
 use fastagency::protocol::queue_name::QueueName;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use rand::RngExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -120,6 +121,9 @@ impl State {
     }
 }
 
+/// How old what was heard of a log is at most, in milliseconds; a worker listens to a parked run for longer.
+const LONGEST_HEARSAY_MS: u64 = 400;
+
 /// An actor's way to the server.
 struct Side {
     server: Arc<Server>,
@@ -175,6 +179,29 @@ impl Side {
         Ok(done)
     }
 
+    async fn append_if(
+        &self,
+        run: RunId,
+        payload: Bytes,
+        expected: u64,
+        may: impl FnOnce(&State) -> bool + Send + 'static,
+    ) -> Result<u64> {
+        let by = self.actor;
+        let appended = self.call("append", run.to_string(), move |state, server| {
+            let previous = state.last(run).map_or(0, |last| last.seq);
+            if server.fences && (previous != expected || !may(state)) {
+                return Err(Error::Conflict { expected });
+            }
+            let stored = StoredRecord { seq: state.next(), at: server.faults.time(), payload };
+            let seq = stored.seq;
+            state.logs.entry(run).or_default().push(Written { stored: stored.clone(), by });
+            let State { followers, told, .. } = state;
+            State::tell(followers, told, &server.faults, run, &RunUpdate::Record { stored, previous }, &RunUpdate::Gap);
+            Ok(seq)
+        });
+        appended.await?
+    }
+
     /// What the server says by itself, as the actor hears it.
     fn heard<T: Send + 'static>(&self, receiver: mpsc::UnboundedReceiver<T>) -> BoxStream<'static, T> {
         let (server, actor) = (self.server.clone(), self.actor);
@@ -191,20 +218,33 @@ impl Side {
 #[async_trait]
 impl Log for Side {
     async fn append(&self, run: RunId, _lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
-        let by = self.actor;
-        let appended = self.call("append", run.to_string(), move |state, server| {
-            let previous = state.last(run).map_or(0, |last| last.seq);
-            if server.fences && previous != expected {
-                return Err(Error::Conflict { expected });
-            }
-            let stored = StoredRecord { seq: state.next(), at: server.faults.time(), payload };
-            let seq = stored.seq;
-            state.logs.entry(run).or_default().push(Written { stored: stored.clone(), by });
-            let State { followers, told, .. } = state;
-            State::tell(followers, told, &server.faults, run, &RunUpdate::Record { stored, previous }, &RunUpdate::Gap);
-            Ok(seq)
-        });
-        appended.await?
+        self.append_if(run, payload, expected, |_| true).await
+    }
+
+    async fn append_to_untouched(
+        &self,
+        run: RunId,
+        _lane: RecordLane,
+        payload: Bytes,
+        expected: u64,
+    ) -> Result<Option<u64>> {
+        let is_untouched =
+            move |state: &State| !state.inbox.iter().any(|((of, _), stored)| *of == run && stored.seq > expected);
+        self.append_if(run, payload, expected, is_untouched).await.map(Some)
+    }
+
+    /// As it was a moment ago.
+    fn heard(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        let late =
+            self.faults().random((run.to_string(), "heard", self.faults().now())).random_range(0..LONGEST_HEARSAY_MS);
+        let until = self.faults().time() - Duration::from_millis(late);
+        let state = self.server.state.lock().unwrap();
+        // Whoever follows a run would have to hear all that is not in here.
+        if state.followers.iter().any(|follower| follower.actor == self.actor && follower.run == run) {
+            return None;
+        }
+        let log = state.logs.get(&run)?.iter().map(|written| &written.stored);
+        Some(log.take_while(|stored| stored.at <= until).cloned().collect())
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
