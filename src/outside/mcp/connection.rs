@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::{ClientRequest, CustomRequest, ProtocolVersion, RequestMetaObject, ServerResult};
-use rmcp::service::{PeerRequestOptions, RequestHandle, serve_client_with_lifecycle_and_ct};
+use rmcp::service::{ClientInitializeError, PeerRequestOptions, RequestHandle, serve_client_with_lifecycle_and_ct};
 use rmcp::transport::IntoTransport;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
@@ -16,6 +16,7 @@ use rmcp::{ClientLifecycleMode, Peer, RoleClient, ServiceError};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -24,9 +25,10 @@ use super::http_client::AnsweringClient;
 use super::listing::KnownTools;
 use super::probe;
 use super::process::{ServerProcess, log_words};
+use super::program_record::ProgramRecord;
 use super::requests::{CallEvents, CallTable, ServerRequests};
 use super::stdio::{LARGEST_MESSAGE, StdioTransport};
-use super::words::{NoAnswer, of_opening};
+use super::words::{NoAnswer, of_opening, of_service};
 use crate::config::{McpAddress, McpCommand, McpReach, McpRevision, McpServerConfig};
 use crate::ids::Name;
 use crate::outside::http::{HttpSender, SendError};
@@ -40,6 +42,8 @@ const LONGEST_REFUSAL: usize = 4 << 10;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a program may take to answer which revision it speaks. Some old ones say nothing to what they do not know.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+/// How long the end of a program's output may take to come after its input was closed.
+const END_IS_READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection that is open.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(super) struct McpConnection {
     pub(super) calls: Arc<CallTable>,
     /// Its tools, when they were listed on it.
     pub(super) listed: OnceCell<Arc<KnownTools>>,
+    /// What is known of the program at its other end, if it is one.
+    program: Option<Arc<ProgramRecord>>,
     gone: CancellationToken,
     _end: DropGuard,
 }
@@ -106,33 +112,73 @@ impl ConnectionOpener {
             return Err(NoAnswer::Refused("this worker is ending".to_owned()));
         }
         let known = self.config.protocol.or(known);
-        let opening = async {
-            match &self.config.reach {
-                McpReach::Command(command) => self.open_command(command, known).await,
-                McpReach::Address(address) => self.open_address(address, known).await,
+        let until = Instant::now() + self.config.timeout;
+        match &self.config.reach {
+            McpReach::Command(command) => self.open_command(command, known, until).await,
+            McpReach::Address(address) => {
+                let opening = self.open_address(address, known);
+                tokio::time::timeout_at(until, opening).await.unwrap_or_else(|_| Err(self.too_late()))
             }
-        };
-        match tokio::time::timeout(self.config.timeout, opening).await {
-            Ok(opened) => opened,
-            Err(_) => Err(NoAnswer::Refused(format!("it did not begin within {:?}", self.config.timeout))),
         }
     }
 
-    async fn open_command(&self, command: &McpCommand, known: Option<McpRevision>) -> Result<McpConnection, NoAnswer> {
+    fn too_late(&self) -> NoAnswer {
+        NoAnswer::Refused(format!("it did not begin within {:?}", self.config.timeout))
+    }
+
+    async fn open_command(
+        &self,
+        command: &McpCommand,
+        known: Option<McpRevision>,
+        until: Instant,
+    ) -> Result<McpConnection, NoAnswer> {
         let end = ConnectionEnd::new(&self.ending);
         let mut transport = self.start(command, &end)?;
         if let Some(revision) = known {
-            return self.begin(transport, revision, end).await;
+            return self.begin_program(transport, revision, end, until).await;
         }
-        let asked = tokio::time::timeout(ANSWERS_WITHIN, transport.first_answer(&probe::question())).await;
+        let asked_until = until.min(Instant::now() + ANSWERS_WITHIN);
+        let asked = tokio::time::timeout_at(asked_until, transport.first_answer(&probe::question())).await;
         if let Ok(Ok(Some(answer))) = asked {
-            return self.begin(transport, probe::revision_of(&answer)?, end).await;
+            return self.begin_program(transport, probe::revision_of(&answer)?, end, until).await;
+        }
+        if Instant::now() >= until {
+            return Err(self.program_too_late(&transport.program.record));
         }
         // It gave up, or says nothing: so do old ones that wait for another first word. They get it from the beginning.
-        transport.end().await;
+        transport.program.end().await;
         let end = ConnectionEnd::new(&self.ending);
         let transport = self.start(command, &end)?;
-        self.begin(transport, McpRevision::Session, end).await
+        self.begin_program(transport, McpRevision::Session, end, until).await
+    }
+
+    /// Begins to talk to a program. If it cannot be talked to, the log says why, in the program's own words.
+    async fn begin_program(
+        &self,
+        transport: StdioTransport,
+        revision: McpRevision,
+        end: ConnectionEnd,
+        until: Instant,
+    ) -> Result<McpConnection, NoAnswer> {
+        let program = transport.program.clone();
+        let opening = self.begin(transport, revision, end);
+        let Ok(opened) = tokio::time::timeout_at(until, opening).await else {
+            return Err(self.program_too_late(&program.record));
+        };
+        match opened {
+            Ok(connection) => Ok(McpConnection { program: Some(program.record.clone()), ..connection }),
+            Err(ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. }) => {
+                program.end().await;
+                program.record.log_failure();
+                Err(NoAnswer::Refused(program.record.why_it_ended()))
+            }
+            Err(error) => Err(of_opening(&error, &self.secrets)),
+        }
+    }
+
+    fn program_too_late(&self, record: &ProgramRecord) -> NoAnswer {
+        record.log_silence();
+        NoAnswer::Refused(format!("it did not begin within {:?}{}", self.config.timeout, record.where_to_look()))
     }
 
     /// Starts the program.
@@ -145,9 +191,9 @@ impl ConnectionOpener {
                 _ => "its program cannot be started; the worker's log says why".to_owned(),
             })
         })?;
-        let gone = end.gone.clone();
-        self.tasks.spawn(log_words(self.name.clone(), pipes.words, self.secrets.clone(), gone.clone()));
-        Ok(StdioTransport::new(self.name.clone(), process, pipes.input, pipes.output, gone))
+        let record = Arc::new(ProgramRecord::new(self.name.clone(), self.secrets.clone()));
+        self.tasks.spawn(log_words(self.name.clone(), pipes.words, record.clone(), self.ending.clone()));
+        Ok(StdioTransport::new(process, pipes.input, pipes.output, record, end.gone.clone()))
     }
 
     async fn open_address(&self, address: &McpAddress, known: Option<McpRevision>) -> Result<McpConnection, NoAnswer> {
@@ -182,7 +228,8 @@ impl ConnectionOpener {
         config.retry_config = Arc::new(pauses);
         let client = AnsweringClient { client, supply: self.supply.clone() };
         let transport = StreamableHttpClientTransport::with_client(client, config);
-        self.begin(transport, revision, ConnectionEnd::new(&self.ending)).await
+        let opened = self.begin(transport, revision, ConnectionEnd::new(&self.ending)).await;
+        opened.map_err(|error| of_opening(&error, &self.secrets))
     }
 
     /// Begins to talk.
@@ -191,7 +238,7 @@ impl ConnectionOpener {
         transport: T,
         revision: McpRevision,
         end: ConnectionEnd,
-    ) -> Result<McpConnection, NoAnswer>
+    ) -> Result<McpConnection, ClientInitializeError>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
@@ -206,9 +253,7 @@ impl ConnectionOpener {
             }
             McpRevision::Session => ClientLifecycleMode::Initialize,
         };
-        let service = serve_client_with_lifecycle_and_ct(requests, transport, lifecycle, asked.clone())
-            .await
-            .map_err(|error| of_opening(&error, &self.secrets))?;
+        let service = serve_client_with_lifecycle_and_ct(requests, transport, lifecycle, asked.clone()).await?;
         let peer = service.peer().clone();
         let is_gone = gone.clone();
         self.tasks.spawn(async move {
@@ -216,7 +261,8 @@ impl ConnectionOpener {
             is_gone.cancel();
         });
         tracing::debug!(mcp.server = %self.name, "{} is connected ({revision:?})", self.name);
-        Ok(McpConnection { peer, revision, calls, listed: OnceCell::new(), gone, _end: asked.drop_guard() })
+        let (listed, program) = (OnceCell::new(), None);
+        Ok(McpConnection { peer, revision, calls, listed, program, gone, _end: asked.drop_guard() })
     }
 }
 
@@ -229,6 +275,26 @@ impl McpConnection {
     /// Waits until nothing comes over it any more.
     pub(super) async fn over(&self) {
         self.gone.cancelled().await;
+    }
+
+    /// Why a request on it has no answer.
+    pub(super) async fn no_answer(&self, error: &ServiceError, secrets: &Secrets) -> NoAnswer {
+        match error {
+            ServiceError::TransportClosed | ServiceError::TransportSend(_) if self.program.is_some() => {
+                // What cannot be written is known a little earlier than the end of what can be read.
+                let _ = tokio::time::timeout(END_IS_READ_WITHIN, self.over()).await;
+                NoAnswer::Lost(self.why_lost().await)
+            }
+            error => of_service(error, secrets),
+        }
+    }
+
+    /// Why nothing comes over it any more.
+    pub(super) async fn why_lost(&self) -> String {
+        match &self.program {
+            Some(program) => program.why_lost().await,
+            None => "the connection was closed".to_owned(),
+        }
     }
 
     /// Whether it answers at all, be it with an error.

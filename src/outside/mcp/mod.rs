@@ -13,6 +13,7 @@ mod listing;
 mod pending;
 mod probe;
 mod process;
+mod program_record;
 mod questions;
 mod requests;
 mod results;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::RoleClient;
 use rmcp::service::RequestHandle;
+use rmcp::{RoleClient, ServiceError};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::connection::{SentRequest, result_json};
 use super::requests::{CallEvents, ConnectionQuestion};
 use super::server::{CallConnection, McpServer};
-use super::words::{NoAnswer, of_service};
+use super::words::NoAnswer;
 use crate::outside::toolset::ToolsetError;
 
 /// How long it may take to tell a server that nobody waits for a request any more.
@@ -61,17 +61,19 @@ impl PendingRequest {
                 biased;
                 answer = &mut handle.rx => {
                     self.leave();
-                    let lost = || NoAnswer::Lost("the connection was closed".to_owned());
-                    let answer = answer.map_err(|_| RequestFailure::NoAnswer(lost()))?;
                     let secrets = &self.server.opener.secrets;
-                    let answer = answer.map_err(|error| RequestFailure::NoAnswer(of_service(&error, secrets)))?;
-                    return Ok(RequestOutcome::Answered(result_json(&answer)));
+                    let why = match answer {
+                        Ok(Ok(answer)) => return Ok(RequestOutcome::Answered(result_json(&answer))),
+                        Ok(Err(error)) => connection.no_answer(&error, secrets).await,
+                        Err(_) => connection.no_answer(&ServiceError::TransportClosed, secrets).await,
+                    };
+                    return Err(RequestFailure::NoAnswer(why));
                 }
                 Some(asked) = self.events.questions.recv() => break asked,
                 () = self.events.alive.notified() => quiet_until = Instant::now() + idle,
                 () = connection.over() => {
                     self.leave();
-                    let why = NoAnswer::Lost("the connection was closed".to_owned());
+                    let why = NoAnswer::Lost(connection.why_lost().await);
                     return Err(RequestFailure::NoAnswer(why));
                 }
                 () = tokio::time::sleep_until(quiet_until.min(deadline)) => {

@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
+use super::program_record::ProgramRecord;
 use crate::config::McpCommand;
 use crate::ids::Name;
-use crate::outside::secrets::Secrets;
 
 /// What a program's environment holds besides what the configuration says.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
@@ -66,20 +66,20 @@ impl ServerProcess {
         Ok((this, ProcessPipes { input, output, words }))
     }
 
-    /// Waits for its end, and helps it along: its input is closed already. What it has started ends with it.
+    /// Waits for its end, and helps it along: its input is closed already. What it has started ends with it. Gives how it ended if it
+    /// did so by itself.
     pub(super) async fn stop(&mut self) -> Option<ExitStatus> {
         let [by_itself, when_asked] = ENDS_WITHIN;
-        let mut ended = tokio::time::timeout(by_itself, self.child.wait()).await;
+        let ended = tokio::time::timeout(by_itself, self.child.wait()).await;
         if ended.is_err() {
             self.signal(EndSignal::Ask);
-            ended = tokio::time::timeout(when_asked, self.child.wait()).await;
+            // It is killed below if it does not end.
+            let _ = tokio::time::timeout(when_asked, self.child.wait()).await;
         }
         self.signal(EndSignal::Kill);
         self.group = None;
-        match ended {
-            Ok(status) => status.ok(),
-            Err(_) => self.child.wait().await.ok(),
-        }
+        let _ = self.child.wait().await;
+        ended.ok().and_then(Result::ok)
     }
 
     fn signal(&self, signal: EndSignal) {
@@ -111,19 +111,19 @@ enum EndSignal {
 }
 
 /// Writes a program's own words into the log, until it ends: so many lines a minute, and none of its secrets.
-pub(super) async fn log_words(server: Name, words: ChildStderr, secrets: Arc<Secrets>, gone: CancellationToken) {
+pub(super) async fn log_words(server: Name, words: ChildStderr, record: Arc<ProgramRecord>, ending: CancellationToken) {
     let mut words = BufReader::new(words);
     let mut budget = StrayLineBudget::new();
     loop {
         let line = tokio::select! {
             line = next_line(&mut words) => line,
-            () = gone.cancelled() => return,
+            () = record.is_left.cancelled() => break,
+            () = ending.cancelled() => break,
         };
-        let Ok(Some(line)) = line else { return };
+        let Ok(Some(line)) = line else { break };
+        let shown = record.hear(&line, line.len() < LONGEST_LINE);
         match budget.take() {
-            LineFate::Shown => {
-                tracing::info!(mcp.server = %server, "{server}: {}", shown(&line, &secrets));
-            }
+            LineFate::Shown => tracing::info!(mcp.server = %server, "{server}: {shown}"),
             LineFate::LastShown => {
                 tracing::warn!(
                     mcp.server = %server,
@@ -133,16 +133,7 @@ pub(super) async fn log_words(server: Name, words: ChildStderr, secrets: Arc<Sec
             LineFate::LeftOut => {}
         }
     }
-}
-
-/// A line without secrets. The end of one that is cut off may be half a secret.
-fn shown(line: &str, secrets: &Secrets) -> String {
-    let text = secrets.hidden(line.trim_end());
-    if line.len() < LONGEST_LINE {
-        return text;
-    }
-    let whole = text.floor_char_boundary(text.len().saturating_sub(secrets.hidden_texts().longest()));
-    format!("{}…", &text[..whole])
+    record.is_quiet.cancel();
 }
 
 /// What becomes of a line.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connection::{ConnectionOpener, McpConnection, SentRequest, result_json};
 use super::listing::KnownTools;
-use super::words::{NoAnswer, of_service, unavailable};
+use super::words::{NoAnswer, unavailable};
 use crate::config::{McpReach, McpRevision, SecretSource};
 use crate::outside::toolset::{ListedTool, ToolsetError};
 
@@ -267,13 +267,17 @@ impl McpServer {
         params: Value,
     ) -> Result<Value, NoAnswer> {
         let secrets = &self.opener.secrets;
-        let sent = connection.send(method, params, RequestMetaObject::default()).await;
-        let SentRequest { handle, .. } = sent.map_err(|error| of_service(&error, secrets))?;
+        let sent = match connection.send(method, params, RequestMetaObject::default()).await {
+            Ok(sent) => sent,
+            Err(error) => return Err(connection.no_answer(&error, secrets).await),
+        };
+        let SentRequest { handle, .. } = sent;
         let id = handle.id.clone();
         let answer = tokio::time::timeout(self.opener.config.timeout, handle.await_response()).await;
         connection.calls.leave(&id);
         match answer {
-            Ok(answer) => answer.map(|result| result_json(&result)).map_err(|error| of_service(&error, secrets)),
+            Ok(Ok(result)) => Ok(result_json(&result)),
+            Ok(Err(error)) => Err(connection.no_answer(&error, secrets).await),
             Err(_) => Err(NoAnswer::Lost(format!("it did not answer within {:?}", self.opener.config.timeout))),
         }
     }

@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::process::{LINES_A_MINUTE, LineFate, ServerProcess, StrayLineBudget};
+use super::program_record::{ProgramRecord, StrayLine};
 use crate::bounds::{self, MADE, ValueBounds};
-use crate::ids::Name;
 
 /// The longest message, in bytes.
 pub(super) const LARGEST_MESSAGE: usize = 16 << 20;
@@ -27,69 +27,110 @@ const MOST_STRAY_LINES: usize = 100;
 /// The connection.
 #[derive(Debug)]
 pub(super) struct StdioTransport {
-    server: Name,
     lines: LineReader<ChildStdout>,
-    input: Arc<Mutex<Option<ChildStdin>>>,
-    process: ServerProcess,
-    gone: CancellationToken,
+    /// The program.
+    pub(super) program: Arc<RunningProgram>,
     stray: StrayLineBudget,
 }
 
-impl StdioTransport {
-    /// Over a program's input and output. `gone` is cancelled when the program ends.
-    pub(super) fn new(
-        server: Name,
-        process: ServerProcess,
-        input: ChildStdin,
-        output: ChildStdout,
-        gone: CancellationToken,
-    ) -> Self {
-        let input = Arc::new(Mutex::new(Some(input)));
-        Self { server, lines: LineReader::new(output), input, process, gone, stray: StrayLineBudget::new() }
-    }
+/// A program that is talked to.
+#[derive(Debug)]
+pub(super) struct RunningProgram {
+    process: Mutex<ServerProcess>,
+    input: Arc<Mutex<Option<ChildStdin>>>,
+    gone: CancellationToken,
+    /// What is known of it.
+    pub(super) record: Arc<ProgramRecord>,
+}
 
-    /// Sends a first request, before the library speaks, and gives the message that answers it. None: the program has ended.
-    pub(super) async fn first_answer(&mut self, request: &Value) -> io::Result<Option<Value>> {
-        write_line(&self.input, request.to_string().into_bytes()).await?;
-        for _ in 0..MOST_STRAY_LINES {
-            let Some(line) = self.lines.next().await? else { return Ok(None) };
-            let message: Value = bounds::read(line, &MESSAGE).unwrap_or_default();
-            if message["id"] == request["id"] {
-                return Ok(Some(message));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Ends the program.
-    pub(super) async fn end(&mut self) {
+impl RunningProgram {
+    /// Ends it, unless it has ended itself, and notes how.
+    pub(super) async fn end(&self) {
         self.gone.cancel();
         // To a program that reads nothing somebody may still be writing: that ends with the program.
         if let Ok(mut input) = self.input.try_lock() {
             drop(input.take());
         }
-        let status = self.process.stop().await;
-        let status = status.map_or_else(|| "it cannot be told how".to_owned(), |status| status.to_string());
-        tracing::info!(mcp.server = %self.server, "{} has ended: {status}", self.server);
+        let status = self.process.lock().await.stop().await;
+        self.record.end(status).await;
+    }
+}
+
+impl Drop for RunningProgram {
+    fn drop(&mut self) {
+        self.record.is_left.cancel();
+    }
+}
+
+impl StdioTransport {
+    /// Over a program's input and output. `gone` is cancelled when the program ends.
+    pub(super) fn new(
+        process: ServerProcess,
+        input: ChildStdin,
+        output: ChildStdout,
+        record: Arc<ProgramRecord>,
+        gone: CancellationToken,
+    ) -> Self {
+        let input = Arc::new(Mutex::new(Some(input)));
+        let program = Arc::new(RunningProgram { process: Mutex::new(process), input, gone, record });
+        Self { lines: LineReader::new(output), program, stray: StrayLineBudget::new() }
+    }
+
+    /// Sends a first request, before the library speaks, and gives the message that answers it. None: the program has ended.
+    pub(super) async fn first_answer(&mut self, request: &Value) -> io::Result<Option<Value>> {
+        write_line(&self.program.input, request.to_string().into_bytes()).await?;
+        for _ in 0..MOST_STRAY_LINES {
+            let Some(line) = self.lines.next().await? else {
+                self.program.record.note_end_of_output();
+                return Ok(None);
+            };
+            let message: Value = bounds::read(line, &MESSAGE).unwrap_or_default();
+            if message["id"] == request["id"] {
+                self.program.record.note_message();
+                return Ok(Some(message));
+            }
+            if message.get("jsonrpc").is_none() {
+                pass_over(&self.program.record, line, &mut self.stray);
+            }
+        }
+        Ok(None)
     }
 
     /// What is read of a line; none: nothing that anybody waits for.
-    fn read(server: &Name, line: &[u8], stray: &mut StrayLineBudget) -> Option<ServerJsonRpcMessage> {
+    fn read(record: &ProgramRecord, line: &[u8], stray: &mut StrayLineBudget) -> Option<ServerJsonRpcMessage> {
         if let Ok(message) = bounds::read(line, &MESSAGE) {
+            record.note_message();
             return Some(message);
         }
         let answered: Option<AnsweredId> = bounds::outline(line).ok();
-        // What it was is not shown: a result may hold anything.
-        match stray.take() {
+        if answered.is_some() {
+            // Never quoted: it holds a result.
+            record.note_message();
+        }
+        pass_over(record, line, stray);
+        let id = RequestId::Number(answered?.id);
+        let error = ErrorData::new(ErrorCode::INTERNAL_ERROR, "its answer cannot be read", None);
+        Some(ServerJsonRpcMessage::error(error, Some(id)))
+    }
+}
+
+/// Says in the log that a line is no message. Of those between messages none is shown: a result may hold anything.
+fn pass_over(record: &ProgramRecord, line: &[u8], stray: &mut StrayLineBudget) {
+    let server = &record.server;
+    match record.note_stray(line) {
+        StrayLine::Banner(text) => tracing::warn!(
+            mcp.server = %server,
+            "{server} writes to its standard output what is no message, and belongs on its standard error; such lines are passed over. \
+             The first: {text}"
+        ),
+        StrayLine::BannerGoesOn => {}
+        StrayLine::BetweenMessages => match stray.take() {
             LineFate::Shown => tracing::warn!(mcp.server = %server, "{server} sent a line that is no message"),
             LineFate::LastShown => {
                 tracing::warn!(mcp.server = %server, "{server} sent more than {LINES_A_MINUTE} lines in a minute that are no messages");
             }
             LineFate::LeftOut => {}
-        }
-        let id = RequestId::Number(answered?.id);
-        let error = ErrorData::new(ErrorCode::INTERNAL_ERROR, "its answer cannot be read", None);
-        Some(ServerJsonRpcMessage::error(error, Some(id)))
+        },
     }
 }
 
@@ -97,7 +138,7 @@ impl Transport<RoleClient> for StdioTransport {
     type Error = io::Error;
 
     fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let input = self.input.clone();
+        let input = self.program.input.clone();
         async move { write_line(&input, serde_json::to_vec(&message)?).await }
     }
 
@@ -105,12 +146,13 @@ impl Transport<RoleClient> for StdioTransport {
         loop {
             match self.lines.next().await {
                 Ok(Some(line)) => {
-                    if let Some(message) = Self::read(&self.server, line, &mut self.stray) {
+                    if let Some(message) = Self::read(&self.program.record, line, &mut self.stray) {
                         return Some(message);
                     }
                 }
                 Ok(None) | Err(_) => {
-                    self.gone.cancel();
+                    self.program.record.note_end_of_output();
+                    self.program.gone.cancel();
                     return None;
                 }
             }
@@ -118,7 +160,8 @@ impl Transport<RoleClient> for StdioTransport {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        self.end().await;
+        self.program.end().await;
+        self.program.record.log_end();
         Ok(())
     }
 }
@@ -191,6 +234,8 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Name;
+    use crate::outside::secrets::Secrets;
 
     #[tokio::test]
     async fn lines_are_read_whole_and_long_ones_passed_over() {
@@ -204,8 +249,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_cannot_be_read_ends_its_call() {
-        let server = Name::parse("docs").unwrap();
-        let read = |line: &[u8]| StdioTransport::read(&server, line, &mut StrayLineBudget::new());
+        let record = ProgramRecord::new(Name::parse("docs").unwrap(), Arc::new(Secrets::default()));
+        let read = |line: &[u8]| StdioTransport::read(&record, line, &mut StrayLineBudget::new());
         let deep = format!("{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}1{}}}", "[".repeat(90), "]".repeat(90));
         let message = read(deep.as_bytes());
         assert!(matches!(message, Some(ServerJsonRpcMessage::Error(error)) if error.id == Some(RequestId::Number(7))));

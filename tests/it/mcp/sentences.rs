@@ -24,9 +24,93 @@ async fn a_program_that_cannot_be_used_is_said() {
         refusal(&words(&["no-such-program-0815"])).await,
         "the MCP server docs cannot be used: its program, or its folder, was not found"
     );
-    assert_eq!(refusal(&words(&["true"])).await, "the MCP server docs cannot be used: it has ended");
+    let ended = |how: &str| format!("the MCP server docs cannot be used: its program {how}");
+    let silent_end = ended("ended with exit code 0 before it answered anything");
+    assert_eq!(refusal(&words(&["true"])).await, silent_end);
+    for (script, how) in [
+        (
+            "echo No module named docs_0815 >&2; exit 3",
+            "ended with exit code 3 before it answered anything; the worker's log has its last words",
+        ),
+        ("kill -9 $$", "was ended by signal 9 before it answered anything"),
+        (
+            "echo Usage: docs PORT; exit 2",
+            "ended with exit code 2 before it answered anything; what it wrote to its standard output is no MCP: the worker's log has the first line",
+        ),
+    ] {
+        assert_eq!(refusal(&words(&["sh", "-c", script])).await, ended(how));
+    }
     let silent = McpServerConfig { timeout: Duration::from_millis(300), ..words(&["sleep", "1000"]) };
     assert_eq!(refusal(&silent).await, "the MCP server docs cannot be used: it did not begin within 300ms");
+    let other = McpServerConfig {
+        timeout: Duration::from_secs(2),
+        ..words(&["sh", "-c", "echo Listening on http://localhost:8080; exec sleep 1000"])
+    };
+    assert_eq!(
+        refusal(&other).await,
+        "the MCP server docs cannot be used: it did not begin within 2s; what it wrote to its standard output is no MCP: the worker's log has the first line"
+    );
+}
+
+/// What the command `tools call` says of a tool of the server `docs`, which is a shell script; its output, and its error.
+fn called(script: &str) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("workflows")).unwrap();
+    std::fs::write(at("docs.sh"), script).unwrap();
+    let config = "version: 1\nmcp: { docs: { command: [sh, docs.sh], env: { DOCS_KEY: sesame-0815 } } }\n";
+    std::fs::write(at("fastagency.yaml"), config).unwrap();
+    let workflow = "version: 1\nname: w\ntools:\n  docs: { mcp: docs }\nsteps:\n  - return: 1\n";
+    std::fs::write(at("workflows/w.yaml"), workflow).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command.args(["tools", "call", "w", "be", "--args", r#"{"how": "well"}"#]).current_dir(folder.path());
+    let said = command.env_remove("FASTAGENCY_CONFIG").env_remove("NATS_URL").env_remove("RUST_LOG").output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(said.stdout), text(said.stderr))
+}
+
+/// The model reads how the program ended; its own words, which name paths and other things of this machine, are for the log.
+#[test]
+fn why_a_program_ends_at_once_is_in_the_log_with_its_last_words() {
+    let (out, error) =
+        called("for n in $(seq 40); do echo line $n >&2; done; echo cannot open /srv/$DOCS_KEY >&2; exit 3");
+    assert_eq!(out, "");
+    let warnings: Vec<&str> = error.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{error}");
+    let how = "docs: its program ended with exit code 3 before it answered anything. Its last words: line 26 | ";
+    assert!(warnings[0].contains(how), "{error}");
+    assert!(warnings[0].ends_with(" | line 40 | cannot open /srv/[secret docs.DOCS_KEY] mcp.server=docs"), "{error}");
+    let told = error.lines().last().unwrap();
+    assert_eq!(
+        told,
+        "error: tools.docs: the MCP server docs cannot be used: its program ended with exit code 3 before it answered anything; \
+         the worker's log has its last words"
+    );
+}
+
+#[test]
+fn lines_that_are_no_messages_are_passed_over_with_one_warning_that_quotes_the_first() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/bad.py");
+    let script = format!(
+        "echo Docs 1.2 with $DOCS_KEY; for n in $(seq 20); do echo Loading $n; done; exec python3 {} numbers",
+        server.display()
+    );
+    let (out, error) = called(&script);
+    assert_eq!(out, "well\n", "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains("such lines are passed over. The first: Docs 1.2 with [secret docs.DOCS_KEY]"), "{error}");
+}
+
+#[tokio::test]
+async fn how_a_program_ended_is_said_by_the_call_that_it_was_lost_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/bad.py");
+    let words = [Path::new("python3"), &script, &folder.path().join("numbers")];
+    let servers = worker(&command(&words.map(|word| word.to_str().unwrap().to_owned())));
+    let lost = call(&toolset(&servers), "be", json!({"how": "dead"})).await;
+    let why = "the MCP server docs was lost during the call, so nobody knows whether it was done: its program ended with exit code 3";
+    assert_eq!(lost, Err(ToolsetError::Lost(why.to_owned())));
+    servers.close().await;
 }
 
 #[tokio::test]
