@@ -87,7 +87,7 @@ impl AskedQuestion {
                 words += &numbered(choices.iter().map(|(text, about)| (*text, about.as_deref())));
                 words += &how_to_choose(asked);
             }
-            MessageContent::Approval(_) => words += "(once, always, or deny)\n",
+            MessageContent::Approval(_) => words += "(once, same, always, or deny)\n",
             _ => {}
         }
         words += &until_in_words(&self.question.says);

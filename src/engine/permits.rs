@@ -33,7 +33,8 @@ pub(super) struct RequestedCall<'a> {
 /// What a person said to a call.
 struct PermissionAnswer {
     verdict: ApprovalAnswer,
-    /// That of the question.
+    /// Those of the question.
+    digest: Option<String>,
     salt: Option<String>,
     /// The arguments as they were shown.
     shown: Map<String, Value>,
@@ -50,29 +51,42 @@ pub(super) async fn permit(
         return Ok(CallPermission::Granted(None));
     }
     let standing = format!("{}/{}", execution.workflow.name, tool.name);
-    // Remembered, whatever it is: another branch may be given the permission at the same time.
-    if effects.once(|| json!(execution.journal.log.is_allowed(&standing))).await? == json!(true) {
-        return Ok(CallPermission::Granted(None));
-    }
-    let PermissionAnswer { verdict: ApprovalAnswer { decision, arguments, reason, .. }, salt, shown } =
-        ask_for_permission(execution, effects, wanted).await?;
-    match (decision, tool.approve.rule) {
-        (ApprovalDecision::Deny, _) => return Ok(CallPermission::Denied(reason)),
-        (ApprovalDecision::Always, _) | (ApprovalDecision::Once, ApprovalRule::First) => {
-            execution.journal.log.allow(standing.into()).await?
-        }
-        (ApprovalDecision::Once, _) => {}
-    }
-    let permit = |arguments: &Map<String, Value>| {
-        let salt = salt.clone()?;
-        Some(CallPermit { digest: digest_of(execution, tool, by, arguments, &salt), salt })
+    let log = &execution.journal.log;
+    let allowed_call = || {
+        let is_this = |permit: &CallPermit| digest_of(execution, tool, by, wanted.arguments, &permit.salt) == permit.digest;
+        log.allowed_calls(&standing).into_iter().find(is_this)
     };
-    let Some(others) = arguments else { return Ok(CallPermission::Granted(permit(wanted.arguments))) };
-    let others = revealed(&others, &shown, wanted.arguments);
+    // Remembered, whatever it is: another branch may be given the permission at the same time.
+    if effects.once(|| json!(log.is_allowed(&standing) || allowed_call().is_some())).await? == json!(true) {
+        return Ok(CallPermission::Granted(if log.is_allowed(&standing) { None } else { allowed_call() }));
+    }
+    let PermissionAnswer { verdict: ApprovalAnswer { decision, arguments, reason, .. }, digest, salt, shown } =
+        ask_for_permission(execution, effects, wanted).await?;
+    if decision == ApprovalDecision::Deny {
+        return Ok(CallPermission::Denied(reason));
+    }
     // What a person changed them to, with what the tool fills in: exactly that is called. What does not fit the tool is told later.
-    let others = checked_arguments(tool, others.clone()).unwrap_or(others);
-    let permit = permit(&others);
-    Ok(CallPermission::Changed(others, permit))
+    let others = arguments.map(|others| {
+        let others = revealed(&others, &shown, wanted.arguments);
+        checked_arguments(tool, others.clone()).unwrap_or(others)
+    });
+    let permit = salt.map(|salt| {
+        let arguments = others.as_ref().unwrap_or(wanted.arguments);
+        CallPermit { digest: digest_of(execution, tool, by, arguments, &salt), salt }
+    });
+    match (decision, tool.approve.rule, &permit, digest) {
+        (ApprovalDecision::Always, ..) | (ApprovalDecision::Once, ApprovalRule::First, ..) => {
+            log.allow(standing.into()).await?
+        }
+        (ApprovalDecision::Same, _, Some(permit), Some(asked)) => {
+            log.allow_call(&standing, permit.clone(), asked).await?
+        }
+        _ => {}
+    }
+    Ok(match others {
+        Some(others) => CallPermission::Changed(others, permit),
+        None => CallPermission::Granted(permit),
+    })
 }
 
 /// Refuses to call what was not allowed in exactly this form. To be called right before the call is made.
@@ -166,7 +180,7 @@ async fn ask_for_permission(
     };
     let is_same = is_named && shown.arguments == *called.arguments && shown.function_name == tool.name.as_str();
     if is_same || verdict.decision == ApprovalDecision::Deny {
-        Ok(PermissionAnswer { verdict, salt: shown.salt, shown: shown.arguments })
+        Ok(PermissionAnswer { verdict, digest: shown.digest, salt: shown.salt, shown: shown.arguments })
     } else {
         Err(not_allowed(tool))
     }

@@ -80,7 +80,8 @@ fn result_text(result: &Value) -> Value {
 }
 
 /// How FastAgency's clients may answer an approval.
-const APPROVAL_CHOICES: [&str; 3] = ["Allow once", "Allow always in this run", "Deny"];
+const APPROVAL_CHOICES: [&str; 4] =
+    ["Allow once", "Allow always with these arguments", "Allow always in this run", "Deny"];
 
 fn approval_in_words(asked: &ApprovalQuestion) -> String {
     let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");

@@ -30,7 +30,7 @@ pub fn check_answer(question: &MessageContent, answer: &Value) -> Result<ValidAn
 }
 
 /// Checks an answer given as bare text, as FastAgency's clients give it: several choices are separated by commas, a form
-/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do, and a reason after `deny:`) or JSON.
+/// is JSON, an approval is `once`, `same`, `always`, `deny` (yes and no will do, and a reason after `deny:`) or JSON.
 pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<ValidAnswer, String> {
     match question {
         MessageContent::MultipleChoice(asked) if !asked.single => {
@@ -54,6 +54,7 @@ pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<Vali
             let words = answer.trim().to_lowercase();
             let decision = match words.as_str() {
                 "once" | "yes" | "y" | "allow once" => json!({"decision": "once"}),
+                "same" | "allow always with these arguments" => json!({"decision": "same"}),
                 "always" | "allow always in this run" => json!({"decision": "always"}),
                 "deny" | "no" | "n" => json!({"decision": "deny"}),
                 _ if words.starts_with("deny:") || words.starts_with("no:") => {
@@ -62,7 +63,7 @@ pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<Vali
                 }
                 _ => read(answer.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| match unfit {
                     UnfitJson::Exceeded(exceeded) => exceeded.to_string(),
-                    UnfitJson::Json(_) => "answer once, always or deny (deny: with a reason)".to_owned(),
+                    UnfitJson::Json(_) => "answer once, same, always or deny (deny: with a reason)".to_owned(),
                 })?,
             };
             check_verdict(asked, &decision)
@@ -187,7 +188,9 @@ fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
     }
     let Ok(verdict) = crate::bounds::from_value::<ApprovalAnswer>(answer.clone()) else {
-        return Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
+        return Err(
+            "the answer has a decision (once, same, always or deny), and may have arguments or a reason".to_owned()
+        );
     };
     if let (Some(shown), Some(digest)) = (&asked.digest, &verdict.digest)
         && shown != digest
@@ -205,6 +208,7 @@ fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer
     }
     let text = match (verdict.decision, &verdict.reason) {
         (ApprovalDecision::Once, _) => "Allowed once".to_owned(),
+        (ApprovalDecision::Same, _) => "Allowed, always with these arguments".to_owned(),
         (ApprovalDecision::Always, _) => "Allowed, always in this run".to_owned(),
         (ApprovalDecision::Deny, Some(reason)) => format!("Denied: {reason}"),
         (ApprovalDecision::Deny, None) => "Denied".to_owned(),
@@ -326,8 +330,9 @@ mod tests {
         assert_eq!(text(json!({"decision": "always", "arguments": {"amount": 7}})), ok("Allowed, always in this run"));
         assert_eq!(text(json!({"decision": "deny", "reason": "too much"})), ok("Denied: too much"));
         assert!(text(json!({"decision": "once", "arguments": {"amount": 700}})).unwrap_err().contains("amount"));
-        let refusal =
-            Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
+        let refusal = Err(
+            "the answer has a decision (once, same, always or deny), and may have arguments or a reason".to_owned()
+        );
         assert_eq!(text(json!({"decision": "perhaps"})), refusal);
         assert_eq!(text(json!({"arguments": {}})), refusal);
         assert_eq!(text(json!({"decision": "once", "for": "ever"})), refusal);
@@ -337,10 +342,17 @@ mod tests {
         assert_eq!(check_text_answer(&asked, r#"{"decision": "deny"}"#).unwrap().text, "Denied");
         assert_eq!(
             check_text_answer(&asked, "maybe").unwrap_err(),
-            "answer once, always or deny (deny: with a reason)"
+            "answer once, same, always or deny (deny: with a reason)"
         );
         let denied = check_text_answer(&asked, "Deny: Too much").unwrap();
         assert_eq!(denied.value, json!({"decision": "deny", "reason": "Too much"}));
+        for words in ["same", "Allow always with these arguments"] {
+            let same = check_text_answer(&asked, words).unwrap();
+            assert_eq!(
+                (same.value, &*same.text),
+                (json!({"decision": "same"}), "Allowed, always with these arguments")
+            );
+        }
         assert_eq!(check_text_answer(&asked, "Allow once").unwrap().text, "Allowed once");
     }
 }

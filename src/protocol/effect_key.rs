@@ -149,7 +149,7 @@ pub enum EffectKey {
     ToolCall(EffectScope),
     /// The timer of this scope ran out before its step ended.
     TimedOut(EffectScope),
-    /// The run may call this tool (`workflow/tool`) without asking again.
+    /// The run may call this tool (`workflow/tool`), or make this call of it (`workflow/tool/digest`), without asking again.
     Permission(Arc<str>),
     /// A message of a Python worker, by its sequence in FastAgency's stream.
     ForeignMessage(u64),
@@ -197,7 +197,7 @@ impl EffectKey {
         }
     }
 
-    /// The tool that it is a permission for.
+    /// The tool, or the call of it, that it is a permission for.
     pub fn permission(&self) -> Option<&Arc<str>> {
         if let Self::Permission(tool) = self { Some(tool) } else { None }
     }
@@ -387,6 +387,7 @@ mod tests {
             (numbered(&EffectScope::of_engine("end", false), 0, EffectPart::Whole), "end#0"),
             (numbered(&EffectScope::of_engine("end", true), 0, EffectPart::Whole), "!end#0"),
             (EffectKey::Permission("trip/look".into()), "!allowed/trip/look"),
+            (EffectKey::Permission("trip/look/0f3a".into()), "!allowed/trip/look/0f3a"),
             (EffectKey::ForeignMessage(17), "foreign/17"),
             (EffectKey::ForeignAnswer(question), "foreign/answer/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d"),
             (numbered(&EffectScope::root().step("foreign"), 17, EffectPart::Whole), "foreign#17"),

@@ -307,6 +307,8 @@ pub struct ArgumentChange {
 pub enum ApprovalDecision {
     /// This time.
     Once,
+    /// Whenever this run wants to call it so: by the same agent, with the same arguments.
+    Same,
     /// Whenever this run wants to.
     Always,
     /// No.

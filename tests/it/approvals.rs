@@ -416,7 +416,8 @@ async fn fastagencys_clients_are_asked_as_for_a_choice() {
         frame["content"],
         json!({
             "prompt": "May I call `pay`?\n\n`pay`\n```json\n{\n  \"amount\": 5,\n  \"to\": \"p\\u0430ypal\\u3164\"\n}\n```",
-            "choices": ["Allow once", "Allow always in this run", "Deny"], "default": null, "single": true,
+            "choices": ["Allow once", "Allow always with these arguments", "Allow always in this run", "Deny"],
+            "default": null, "single": true,
         })
     );
     say(&mut socket, "Allow always in this run".to_owned()).await;

@@ -122,7 +122,7 @@ struct Desk {
     folder: tempfile::TempDir,
     server: Arc<Mutex<Vec<Value>>>,
     kind: &'static ToolKind,
-    services: OutsideServices,
+    config: config::Config,
     models: fastagency::model::ModelRegistry,
     _mcp: FakeServer,
     _openapi: JoinSet<()>,
@@ -202,8 +202,8 @@ impl Desk {
         write("fastagency.yaml", &text);
         let config = config::load(&folder.path().join("fastagency.yaml"), &|_| None);
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
-        let (services, models) = (OutsideServices::new(&config), open_all(&config.llms, false));
-        Self { folder, server, kind, services, models, _mcp: mcp, _openapi: openapi }
+        let models = open_all(&config.llms, false);
+        Self { folder, server, kind, config, models, _mcp: mcp, _openapi: openapi }
     }
 
     fn path(&self) -> &Path {
@@ -234,7 +234,7 @@ impl Desk {
             .worker_of(served[0].clone())
             .parts(|parts| {
                 parts.workflows = served[..1].to_vec();
-                parts.outside = self.services.clone();
+                parts.outside = OutsideServices::new(&self.config);
                 parts.models = self.models.clone();
                 parts.settings.trusted_gateways = signer.iter().map(|signer| signer.public()).collect();
             })
@@ -281,7 +281,10 @@ fn told(placed: &LogEntry) -> Option<Value> {
 
 /// A reply of the clerk that calls a tool.
 fn calls(kind: &ToolKind, tool: &str, id: &str) -> String {
-    let arguments = kind.arguments;
+    calls_with(kind.arguments, tool, id)
+}
+
+fn calls_with(arguments: &str, tool: &str, id: &str) -> String {
     format!("- {{ when: You are a clerk, tool_calls: [{{ id: {id}, name: {tool}, arguments: {arguments} }}] }}")
 }
 
@@ -363,6 +366,7 @@ async fn who_has_no_right_allows_no_tool_of_any_kind_on_any_way() {
             once.clone(),
             json!({"decision": "once", "digest": digest, "arguments": value(kind.changed)}),
             with_changes.clone(),
+            json!({"decision": "same", "digest": digest}),
             json!({"decision": "always", "digest": digest}),
             json!({"decision": "deny"}),
         ] {
@@ -461,6 +465,85 @@ async fn what_is_allowed_for_a_run_is_one_tool_of_this_run() {
         let other = start(&house, "ann", "desk").await;
         let mut follower = house.follow(other).await;
         assert_eq!((next(&mut follower).await.3.as_str(), begun(&follower.seen)), ("refund", 0), "{name}");
+        house.close().await;
+    }
+}
+
+/// The tools that are asked about from the beginning of a run, each with what is said to it; until there is nothing left to say.
+async fn decide_all(house: &System, run: RunId, decisions: &[(&str, Value)]) -> Follower {
+    let mut follower = house.follow(run).await;
+    for (expected, decision) in decisions {
+        let (question, digest, _, tool) = next(&mut follower).await;
+        assert_eq!(tool, *expected);
+        let mut decision = decision.clone();
+        if decision["decision"] != "deny" {
+            decision["digest"] = digest.into();
+        }
+        assert_eq!(decide(house, "sue", run, question, decision).await.0, 202);
+    }
+    follower
+}
+
+/// The digests by which tools were called.
+fn digests_called(seen: &[LogEntry]) -> Vec<Option<String>> {
+    let digest = |placed: &LogEntry| match &placed.record.body {
+        RecordBody::Calling { digest, .. } => Some(digest.clone()),
+        _ => None,
+    };
+    seen.iter().filter_map(digest).collect()
+}
+
+/// `same` is for one call of one tool in one run: not for other arguments, and not for the tool beside it.
+#[tokio::test]
+async fn what_is_allowed_with_its_arguments_is_this_call_and_no_other() {
+    for kind in &KINDS {
+        let name = kind.name;
+        let script = [
+            calls(kind, "refund", "c1"),
+            calls(kind, "refund", "c2"),
+            calls_with(kind.changed, "refund", "c3"),
+            calls(kind, "refund", "c4"),
+            calls(kind, "credit", "c5"),
+            says("Done."),
+        ];
+        let desk = Desk::of(kind, &script).await;
+        let house = desk.house(SUPPORT).await;
+        let (same, deny) = (json!({"decision": "same"}), json!({"decision": "deny"}));
+        let run = start(&house, "ann", "desk").await;
+        let mut follower = decide_all(&house, run, &[("refund", same.clone())]).await;
+        let (question, other_digest, ..) = next(&mut follower).await;
+        let called = digests_called(&follower.seen);
+        assert_eq!((called.len(), &called[0]), (2, &called[1]), "{name}: the third call has other arguments");
+        assert!(called[0].is_some() && called[0].as_ref() != Some(&other_digest), "{name}");
+        // Another process reads what was allowed from the log.
+        drop(follower);
+        house.close().await;
+        let house = desk.house(SUPPORT).await;
+        assert_eq!(decide(&house, "sue", run, question, deny.clone()).await.0, 202, "{name}");
+        let mut follower = house.follow(run).await;
+        let asked = [next(&mut follower).await.3, next(&mut follower).await.3];
+        let (question, _, _, tool) = next(&mut follower).await;
+        assert_eq!((asked, tool.as_str()), (["refund".to_owned(), "refund".to_owned()], "credit"), "{name}");
+        assert_eq!(digests_called(&follower.seen), [called[0].clone(), called[0].clone(), called[0].clone()], "{name}");
+        assert_eq!(decide(&house, "sue", run, question, deny.clone()).await.0, 202, "{name}");
+        assert_eq!(follower.ended().await.0, RunOutcome::Completed, "{name}");
+        let same_call = value(kind.arguments);
+        assert_eq!(desk.done(&house, &[run]).await, vec![same_call.clone(); 3], "{name}");
+
+        // What was changed is allowed as it was changed, and what was asked for is not.
+        let (path, json_text) = kind.change;
+        let changed = json!({"decision": "same", "changes": [{"path": path, "json": json_text}]});
+        let other = start(&house, "ann", "desk").await;
+        let decisions = [
+            ("refund", changed),
+            ("refund", deny.clone()),
+            ("refund", deny.clone()),
+            ("credit", deny.clone()),
+        ];
+        let mut follower = decide_all(&house, other, &decisions).await;
+        assert_eq!(follower.ended().await.0, RunOutcome::Completed, "{name}");
+        let done = desk.done(&house, &[run, other]).await;
+        assert_eq!(done[3..], [value(kind.changed), value(kind.changed)], "{name}: the first call and the third");
         house.close().await;
     }
 }

@@ -401,7 +401,7 @@ function playedDoors(login) {
 /** As the server says it. */
 function wordsOfDecision({ decision, reason }) {
   if (decision === 'deny') return reason ? `Denied: ${reason}` : 'Denied';
-  return decision === 'always' ? 'Allowed, always in this run' : 'Allowed once';
+  return { same: 'Allowed, always with these arguments', always: 'Allowed, always in this run' }[decision] ?? 'Allowed once';
 }
 
 function problemOf({ type, content }, value) {
@@ -414,7 +414,7 @@ function problemOf({ type, content }, value) {
     const values = content.single === false ? value : [value];
     if (!Array.isArray(values) || !values.every((each) => content.choices.includes(each))) return 'the answer must be one of the choices';
   }
-  if (type === 'approval' && !['once', 'always', 'deny'].includes(value?.decision)) return 'the decision must be once, always or deny';
+  if (type === 'approval' && !['once', 'same', 'always', 'deny'].includes(value?.decision)) return 'the decision must be once, same, always or deny';
   if (type === 'form' && !(content.can_decline && value === 'decline')) {
     const missing = (content.schema.required ?? []).find((name) => value?.[name] === undefined);
     if (missing) return `"${missing}" is missing`;

@@ -4,7 +4,7 @@
 //! often the message that says it, which the run need not wait for either. Before the run does anything that others would notice,
 //! all that has happened is in the log ([`EffectLog::settle`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -14,14 +14,15 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::lock;
+use super::permissions::StandingPermissions;
 use super::projection::LogProjection;
 use super::shared_future::SharedFuture;
-use crate::chat::{Result, WorkflowStop};
+use crate::chat::{CallPermit, Result, WorkflowStop};
 use crate::engine::context::EngineContext;
 use crate::engine::prompts::{PendingPrompt, RecentPrompts};
 use crate::fastagency::mirror::FastAgencyMirror;
 use crate::ids::RunId;
-use crate::message::Message;
+use crate::message::{Message, MessageContent};
 use crate::protocol::dialogue::ModelRequest;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::failure::FailureKind;
@@ -44,7 +45,7 @@ pub(in crate::engine) struct EffectLog {
     context: Arc<EngineContext>,
     remembered: Mutex<HashMap<EffectKey, RememberedEffect>>,
     /// What may be called in the whole run.
-    allowed: Mutex<HashSet<Arc<str>>>,
+    allowed: Mutex<StandingPermissions>,
     /// The ids under which calls of tools were shown, each with how often a provider gave it.
     shown_calls: Mutex<HashMap<String, u32>>,
     prompts: Mutex<RecentPrompts>,
@@ -104,8 +105,7 @@ impl EffectLog {
             _ => None,
         });
         let shown_calls = shown_calls.collect();
-        let allowed = remembered.extract_if(|key, _| key.permission().is_some());
-        let allowed = allowed.filter_map(|(key, _)| key.permission().cloned()).collect();
+        let allowed = take_permissions(&mut remembered);
         Self {
             run: writer.run(),
             context,
@@ -132,7 +132,12 @@ impl EffectLog {
 
     /// Whether the run has a person's permission for every call of a tool.
     pub(in crate::engine) fn is_allowed(&self, tool: &str) -> bool {
-        lock(&self.allowed).contains(tool)
+        lock(&self.allowed).has_tool(tool)
+    }
+
+    /// The permits of single calls of a tool that the run may make again and again.
+    pub(in crate::engine) fn allowed_calls(&self, tool: &str) -> Vec<CallPermit> {
+        lock(&self.allowed).calls_of(tool)
     }
 
     /// The id under which a call of a tool is shown: the provider's own, unless the run has one of that name. Providers repeat
@@ -155,8 +160,25 @@ impl EffectLog {
         if !self.is_allowed(&tool) {
             let outcome = EffectOutcome::Value(Value::Bool(true));
             self.append(RecordBody::Did { key: EffectKey::Permission(tool.clone()), outcome }).await?;
-            lock(&self.allowed).insert(tool);
+            lock(&self.allowed).add_tool(tool);
         }
+        Ok(())
+    }
+
+    /// Notes that the run may make a call of a tool again and again. `asked`: the digest of the question that allowed it, which has
+    /// the salt of the permit.
+    pub(in crate::engine) async fn allow_call(
+        self: &Arc<Self>,
+        tool: &str,
+        permit: CallPermit,
+        asked: String,
+    ) -> Result<()> {
+        if lock(&self.allowed).calls_of(tool).contains(&permit) {
+            return Ok(());
+        }
+        let key = EffectKey::Permission(format!("{tool}/{}", permit.digest).into());
+        self.append(RecordBody::Did { key, outcome: EffectOutcome::Value(asked.into()) }).await?;
+        lock(&self.allowed).add_call(tool, permit);
         Ok(())
     }
 
@@ -325,6 +347,40 @@ impl EffectLog {
         self.bytes.store(writer.bytes(), Ordering::Relaxed);
         Ok(writer.last())
     }
+}
+
+/// The permissions that stand, taken out of what the log remembers: they are no effects that a step asks for. The salt of an allowed
+/// call is in its question alone, which knows better than other records who may see it.
+fn take_permissions(remembered: &mut HashMap<EffectKey, RememberedEffect>) -> StandingPermissions {
+    let given: Vec<(EffectKey, RememberedEffect)> =
+        remembered.extract_if(|key, _| key.permission().is_some()).collect();
+    let mut salts: Option<HashMap<&str, &str>> = None;
+    let mut standing = StandingPermissions::default();
+    for (key, effect) in given {
+        let Some(text) = key.permission() else { continue };
+        let RememberedEffect::Did(EffectOutcome::Value(Value::String(asked))) = effect else {
+            standing.add_tool(text.clone());
+            continue;
+        };
+        let salts = salts.get_or_insert_with(|| salts_of_questions(remembered));
+        if let (Some((tool, digest)), Some(salt)) = (text.rsplit_once('/'), salts.get(asked.as_str())) {
+            let permit = CallPermit { digest: digest.to_owned(), salt: (*salt).to_owned() };
+            standing.add_call(tool, permit);
+        }
+    }
+    standing
+}
+
+/// The salt of each question for approval, by its digest.
+fn salts_of_questions(remembered: &HashMap<EffectKey, RememberedEffect>) -> HashMap<&str, &str> {
+    let questions = remembered.values().filter_map(|effect| match effect {
+        RememberedEffect::Said(message) => match &message.says {
+            MessageContent::Approval(asked) => Some((asked.digest.as_deref()?, asked.salt.as_deref()?)),
+            _ => None,
+        },
+        _ => None,
+    });
+    questions.collect()
 }
 
 fn remember(history: Vec<LogEntry>) -> HashMap<EffectKey, RememberedEffect> {

@@ -24,6 +24,7 @@ mod effect_log;
 mod idle;
 mod inbox;
 mod ownership;
+mod permissions;
 mod projection;
 mod secrets;
 mod shared_future;

@@ -439,7 +439,7 @@ pub struct RenameRun {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerQuestion {
-    /// A string for text_input, a choice's text for multiple_choice (a list of them if several may be chosen), an object for form, {"decision": "once", "digest": …} for approval.
+    /// A string for text_input, a choice's text for multiple_choice (a list of them if several may be chosen), an object for form, {"decision": "once", "digest": …} for approval ("same": always with these arguments, "always", "deny").
     pub value: Value,
 }
 

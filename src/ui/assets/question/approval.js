@@ -44,7 +44,7 @@ export function askForApproval(item, means) {
 
   /** An answer about what was shown here, which its digest stands for. @param {Record<string, unknown>} answer */
   const shown = (answer) => digest == null ? answer : { ...answer, digest };
-  /** @param {'once' | 'always'} decision */
+  /** @param {'once' | 'same' | 'always'} decision */
   const allow = (decision) => {
     if (!editor) return means.send(shown({ decision }));
     const changes = editor.read();
@@ -72,6 +72,7 @@ export function askForApproval(item, means) {
   const denyButton = h('button', { type: 'button', class: 'secondary-button is-denial', 'data-decision': 'deny', onclick: deny }, icon('cross'), 'Deny');
   const buttons = [
     h('button', { type: 'button', class: 'primary-button', 'data-decision': 'once', onclick: () => allow('once') }, icon('check'), 'Allow once'),
+    h('button', { type: 'button', class: 'secondary-button', 'data-decision': 'same', onclick: () => allow('same') }, 'Allow always with these arguments'),
     h('button', { type: 'button', class: 'secondary-button', 'data-decision': 'always', onclick: () => allow('always') }, 'Allow always in this run'),
     denyButton,
   ];
