@@ -325,7 +325,14 @@ pub(super) fn in_words(says: &MessageContent) -> Option<String> {
             let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
             // What is decided on is written out: every letter and digit of it.
             let arguments = Value::Object(asked.arguments.clone()).to_string();
-            format!("{prompt}\n{}({})", written_out(&asked.function_name), written_out(&arguments))
+            let call = format!("{prompt}\n{}({})", written_out(&asked.function_name), written_out(&arguments));
+            match asked.injected.is_empty() {
+                true => call,
+                false => {
+                    let injected = Value::Object(asked.injected.clone()).to_string();
+                    format!("{call}\ngiven by the workflow: {}", written_out(&injected))
+                }
+            }
         }
         MessageContent::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
             Some(body) => match message.get("heading").and_then(Value::as_str) {

@@ -9,7 +9,7 @@ use crate::engine::scope::ExpressionScope;
 use crate::outside::secrets::CredentialRequest;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::seen;
-use crate::workflow::{InjectedArguments, SecretReceiver};
+use crate::workflow::{InjectedArguments, SecretReceiver, WorkflowTool};
 
 /// The arguments, without the secrets among them.
 pub(super) fn with_data(
@@ -27,6 +27,27 @@ pub(super) fn with_data(
         arguments.extend(injected?);
     }
     Ok(arguments)
+}
+
+/// What stands for the key of a call that is not made yet.
+const CALL_ID: &str = "[the id of the call]";
+
+/// What the workflow gives a tool besides its arguments, for the person who is asked about the call. Secrets are no part of it. If it
+/// cannot be made, there is none: the call fails by it.
+pub(super) fn shown_data(
+    scope: &ExpressionScope,
+    tool: &WorkflowTool,
+    arguments: &Map<String, Value>,
+    context: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    match tool.injected().filter(|inject| !inject.data.is_empty()) {
+        None => Map::new(),
+        Some(inject) => {
+            let mut within = scope.of_tool(tool, arguments, context);
+            within.bind("call", seen(&json!({ "id": CALL_ID })));
+            within.map(&inject.data).unwrap_or_default()
+        }
+    }
 }
 
 /// All arguments, for who gets them now and nobody else.

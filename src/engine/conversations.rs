@@ -13,10 +13,11 @@ use crate::chat::{
     GroupChatRequest, HandoffGroupRequest, HumanQuestion, HumanReply, IdentifiedReply, Result, SpeakingPair,
     WorkflowFailure, WorkflowStop,
 };
+use crate::engine::arguments::shown_data;
 use crate::engine::chat_messages::shown;
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::execution::WorkflowExecution;
-use crate::engine::permits::{RequestedCall, check_permit, permit};
+use crate::engine::permits::{DigestedCall, RequestedCall, check_permit, permit};
 use crate::engine::repeats::RepeatedCalls;
 use crate::engine::run_metrics::ToolCallMetrics;
 use crate::engine::scope::ExpressionScope;
@@ -146,7 +147,9 @@ pub(super) async fn call(
     };
     let mut args = fitting(args)?;
     let by = WORKFLOW;
-    let permit = match permit(execution, effects, RequestedCall { tool, arguments: &args, by, call_id: None }).await? {
+    let injected = |args: &Map<String, Value>| shown_data(scope, tool, args, None);
+    let wanted = RequestedCall { tool, arguments: &args, injected: &injected, by, call_id: None };
+    let permit = match permit(execution, effects, wanted).await? {
         CallPermission::Granted(permit) => permit,
         CallPermission::Changed(others, permit) => {
             args = fitting(others)?;
@@ -217,7 +220,8 @@ async fn execute(
         return Err(WorkflowStop::failed(FailureKind::Limit, problem));
     }
     if let Some(permit) = permit {
-        check_permit(execution, tool, by, arguments, permit)?;
+        let injected = shown_data(scope, tool, arguments, context);
+        check_permit(execution, DigestedCall { tool, by, arguments, injected: &injected }, permit)?;
     }
     let digest = permit.map(|permit| permit.digest.as_str());
     let is_new = execution.journal.begin_tool_call(EffectKey::ToolCall(place.clone()), digest).await?;
@@ -390,10 +394,14 @@ impl Effects for ConversationEffects<'_, '_> {
     }
 
     async fn may_call(&self, call: AllowedCall<'_>) -> Result<CallPermission> {
-        let AllowedCall { tool, call, agent, arguments, .. } = call;
+        let AllowedCall { tool, call, agent, arguments, context, .. } = call;
         let shown = self.shown_calls.lock().get(&call.id).and_then(|shown| shown.front().cloned());
         let call_id = Some(shown.as_deref().unwrap_or(&call.id));
-        let wanted = RequestedCall { tool, arguments, by: agent.as_str(), call_id };
+        let injected = |arguments: &Map<String, Value>| match self.scope().as_deref() {
+            Some(scope) => shown_data(scope, tool, arguments, context),
+            None => Map::new(),
+        };
+        let wanted = RequestedCall { tool, arguments, injected: &injected, by: agent.as_str(), call_id };
         permit(self.execution, self.effects, wanted).await
     }
 

@@ -17,6 +17,9 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
 use crate::workflow::{ApprovalRule, ApprovalTimeout, InjectedSecret, WorkflowTool};
 
+/// What a tool is given besides these arguments.
+pub(super) type InjectedValues<'a> = &'a (dyn Fn(&Map<String, Value>) -> Map<String, Value> + Sync);
+
 /// A call that somebody wants to make.
 #[derive(Clone, Copy)]
 pub(super) struct RequestedCall<'a> {
@@ -24,10 +27,25 @@ pub(super) struct RequestedCall<'a> {
     pub tool: &'a WorkflowTool,
     /// What it is to be called with.
     pub arguments: &'a Map<String, Value>,
+    /// What it is given besides, with the arguments that it is called with in the end.
+    pub injected: InjectedValues<'a>,
     /// Who would call it.
     pub by: &'a str,
     /// The model's call that it is; none: a step.
     pub call_id: Option<&'a str>,
+}
+
+/// A call as a digest stands for it.
+#[derive(Clone, Copy)]
+pub(super) struct DigestedCall<'a> {
+    /// What is called.
+    pub tool: &'a WorkflowTool,
+    /// Who calls it.
+    pub by: &'a str,
+    /// What it is called with.
+    pub arguments: &'a Map<String, Value>,
+    /// What it is given besides.
+    pub injected: &'a Map<String, Value>,
 }
 
 /// What a person said to a call.
@@ -52,13 +70,22 @@ pub(super) async fn permit(
     }
     let standing = format!("{}/{}", execution.workflow.name, tool.name);
     let log = &execution.journal.log;
+    let digest_with = |arguments: &Map<String, Value>, salt: &str| {
+        let injected = (wanted.injected)(arguments);
+        digest_of(execution, DigestedCall { tool, by, arguments, injected: &injected }, salt)
+    };
     let allowed_call = || {
-        let is_this = |permit: &CallPermit| digest_of(execution, tool, by, wanted.arguments, &permit.salt) == permit.digest;
+        let is_this = |permit: &CallPermit| digest_with(wanted.arguments, &permit.salt) == permit.digest;
         log.allowed_calls(&standing).into_iter().find(is_this)
     };
     // Remembered, whatever it is: another branch may be given the permission at the same time.
     if effects.once(|| json!(log.is_allowed(&standing) || allowed_call().is_some())).await? == json!(true) {
-        return Ok(CallPermission::Granted(if log.is_allowed(&standing) { None } else { allowed_call() }));
+        return match log.is_allowed(&standing) {
+            true => Ok(CallPermission::Granted(None)),
+            false => {
+                allowed_call().map(|permit| CallPermission::Granted(Some(permit))).ok_or_else(|| not_allowed(tool))
+            }
+        };
     }
     let PermissionAnswer { verdict: ApprovalAnswer { decision, arguments, reason, .. }, digest, salt, shown } =
         ask_for_permission(execution, effects, wanted).await?;
@@ -70,10 +97,8 @@ pub(super) async fn permit(
         let others = revealed(&others, &shown, wanted.arguments);
         checked_arguments(tool, others.clone()).unwrap_or(others)
     });
-    let permit = salt.map(|salt| {
-        let arguments = others.as_ref().unwrap_or(wanted.arguments);
-        CallPermit { digest: digest_of(execution, tool, by, arguments, &salt), salt }
-    });
+    let permit =
+        salt.map(|salt| CallPermit { digest: digest_with(others.as_ref().unwrap_or(wanted.arguments), &salt), salt });
     match (decision, tool.approve.rule, &permit, digest) {
         (ApprovalDecision::Always, ..) | (ApprovalDecision::Once, ApprovalRule::First, ..) => {
             log.allow(standing.into()).await?
@@ -92,37 +117,27 @@ pub(super) async fn permit(
 /// Refuses to call what was not allowed in exactly this form. To be called right before the call is made.
 pub(super) fn check_permit(
     execution: &WorkflowExecution<'_>,
-    tool: &WorkflowTool,
-    by: &str,
-    arguments: &Map<String, Value>,
+    call: DigestedCall<'_>,
     permit: &CallPermit,
 ) -> Result<()> {
-    if digest_of(execution, tool, by, arguments, &permit.salt) == permit.digest {
-        Ok(())
-    } else {
-        Err(not_allowed(tool))
+    match digest_of(execution, call, &permit.salt) == permit.digest {
+        true => Ok(()),
+        false => Err(not_allowed(call.tool)),
     }
 }
 
 /// The digest of a call as it is shown: passwords are no part of it, as who sees it could find them by trying.
-fn digest_of(
-    execution: &WorkflowExecution<'_>,
-    tool: &WorkflowTool,
-    by: &str,
-    arguments: &Map<String, Value>,
-    salt: &str,
-) -> String {
-    call_of(execution, tool, by, &execution.journal.secrets.passwords().conceal(arguments)).digest(salt)
+fn digest_of(execution: &WorkflowExecution<'_>, call: DigestedCall<'_>, salt: &str) -> String {
+    let passwords = execution.journal.secrets.passwords();
+    let (arguments, injected) = (passwords.conceal(call.arguments), passwords.conceal(call.injected));
+    call_of(execution, DigestedCall { arguments: &arguments, injected: &injected, ..call }).digest(salt)
 }
 
-fn call_of<'a>(
-    execution: &'a WorkflowExecution<'_>,
-    tool: &'a WorkflowTool,
-    by: &'a str,
-    arguments: &'a Map<String, Value>,
-) -> CalledTool<'a> {
+fn call_of<'a>(execution: &'a WorkflowExecution<'_>, call: DigestedCall<'a>) -> CalledTool<'a> {
+    let DigestedCall { tool, by, arguments, injected } = call;
     let definition = execution.journal.created.definition.as_deref();
-    CalledTool { workflow: execution.workflow.name.as_str(), definition, tool: tool.name.as_str(), by, arguments }
+    let (workflow, tool) = (execution.workflow.name.as_str(), tool.name.as_str());
+    CalledTool { workflow, definition, tool, by, arguments, injected }
 }
 
 /// Asks, and makes sure that what the person saw is what is wanted now.
@@ -131,15 +146,18 @@ async fn ask_for_permission(
     effects: &ScopedEffects,
     wanted: RequestedCall<'_>,
 ) -> Result<PermissionAnswer> {
-    let RequestedCall { tool, arguments, by, call_id } = wanted;
-    let concealed = execution.journal.secrets.passwords().conceal(arguments);
-    let called = call_of(execution, tool, by, &concealed);
+    let RequestedCall { tool, arguments, by, call_id, .. } = wanted;
+    let passwords = execution.journal.secrets.passwords();
+    let (concealed, injected) = (passwords.conceal(arguments), passwords.conceal(&(wanted.injected)(arguments)));
+    let call = DigestedCall { tool, by, arguments: &concealed, injected: &injected };
+    let called = call_of(execution, call);
     let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
     let says = MessageContent::Approval(Box::new(ApprovalQuestion {
         prompt: Some(prompt(tool)),
         function_name: tool.name.to_string(),
         call_id: call_id.map(str::to_owned),
         arguments: concealed.clone(),
+        injected: injected.clone(),
         schema: Some(tool.params.json.clone()),
         digest: Some(called.digest(&salt)),
         salt: Some(salt),
@@ -164,13 +182,15 @@ async fn ask_for_permission(
     let MessageContent::Approval(shown) = shown else { return Err(not_allowed(tool)) };
     let called = if shown.arguments == *arguments {
         // An older program showed the passwords themselves.
-        call_of(execution, tool, by, arguments)
+        CalledTool { arguments, ..called }
     } else if differ_in_number_format_only(&shown.arguments, &concealed) {
         // One that did not keep digits showed 1.10 as 1.1.
-        call_of(execution, tool, by, &shown.arguments)
+        CalledTool { arguments: &shown.arguments, ..called }
     } else {
         called
     };
+    // One that showed nothing of what the workflow gives has no digest of it either.
+    let called = if shown.injected.is_empty() { CalledTool { injected: &shown.injected, ..called } } else { called };
     let is_named = match (&shown.digest, &shown.salt) {
         (Some(digest), Some(salt)) => {
             called.digest(salt) == *digest && verdict.digest.as_ref().is_none_or(|named| named == digest)
@@ -178,7 +198,8 @@ async fn ask_for_permission(
         (None, None) => true, // Asked by an older program.
         _ => false,
     };
-    let is_same = is_named && shown.arguments == *called.arguments && shown.function_name == tool.name.as_str();
+    let is_shown = shown.arguments == *called.arguments && shown.injected == *called.injected;
+    let is_same = is_named && is_shown && shown.function_name == tool.name.as_str();
     if is_same || verdict.decision == ApprovalDecision::Deny {
         Ok(PermissionAnswer { verdict, digest: shown.digest, salt: shown.salt, shown: shown.arguments })
     } else {

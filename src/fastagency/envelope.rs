@@ -87,7 +87,14 @@ fn approval_in_words(asked: &ApprovalQuestion) -> String {
     let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
     let arguments = visible::json(&Value::Object(asked.arguments.clone()));
     let name = visible::written_out(&asked.function_name);
-    format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```")
+    let call = format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```");
+    match asked.injected.is_empty() {
+        true => call,
+        false => {
+            let injected = visible::json(&Value::Object(asked.injected.clone()));
+            format!("{call}\n\nGiven by the workflow:\n```json\n{injected}\n```")
+        }
+    }
 }
 
 fn form_in_words(asked: &FormQuestion) -> String {

@@ -36,6 +36,12 @@ pub fn shown(content: &MessageContent) -> Value {
         if let Some(text) = arguments_text(content) {
             map.insert("arguments_text".to_owned(), Value::String(text));
         }
+        if let MessageContent::Approval(asked) = content
+            && !asked.injected.is_empty()
+        {
+            let text = visible::json(&Value::Object(asked.injected.clone()));
+            map.insert("injected_text".to_owned(), Value::String(text));
+        }
     }
     json
 }

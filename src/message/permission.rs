@@ -22,13 +22,18 @@ pub struct CalledTool<'a> {
     pub by: &'a str,
     /// With exactly these arguments.
     pub arguments: &'a Map<String, Value>,
+    /// And with these, which its workflow gives.
+    pub injected: &'a Map<String, Value>,
 }
 
 impl CalledTool<'_> {
     /// The digest of the call. `salt` is shown to nobody who sees redacted arguments: they could find them by trying.
     pub fn digest(&self, salt: &str) -> String {
-        let Self { workflow, definition, tool, by, arguments } = self;
-        let mut call = json!(["fastagency call 1", salt, workflow, definition, tool, by, arguments]);
+        let Self { workflow, definition, tool, by, arguments, injected } = self;
+        let mut call = match injected.is_empty() {
+            true => json!(["fastagency call 1", salt, workflow, definition, tool, by, arguments]),
+            false => json!(["fastagency call 2", salt, workflow, definition, tool, by, arguments, injected]),
+        };
         call.sort_all_objects();
         hex(&sha2::Sha256::digest(call.to_string()))
     }
@@ -339,7 +344,15 @@ mod tests {
             arguments(json!({"b": {"y": 2, "x": 1}, "a": 9007199254740993u64})),
             arguments(json!({"a": 9007199254740992u64, "b": {"x": 1, "y": 2}})),
         );
-        let call = CalledTool { workflow: "w", definition: Some("d"), tool: "t", by: "clerk", arguments: &one };
+        let (none, user) = (Map::new(), arguments(json!({"user": "ann"})));
+        let call = CalledTool {
+            workflow: "w",
+            definition: Some("d"),
+            tool: "t",
+            by: "clerk",
+            arguments: &one,
+            injected: &none,
+        };
         let digest = call.digest("salt");
         assert_eq!(CalledTool { arguments: &same, ..call }.digest("salt"), digest, "the order of fields says nothing");
         for different in [
@@ -349,6 +362,8 @@ mod tests {
             CalledTool { definition: None, ..call },
             CalledTool { tool: "u", ..call },
             CalledTool { by: "boss", ..call },
+            CalledTool { injected: &user, ..call },
+            CalledTool { arguments: &user, injected: &one, ..call },
         ] {
             assert_ne!(different.digest("salt"), digest, "{different:?}");
         }

@@ -253,6 +253,9 @@ pub struct ApprovalQuestion {
     pub call_id: Option<String>,
     /// What it is to be called with.
     pub arguments: Map<String, Value>,
+    /// What the workflow gives it besides, which can be read and not be changed.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub injected: Map<String, Value>,
     /// What valid arguments are; none: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    AnswererTerms, CompiledSchema, DataTemplate, Expression, InjectedSecret, ModelUse, StepAction, Template,
-    WorkflowStep,
+    AnswererTerms, CompiledSchema, DataTemplate, Expression, InjectedArguments, InjectedSecret, ModelUse, StepAction,
+    Template, WorkflowStep,
 };
 use crate::ids::Name;
 use crate::problem::Problem;
@@ -423,14 +423,18 @@ pub struct WorkflowTool {
 impl WorkflowTool {
     /// The secrets among its arguments.
     pub fn secrets(&self) -> &[InjectedSecret] {
-        let inject = self.steps.first().and_then(|step| match &step.action {
+        self.injected().map(|inject| inject.secrets.as_slice()).unwrap_or_default()
+    }
+
+    /// The arguments that models do not see, if it may have some.
+    pub fn injected(&self) -> Option<&InjectedArguments> {
+        self.steps.first().and_then(|step| match &step.action {
             StepAction::Toolset(call) => Some(&call.inject),
             StepAction::Http(request) => Some(&request.inject),
             StepAction::Program(step) => Some(&step.inject),
             StepAction::Nats(step) => Some(&step.inject),
             _ => None,
-        });
-        inject.map(|inject| inject.secrets.as_slice()).unwrap_or_default()
+        })
     }
 }
 

@@ -534,12 +534,8 @@ async fn what_is_allowed_with_its_arguments_is_this_call_and_no_other() {
         let (path, json_text) = kind.change;
         let changed = json!({"decision": "same", "changes": [{"path": path, "json": json_text}]});
         let other = start(&house, "ann", "desk").await;
-        let decisions = [
-            ("refund", changed),
-            ("refund", deny.clone()),
-            ("refund", deny.clone()),
-            ("credit", deny.clone()),
-        ];
+        let decisions =
+            [("refund", changed), ("refund", deny.clone()), ("refund", deny.clone()), ("credit", deny.clone())];
         let mut follower = decide_all(&house, other, &decisions).await;
         assert_eq!(follower.ended().await.0, RunOutcome::Completed, "{name}");
         let done = desk.done(&house, &[run, other]).await;
@@ -650,6 +646,64 @@ async fn a_call_that_nobody_answers_for_in_time_is_denied_or_fails() {
             assert!(events.to_string().contains(words), "{name}: {events}");
             house.close().await;
         }
+    }
+}
+
+/// Kinds of tools that are given an argument by their workflow.
+const GIVEN: [ToolKind; 4] = [
+    ToolKind {
+        tools: "  desk: { openapi: desk.json, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n",
+        arguments: ONLY_AMOUNT,
+        ..KINDS[0]
+    },
+    ToolKind {
+        tools: "  desk: { mcp: desk, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n",
+        arguments: ONLY_AMOUNT,
+        ..KINDS[1]
+    },
+    ToolKind {
+        tools: "  desk: { python: desk.py, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n",
+        arguments: ONLY_AMOUNT,
+        ..KINDS[2]
+    },
+    ToolKind {
+        tools: "  refund: { description: Refunds, params: PARAMS, command: desk, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n  credit: { description: Credits, params: PARAMS, command: desk }\n",
+        arguments: ONLY_AMOUNT,
+        ..KINDS[3]
+    },
+];
+
+const ONLY_AMOUNT: &str = r#"{"amount":120}"#;
+
+#[tokio::test]
+async fn what_the_workflow_gives_is_shown_to_the_approver_and_is_what_is_called() {
+    for kind in &GIVEN {
+        let name = kind.name;
+        let desk = Desk::of(kind, &one_call(kind)).await;
+        let house = desk.house(SUPPORT).await;
+        let run = start(&house, "ann", "desk").await;
+        let (question, digest) = asked(&house, run).await;
+        let (_, events) = call(&house, "ann", "GET", &format!("/api/runs/{run}/events?follow=false"), None).await;
+        let shown = r#""injected_text":"{\n  \"number\": \"ann\"\n}""#;
+        assert!(events.as_str().is_some_and(|events| events.contains(shown)), "{name}: {events}");
+        // It is a part of what was allowed.
+        house.close().await;
+        let store = rusqlite::Connection::open(desk.data().join("store.sqlite")).unwrap();
+        let change = "update records set payload = cast(replace(cast(payload as text), ?1, ?2) as blob)
+                      where cast(payload as text) like '%\"approval\"%' and cast(payload as text) like '%' || ?1 || '%'";
+        let (written, changed) = (r#""injected":{"number":"ann"}"#, r#""injected":{"number":"bob"}"#);
+        assert_eq!(store.execute(change, [written, changed]).unwrap(), 1, "{name}");
+        drop(store);
+        let house = desk.house(SUPPORT).await;
+        let once = json!({"decision": "once", "digest": digest});
+        assert_eq!(decide(&house, "sue", run, question, once).await.0, 202, "{name}");
+        assert_eq!(ended(&house, run).await.0, RunOutcome::Failed, "{name}");
+        // And it is what the tool gets.
+        let other = start(&house, "ann", "desk").await;
+        let mut follower = decide_all(&house, other, &[("refund", json!({"decision": "once"}))]).await;
+        assert_eq!(follower.ended().await.0, RunOutcome::Completed, "{name}");
+        assert_eq!(desk.done(&house, &[]).await, [json!({"amount": 120, "number": "ann"})], "{name}");
+        house.close().await;
     }
 }
 

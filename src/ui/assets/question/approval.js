@@ -22,7 +22,7 @@ import { visible } from '../text/words.js';
 /** @param {import('../run/state.js').QuestionItem} item @param {Means} means @returns {Asking} */
 export function askForApproval(item, means) {
   const { function_name: name, schema } = item.content;
-  const { arguments_text: text, digest } = item.content;
+  const { arguments_text: text, injected_text: given, digest } = item.content;
   /** @type {Record<string, unknown>} */
   const original = typeof text === 'string' ? exactParse(text) : item.content.arguments ?? {};
   /** @type {Editor | null} */
@@ -78,7 +78,7 @@ export function askForApproval(item, means) {
   ];
   const element = h('div', { class: 'approval', role: 'group', 'aria-labelledby': means.promptId, tabindex: -1 },
     h('div', { class: 'approval-head' }, icon('shield'), h('span', { class: 'tool-name' }, visible(name ?? '') || 'a tool'), edit),
-    reading, denial, h('div', { class: 'form-actions' }, ...buttons));
+    reading, given && textBlock('Given by the workflow', given), denial, h('div', { class: 'form-actions' }, ...buttons));
   return {
     element, invalid: null, read: () => null,
     refuse: (message) => editor?.refuse?.(message) ?? null,
