@@ -116,6 +116,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_of_a_security_scheme_that_there_is_not_is_marked_where_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("workflows")).unwrap();
+        write("fastagency.yaml", "version: 1\nsecrets: { shop: { value: sesame, hosts: [shop.example] } }\n");
+        let tools =
+            "  shop:\n    openapi: shop.json\n    security:\n      key: shop\n      login: shpo\n      other: gone\n";
+        let workflow = format!("version: 1\nname: a\ntools:\n{tools}steps: [ {{ message: x }} ]\n");
+        write("workflows/a.yaml", &workflow);
+        let report = check_project(Some(&folder.path().join("fastagency.yaml")), &|_| None);
+        let problems = report.problems.unwrap();
+        let found: Vec<_> = problems.iter().map(|one| (one.line, one.message.as_str(), one.path.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (8, "there is no secret \"shpo\"", "tools.shop.security.login"),
+                (9, "there is no secret \"gone\"", "tools.shop.security.other"),
+            ]
+        );
+        assert!(problems.to_string().contains("shop\""), "{problems}");
+    }
+
+    #[test]
     fn all_problems_of_all_files_are_found_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -12,7 +12,25 @@ use crate::workflow::{MOST_TOOLS_OF_A_SET, OpenApiSource, ToolsetDeclaration, To
 /// What is wrong with the sets of a workflow.
 pub fn check_toolsets(workflow: &Workflow, config: &Config) -> Vec<Problem> {
     let folder = config.path.parent().unwrap_or(Path::new(""));
-    workflow.tools.sets().values().filter_map(|set| check_set(workflow, set, config, folder)).collect()
+    let sets = workflow.tools.sets().values();
+    sets.flat_map(|set| match check_security(set, config) {
+        wrong if wrong.is_empty() => check_set(workflow, set, config, folder).into_iter().collect(),
+        wrong => wrong,
+    })
+    .collect()
+}
+
+/// The secrets of security schemes that there are not, each where it stands.
+fn check_security(set: &ToolsetDeclaration, config: &Config) -> Vec<Problem> {
+    let ToolsetSource::OpenApi(tools) = &set.source else { return Vec::new() };
+    let unknown = tools.security.iter().filter(|(_, name)| !config.secrets.contains_key(*name));
+    let problem = |(scheme, name): (&String, &String)| {
+        let near = did_you_mean(name, config.secrets.keys().map(String::as_str));
+        let hint = near.unwrap_or_else(|| "secrets are described in `secrets:` of fastagency.yaml".to_owned());
+        let at = set.security_problems.get(scheme).unwrap_or(&set.problem);
+        Problem { message: format!("there is no secret {name:?}"), ..at.clone() }.with_hint(hint)
+    };
+    unknown.map(problem).collect()
 }
 
 fn check_set(workflow: &Workflow, set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option<Problem> {
@@ -22,7 +40,7 @@ fn check_set(workflow: &Workflow, set: &ToolsetDeclaration, config: &Config, fol
             let hint = "files are looked for below the folder of fastagency.yaml, or below python.folder";
             Some(problem(format!("there is no file {}", tools.file)).with_hint(hint))
         }
-        ToolsetSource::OpenApi(tools) => match check_openapi(tools, config, folder, problem) {
+        ToolsetSource::OpenApi(tools) => match check_openapi(tools, folder, problem) {
             Ok(None) => None,
             Ok(Some(document)) => check_names(workflow, set, tools, &document, problem),
             Err(wrong) => Some(*wrong),
@@ -54,15 +72,9 @@ fn check_mcp(server: &McpServerConfig, config: &Config, problem: impl Fn(String)
 /// The specification, if it is in a file.
 fn check_openapi(
     tools: &OpenApiSource,
-    config: &Config,
     folder: &Path,
     problem: impl Fn(String) -> Problem,
 ) -> Result<Option<OpenApiDocument>, Box<Problem>> {
-    if let Some(name) = tools.security.values().find(|name| !config.secrets.contains_key(*name)) {
-        let near = did_you_mean(name, config.secrets.keys().map(String::as_str));
-        let hint = near.unwrap_or_else(|| "secrets are described in `secrets:` of fastagency.yaml".to_owned());
-        return Err(Box::new(problem(format!("there is no secret {name:?}")).with_hint(hint)));
-    }
     if tools.document.contains("://") {
         return Ok(None);
     }

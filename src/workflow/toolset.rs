@@ -61,6 +61,8 @@ pub struct ToolsetDeclaration {
     pub error_message: Option<String>,
     /// A problem at the place where its source is said; the message is to be filled in.
     pub problem: Problem,
+    /// The same at the secret of each scheme in `security`.
+    pub security_problems: BTreeMap<String, Problem>,
 }
 
 /// Whose tools they are. Two sets with an equal source have one owner.
@@ -193,6 +195,7 @@ pub(super) fn toolset(
         idempotent: fields.read("idempotent", FieldReader::bool),
         error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
         problem: fields.get(kind)?.problem(""),
+        security_problems: fields.get("security").filter(FieldReader::is_map).map(security_problems).unwrap_or_default(),
     })
 }
 
@@ -251,6 +254,11 @@ fn security(field: &FieldReader<'_>) -> Option<BTreeMap<String, String>> {
     let entries = field.entries()?;
     let each = entries.iter().map(|(entry, value)| Some((entry.key.clone(), value.name()?.to_string())));
     each.collect()
+}
+
+fn security_problems(field: FieldReader<'_>) -> BTreeMap<String, Problem> {
+    let entries = field.entries().unwrap_or_default();
+    entries.iter().map(|(entry, value)| (entry.key.clone(), value.problem(""))).collect()
 }
 
 fn python(field: &FieldReader<'_>) -> Option<PythonSource> {
