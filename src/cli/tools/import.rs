@@ -12,7 +12,7 @@ use crate::openapi::{
     DocumentSource, OpenApiDocument, OpenApiTool, RequiredScheme, SecurityAlternative, SecuritySchemeKind,
     ServerChoice, ToolSelection,
 };
-use crate::outside::openapi::{MOST_TOOLS, described, secret_line, yaml_text};
+use crate::outside::openapi::{MOST_TOOLS, described, needs_person, secret_line, yaml_text};
 
 /// The host that is written where the specification names no server.
 const NO_HOST: &str = "api.example.com";
@@ -38,7 +38,8 @@ pub(super) struct ImportArguments {
 /// What is written for a scheme.
 #[derive(Debug)]
 struct SchemeUse {
-    kind: SecuritySchemeKind,
+    /// With the scopes of all operations.
+    scheme: RequiredScheme,
     hosts: BTreeSet<String>,
 }
 
@@ -115,9 +116,13 @@ fn written(name: &str, source: &str, only: &[String], tools: &[OpenApiTool]) -> 
         for (scheme, used) in &schemes {
             let hosts: Vec<&str> = used.hosts.iter().map(String::as_str).collect();
             let name = secret(scheme);
-            let line = secret_line(&used.kind, &name, &hosts);
-            let _ = writeln!(text, "  # {}\n  {name}: {line}", described(&used.kind));
-            if is_token(&used.kind) {
+            let kind = &used.scheme.kind;
+            let line = secret_line(&used.scheme, &name, &hosts);
+            let _ = writeln!(text, "  # {}\n  {name}: {line}", described(kind));
+            if needs_person(kind) {
+                let _ = writeln!(text, "  # a person signs in once, before the first run: fastagency login {name}");
+            }
+            if is_token(kind) {
                 let hosts: Vec<String> = hosts.iter().map(|host| yaml_text(host)).collect();
                 let _ = writeln!(
                     text,
@@ -150,7 +155,12 @@ fn schemes(tools: &[OpenApiTool]) -> (BTreeMap<String, SchemeUse>, BTreeMap<Stri
         for scheme in first(tool.security()) {
             let of_scheme = used
                 .entry(scheme.name.clone())
-                .or_insert_with(|| SchemeUse { kind: scheme.kind.clone(), hosts: BTreeSet::new() });
+                .or_insert_with(|| SchemeUse { scheme: scheme.clone(), hosts: BTreeSet::new() });
+            for scope in &scheme.scopes {
+                if !of_scheme.scheme.scopes.contains(scope) {
+                    of_scheme.scheme.scopes.push(scope.clone());
+                }
+            }
             of_scheme.hosts.insert(host.clone().unwrap_or_else(|| NO_HOST.to_owned()));
         }
     }

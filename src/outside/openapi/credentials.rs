@@ -203,7 +203,7 @@ fn refusal(
     });
     if let Some(scheme) = missing {
         let name = secret_of(scheme, mapping);
-        let line = secret_line(&scheme.kind, name, &[host]);
+        let line = secret_line(scheme, name, &[host]);
         let _ = write!(
             words,
             ". Write in fastagency.yaml: secrets: {{ {name}: {line} }}; if it has another name there, in the workflow: security: {{ {}: NAME }}",
@@ -230,8 +230,9 @@ pub fn described(kind: &SecuritySchemeKind) -> String {
     }
 }
 
-/// The line of `secrets:` that a scheme asks for.
-pub fn secret_line(kind: &SecuritySchemeKind, name: &str, hosts: &[&str]) -> String {
+/// The line of `secrets:` that a scheme with its scopes asks for.
+pub fn secret_line(scheme: &RequiredScheme, name: &str, hosts: &[&str]) -> String {
+    let kind = &scheme.kind;
     let variable: String =
         name.to_uppercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let hosts: Vec<String> = hosts.iter().map(|host| yaml_text(host)).collect();
@@ -260,8 +261,28 @@ pub fn secret_line(kind: &SecuritySchemeKind, name: &str, hosts: &[&str]) -> Str
             };
             format!("{{ oauth: {{ {url}{grant} }}, {hosts} }}")
         }
+        SecuritySchemeKind::OAuth2(flows) if needs_person(kind) => {
+            let flow = flows.iter().find(|flow| flow.authorization_url.is_some());
+            let url = |key: &str, url: Option<&String>| {
+                let url = url.filter(|url| Url::parse(url).is_ok());
+                url.map(|url| format!("{key}: {}, ", yaml_text(url))).unwrap_or_default()
+            };
+            let authorization = url("authorization_url", flow.and_then(|flow| flow.authorization_url.as_ref()));
+            let token = url("token_url", flow.and_then(|flow| flow.token_url.as_ref()));
+            let scopes: Vec<String> = scheme.scopes.iter().map(|scope| yaml_text(scope)).collect();
+            let scopes = if scopes.is_empty() { String::new() } else { format!(", scopes: [{}]", scopes.join(", ")) };
+            let client = format!("client_id: \"${{{variable}_ID}}\"{scopes}");
+            format!("{{ oauth: {{ flow: authorization_code, {authorization}{token}{client} }}, {hosts} }}")
+        }
         _ => format!("{{ value: \"${{{variable}}}\", {hosts} }}"),
     }
+}
+
+/// Whether its tokens are for people alone, who sign in with `fastagency login`.
+pub fn needs_person(kind: &SecuritySchemeKind) -> bool {
+    let SecuritySchemeKind::OAuth2(flows) = kind else { return false };
+    let has = |wanted: &[OAuthFlowKind]| flows.iter().any(|flow| wanted.contains(&flow.kind));
+    has(&[OAuthFlowKind::AuthorizationCode]) && !has(&[OAuthFlowKind::ClientCredentials, OAuthFlowKind::Password])
 }
 
 /// A text as YAML takes it between braces and brackets.

@@ -24,7 +24,7 @@ use crate::workflow::{OpenApiSource, ToolsetSource};
 use crate::yaml::secrets::without_logins;
 use credentials::{CredentialPlan, FetchedCredentials};
 
-pub use credentials::{SpecifiedLogin, described, secret_line, yaml_text};
+pub use credentials::{SpecifiedLogin, described, needs_person, secret_line, yaml_text};
 pub use documents::{KeptDocument, OpenApiDocuments};
 
 /// More tools no set has: servers of models refuse them.

@@ -128,6 +128,49 @@ fn what_a_specification_needs_is_written_down_for_a_workflow_and_the_configurati
     assert!(!complaints.contains("unknown key") && !complaints.contains("needs"), "{complaints}");
 }
 
+const CONTACTS: &str = r##"
+openapi: 3.1.0
+info: { title: Contacts }
+servers: [{ url: "https://crm.example" }]
+components:
+  securitySchemes:
+    people:
+      type: oauth2
+      flows:
+        authorizationCode:
+          authorizationUrl: "https://id.example/authorize"
+          tokenUrl: "https://id.example/token"
+          scopes: { "contacts:read": "", "contacts:write": "", admin: "" }
+paths:
+  /contacts:
+    get: { operationId: listContacts, security: [{ people: ["contacts:read"] }] }
+    post: { operationId: addContact, security: [{ people: ["contacts:read", "contacts:write"] }] }
+"##;
+
+#[test]
+fn where_people_sign_in_an_import_says_how_and_the_configuration_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("contacts.yaml", CONTACTS);
+    let said = tools(folder.path(), &["import", "--openapi", "contacts.yaml"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let secrets = &said.out[said.out.find("secrets:").unwrap()..];
+    insta::assert_snapshot!(secrets, @r#"
+    secrets:
+      # a token of OAuth 2.0
+      contacts_people: { oauth: { flow: authorization_code, authorization_url: "https://id.example/authorize", token_url: "https://id.example/token", client_id: "${CONTACTS_PEOPLE_ID}", scopes: ["contacts:read", "contacts:write"] }, hosts: [crm.example] }
+      # a person signs in once, before the first run: fastagency login contacts_people
+      # or by a program that prints a token: { command: [PROGRAM, ARGUMENT], refresh: 5m, hosts: [crm.example] }
+    "#);
+    write("fastagency.yaml", &format!("version: 1\n{secrets}"));
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write("workflows/w.yaml", "version: 1\nname: w\nsteps: [{ return: 1 }]\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command.arg("check").current_dir(folder.path()).env("CONTACTS_PEOPLE_ID", "app");
+    let checked = command.env_remove("FASTAGENCY_CONFIG").output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
 #[test]
 fn an_import_of_too_many_operations_names_the_tags_to_choose_from() {
     let folder = tempfile::tempdir().unwrap();
