@@ -6,10 +6,13 @@ use serde_json::{Map, Value, json};
 use crate::chat::{Result, WorkflowStop};
 use crate::engine::effects::ScopedEffects;
 use crate::engine::scope::ExpressionScope;
-use crate::outside::secrets::CredentialRequest;
+use crate::ids::{RunId, UserId};
+use crate::outside::secrets::{CredentialRequest, Secrets};
+use crate::outside::toolset::ListedTool;
 use crate::protocol::failure::FailureKind;
-use crate::workflow::expression::seen;
-use crate::workflow::{InjectedArguments, SecretReceiver, WorkflowTool};
+use crate::protocol::log::{RunCreation, RunOrigin};
+use crate::workflow::expression::{seen, seen_map};
+use crate::workflow::{InjectedArguments, InjectedSecret, SecretReceiver, ToolsetDeclaration, Workflow, WorkflowTool};
 
 /// The arguments, without the secrets among them.
 pub(super) fn with_data(
@@ -58,8 +61,16 @@ pub(super) async fn with_injected(
     key: &str,
     receiver: &SecretReceiver,
 ) -> Result<Map<String, Value>> {
-    let mut arguments = with_data(scope, inject, key)?;
-    let secrets = &effects.journal.context.outside.secrets;
+    let arguments = with_data(scope, inject, key)?;
+    with_secrets(&effects.journal.context.outside.secrets, arguments, inject, receiver).await
+}
+
+async fn with_secrets(
+    secrets: &Secrets,
+    mut arguments: Map<String, Value>,
+    inject: &InjectedArguments,
+    receiver: &SecretReceiver,
+) -> Result<Map<String, Value>> {
     let failed = |why: String| WorkflowStop::failed(FailureKind::Tool, secrets.hidden(&why));
     for one in &inject.secrets {
         if let Some(why) = secrets.refuses_receiver(&one.secret, receiver) {
@@ -69,6 +80,64 @@ pub(super) async fn with_injected(
         arguments.insert(one.argument.clone(), value.expose_secret().into());
     }
     Ok(arguments)
+}
+
+/// A call of a tool that no run makes.
+#[derive(Debug)]
+pub struct SingleCall<'a> {
+    /// The workflow that has the tool.
+    pub workflow: &'a Workflow,
+    /// The set that has it.
+    pub set: &'a ToolsetDeclaration,
+    /// The tool.
+    pub tool: &'a ListedTool,
+    /// What it is called with.
+    pub arguments: &'a Map<String, Value>,
+    /// What stands for the run, and for the key of the call.
+    pub run: RunId,
+    /// Who calls.
+    pub user: Option<UserId>,
+}
+
+impl SingleCall<'_> {
+    /// All arguments, with those that the workflow gives. The secrets are apart where the owner of the tool alone knows who gets them.
+    pub async fn arguments(&self, secrets: &Secrets) -> std::result::Result<SingleCallArguments, String> {
+        let inject = self.set.injected_into(self.tool);
+        let created = RunCreation {
+            workflow: self.workflow.name.clone(),
+            definition: None,
+            params: Map::new(),
+            user: self.user.clone(),
+            groups: Box::default(),
+            origin: RunOrigin::Gateway,
+            trace: None,
+            signature: None,
+        };
+        let mut scope = ExpressionScope::new(self.workflow, self.run, &created, &created.params);
+        scope.bind("args", seen_map(self.arguments));
+        scope.bind("context", seen_map(&Map::new()));
+        let in_words = |stop: WorkflowStop| match stop {
+            WorkflowStop::Failed(failure) => failure.message,
+            stop => format!("{stop:?}"),
+        };
+        let data = with_data(&mut scope, &inject, &self.run.to_string()).map_err(in_words)?;
+        match self.set.secret_receiver() {
+            SecretReceiver::Api => Ok(SingleCallArguments { arguments: data, secrets: inject.secrets }),
+            receiver => {
+                let arguments = with_secrets(secrets, data, &inject, &receiver).await.map_err(in_words)?;
+                Ok(SingleCallArguments { arguments, secrets: Vec::new() })
+            }
+        }
+    }
+}
+
+/// What a tool is called with.
+#[derive(Debug)]
+pub struct SingleCallArguments {
+    /// The arguments.
+    pub arguments: Map<String, Value>,
+    /// The secrets among them that its owner puts in.
+    pub secrets: Vec<InjectedSecret>,
 }
 
 /// A failure without the secrets that its words may hold.

@@ -46,6 +46,7 @@ mod summary_publisher;
 mod tool_failure;
 mod toolsets;
 
+pub use arguments::{SingleCall, SingleCallArguments};
 pub use ending::DriveEnd;
 pub use error::Error;
 pub use summary_publisher::SummaryPublisher;

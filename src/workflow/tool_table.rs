@@ -140,9 +140,7 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
     let validator = crate::schema::validator(&params).map_err(|error| unfit(error.to_string()))?;
     let asks = set.approve.rule != ApprovalRule::Never && set.asks_about(&listed.name);
     let idempotent = set.idempotent.unwrap_or(listed.idempotent);
-    let properties = listed.params.get("properties").and_then(Value::as_object);
-    let is_open = listed.params.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false));
-    let inject = set.inject.taken(|name| is_open || properties.is_some_and(|properties| properties.contains_key(name)));
+    let inject = set.injected_into(listed);
     let call = ToolsetStep { set: set.clone(), tool: listed.name.clone(), idempotent, inject };
     let call = StepAction::Toolset(Box::new(call));
     Ok(WorkflowTool {

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 use reqwest::Url;
+use serde_json::Value;
 
 use super::approval::approval;
 use super::rate::rate;
@@ -17,6 +18,7 @@ use super::{InjectedArguments, RetryPolicy, SecretReceiver, ToolApproval, ToolRa
 use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::problem::Problem;
+use crate::protocol::toolset::ListedTool;
 use crate::yaml::{FieldReader, MapReader};
 
 /// How long a call may take, unless it is said.
@@ -123,6 +125,13 @@ impl ToolsetDeclaration {
         selection.selects_name(tool) || selection.selects_name(&format!("{}{tool}", self.prefix))
     }
 
+    /// The arguments that models do not see, of those that this tool takes.
+    pub fn injected_into(&self, listed: &ListedTool) -> InjectedArguments {
+        let properties = listed.params.get("properties").and_then(Value::as_object);
+        let is_open = listed.params.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false));
+        self.inject.taken(|name| is_open || properties.is_some_and(|properties| properties.contains_key(name)))
+    }
+
     /// Who gets the secrets among its arguments.
     pub fn secret_receiver(&self) -> SecretReceiver {
         match &self.source {
@@ -195,7 +204,11 @@ pub(super) fn toolset(
         idempotent: fields.read("idempotent", FieldReader::bool),
         error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
         problem: fields.get(kind)?.problem(""),
-        security_problems: fields.get("security").filter(FieldReader::is_map).map(security_problems).unwrap_or_default(),
+        security_problems: fields
+            .get("security")
+            .filter(FieldReader::is_map)
+            .map(security_problems)
+            .unwrap_or_default(),
     })
 }
 

@@ -13,13 +13,14 @@ use crate::bounds;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
 use crate::config::{Config, ConfigSection};
-use crate::ids::RunId;
+use crate::engine::{SingleCall, SingleCallArguments};
+use crate::ids::{RunId, UserId};
 use crate::openapi::{DocumentSource, OpenApiDeclaration};
 use crate::outside::OutsideServices;
 use crate::outside::openapi::{OpenApiDocuments, OpenApiToolset};
-use crate::outside::toolset::{Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
+use crate::outside::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use crate::tokens::SharedTokenStore;
-use crate::workflow::{self, Workflow};
+use crate::workflow::{self, ToolsetDeclaration, Workflow};
 
 /// How long a call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
@@ -35,6 +36,9 @@ pub(super) struct CallArguments {
     /// The arguments: a JSON object.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     args: String,
+    /// The user in whose name it is called: `user.id` in `inject`.
+    #[arg(long, value_name = "NAME", conflicts_with = "openapi")]
+    user: Option<String>,
     /// A specification, instead of a workflow: a file, or an address.
     #[arg(long, value_name = "FILE|URL")]
     openapi: Option<String>,
@@ -55,13 +59,13 @@ pub(super) struct CallArguments {
     data_dir: Option<PathBuf>,
 }
 
-/// A set of tools, or why there is none.
-type OpenedToolset = Result<Arc<dyn Toolset>, ToolsetError>;
-
-/// The sets of tools that a workflow declares, by the name of their entry in `tools:`.
-fn toolsets(workflow: &Workflow, services: &OutsideServices) -> Vec<(String, OpenedToolset)> {
-    let sets = workflow.tools.sets().iter();
-    sets.map(|(name, set)| (name.to_string(), services.toolsets.get(&set.source))).collect()
+/// A tool of a workflow.
+struct FoundTool<'w> {
+    workflow: &'w Workflow,
+    declaration: &'w ToolsetDeclaration,
+    /// The set that has it, opened.
+    set: Arc<dyn Toolset>,
+    listed: ListedTool,
 }
 
 impl CallArguments {
@@ -84,20 +88,30 @@ impl CallArguments {
         let config = project::load(&common)?;
         config.usable(ConfigSection::Worker)?;
         let services = self.services(&config, &common).await?;
-        let (set, tool): (Arc<dyn Toolset>, &str) = match (&self.openapi, &self.names[..]) {
-            (Some(source), [tool]) => (Arc::new(self.of_specification(source, &services)?), tool),
+        let run = RunId::random();
+        let (set, tool, given): (Arc<dyn Toolset>, &str, SingleCallArguments) = match (&self.openapi, &self.names[..]) {
+            (Some(source), [tool]) => {
+                let given = SingleCallArguments { arguments, secrets: Vec::new() };
+                (Arc::new(self.of_specification(source, &services)?), tool, given)
+            }
             (Some(_), _) => return Err(CliError::Usage("with --openapi, name the tool alone".to_owned())),
             (None, [workflow, tool]) => {
                 let workflows = workflow::load_folder(&config.workflows)?;
-                (set_with(&workflows, workflow, tool, &services).await?, tool)
+                let found = set_with(&workflows, workflow, tool, &services).await?;
+                let user = self.user.as_deref().and_then(UserId::new);
+                let FoundTool { workflow, declaration, listed, .. } = &found;
+                let call = SingleCall { workflow, set: declaration, tool: listed, arguments: &arguments, run, user };
+                let given = call.arguments(&services.secrets).await;
+                let given = given.map_err(|why| CliError::Usage(format!("tools.{}: {why}", declaration.name)))?;
+                (found.set, tool, given)
             }
             (None, _) => return Err(CliError::Usage("name the workflow and the tool, or use --openapi".to_owned())),
         };
-        let key = RunId::random().to_string();
+        let key = run.to_string();
         let call = ToolsetCall {
             tool,
-            arguments: &arguments,
-            secrets: &[],
+            arguments: &given.arguments,
+            secrets: &given.secrets,
             key: &key,
             run: &key,
             within: CALL_WITHIN,
@@ -159,21 +173,22 @@ impl CallArguments {
     }
 }
 
-/// The set of a workflow that has a tool.
-async fn set_with(
-    workflows: &[Workflow],
+/// The set of a workflow that has a tool, with the tool.
+async fn set_with<'w>(
+    workflows: &'w [Workflow],
     name: &str,
     tool: &str,
     services: &OutsideServices,
-) -> Result<Arc<dyn Toolset>, CliError> {
+) -> Result<FoundTool<'w>, CliError> {
     let Some(workflow) = workflows.iter().find(|workflow| workflow.name.as_str() == name) else {
         return Err(CliError::Usage(format!("there is no workflow {name:?}")));
     };
-    for (entry, set) in toolsets(workflow, services) {
-        let set = set.map_err(|why| CliError::Usage(format!("tools.{entry}: {why}")))?;
-        let listed = set.list().await.map_err(|why| CliError::Usage(format!("tools.{entry}: {why}")))?;
-        if listed.iter().any(|listed| listed.name == tool) {
-            return Ok(set);
+    for (entry, declaration) in workflow.tools.sets() {
+        let failed = |why: ToolsetError| CliError::Usage(format!("tools.{entry}: {why}"));
+        let set = services.toolsets.get(&declaration.source).map_err(failed)?;
+        let listed = set.list().await.map_err(failed)?;
+        if let Some(listed) = listed.into_iter().find(|listed| listed.name == tool) {
+            return Ok(FoundTool { workflow, declaration, set, listed });
         }
     }
     Err(CliError::Usage(format!("no set of tools of the workflow {name:?} has a tool {tool:?}")))

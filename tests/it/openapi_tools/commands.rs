@@ -61,6 +61,42 @@ async fn a_person_calls_a_tool_with_the_secrets_of_the_project() {
     }
 }
 
+#[test]
+fn a_person_calls_a_tool_with_what_the_workflow_gives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    let config = |tools: &str| {
+        format!(
+            "version: 1\npython: {{ interpreter: [python3, -S] }}\nsecrets: {{ books: {{ value: sesame-0815, tools: {{ python: [{tools}] }} }} }}\n"
+        )
+    };
+    write("fastagency.yaml", &config("books.py"));
+    write(
+        "books.py",
+        "def book(amount: int, who: str, call: str, vat: float, key: str) -> list:\n    \"\"\"Books\"\"\"\n    return [amount, who, len(call), vat, key]\n",
+    );
+    let inject = "{ who: \"{{ user.id }} {{ args.amount }}\", call: \"{{ call.id }}\", vat: 0.20, key: { secret: books }, other: x }";
+    let workflow = format!(
+        "version: 1\nname: w\ntools:\n  books: {{ python: books.py, inject: {inject} }}\nsteps: [{{ return: 1 }}]\n"
+    );
+    write("workflows/w.yaml", &workflow);
+    let call = || {
+        tools(folder.path(), &["call", "w", "book", "--args", r#"{"amount": 7, "vat": 9}"#, "--user", "ann", "--json"])
+    };
+    let said = call();
+    let found: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}{}", said.out, said.err));
+    assert_eq!(found.to_string(), r#"{"result":[7,"ann 7",32,0.2,"[secret books]"]}"#, "{}", said.err);
+    // A secret that is not for the tool is not given.
+    write("fastagency.yaml", &config("other.py"));
+    let said = call();
+    assert!(
+        said.code != 0 && said.err.contains("the secret \"books\"") && !said.err.contains("sesame"),
+        "{}",
+        said.err
+    );
+}
+
 const PETS: &str = r##"
 openapi: 3.0.3
 info: { title: "Pets & more" }
