@@ -10,12 +10,14 @@ use fastagency::broker::Broker;
 use fastagency::broker::services::{ServiceError, ServiceReply, ServiceRequest, ServiceRequests};
 use fastagency::config::{NatsConfig, NatsLogin};
 use fastagency::ids::RunId;
-use fastagency::run::record::RunOutcome;
+use fastagency::run::record::{RecordBody, RunOutcome};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::approvals::results;
+use crate::support::deployment::{Deployment, claims};
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::Project;
 use crate::support::system::{Follower, System};
@@ -170,6 +172,74 @@ async fn an_error_of_a_service_is_one_for_the_model_and_a_repeated_call_has_the_
     let requests = requests.lock().clone();
     let keys: Vec<&str> = requests.iter().map(|(_, key, _)| key.as_str()).collect();
     assert!(keys.len() == 3 && keys[0] == keys[1] && keys[1] != keys[2], "{keys:?}");
+}
+
+const DESK: &str = r#"
+version: 1
+name: desk
+tools:
+  place:
+    description: Places an order
+    params: { type: object, properties: { article: { type: string } } }
+    inject: { call: "{{ call.id }}" }
+    nats: orders.placeMORE
+steps:
+  - id: it
+    call: { tool: place, args: { article: pen } }
+    on_error: { value: "{{ error.kind }}: {{ error.message }}" }
+  - return: "{{ steps.it }}"
+"#;
+
+/// A service that gives its first request no reply, and each later one a reply at once; and what it was asked.
+async fn slow_at_first(client: async_nats::Client) -> (async_nats::service::Service, Requests) {
+    let service = client.service_builder().start("orders", "1.0.0").await.unwrap();
+    let mut endpoint = service.endpoint("orders.place").await.unwrap();
+    let requests = Requests::default();
+    let noted = requests.clone();
+    tokio::spawn(async move {
+        while let Some(request) = endpoint.next().await {
+            let key = request.message.headers.as_ref().and_then(|headers| headers.get("Idempotency-Key"));
+            let key = key.map(ToString::to_string).unwrap_or_default();
+            let payload = serde_json::from_slice(&request.message.payload).unwrap();
+            noted.lock().push((request.message.subject.to_string(), key, payload));
+            if noted.lock().len() > 1 {
+                request.respond(Ok(Bytes::from("\"placed\""))).await.unwrap();
+            }
+        }
+    });
+    client.flush().await.unwrap();
+    (service, requests)
+}
+
+/// A request of a worker that is killed while the service works on it: what another worker does is what the workflow says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_a_killed_worker_is_sent_again_with_its_key_only_where_the_workflow_says_so() {
+    let test = "nats_tools::a_request_of_a_killed_worker_is_sent_again_with_its_key_only_where_the_workflow_says_so";
+    let lost = "lost: the worker was lost while this was under way, so nobody knows whether it was done; it is not done twice \
+                (`idempotent: true` says that this does no harm)";
+    for (more, result, asked) in [
+        ("\n    idempotent: true", "placed", 2),
+        ("", lost, 1),
+        ("\n    retry: { max: 1, on: [lost] }", "placed", 2),
+        ("\n    retry: { max: 1, on: [tool, timeout] }", lost, 1),
+    ] {
+        let Some(builder) = Deployment::of(test) else { return };
+        let deployment = builder.workflow(&DESK.replace("MORE", more)).start().await;
+        let (_service, requests) = slow_at_first(client(&deployment.nats).await).await;
+        let mut first = deployment.worker("first").await;
+        let run = deployment.gateways().start("desk", json!({}), "the run").await;
+        eventually("the service is asked", async || !requests.lock().is_empty()).await;
+        let _second = deployment.worker("second").await;
+        first.kill();
+        let log = deployment.ended(&run).await;
+        let Some(RecordBody::Ended(end)) = log.last().map(|last| &last.record.body) else { panic!("{log:#?}") };
+        assert_eq!((end.result.as_str(), claims(&log).len()), (Some(result), 2), "{more}");
+        let requests = requests.lock().clone();
+        let key = requests[0].1.clone();
+        let same = ("orders.place".to_owned(), key.clone(), json!({"article": "pen", "call": key}));
+        assert!(!same.1.is_empty());
+        assert_eq!(requests, vec![same; asked], "{more}: the key is the same over all workers");
+    }
 }
 
 /// Services that are not there at first.
