@@ -276,7 +276,7 @@ pub trait Cleaner: Send + Sync {
     async fn notifications(&self) -> Result<BoxStream<'static, RunId>>;
 }
 
-/// A place in a run's inbox, which only the first to write it gets.
+/// A place in a run's inbox, which only the first to write it gets, if nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InboxSlot {
     /// The answer to a question.
@@ -287,6 +287,8 @@ pub enum InboxSlot {
     Peek,
     /// The key that the run's passwords are sealed with.
     Key,
+    /// The access token of the person whose run it is, sealed. The one slot that is written again ([`Inbox::replace`]).
+    CallerToken,
 }
 
 /// What came of putting something into a slot.
@@ -317,6 +319,10 @@ pub enum InboxUpdate {
 pub trait Inbox: Send + Sync {
     /// Stores `payload` in the slot if nothing is there yet.
     async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<PutOutcome>;
+
+    /// Stores `payload` in the slot, in the place of what is there. It is gone after `kept` (whole seconds, at least one); what was
+    /// there before may then be seen again, if it was to be kept for longer.
+    async fn replace(&self, run: RunId, slot: InboxSlot, payload: Bytes, kept: Duration) -> Result<()>;
 
     /// Tells the subscriber of the run's inbox something that is never stored (sequence 0): a password without a key to seal it.
     async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<()>;

@@ -106,6 +106,7 @@ pub fn inbox(run: RunId, slot: InboxSlot) -> String {
         InboxSlot::Cancel => format!("fa.inbox.{run}.cancel"),
         InboxSlot::Peek => format!("fa.inbox.{run}.peek"),
         InboxSlot::Key => format!("fa.inbox.{run}.key"),
+        InboxSlot::CallerToken => format!("fa.inbox.{run}.token"),
     }
 }
 
@@ -153,6 +154,7 @@ pub fn slot_of(subject: &str) -> Option<InboxSlot> {
         "cancel" => Some(InboxSlot::Cancel),
         "peek" => Some(InboxSlot::Peek),
         "key" => Some(InboxSlot::Key),
+        "token" => Some(InboxSlot::CallerToken),
         question => MessageId::parse(question).ok().map(InboxSlot::Answer),
     }
 }

@@ -147,8 +147,8 @@ impl RunDriver<'_> {
                 DriverEvent::LookedForCancel(None) => looked = true,
                 DriverEvent::Rang(Some(InboxUpdate::Stored { slot, stored })) => match slot {
                     InboxSlot::Answer(question) => journal.deliver(question, stored),
-                    // Of interest to whoever opens a password only.
-                    InboxSlot::Key => {}
+                    // Of interest to whoever opens a password, or makes a call in the caller's name, only.
+                    InboxSlot::Key | InboxSlot::CallerToken => {}
                     InboxSlot::Peek => Box::pin(journal.tell_writing()).await,
                     InboxSlot::Cancel => return Ok(ExecutionEnd::Cancelled(stored.payload)),
                 },

@@ -383,6 +383,9 @@ mod tests {
         async fn put(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> broker::Result<PutOutcome> {
             self.broker.inbox.put(run, slot, payload).await
         }
+        async fn replace(&self, run: RunId, slot: InboxSlot, payload: Bytes, kept: Duration) -> broker::Result<()> {
+            self.broker.inbox.replace(run, slot, payload, kept).await
+        }
         async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> broker::Result<()> {
             self.broker.inbox.notify(run, slot, payload).await
         }

@@ -18,6 +18,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future};
 use tempfile::TempDir;
 
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 
 mod backup;
@@ -95,6 +96,7 @@ broker_conformance!(
     what_is_too_large_is_refused_and_harms_nothing,
     the_first_answer_wins,
     what_a_run_is_told_is_heard_and_never_stored,
+    what_is_replaced_goes_away_by_itself_and_all_of_it_can_be_erased,
     a_purged_run_stays_purged,
     a_job_goes_to_one_worker_of_its_workflow,
     a_webhook_and_a_workflow_of_any_name_share_no_queue,
@@ -384,6 +386,27 @@ async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
     }
     assert!(inbox.get(run, InboxSlot::Key).await.unwrap().is_some());
     assert!(matches!(inbox.put(run, question, bytes("again")).await.unwrap(), PutOutcome::First));
+}
+
+async fn what_is_replaced_goes_away_by_itself_and_all_of_it_can_be_erased(ground: Ground) {
+    let Broker { inbox, cleaner, .. } = ground.broker();
+    let (run, other, slot) = (RunId::random(), RunId::random(), InboxSlot::CallerToken);
+    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    for payload in ["one", "two", "three"] {
+        inbox.replace(run, slot, bytes(payload), hour).await.unwrap();
+        assert_eq!(text(&inbox.get(run, slot).await.unwrap().unwrap().payload), payload);
+    }
+    inbox.put(run, InboxSlot::Key, bytes("key")).await.unwrap();
+    let cleaner = cleaner.expect("who may do everything may clean");
+    for _ in 0..2 {
+        cleaner.erase(run, slot).await.unwrap();
+        assert!(inbox.get(run, slot).await.unwrap().is_none(), "nor what was there before");
+    }
+    assert!(inbox.get(run, InboxSlot::Key).await.unwrap().is_some());
+    inbox.replace(other, slot, bytes("soon gone"), second).await.unwrap();
+    inbox.replace(run, slot, bytes("four"), hour).await.unwrap();
+    eventually("it has gone away", async || inbox.get(other, slot).await.unwrap().is_none()).await;
+    assert_eq!(text(&inbox.get(run, slot).await.unwrap().unwrap().payload), "four");
 }
 
 /// Removes a run at once: a tombstone, and nothing before it.

@@ -34,10 +34,12 @@ pub(super) fn next(sql: &Connection) -> rusqlite::Result<Option<i64>> {
         .query_row([], |row| row.get(0))?;
     let tombstone: Option<i64> =
         sql.prepare_cached("select min(until) from tombstones")?.query_row([], |row| row.get(0))?;
-    Ok([timer, expiry, tombstone].into_iter().flatten().min())
+    let inbox: Option<i64> =
+        sql.prepare_cached("select min(until) from inbox_expiries")?.query_row([], |row| row.get(0))?;
+    Ok([timer, expiry, tombstone, inbox].into_iter().flatten().min())
 }
 
-/// Turns due timers into jobs, and removes what has expired: entries of the catalogue, tombstones.
+/// Turns due timers into jobs, and removes what has expired: entries of the catalogue and of inboxes, tombstones.
 pub(super) fn ripen(session: &mut StoreTransaction<'_>) -> rusqlite::Result<()> {
     let now = session.now_millis();
     let mut due = Vec::new();
@@ -57,6 +59,7 @@ pub(super) fn ripen(session: &mut StoreTransaction<'_>) -> rusqlite::Result<()> 
         }
     }
     forget_removed(session, now)?;
+    forget_expired(session, now)?;
     for bucket in Bucket::ALL {
         let gone = session
             .sql
@@ -92,6 +95,19 @@ fn read(queue: &str, job: &str) -> Option<(QueueName, Job)> {
         tracing::error!(queue, job, "a queued job in the store cannot be read; it is left out");
     }
     read
+}
+
+/// Forgets what has lain in inboxes for as long as it was to be kept.
+fn forget_expired(session: &mut StoreTransaction<'_>, now: i64) -> rusqlite::Result<()> {
+    let gone = session
+        .sql
+        .prepare_cached(
+            "delete from inbox where (run, slot) in (select run, slot from inbox_expiries where until <= ?1)",
+        )?
+        .execute([now])?;
+    session.forgets |= gone > 0;
+    session.sql.prepare_cached("delete from inbox_expiries where until <= ?1")?.execute([now])?;
+    Ok(())
 }
 
 /// Forgets the runs whose tombstones have been kept for long enough.

@@ -1,5 +1,7 @@
 //! Answers and cancels in the embedded store.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -29,6 +31,32 @@ impl Inbox for EmbeddedBroker {
                 let stored = StoredRecord { seq, at: session.now, payload };
                 session.changes.push(StoreChange::InboxChanged(run, InboxUpdate::Stored { slot, stored }));
                 Ok(PutOutcome::First)
+            })
+            .await
+    }
+
+    async fn replace(&self, run: RunId, slot: InboxSlot, payload: Bytes, kept: Duration) -> Result<()> {
+        Self::fits(&payload)?;
+        self.store
+            .call("replace what is in a run's inbox", move |session| {
+                let (id, slot_name, seq, now) =
+                    (run.to_string(), name(slot), session.next_sequence(), session.now_millis());
+                let until = now.saturating_add(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
+                session
+                    .sql
+                    .prepare_cached(
+                        "insert or replace into inbox (run, slot, seq, at, payload) values (?1, ?2, ?3, ?4, ?5)",
+                    )?
+                    .execute(params![id, slot_name, seq, now, &payload[..]])?;
+                session
+                    .sql
+                    .prepare_cached("insert or replace into inbox_expiries (run, slot, until) values (?1, ?2, ?3)")?
+                    .execute(params![id, slot_name, until])?;
+                // What was there before is not to be found in the files any more.
+                session.forgets = true;
+                let stored = StoredRecord { seq, at: session.now, payload };
+                session.changes.push(StoreChange::InboxChanged(run, InboxUpdate::Stored { slot, stored }));
+                Ok(())
             })
             .await
     }
@@ -84,5 +112,6 @@ fn name(slot: InboxSlot) -> String {
         InboxSlot::Cancel => "cancel".to_owned(),
         InboxSlot::Peek => "peek".to_owned(),
         InboxSlot::Key => "key".to_owned(),
+        InboxSlot::CallerToken => "token".to_owned(),
     }
 }

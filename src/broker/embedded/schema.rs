@@ -54,6 +54,9 @@ const TABLES: &str = "
 const LATER_TABLES: &str = "
     create table if not exists tombstones (run text primary key, until integer not null) without rowid;
     create index if not exists tombstones_until on tombstones (until);
+    create table if not exists inbox_expiries (run text not null, slot text not null, until integer not null,
+        primary key (run, slot)) without rowid;
+    create index if not exists inbox_expiries_until on inbox_expiries (until);
 ";
 
 /// Refuses a store that is not ours (`Err`: in words), or that a newer version wrote.

@@ -1,6 +1,7 @@
 //! Answers and cancels in the stream `FA_RUNS`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_trait::async_trait;
@@ -48,6 +49,13 @@ impl Inbox for NatsInbox {
             }
         }
         Err(unavailable(DOING, "it is opened again and again"))
+    }
+
+    async fn replace(&self, run: RunId, slot: InboxSlot, payload: Bytes, kept: Duration) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::TTL, headers::seconds(kept));
+        let subject = subjects::inbox(run, slot);
+        self.server.store("replace what is in a run's inbox", subject, headers, payload, None).await.map(drop)
     }
 
     async fn notify(&self, run: RunId, slot: InboxSlot, payload: Bytes) -> Result<()> {

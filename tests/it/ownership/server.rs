@@ -346,6 +346,14 @@ impl Inbox for Side {
         put.await
     }
 
+    async fn replace(&self, run: RunId, slot: InboxSlot, payload: Bytes, _kept: Duration) -> Result<()> {
+        self.call("replace", (run.to_string(), slot), move |state, server| {
+            let stored = StoredRecord { seq: state.next(), at: server.faults.time(), payload };
+            state.inbox.insert((run, slot), stored);
+        })
+        .await
+    }
+
     async fn notify(&self, _run: RunId, _slot: InboxSlot, _payload: Bytes) -> Result<()> {
         Ok(())
     }
