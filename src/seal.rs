@@ -72,10 +72,23 @@ fn about_tokens(place: &str) -> String {
     format!("tokens {place}")
 }
 
+/// What no question is called: a password cannot stand in the place of a caller's token, nor the token in its.
+const ABOUT_CALLER_TOKEN: &str = "caller's token";
+
 impl RunKey {
     /// Seals an answer to a question.
     pub fn seal(&self, question: MessageId, secret: &str) -> String {
         seal(&self.cipher, &question.to_string(), secret.as_bytes())
+    }
+
+    /// Seals the access token of the person whose run it is.
+    pub fn seal_caller_token(&self, text: &str) -> String {
+        seal(&self.cipher, ABOUT_CALLER_TOKEN, text.as_bytes())
+    }
+
+    /// Opens the access token of the person whose run it is; `None` if it was sealed with another key, or is something else.
+    pub fn open_caller_token(&self, sealed: &str) -> Option<String> {
+        String::from_utf8(open(&self.cipher, ABOUT_CALLER_TOKEN, sealed)?).ok()
     }
 
     /// Opens an answer to a question; `None` if it was sealed with another key, or for another question.
@@ -120,6 +133,12 @@ mod tests {
         assert_eq!(key.open(question, &sealed).as_deref(), Some("hunter2"));
         assert_eq!(key.open(MessageId::random(), &sealed), None);
         assert_eq!(key.open(question, "~"), None);
+        // A caller's token is another thing, in a place of its own.
+        let token = key.seal_caller_token("token");
+        assert_eq!(key.open_caller_token(&token).as_deref(), Some("token"));
+        assert_eq!((key.open(question, &token), key.open_caller_token(&sealed)), (None, None));
+        let other = sealer.run_key(run, &sealer.new_run_key(run)).unwrap();
+        assert_eq!(other.open_caller_token(&token), None);
         // Another key of the same run, and the project's key in another's hands or for another run.
         assert_eq!(sealer.run_key(run, &sealer.new_run_key(run)).unwrap().open(question, &sealed), None);
         assert!(Sealer::new("other".into()).run_key(run, &stored).is_none());

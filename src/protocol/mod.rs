@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod answerers;
 pub mod api;
+pub mod caller_token;
 pub mod dialogue;
 pub mod effect_key;
 pub mod failure;

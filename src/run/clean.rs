@@ -1,5 +1,5 @@
-//! Removing for ever what a run's log says is over: everything before a tombstone or a history that was stored anew, and the key
-//! of the passwords of a run that has ended. What the log says is so for every reader at once; the bytes go when a
+//! Removing for ever what a run's log says is over: everything before a tombstone or a history that was stored anew, and of a run
+//! that has ended the key of its passwords and the access token of its caller. What the log says is so for every reader at once; the bytes go when a
 //! process that may remove them comes to it. On a NATS server with a login for each tier that is the cleaner: one worker with a second login
 //! (`nats.cleaner`). It is called, and what it did not hear it finds on its scan (`run::sweeper`). Elsewhere the process that removes
 //! a run does both.
@@ -27,15 +27,21 @@ pub async fn forget(broker: &Broker, run: RunId, before: u64, how: RemovalMethod
     }
 }
 
-/// Removes the key of the run's passwords, or calls a cleaner.
-pub async fn forget_key(broker: &Broker, run: RunId) -> Result<()> {
+/// Removes the key of the run's passwords and the access token of its caller, or calls a cleaner.
+pub async fn forget_secrets(broker: &Broker, run: RunId) -> Result<()> {
     match &broker.cleaner {
-        Some(cleaner) => Ok(cleaner.erase(run, InboxSlot::Key).await?),
+        Some(cleaner) => erase_secrets(&**cleaner, run).await,
         None => {
             call(broker, run).await;
             Ok(())
         }
     }
+}
+
+async fn erase_secrets(cleaner: &dyn Cleaner, run: RunId) -> Result<()> {
+    // The key first: without it the token cannot be opened, wherever a copy of it is.
+    cleaner.erase(run, InboxSlot::Key).await?;
+    Ok(cleaner.erase(run, InboxSlot::CallerToken).await?)
 }
 
 /// Removes what FastAgency's stream holds of the run, if this process may; else the cleaner does it.
@@ -98,7 +104,7 @@ pub async fn look(broker: &Broker, cleaner: &dyn Cleaner, run: RunId) -> Result<
             }
             Ok(cleaner.forget(run, before, RemovalMethod::Overwrite).await?)
         }
-        None if ended => Ok(cleaner.erase(run, InboxSlot::Key).await?),
+        None if ended => erase_secrets(cleaner, run).await,
         None => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ pub mod active_time;
 pub mod answer;
 pub mod assembler;
 pub mod attach;
+pub mod caller_token;
 pub mod claim;
 pub mod clean;
 pub mod directory;

@@ -8,17 +8,7 @@ use crate::seal::{RunKey, Sealer};
 
 /// Seals the answer to a question with the run's key, which is made if there is none.
 pub async fn seal(broker: &Broker, sealer: &Sealer, run: RunId, question: MessageId, secret: &str) -> Result<String> {
-    let mut stored = sealer.new_run_key(run).into_bytes();
-    // The inbox decides between two who make one at once.
-    if let PutOutcome::Taken(first) = broker.inbox.put(run, InboxSlot::Key, stored.clone().into()).await? {
-        stored = first.payload.to_vec();
-    }
-    let key = opened(sealer, run, &stored).ok_or_else(|| broker::Error::Refused {
-        doing: "seal a password".to_owned(),
-        reason: "an earlier one of this run was sealed with another seal_key: give every worker and gateway the same"
-            .to_owned(),
-    })?;
-    Ok(key.seal(question, secret))
+    Ok(run_key(broker, sealer, run).await?.seal(question, secret))
 }
 
 /// Opens the answer to a question with what lies in the run's [`InboxSlot::Key`]; `None` if it was sealed with another key.
@@ -26,11 +16,27 @@ pub fn open(sealer: &Sealer, run: RunId, key: &StoredRecord, question: MessageId
     opened(sealer, run, &key.payload)?.open(question, sealed)
 }
 
-/// Deletes the run's key, if it has one.
+/// Deletes the run's key, if it has one, and the access token of its caller.
 pub async fn forget(broker: &Broker, run: RunId) -> Result<()> {
-    clean::forget_key(broker, run).await
+    clean::forget_secrets(broker, run).await
 }
 
-fn opened(sealer: &Sealer, run: RunId, stored: &[u8]) -> Option<RunKey> {
+/// The run's key, which is made if there is none.
+pub(super) async fn run_key(broker: &Broker, sealer: &Sealer, run: RunId) -> Result<RunKey> {
+    let mut stored = sealer.new_run_key(run).into_bytes();
+    // The inbox decides between two who make one at once.
+    if let PutOutcome::Taken(first) = broker.inbox.put(run, InboxSlot::Key, stored.clone().into()).await? {
+        stored = first.payload.to_vec();
+    }
+    let key = opened(sealer, run, &stored).ok_or_else(|| broker::Error::Refused {
+        doing: "seal a secret of a run".to_owned(),
+        reason: "an earlier one of this run was sealed with another seal_key: give every worker and gateway the same"
+            .to_owned(),
+    })?;
+    Ok(key)
+}
+
+/// The key of a run from what lies in its [`InboxSlot::Key`]; `None` if it was sealed with another key.
+pub(super) fn opened(sealer: &Sealer, run: RunId, stored: &[u8]) -> Option<RunKey> {
     sealer.run_key(run, std::str::from_utf8(stored).ok()?)
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::broker::{self, Broker, Job, JobReason, RecordLane};
+use crate::clock;
 use crate::ids::{Name, RunId, UserId};
 use crate::protocol::log::{Record, RecordBody, RunCreation, RunOrigin};
 use crate::protocol::queue_name::QueueName;
 use crate::protocol::signable::Signable;
+use crate::run::caller_token::{self, CallerTokenSeal};
 use crate::run::{Error, Result, look};
 use crate::signing::{SignedStatement, StatementSigner};
 use crate::traces;
@@ -50,6 +52,16 @@ pub enum StartOutcome {
 
 /// Starts a run. After a failure it may be called again with the same id.
 pub async fn start(broker: &Broker, start: RunStart, gateway_signer: Option<&StatementSigner>) -> Result<StartOutcome> {
+    start_with_token(broker, start, gateway_signer, None).await
+}
+
+/// Starts a run that makes calls in the name of its caller, whose access token is there before a worker can take the run.
+pub async fn start_with_token(
+    broker: &Broker,
+    start: RunStart,
+    gateway_signer: Option<&StatementSigner>,
+    token: Option<&CallerTokenSeal<'_>>,
+) -> Result<StartOutcome> {
     let RunStart { run, workflow, definition, params, user, groups, origin } = start;
     let trace = traces::current();
     let mut created =
@@ -68,7 +80,7 @@ pub async fn start(broker: &Broker, start: RunStart, gateway_signer: Option<&Sta
     let seq = loop {
         match broker.log.append(run, RecordLane::Did, first.clone(), 0).await {
             Ok(seq) => break seq,
-            Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id).await? {
+            Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id, token).await? {
                 Some(started) => return Ok(started),
                 // A conflict with nothing: a cluster that has just changed its leader gives some.
                 None if tries < MOST_TRIES => tries += 1,
@@ -79,9 +91,21 @@ pub async fn start(broker: &Broker, start: RunStart, gateway_signer: Option<&Sta
         tokio::time::sleep(RETRY_PAUSE).await;
     };
     if origin != RunOrigin::ForeignWorker {
-        enqueue_start(broker, &workflow, run).await?;
+        enqueue_with_token(broker, &workflow, run, token).await?;
     }
     Ok(StartOutcome::New { seq })
+}
+
+async fn enqueue_with_token(
+    broker: &Broker,
+    workflow: &Name,
+    run: RunId,
+    token: Option<&CallerTokenSeal<'_>>,
+) -> Result<()> {
+    if let Some(token) = token {
+        caller_token::store(broker, run, token, clock::system().now()).await?;
+    }
+    enqueue_start(broker, workflow, run).await
 }
 
 /// Queues a run that was created. Harmless if it is queued already.
@@ -105,7 +129,12 @@ pub async fn enqueue_lost_start(broker: &Broker, workflow: &Name, run: RunId) ->
 
 /// What is there of a run of that id, if it has records: by a lost acknowledgement of our own, an earlier call, or somebody
 /// else's.
-async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Option<StartOutcome>> {
+async fn existing(
+    broker: &Broker,
+    run: RunId,
+    mine: crate::ids::MessageId,
+    token: Option<&CallerTokenSeal<'_>>,
+) -> Result<Option<StartOutcome>> {
     let looked = look(broker, run, 0).await?;
     if looked.is_empty() {
         return Ok(None);
@@ -115,7 +144,8 @@ async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> R
     };
     if looked.records.len() + looked.unreadable.len() == 1 && created.origin != RunOrigin::ForeignWorker {
         // Created but never claimed: whoever created it may have died before it was queued.
-        enqueue_start(broker, &created.workflow, run).await?;
+        let is_owner = |token: &&CallerTokenSeal<'_>| created.user.as_ref() == Some(&token.token.user);
+        enqueue_with_token(broker, &created.workflow, run, token.filter(is_owner)).await?;
     }
     let is_mine = first.record.id == mine;
     Ok(Some(if is_mine { StartOutcome::New { seq: first.seq } } else { StartOutcome::Existing(created.clone()) }))

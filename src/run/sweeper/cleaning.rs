@@ -46,11 +46,11 @@ impl RunCleaning {
         self.clean.retain(|run, seq| runs.get(run).is_some_and(|met| met.seq == *seq));
         let is_over = |met: &ObservedRun| match met.stand {
             RunPhase::Removed => true,
-            RunPhase::Ended => met.kept || met.has_key,
+            RunPhase::Ended => met.kept || met.has_secrets,
             _ => false,
         };
         let tombstones_kept = keep_evidence.max(TOMBSTONE_KEPT).saturating_add(TOMBSTONE_KEPT);
-        let is_left = |met: &ObservedRun| met.has_older || met.has_key || met.asked.is_some();
+        let is_left = |met: &ObservedRun| met.has_older || met.has_secrets || met.asked.is_some();
         let mut over: Vec<FinishedRun> = runs
             .iter()
             .filter(|(run, met)| is_over(met) && (is_left(met) || self.clean.get(run) != Some(&met.seq)))

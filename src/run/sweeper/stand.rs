@@ -25,8 +25,8 @@ pub(super) struct ObservedRun {
     pub(super) kept: bool,
     /// The newest answer or cancel in its inbox.
     pub(super) asked: Option<(u64, Timestamp)>,
-    /// There is a key that its passwords are sealed with.
-    pub(super) has_key: bool,
+    /// There is a key that its passwords are sealed with, or the access token of its caller.
+    pub(super) has_secrets: bool,
     /// There is an older record under the other lane.
     pub(super) has_older: bool,
 }
@@ -57,7 +57,7 @@ impl RunPhase {
 pub(super) async fn scan(broker: &Broker) -> Result<HashMap<RunId, ObservedRun>> {
     let mut runs: HashMap<RunId, ObservedRun> = HashMap::new();
     let mut inboxes: HashMap<RunId, (u64, Timestamp)> = HashMap::new();
-    let mut keys: BTreeSet<RunId> = BTreeSet::new();
+    let mut with_secrets: BTreeSet<RunId> = BTreeSet::new();
     let mut scan = broker.log.scan().await?;
     while let Some(item) = scan.next().await {
         match item? {
@@ -85,10 +85,10 @@ pub(super) async fn scan(broker: &Broker) -> Result<HashMap<RunId, ObservedRun>>
                 let kept = placed.as_ref().is_some_and(|placed| placed.seq != stored.seq);
                 let stand = placed.map_or(RunPhase::UnderWay, |placed| RunPhase::of(&placed.record.body));
                 let (seq, at) = (stored.seq, stored.at);
-                runs.insert(run, ObservedRun { seq, at, stand, kept, asked: None, has_key: false, has_older });
+                runs.insert(run, ObservedRun { seq, at, stand, kept, asked: None, has_secrets: false, has_older });
             }
-            ScannedItem::Inbox { run, slot: InboxSlot::Key, .. } => {
-                keys.insert(run);
+            ScannedItem::Inbox { run, slot: InboxSlot::Key | InboxSlot::CallerToken, .. } => {
+                with_secrets.insert(run);
             }
             ScannedItem::Inbox { run, seq, at, .. } => {
                 let newest = inboxes.entry(run).or_insert((seq, at));
@@ -101,9 +101,9 @@ pub(super) async fn scan(broker: &Broker) -> Result<HashMap<RunId, ObservedRun>>
             met.asked = Some(asked);
         }
     }
-    for run in keys {
+    for run in with_secrets {
         if let Some(met) = runs.get_mut(&run) {
-            met.has_key = true;
+            met.has_secrets = true;
         }
     }
     Ok(runs)
