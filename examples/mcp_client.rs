@@ -54,6 +54,7 @@ async fn call(tools: &McpToolset, tool: &ListedTool) -> Result<Value> {
             tool: &tool.name,
             arguments: &arguments,
             secrets: &[],
+            caller: None,
             key: "key",
             run: "run",
             within: WITHIN,

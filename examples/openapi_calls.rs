@@ -80,6 +80,7 @@ async fn main() -> ExitCode {
                 tool: &tool.name,
                 arguments: &arguments,
                 secrets: &[],
+                caller: None,
                 key: "0123456789abcdef0123456789abcdef",
                 run: "-",
                 within: Duration::from_secs(30),

@@ -1,7 +1,9 @@
 //! Somebody who calls, and why somebody may not.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{KeyScope, PasswordUser, UsersFileError};
@@ -32,6 +34,24 @@ pub struct Caller {
     pub session: Option<SessionId>,
     /// When the token that the caller shows ends, in seconds since 1970.
     pub until: Option<u64>,
+    /// The access token of another server that the caller has shown; none: a password, a key, a token of ours, an ID token.
+    pub access_token: Option<ShownToken>,
+}
+
+/// An access token of another server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ShownToken {
+    /// The token.
+    pub token: Arc<str>,
+    /// When it ends, in seconds since 1970.
+    pub until: u64,
+}
+
+/// A token is a secret.
+impl fmt::Debug for ShownToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShownToken").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// Why somebody may not come in.

@@ -22,7 +22,7 @@ mod warnings;
 
 pub use admin_link::AdminLink;
 pub use authenticator::Authenticator;
-pub use caller::{AuthDenial, Caller, Error};
+pub use caller::{AuthDenial, Caller, Error, ShownToken};
 pub use credentials::{KEY_PREFIX, new_key};
 pub use file::{ApiKey, KeyScope, PasswordUser, UserDirectory, UsersFileError};
 pub use passwords::{composed, hash as hash_password};

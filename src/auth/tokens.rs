@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::jwks::{JwksCache, JwksSource};
 use super::session::{SessionId, read_id};
-use super::{AuthDenial, Caller, Error};
+use super::{AuthDenial, Caller, Error, ShownToken};
 use crate::config;
 use crate::ids::UserId;
 
@@ -77,7 +77,12 @@ impl TokenVerifier {
 
     /// Who a token says that it is about.
     pub async fn check(&self, token: &str) -> Result<Caller, AuthDenial> {
-        self.caller(&self.claims(token).await?)
+        let claims = self.claims(token).await?;
+        let caller = self.caller(&claims)?;
+        // An ID token is for the client that it was given to, and for no API.
+        let until = claims.get("exp").and_then(Value::as_f64).filter(|_| self.client.is_none());
+        let access_token = until.map(|until| ShownToken { token: token.into(), until: until as u64 });
+        Ok(Caller { access_token, ..caller })
     }
 
     /// What a token says, if it is one that counts.

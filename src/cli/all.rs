@@ -12,7 +12,7 @@ use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready}
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, ListenArguments, project};
 use crate::config::ConfigSection;
-use crate::project::check_answerers;
+use crate::project::{check_answerers, check_caller_token_key, check_caller_tokens, has_caller_tokens};
 use crate::{gateway, ui, worker};
 
 /// Everything in one process: worker, gateway and page, with a broker of its own.
@@ -58,6 +58,8 @@ impl AllCommand {
         };
         let folder = embedded.then_some(data_dir.as_path());
         let sealer = project::sealer(&config, folder)?;
+        check_caller_tokens(&config)?;
+        check_caller_token_key(&config, sealer.as_ref())?;
         let broker = project::chained(&config, broker, folder)?;
 
         let gateway_at = ListenArguments { host: self.host, port: self.port };
@@ -87,6 +89,7 @@ impl AllCommand {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer,
+            passes_caller_tokens: has_caller_tokens(&config),
             gateway_signer: project::gateway_signer(&config),
             trusted_definition_keys: config.gateway.trusted_definition_keys.clone(),
             redactor: config.audit.redactor.clone(),

@@ -9,6 +9,7 @@ use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, ListenArguments, project};
 use crate::config::ConfigSection;
 use crate::gateway;
+use crate::project::{check_caller_token_key, check_caller_tokens, has_caller_tokens};
 
 /// Serves REST, server-sent events and WebSockets.
 #[derive(Args)]
@@ -32,13 +33,17 @@ impl GatewayCommand {
         let admin_link = project::admin_link(&config.auth, None)?;
         let page = project::configured_page(&config.ui);
         let admin = project::admin_line(admin_link.as_deref(), page.as_deref());
+        let sealer = project::sealer(&config, None)?;
+        check_caller_tokens(&config)?;
+        check_caller_token_key(&config, sealer.as_ref())?;
         let settings = gateway::Settings {
             auth: config.auth.clone(),
             admin_link,
             public_url: config.ui.public_url.clone(),
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
-            sealer: project::sealer(&config, None)?,
+            sealer,
+            passes_caller_tokens: has_caller_tokens(&config),
             gateway_signer: project::gateway_signer(&config),
             trusted_definition_keys: config.gateway.trusted_definition_keys.clone(),
             redactor: config.audit.redactor.clone(),

@@ -8,6 +8,7 @@ use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready}
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
 use crate::config::ConfigSection;
+use crate::project::check_caller_token_key;
 use crate::worker;
 
 /// Takes runs from the queue and executes their workflows.
@@ -27,6 +28,7 @@ impl WorkerCommand {
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let sealer = project::sealer(&config, None)?;
+        check_caller_token_key(&config, sealer.as_ref())?;
         let broker = project::chained(&config, project::connect(&config, "worker").await?, None)?;
         let parts = project::worker_parts(&config, broker, sealer, None, self.mock_llm)?;
         let served = parts.workflows.iter().map(|workflow| workflow.name.clone()).collect();

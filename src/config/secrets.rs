@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use super::fields::{path, secret};
 use super::outgoing::host;
 use super::shapes::{OAUTH, SECRET, SECRET_TOOLS};
+use crate::problem::Problem;
 use crate::yaml::{FieldReader, MapReader};
 
 /// How long what a command printed is used, unless it is said.
@@ -62,6 +63,8 @@ pub enum SecretSource {
     },
     /// A token that a server gives for other secrets.
     OAuth(Box<OAuthConfig>),
+    /// The access token with which the person whose run it is came to the gateway. With the place where that is said, for messages.
+    Caller(Box<Problem>),
     /// A certificate that this program shows when it connects.
     Certificate {
         /// The certificate and those between it and its authority, in PEM.
@@ -143,6 +146,11 @@ impl OAuthConfig {
 }
 
 impl SecretConfig {
+    /// Whether it is the token of the person whose run it is.
+    pub fn is_of_caller(&self) -> bool {
+        matches!(self.source, SecretSource::Caller(_))
+    }
+
     /// A text that nobody gets, so that it is only hidden.
     pub fn only_hidden(value: Option<SecretString>) -> Self {
         Self { source: SecretSource::Value(value), hosts: Vec::new(), tools: SecretTools::default() }
@@ -195,7 +203,7 @@ fn secret_tools(field: &FieldReader<'_>) -> Option<SecretTools> {
 
 /// The one place that a secret comes from.
 fn source(fields: &MapReader<'_>, folder: &Path) -> Option<SecretSource> {
-    const WAYS: [&str; 6] = ["value", "file", "command", "username", "oauth", "certificate"];
+    const WAYS: [&str; 7] = ["value", "file", "command", "username", "oauth", "from", "certificate"];
     let given: Vec<&str> = WAYS.into_iter().filter(|way| fields.get(way).is_some()).collect();
     let [way] = given[..] else {
         match given.get(1) {
@@ -232,6 +240,14 @@ fn source(fields: &MapReader<'_>, folder: &Path) -> Option<SecretSource> {
         "oauth" => fields
             .read("oauth", |field| oauth(field, "client_credentials"))
             .map(|oauth| SecretSource::OAuth(Box::new(oauth))),
+        "from" => {
+            fields.read("from", |field| field.one_of(&[("caller", ())]))?;
+            if fields.get("tools").is_some() {
+                let message = "the caller's token goes to the servers of `hosts` only";
+                fields.field.review.add(fields.problem_at_key("tools", message));
+            }
+            Some(SecretSource::Caller(Box::new(fields.problem_at_key("from", String::new()))))
+        }
         _ => {
             let (certificate, key) = (path(fields, "certificate", folder), path(fields, "key", folder));
             Some(SecretSource::Certificate { certificate: certificate?, key: key? })

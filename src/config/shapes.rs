@@ -329,7 +329,7 @@ pub static WORKER: MapShape = MapShape {
 
 pub static SECRET: MapShape = MapShape {
     name: "secret",
-    about: "A secret, where it comes from, and who may get it: `hosts`, `tools` or both. One of value, file, command, username, oauth and certificate.",
+    about: "A secret, where it comes from, and who may get it: `hosts`, `tools` or both. One of value, file, command, username, oauth, from and certificate.",
     keys: &[
         may("value", ValueKind::Text, "What nobody else sees, like ${BILLING_KEY}."),
         may("file", ValueKind::Text, "A file that holds it, which is read again for each request."),
@@ -338,6 +338,11 @@ pub static SECRET: MapShape = MapShape {
         may("username", ValueKind::Text, "A user, for HTTP basic authentication."),
         may("password", ValueKind::Text, "The password of the user."),
         may("oauth", ValueKind::Shape(&OAUTH), "How a token is asked for; it is renewed before it expires."),
+        may(
+            "from",
+            ValueKind::OneOf(&["caller"]),
+            "caller: the access token of the person whose run it is, as the gateway was shown it (auth.mode jwt or oidc).",
+        ),
         may("certificate", ValueKind::Text, "A certificate of the client (mutual TLS): a file in PEM."),
         may("key", ValueKind::Text, "The key of the certificate: a file in PEM."),
         may(

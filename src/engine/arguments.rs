@@ -76,7 +76,8 @@ async fn with_secrets(
         if let Some(why) = secrets.refuses_receiver(&one.secret, receiver) {
             return Err(failed(why));
         }
-        let value = secrets.value(&one.secret, CredentialRequest::default()).await.map_err(&failed)?;
+        let wanted = CredentialRequest { caller: Some(&effects.journal.caller_token), ..CredentialRequest::default() };
+        let value = secrets.value(&one.secret, wanted).await.map_err(&failed)?;
         arguments.insert(one.argument.clone(), value.expose_secret().into());
     }
     Ok(arguments)

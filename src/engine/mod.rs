@@ -149,7 +149,7 @@ impl Engine {
         };
         let heard = HeardInbox { updates, may_hold_cancel: !owned.inbox_was_empty };
         let mirror = self.mirror(owned.writer.run(), &owned.created, &owned.history).await?;
-        let journal = Arc::new(Journal::new(self.context.clone(), *owned, workflow.limits.clone(), mirror));
+        let journal = Arc::new(Journal::new(self.context.clone(), *owned, &workflow, mirror));
         let _leaving = AbandonOnDrop(&journal);
         Ok(driver::drive(&journal, workflow, heard, self.park_after, shutdown).await?)
     }
@@ -157,7 +157,7 @@ impl Engine {
     /// Ends a run that this worker has claimed with a failure, without executing anything of it.
     pub async fn give_up(&self, owned: Box<OwnedRun>, workflow: Arc<Workflow>, why: &str) -> Result<DriveEnd, Error> {
         let mirror = self.mirror(owned.writer.run(), &owned.created, &owned.history).await?;
-        let journal = Arc::new(Journal::new(self.context.clone(), *owned, workflow.limits.clone(), mirror));
+        let journal = Arc::new(Journal::new(self.context.clone(), *owned, &workflow, mirror));
         let _leaving = AbandonOnDrop(&journal);
         let failed = Err(WorkflowStop::failed(FailureKind::Worker, why));
         Ok(ending::finish(&journal, failed, ending::own_scope(&workflow, "end")).await?)

@@ -30,7 +30,11 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
     let turn = async || turn(effects, request.rate.as_ref(), request.error_message.as_deref()).await;
     let answered = effects::outside(effects, request.idempotent, turn, async |call| {
         // What is fetched for them is fetched now, and not when the run is read again.
-        let secrets = servers.secrets.for_request(host, &request.secrets()).await.map_err(&failed)?;
+        let secrets = servers
+            .secrets
+            .for_request(host, &request.secrets(), Some(&effects.journal.caller_token))
+            .await
+            .map_err(&failed)?;
         let arguments = if request.inject.is_empty() {
             None
         } else {

@@ -26,8 +26,9 @@ use crate::message::{self, FormQuestion, InnerConversation, MessageContent, Mult
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::RunOrigin;
+use crate::run::caller_token::CallerTokenSeal;
 use crate::run::directory;
-use crate::run::start::{RunStart, start};
+use crate::run::start::{RunStart, start_with_token};
 use crate::workflow::expression::seen;
 use crate::workflow::{
     self, BranchArm, LoopCondition, MessageAction, MessageStepContent, OnError, StepAction, WaitTime, Workflow,
@@ -445,10 +446,20 @@ async fn start_run(
     };
     // A second start with the same id finds the first.
     let gateway_signer = execution.journal.context.gateway_signer()?;
-    start(broker, wanted, gateway_signer)
+    let token = token_for(execution.journal, &called).await;
+    start_with_token(broker, wanted, gateway_signer, token.as_ref())
         .await
         .map_err(|error| WorkflowStop::failed(FailureKind::Broker, error.to_string()))?;
     Ok(run)
+}
+
+/// What a run of this workflow gets of the access token of the run that starts it, which is the same person's.
+async fn token_for<'j>(journal: &'j Journal, workflow: &Workflow) -> Option<CallerTokenSeal<'j>> {
+    if !journal.context.outside.secrets.has_caller_token(workflow) {
+        return None;
+    }
+    let sealer = journal.context.sealer.as_ref()?;
+    Some(CallerTokenSeal { sealer, token: journal.caller_token.current().await? })
 }
 
 fn placed(stop: WorkflowStop, step: &WorkflowStep) -> WorkflowStop {

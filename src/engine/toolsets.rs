@@ -201,6 +201,7 @@ async fn round(
         tool: &step.tool,
         arguments: &arguments,
         secrets,
+        caller: Some(&effects.journal.caller_token),
         key,
         run: &run,
         within: set.within,

@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::auth::Caller;
 use crate::broker::InboxSlot;
 use crate::fastagency::foreign_worker;
-use crate::gateway::GatewayState;
 use crate::gateway::permissions::answering;
+use crate::gateway::{GatewayState, caller_token};
 use crate::ids::UserId;
 use crate::message::Message;
 use crate::protocol::log::RunOrigin;
@@ -35,11 +35,14 @@ pub async fn give(
     target: &RunRef,
     question: &Message,
     given: SubmittedAnswer,
+    caller: &Caller,
 ) -> Result<AnswerAcceptance> {
     let broker = &gateway.broker;
     if target.origin == RunOrigin::ForeignWorker {
         return foreign_worker::answer(broker, &gateway.settings.redactor, target, question, given).await;
     }
+    // Before the answer counts: the run goes on with it at once.
+    caller_token::renew(gateway, target, caller).await;
     let mut told = None;
     let mut given = match (secret_of(question, &given.answer), &gateway.settings.sealer) {
         (None, _) => given,

@@ -25,6 +25,7 @@ mod addresses;
 mod answers;
 mod audit;
 mod body;
+mod caller_token;
 mod docs;
 mod emphasis;
 mod error;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
     pub sealer: Option<Sealer>,
+    /// Whether the access tokens that callers show are passed on, sealed, to the runs whose workflows make calls with them.
+    pub passes_caller_tokens: bool,
     /// The key that it signs with for its users; none: it does not.
     pub gateway_signer: Option<StatementSigner>,
     /// The workers whose workflows are started; none: those that anybody announces.
@@ -101,6 +104,7 @@ impl Default for Settings {
             public_url: None,
             static_dir: None,
             sealer: None,
+            passes_caller_tokens: false,
             gateway_signer: None,
             trusted_definition_keys: Vec::new(),
             redactor: Redactor::default(),

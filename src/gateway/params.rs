@@ -84,6 +84,7 @@ mod tests {
             description: None,
             params: schema,
             definition: String::new(),
+            uses_caller_token: false,
             signed: None,
         })
     }

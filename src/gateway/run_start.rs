@@ -13,14 +13,15 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::fastagency::foreign_worker;
-use crate::gateway::GatewayState;
 use crate::gateway::limits::{LimitExceeded, StartCountError};
 use crate::gateway::workflow_cache::WorkflowOwner;
+use crate::gateway::{GatewayState, caller_token};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::protocol::log::{LogEntry, RecordBody, RunCreation, RunOrigin};
 use crate::redact::Redactor;
+use crate::run::directory::WorkflowCard;
 use crate::run::redaction;
 use crate::run::start::{RunStart, StartOutcome};
 use crate::run::summary::RunSummary;
@@ -112,7 +113,7 @@ async fn begin_found(
             let params =
                 native.params.check(wanted.params).map_err(|problems| StartError::InvalidParams { problems })?;
             let card = &native.card;
-            let begun = append(gateway, wanted.run, &card.name, Some(card.definition.clone()), params, caller).await?;
+            let begun = append(gateway, wanted.run, &card.name, Some(card), params, caller).await?;
             if begun.new.is_some() {
                 gateway.unclaimed.look_at(wanted.run);
             }
@@ -137,10 +138,12 @@ async fn append(
     gateway: &GatewayState,
     run: RunId,
     workflow: &Name,
-    definition: Option<String>,
+    card: Option<&WorkflowCard>,
     params: Map<String, Value>,
     caller: &Caller,
 ) -> run::Result<StartedRun> {
+    let definition = card.map(|card| card.definition.clone());
+    let token = card.and_then(|card| caller_token::token_for(gateway, caller, card));
     let origin = if definition.is_some() { RunOrigin::Gateway } else { RunOrigin::ForeignWorker };
     let (user, groups) = (caller.user.clone(), caller.groups.clone().into_boxed_slice());
     let created = RunCreation {
@@ -171,8 +174,13 @@ async fn append(
         ];
         (format!("start {}", created.workflow), attributes)
     });
-    Ok(match span.instrument(start::start(&gateway.broker, start, gateway.settings.gateway_signer.as_ref())).await? {
+    let gateway_signer = gateway.settings.gateway_signer.as_ref();
+    let starting = start::start_with_token(&gateway.broker, start, gateway_signer, token.as_ref());
+    Ok(match span.instrument(starting).await? {
         StartOutcome::New { seq } => {
+            if let Some(token) = &token {
+                gateway.limits.stored(caller, caller_token::weight(token));
+            }
             metrics().workflow(created.workflow.as_str()).started.inc();
             let user = created.user.as_ref().map(UserId::as_str);
             tracing::debug!(run.id = %run, workflow = %created.workflow, user.id = user, "the run was started");

@@ -469,7 +469,7 @@ pub async fn answer(
     let answer = AnswerPayload::Value(fits.value);
     gateway.limits.bytes(&caller, &answer)?;
     let given = answers::given(&found.message, answer, &caller);
-    match answers::give(&gateway, &RunRef::of(run, &created), &found.message, given).await? {
+    match answers::give(&gateway, &RunRef::of(run, &created), &found.message, given, &caller).await? {
         AnswerAcceptance::Yes => Ok(StatusCode::ACCEPTED),
         AnswerAcceptance::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),
     }

@@ -337,6 +337,7 @@ mod tests {
             description: None,
             params: None,
             definition: "0".to_owned(),
+            uses_caller_token: false,
             signed: None,
         };
         let params = ParamsSchema::of(&card);

@@ -15,6 +15,9 @@ const SHORTEST_HIDDEN: usize = 6;
 /// How many texts are known by one name, beside those of the configuration: a token is hidden a while after it was renewed.
 const MOST_LEARNED: usize = 8;
 
+/// The same of a secret that is another text for each person.
+const MOST_LEARNED_OF_MANY: usize = 256;
+
 /// The texts, in the forms in which a server sends them back.
 #[derive(Debug, Default)]
 pub struct HiddenTexts {
@@ -46,15 +49,22 @@ impl HiddenTexts {
 
     /// Hides a text for ever.
     pub fn add(&self, name: &str, text: &str) {
-        self.insert(name, text, false);
+        self.insert(name, text, None);
     }
 
     /// Hides a text until several others have come by the same name.
     pub fn learn(&self, name: &str, text: &str) {
-        self.insert(name, text, true);
+        self.insert(name, text, Some(MOST_LEARNED));
     }
 
-    fn insert(&self, name: &str, text: &str, is_learned: bool) {
+    /// Hides a text until many others have come by the same name, which stands for another text with each person.
+    pub fn learn_of_many(&self, name: &str, text: &str) {
+        self.insert(name, text, Some(MOST_LEARNED_OF_MANY));
+    }
+
+    /// `most`: how many are known by the name; none: this one stays.
+    fn insert(&self, name: &str, text: &str, most: Option<usize>) {
+        let is_learned = most.is_some();
         if text.len() < SHORTEST_HIDDEN {
             return;
         }
@@ -70,7 +80,9 @@ impl HiddenTexts {
         let learned = is_learned.then_some(forms.learned);
         let each = written_forms(text).into_iter();
         forms.forms.extend(each.map(|text| HiddenForm { text: text.into(), name: name.clone(), learned }));
-        forms.forget_old(&name);
+        if let Some(most) = most {
+            forms.forget_old(&name, most);
+        }
         forms.forms.sort_by_key(|form| std::cmp::Reverse(form.text.expose_secret().len()));
     }
 
@@ -135,12 +147,12 @@ impl HiddenTexts {
 }
 
 impl HiddenForms {
-    fn forget_old(&mut self, name: &str) {
+    fn forget_old(&mut self, name: &str, most: usize) {
         let mut ages: Vec<u64> =
             self.forms.iter().filter(|form| *form.name == *name).filter_map(|form| form.learned).collect();
         ages.sort_unstable();
         ages.dedup();
-        if let Some(oldest) = ages.len().checked_sub(MOST_LEARNED + 1).map(|index| ages[index]) {
+        if let Some(oldest) = ages.len().checked_sub(most + 1).map(|index| ages[index]) {
             self.forms.retain(|form| *form.name != *name || form.learned.is_none_or(|learned| learned > oldest));
         }
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::secrets::CallerTokenSource;
 pub use crate::protocol::toolset::ListedTool;
 use crate::workflow::InjectedSecret;
 
@@ -19,6 +20,8 @@ pub struct ToolsetCall<'a> {
     pub arguments: &'a Map<String, Value>,
     /// The arguments that are secrets, where the owner alone knows who gets them.
     pub secrets: &'a [InjectedSecret],
+    /// What knows the access token of the person whose run it is; none: there is no run.
+    pub caller: Option<&'a dyn CallerTokenSource>,
     /// The key of the call, the same over all attempts and all workers.
     pub key: &'a str,
     /// The run that calls.

@@ -12,9 +12,11 @@ use crate::problem::{Problem, Problems};
 use crate::workflow::{self, SecretReceiver};
 
 mod answerers;
+mod caller_tokens;
 mod toolsets;
 
 pub use answerers::{answerer_warnings, check_answerers};
+pub use caller_tokens::{check_caller_token_key, check_caller_tokens, has_caller_tokens};
 
 /// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "fastagency.yaml";
@@ -64,6 +66,7 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
         folder: folder.display().to_string(),
         ..ProjectSummary::default()
     };
+    problems.extend(config.iter().filter_map(|config| check_caller_tokens(config).err()).flatten());
     let models: Option<BTreeSet<Name>> = config.as_ref().map(|config| config.llms.keys().cloned().collect());
     match workflow::load_folder(&folder) {
         Ok(workflows) => {

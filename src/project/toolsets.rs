@@ -61,8 +61,17 @@ fn check_mcp(server: &McpServerConfig, config: &Config, problem: impl Fn(String)
     let McpReach::Address(McpAddress { credential: Some(McpCredential::Secret(name)), .. }) = &server.reach else {
         return None;
     };
-    if config.secrets.contains_key(name) {
-        return None;
+    match config.secrets.get(name) {
+        Some(secret) if secret.is_of_caller() => {
+            let message = format!(
+                "the MCP server shows the secret {name:?} as its `auth`, which is the caller's token, and all callers share the connection"
+            );
+            return Some(
+                problem(message).with_hint("call the server's API with http or openapi, or give it another secret"),
+            );
+        }
+        Some(_) => return None,
+        None => {}
     }
     let near = did_you_mean(name, config.secrets.keys().map(String::as_str));
     let hint = near.unwrap_or_else(|| "secrets are described in `secrets:` of fastagency.yaml".to_owned());

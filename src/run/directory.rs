@@ -49,6 +49,9 @@ pub struct WorkflowCard {
     pub params: Option<Value>,
     /// The hash of the definition that new runs are pinned to.
     pub definition: String,
+    /// Whether its runs make calls with the access token of their caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uses_caller_token: bool,
     /// The signature of the worker that announced it; none: it signs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<String>,

@@ -20,6 +20,7 @@ use crate::metrics::metrics;
 use crate::model::ModelRegistry;
 use crate::outside::OutsideServices;
 use crate::outside::call_rates::CallRates;
+use crate::outside::secrets::Secrets;
 use crate::redact::Redactor;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
@@ -126,7 +127,8 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     }
     for workflow in serves.values() {
         let definition = workflow.definition.to_bytes();
-        directory::announce(&broker, &card(workflow), definition, definition_signer.as_ref()).await?;
+        let card = card(workflow, &outside.secrets);
+        directory::announce(&broker, &card, definition, definition_signer.as_ref()).await?;
     }
     // Each workflow holds a place while it waits for its next run: with fewer, some would never get one.
     let max_runs = settings.max_runs.max(serves.len());
@@ -243,13 +245,14 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     Ok(())
 }
 
-fn card(workflow: &Workflow) -> WorkflowCard {
+fn card(workflow: &Workflow, secrets: &Secrets) -> WorkflowCard {
     WorkflowCard {
         name: workflow.name.clone(),
         title: workflow.title.clone(),
         description: workflow.description.clone(),
         params: workflow.params.as_ref().map(|schema| schema.json.clone()),
         definition: workflow.definition.hash(),
+        uses_caller_token: secrets.has_caller_token(workflow),
         signed: None,
     }
 }

@@ -112,6 +112,16 @@ impl Workflow {
             || self.tools.sets().values().any(|set| set.rate.is_some())
     }
 
+    /// The secrets that it names itself.
+    pub fn named_secrets(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().map(|used| used.name.as_str())
+    }
+
+    /// Whether it has the operations of a specification as tools, which name secrets of their own.
+    pub fn has_specification(&self) -> bool {
+        self.tools.sets().values().any(|set| matches!(set.source, ToolsetSource::OpenApi(_)))
+    }
+
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
     pub fn with_lists(&self, lists: &[(Name, Vec<ListedTool>)]) -> Result<Self, String> {
         let tools = self.tools.with_lists(lists)?;

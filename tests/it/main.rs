@@ -11,6 +11,7 @@ mod backup;
 mod bounds;
 mod broken_yaml;
 mod broker;
+mod caller_tokens;
 mod chaos;
 mod citations;
 mod cli;

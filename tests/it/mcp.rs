@@ -206,6 +206,7 @@ async fn call_within(
         tool,
         arguments: &arguments,
         secrets: &[],
+        caller: None,
         key: "key-1",
         run: "run-1",
         within,

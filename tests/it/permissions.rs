@@ -317,6 +317,7 @@ async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_execut
         description: None,
         params: None,
         definition: hash,
+        uses_caller_token: false,
         signed: None,
     };
     let bytes = theirs.definition.to_bytes();

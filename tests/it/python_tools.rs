@@ -67,6 +67,7 @@ async fn called_within(
         tool,
         arguments: &arguments,
         secrets: &[],
+        caller: None,
         key: "k",
         run: "r",
         within,

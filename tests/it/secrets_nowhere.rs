@@ -375,7 +375,7 @@ async fn orders(nats: &str, desk: Arc<Desk>) -> async_nats::service::Service {
 }
 
 /// Every message of every stream: subject, headers and payload.
-async fn stored(nats: &str) -> Vec<(String, String)> {
+pub async fn stored(nats: &str) -> Vec<(String, String)> {
     let jetstream = jetstream::new(async_nats::connect(nats).await.unwrap());
     let names: Vec<String> = jetstream.stream_names().try_collect().await.unwrap();
     let mut found = Vec::new();
@@ -392,7 +392,7 @@ async fn stored(nats: &str) -> Vec<(String, String)> {
 }
 
 /// Every file below a folder.
-fn files(folder: &Path, found: &mut Vec<(String, String)>) {
+pub fn files(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

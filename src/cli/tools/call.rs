@@ -112,6 +112,7 @@ impl CallArguments {
             tool,
             arguments: &given.arguments,
             secrets: &given.secrets,
+            caller: None,
             key: &key,
             run: &key,
             within: CALL_WITHIN,

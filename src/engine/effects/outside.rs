@@ -59,9 +59,14 @@ pub(in crate::engine) async fn outside(
     }
     let call =
         effects.journal.run.derive::<MessageId>(&format!("call/{}", effects.scope.of_every_attempt())).to_string();
-    let outcome = match perform(&call).await {
-        Ok(value) => EffectOutcome::Value(value),
-        Err(WorkflowStop::Failed(failure)) => EffectOutcome::Failed { kind: failure.kind, message: failure.message },
+    let performed = perform(&call).await;
+    // Many people's tokens are in use at once; that of this run is certainly not in what its log remembers.
+    let token = &effects.journal.caller_token;
+    let outcome = match performed {
+        Ok(value) => EffectOutcome::Value(token.hidden_in(value)),
+        Err(WorkflowStop::Failed(failure)) => {
+            EffectOutcome::Failed { kind: failure.kind, message: token.hidden(&failure.message) }
+        }
         Err(stop) => return Err(stop),
     };
     effects.journal.budget.has_waited();

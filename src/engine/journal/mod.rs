@@ -17,9 +17,10 @@ use crate::protocol::effect_key::EffectKey;
 use crate::protocol::log::{EffectOutcome, Record, RecordBody, RunCreation};
 use crate::run::attach::TextDelta;
 use crate::run::claim::{OwnedRun, last_claim};
-use crate::workflow::RunLimits;
+use crate::workflow::Workflow;
 
 mod budget;
+mod caller_token;
 mod effect_log;
 mod idle;
 mod inbox;
@@ -34,6 +35,7 @@ pub(super) use budget::{IterationValues, RunBudget};
 pub(super) use effect_log::{EffectLog, RememberedEffect};
 pub(super) use texts::TextInProgress;
 
+use caller_token::RunCallerToken;
 use idle::IdleTracker;
 use inbox::RunInbox;
 use ownership::OwnershipGuard;
@@ -51,6 +53,7 @@ pub(super) struct Journal {
     pub log: Arc<EffectLog>,
     pub inbox: RunInbox,
     pub secrets: Arc<SecretStore>,
+    pub caller_token: RunCallerToken,
     pub budget: Arc<RunBudget>,
     pub idle: IdleTracker,
     pub ownership: OwnershipGuard,
@@ -67,21 +70,23 @@ impl Journal {
     pub(super) fn new(
         context: Arc<EngineContext>,
         owned: OwnedRun,
-        limits: RunLimits,
+        workflow: &Workflow,
         mirror: Option<FastAgencyMirror>,
     ) -> Self {
         let OwnedRun { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let workflow_metrics = metrics().workflow(created.workflow.as_str());
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
-        let budget = Arc::new(RunBudget::new(limits, context.clone(), &history));
-        let secrets = Arc::new(SecretStore::new(run, context.clone(), &history));
+        let budget = Arc::new(RunBudget::new(workflow.limits.clone(), context.clone(), &history));
+        let uses_caller_token = context.outside.secrets.has_caller_token(workflow);
+        let secrets = Arc::new(SecretStore::new(run, context.clone(), &history, uses_caller_token));
         let summary =
             PublishedSummary::begin(run, &history, workflow_metrics.clone(), context.summary_publisher.clone());
         let projections: Vec<Box<dyn LogProjection>> =
             vec![Box::new(summary), Box::new(budget.clone()), Box::new(secrets.clone())];
         Self {
             run,
+            caller_token: RunCallerToken::new(run, created.user.clone(), context.clone()),
             created,
             workflow_metrics,
             inbox: RunInbox::new(run, context.clone()),

@@ -36,11 +36,13 @@ pub(in crate::engine) struct SecretStore {
     is_held: AtomicBool,
     /// The run has asked for one: there may be a key that it is sealed with.
     was_asked: AtomicBool,
+    /// Its workflow makes calls with the access token of its caller: there may be one.
+    uses_caller_token: bool,
 }
 
 impl SecretStore {
     /// Those of a run with this log.
-    pub(super) fn new(run: RunId, context: Arc<EngineContext>, history: &[LogEntry]) -> Self {
+    pub(super) fn new(run: RunId, context: Arc<EngineContext>, history: &[LogEntry], uses_caller_token: bool) -> Self {
         Self {
             run,
             context,
@@ -49,6 +51,7 @@ impl SecretStore {
             answered: Mutex::default(),
             is_held: false.into(),
             was_asked: history.iter().any(|entry| asks_secret(&entry.record.body)).into(),
+            uses_caller_token,
         }
     }
 
@@ -112,14 +115,14 @@ impl SecretStore {
         Ok(key.and_then(|key| secret::open(sealer, self.run, &key, question, sealed)))
     }
 
-    /// Deletes the key of the run's passwords, once it has ended. A key that stays behind is deleted on the next scan
-    /// (`run::sweeper`).
+    /// Deletes the key of the run's passwords and the access token of its caller, once it has ended. What stays behind is deleted
+    /// on the next scan (`run::sweeper`).
     pub(in crate::engine) async fn forget(&self) {
-        if !self.was_asked.load(Ordering::Relaxed) {
+        if !self.was_asked.load(Ordering::Relaxed) && !self.uses_caller_token {
             return;
         }
         if let Err(error) = secret::forget(&self.context.broker, self.run).await {
-            tracing::debug!(run.id = %self.run, "the key of the run's passwords is still there: {error}");
+            tracing::debug!(run.id = %self.run, "the secrets of the run are still there: {error}");
         }
     }
 }

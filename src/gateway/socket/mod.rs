@@ -119,7 +119,8 @@ async fn converse(gateway: &Arc<GatewayState>, caller: Caller, client: &mut Sock
     drop(text);
     let run = init.run;
     let groups = caller.groups.clone();
-    let counted = Caller { user: caller.user.clone(), groups, address: caller.address, ..Caller::default() };
+    let (user, access_token) = (caller.user.clone(), caller.access_token.clone());
+    let counted = Caller { user, groups, access_token, address: caller.address, ..Caller::default() };
     let counted = Box::new(counted);
     // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
     let target = match Box::pin(enter(gateway, init, caller)).await {
@@ -455,7 +456,7 @@ impl SocketConversation<'_> {
             Box::pin(self.gateway.limits.message_in_time(&self.caller)).await;
         }
         loop {
-            match answers::give(self.gateway, &self.target, &asked.message, given.clone()).await {
+            match answers::give(self.gateway, &self.target, &asked.message, given.clone(), &self.caller).await {
                 // If somebody else was first his answer counts, and this client sees what follows from it.
                 Ok(_) => return Ok(()),
                 Err(run::Error::Broker(broker::Error::Unavailable { .. } | broker::Error::Full { .. })) => {}

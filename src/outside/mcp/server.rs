@@ -95,6 +95,10 @@ impl McpServer {
             SecretSource::Login { .. } | SecretSource::Certificate { .. } => {
                 Some(format!("the secret {:?} is no token, which an MCP server needs", supply.name))
             }
+            SecretSource::Caller(_) => Some(format!(
+                "the secret {:?} is the caller's token, and all callers share the connection",
+                supply.name
+            )),
             _ => None,
         })
     }

@@ -13,7 +13,7 @@ use crate::openapi::{
     CredentialPlace, OAuthFlow, OAuthFlowKind, OpenApiRequest, RequiredScheme, SecurityAlternative, SecuritySchemeKind,
 };
 use crate::outside::http::ClientCertificate;
-use crate::outside::secrets::{CredentialRequest, Secrets};
+use crate::outside::secrets::{CallerTokenSource, CredentialRequest, Secrets};
 
 /// Schemes of HTTP that answer what a server asks first: no secret can be written down for them.
 const OF_CHALLENGES: [&str; 9] =
@@ -107,14 +107,14 @@ fn check(scheme: &RequiredScheme, secret: &str, secrets: &Secrets, host: &str) -
     }
     let is_certificate = matches!(secrets.source(secret), Some(SecretSource::Certificate { .. }));
     let is_login = matches!(secrets.source(secret), Some(SecretSource::Login { .. }));
-    let is_oauth = matches!(secrets.source(secret), Some(SecretSource::OAuth(_)));
+    let is_token = matches!(secrets.source(secret), Some(SecretSource::OAuth(_) | SecretSource::Caller(_)));
     match &scheme.kind {
         SecuritySchemeKind::MutualTls if !is_certificate => {
             Err(format!("the secret {secret:?} is no certificate: it needs `certificate` and `key`"))
         }
         SecuritySchemeKind::MutualTls => Ok(()),
         _ if is_certificate => Err(format!("the secret {secret:?} is a certificate, and a text is needed")),
-        SecuritySchemeKind::HttpBasic if is_oauth => {
+        SecuritySchemeKind::HttpBasic if is_token => {
             Err(format!("the secret {secret:?} is a token, and a user with a password is needed"))
         }
         SecuritySchemeKind::HttpBasic => Ok(()),
@@ -307,6 +307,7 @@ impl CredentialPlan<'_> {
         &self,
         secrets: &Secrets,
         refused: Option<&FetchedCredentials>,
+        caller: Option<&dyn CallerTokenSource>,
     ) -> Result<FetchedCredentials, String> {
         let mut fetched = FetchedCredentials::default();
         for (number, part) in self.parts.iter().enumerate() {
@@ -318,7 +319,7 @@ impl CredentialPlan<'_> {
             let refused = refused.and_then(|refused| refused.values.get(number)?.as_ref());
             let (scopes, token_url) = (&part.scheme.scopes[..], part.token_url.as_ref());
             let discovery_url = part.discovery_url.as_ref();
-            let wanted = CredentialRequest { scopes, token_url, discovery_url, refused };
+            let wanted = CredentialRequest { scopes, token_url, discovery_url, refused, caller };
             let value = secrets.value(&part.secret, wanted).await?;
             fetched.values.push(Some(value));
         }

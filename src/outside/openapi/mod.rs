@@ -185,7 +185,8 @@ impl OpenApiToolset {
     async fn all_arguments<'c>(&self, call: &ToolsetCall<'c>) -> Result<Cow<'c, Map<String, Value>>, ToolsetError> {
         let mut arguments = Cow::Borrowed(call.arguments);
         for one in call.secrets {
-            let value = self.secrets.value(&one.secret, CredentialRequest::default()).await;
+            let wanted = CredentialRequest { caller: call.caller, ..CredentialRequest::default() };
+            let value = self.secrets.value(&one.secret, wanted).await;
             let value = value.map_err(|why| ToolsetError::Unavailable(self.secrets.hidden(&why)))?;
             arguments.to_mut().insert(one.argument.clone(), value.expose_secret().into());
         }
@@ -225,10 +226,11 @@ impl OpenApiToolset {
         call: &ToolsetCall<'_>,
     ) -> Result<Value, ToolsetError> {
         let no_credential = |why: String| ToolsetError::Unavailable(self.secrets.hidden(&why));
-        let mut credentials = prepared.plan.fetch(&self.secrets, None).await.map_err(no_credential)?;
+        let mut credentials = prepared.plan.fetch(&self.secrets, None, call.caller).await.map_err(no_credential)?;
         let mut answer = self.sent_once(tool, prepared, &credentials, call).await?;
         if answer.status == 401 && !prepared.plan.is_empty() {
-            let renewed = prepared.plan.fetch(&self.secrets, Some(&credentials)).await.map_err(no_credential)?;
+            let renewed = prepared.plan.fetch(&self.secrets, Some(&credentials), call.caller).await;
+            let renewed = renewed.map_err(no_credential)?;
             if renewed.differs(&credentials) {
                 credentials = renewed;
                 answer = self.sent_once(tool, prepared, &credentials, call).await?;

@@ -5,8 +5,10 @@ mod sources;
 mod token_store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -15,7 +17,7 @@ use super::addresses::AddressRules;
 use super::hidden::{HiddenTexts, basic_login};
 use super::http::{ClientCertificate, HttpSender};
 use crate::config::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
-use crate::workflow::SecretReceiver;
+use crate::workflow::{SecretReceiver, Workflow, called};
 
 use oauth::{OAuthFetch, SpecifiedServer};
 pub use oauth::{grant_name, origin};
@@ -49,6 +51,15 @@ pub struct CredentialRequest<'a> {
     pub discovery_url: Option<&'a Url>,
     /// The value that a server has refused.
     pub refused: Option<&'a SecretString>,
+    /// Whose run it is wanted for; none: there is no run.
+    pub caller: Option<&'a dyn CallerTokenSource>,
+}
+
+/// What knows the access token of the person whose run it is.
+#[async_trait]
+pub trait CallerTokenSource: Send + Sync + fmt::Debug {
+    /// The token as it is now; the error is a sentence that says why there is none, and what to do.
+    async fn caller_token(&self) -> Result<SecretString, String>;
 }
 
 impl Default for Secrets {
@@ -102,14 +113,32 @@ impl Secrets {
         self.secrets.get(name).map(|secret| &secret.source)
     }
 
+    /// Whether a workflow, or one that it calls, may make calls with the access token of the person whose run it is. Which secrets
+    /// the operations of a specification ask for is not known before it is read.
+    pub fn has_caller_token(&self, workflow: &Workflow) -> bool {
+        let is_of_caller = |name: &str| self.secrets.get(name).is_some_and(SecretConfig::is_of_caller);
+        if !self.secrets.values().any(SecretConfig::is_of_caller) {
+            return false;
+        }
+        let uses = |one: &Workflow| one.has_specification() || one.named_secrets().any(is_of_caller);
+        let others = workflow.definition.sources.keys().filter(|name| **name != workflow.name);
+        uses(workflow) || others.filter_map(|name| called(workflow, name).ok()).any(|other| uses(&other))
+    }
+
     /// What the templates of a request to this host, which is sent now, may hold. Kept nowhere.
-    pub async fn for_request(&self, host: &str, names: &BTreeSet<&str>) -> Result<Value, String> {
+    pub async fn for_request(
+        &self,
+        host: &str,
+        names: &BTreeSet<&str>,
+        caller: Option<&dyn CallerTokenSource>,
+    ) -> Result<Value, String> {
         let mut values = Map::new();
         for name in names {
             if let Some(why) = self.refuses(name, host) {
                 return Err(why);
             }
-            let value = self.value(name, CredentialRequest::default()).await?;
+            let wanted = CredentialRequest { caller, ..CredentialRequest::default() };
+            let value = self.value(name, wanted).await?;
             values.insert((*name).to_owned(), value.expose_secret().into());
         }
         Ok(Value::Object(values))
@@ -212,6 +241,15 @@ impl Secrets {
                 Ok(printed.access)
             }
             SecretSource::OAuth(config) => self.token(name, secret, config, wanted).await,
+            SecretSource::Caller(_) => {
+                let caller = wanted.caller.ok_or_else(|| {
+                    format!("the secret {name:?} is the access token of the person whose run it is, and there is no run here")
+                })?;
+                let token =
+                    caller.caller_token().await.map_err(|why| format!("no token for the secret {name:?}: {why}"))?;
+                self.hidden.learn_of_many(name, token.expose_secret());
+                Ok(token)
+            }
             SecretSource::Certificate { .. } => Err(format!("the secret {name:?} is a certificate, and no text")),
         }
     }
@@ -284,7 +322,10 @@ fn configured_texts(source: &SecretSource) -> Vec<String> {
             }
             texts
         }
-        SecretSource::File(_) | SecretSource::Command { .. } | SecretSource::Certificate { .. } => Vec::new(),
+        SecretSource::File(_)
+        | SecretSource::Command { .. }
+        | SecretSource::Caller(_)
+        | SecretSource::Certificate { .. } => Vec::new(),
     }
 }
 
@@ -344,6 +385,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[derive(Debug)]
+    struct Ada;
+
+    #[async_trait]
+    impl CallerTokenSource for Ada {
+        async fn caller_token(&self) -> Result<SecretString, String> {
+            Ok("access-of-ada".into())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_callers_token_is_of_a_run_and_for_hosts_alone() {
+        let place = Box::new(crate::problem::Problem::of_file("fastagency.yaml", ""));
+        let secret =
+            SecretConfig { source: SecretSource::Caller(place), ..SecretConfig::value("", &["crm.example.com"]) };
+        let secrets = Secrets::new(BTreeMap::from([("crm".to_owned(), secret)]));
+        let names = BTreeSet::from(["crm"]);
+        let values = secrets.for_request("crm.example.com", &names, Some(&Ada)).await.unwrap();
+        assert_eq!(values["crm"], "access-of-ada");
+        assert_eq!(secrets.hidden("it is access-of-ada"), "it is [secret crm]");
+        let why = secrets.for_request("crm.example.com", &names, None).await.unwrap_err();
+        assert!(why.ends_with("there is no run here"), "{why}");
+        assert!(secrets.for_request("other.example.com", &names, Some(&Ada)).await.is_err());
+        assert!(secrets.refuses_receiver("crm", &SecretReceiver::Command("report".to_owned())).is_some());
+        assert_eq!(secrets.refuses_receiver("crm", &SecretReceiver::Api), None);
+    }
     use crate::config::SecretTools;
 
     #[tokio::test]
@@ -363,9 +431,9 @@ mod tests {
         assert_eq!(secrets.hidden_in(echoed), hidden);
         assert!(!format!("{secrets:?}").contains("k-1234"));
         let both = BTreeSet::from(["billing", "short"]);
-        let values = secrets.for_request("billing.example.com", &both).await.unwrap();
+        let values = secrets.for_request("billing.example.com", &both, None).await.unwrap();
         assert_eq!(values, json!({"billing": "k-12345678", "short": "ab"}));
-        assert!(secrets.for_request("other.example.com", &both).await.is_err());
+        assert!(secrets.for_request("other.example.com", &both, None).await.is_err());
         for host in ["billing.example.com.evil.example", "evil.example", "93.184.215.14", "[::1]", "10.0.0.2"] {
             assert!(secrets.refuses("billing", host).is_some(), "{host}");
         }

@@ -104,6 +104,7 @@ pub async fn call(set: &OpenApiToolset, tool: &str, arguments: Value) -> Result<
         tool,
         arguments: arguments.as_object().unwrap(),
         secrets: &[],
+        caller: None,
         key: "0123456789abcdef0123456789abcdef",
         run: "run",
         within: Duration::from_secs(20),

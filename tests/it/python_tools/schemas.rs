@@ -105,6 +105,7 @@ async fn compare(interpreter: &[&str], file: &str, recorded: &Value) {
             tool: name,
             arguments,
             secrets: &[],
+            caller: None,
             key: "k",
             run: "r",
             within: WITHIN,

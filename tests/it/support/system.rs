@@ -145,6 +145,7 @@ impl System {
                 description: Some(description.to_owned()),
                 params,
                 definition: format!("hash-of-{name}"),
+                uses_caller_token: false,
                 signed: None,
             };
             directory::announce(&builder.broker, &card, b"{}".to_vec(), None).await.expect("announced");
