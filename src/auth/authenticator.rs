@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 
-use super::caller::{AuthDenial, Caller, Error};
+use super::caller::{AuthDenial, Caller, Error, ShownToken};
 use super::credentials::{CallerCredentials, KEY_PREFIX, credentials, from_header, key_digest};
 use super::crypto;
 use super::file::WatchedUsersFile;
@@ -113,7 +113,12 @@ impl Authenticator {
             },
             CallerCredentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
             CallerCredentials::Bearer(token) => match &self.way {
-                AuthMethod::Tokens(tokens) => tokens.check(&token).await,
+                AuthMethod::Tokens(tokens) => {
+                    let caller = tokens.check(&token).await?;
+                    // An ID token has its access token beside it.
+                    let access_token = caller.access_token.clone().or_else(|| ShownToken::beside(headers));
+                    Ok(Caller { access_token, ..caller })
+                }
                 AuthMethod::Basic { issuer: Some(issuer), .. } => self.still_known(issuer.check(&token).await?),
                 _ => Err(AuthDenial::Wrong { why: "tokens are not taken here".to_owned() }),
             },

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
+
 use super::file::{KeyScope, PasswordUser, UsersFileError};
-use super::session::SessionId;
+use super::session::{ACCESS_TOKEN_HEADER, SessionAccessToken, SessionId};
 use crate::config;
 use crate::ids::UserId;
 
@@ -45,6 +47,15 @@ pub struct ShownToken {
     pub token: Arc<str>,
     /// When it ends, in seconds since 1970.
     pub until: u64,
+}
+
+impl ShownToken {
+    /// The one that a request has in the header for it.
+    pub(super) fn beside(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(ACCESS_TOKEN_HEADER)?.to_str().ok()?;
+        let SessionAccessToken { token, until } = SessionAccessToken::read(text)?;
+        Some(Self { token: token.into(), until })
+    }
 }
 
 /// A token is a secret.

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 
 use super::discovery::ProviderEndpoints;
 use super::fetch::FetchError;
+use super::session::{self, LoginProof, SessionAccessToken};
 use super::tokens::TokenVerifier;
 use super::{AuthDenial, Error, fetch};
 use crate::bounds::{self, OUTSIDE};
@@ -50,6 +51,15 @@ pub struct ProviderTokens {
     pub fresh_until: u64,
     /// Gets the next ID token, if the provider gives any.
     pub refresh_token: Option<String>,
+    /// What came with it for APIs, if it is to be kept.
+    pub access_token: Option<SessionAccessToken>,
+}
+
+impl From<ProviderTokens> for LoginProof {
+    fn from(given: ProviderTokens) -> Self {
+        let ProviderTokens { id_token, fresh_until, refresh_token, access_token } = given;
+        Self::Oidc { id_token, fresh_until, refresh_token, access_token }
+    }
 }
 
 /// Why a login, or its renewal, came to nothing.
@@ -69,12 +79,16 @@ pub struct OidcProvider {
     client: Client,
     tokens: TokenVerifier,
     discovered: Mutex<Option<(Instant, Arc<ProviderEndpoints>)>>,
+    /// Whether access tokens are kept.
+    keeps_access_tokens: bool,
 }
 
 #[derive(Deserialize)]
 struct TokenResponse {
     id_token: Option<String>,
     refresh_token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
 }
 
 impl OidcProvider {
@@ -84,7 +98,12 @@ impl OidcProvider {
         let client =
             fetch::client(&config.issuer).map_err(|reason| Error::Jwks { url: config.issuer.clone(), reason })?;
         let tokens = TokenVerifier::new(&config.tokens())?.given_to(&config.client_id);
-        Ok(Self { config: config.clone(), client, tokens, discovered: Mutex::default() })
+        Ok(Self { config: config.clone(), client, tokens, discovered: Mutex::default(), keeps_access_tokens: false })
+    }
+
+    /// The same, which keeps access tokens, too, if that is wanted.
+    pub fn keeping_access_tokens(self, keeps_access_tokens: bool) -> Self {
+        Self { keeps_access_tokens, ..self }
     }
 
     async fn discovered(&self) -> Result<Arc<ProviderEndpoints>, LoginError> {
@@ -144,28 +163,44 @@ impl OidcProvider {
             ("redirect_uri", &begun.redirect_uri),
             ("code_verifier", &begun.verifier),
         ];
-        let answer = self.ask(&form).await?;
-        let id_token = answer.id_token.ok_or_else(|| LoginError::Refused("the login gave no ID token".to_owned()))?;
+        let mut answer = self.ask(&form).await?;
+        let id_token =
+            answer.id_token.take().ok_or_else(|| LoginError::Refused("the login gave no ID token".to_owned()))?;
         let claims = self.claims(&id_token).await?;
         if claims.get("nonce").and_then(Value::as_str) != Some(&begun.nonce) {
             return Err(LoginError::Refused("the ID token belongs to another login".to_owned()));
         }
         self.accept(&claims)?;
-        Ok(ProviderTokens { id_token, fresh_until: ends(&claims), refresh_token: answer.refresh_token })
+        Ok(self.given(id_token, &claims, answer))
     }
 
     /// Gets an ID token in the place of an old one, about the same person.
     pub async fn renew(&self, refresh_token: &str, old: &str) -> Result<ProviderTokens, LoginError> {
-        let answer = self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
-        let id_token = answer.id_token.ok_or_else(|| LoginError::Refused("there is no new ID token".to_owned()))?;
+        let mut answer = self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
+        let id_token =
+            answer.id_token.take().ok_or_else(|| LoginError::Refused("there is no new ID token".to_owned()))?;
         let claims = self.claims(&id_token).await?;
         if subject(old).is_some_and(|subject| claims.get("sub") != Some(&subject)) {
             return Err(LoginError::Refused("the new ID token is about somebody else".to_owned()));
         }
         self.accept(&claims)?;
         // A provider that gives no new one lets the old one stand (RFC 6749, 6).
-        let refresh_token = answer.refresh_token.or_else(|| Some(refresh_token.to_owned()));
-        Ok(ProviderTokens { id_token, fresh_until: ends(&claims), refresh_token })
+        answer.refresh_token.get_or_insert_with(|| refresh_token.to_owned());
+        Ok(self.given(id_token, &claims, answer))
+    }
+
+    /// What is kept of an answer.
+    fn given(&self, id_token: String, claims: &Map<String, Value>, answer: TokenResponse) -> ProviderTokens {
+        let end = ends(claims);
+        let kept = answer.access_token.filter(|_| self.keeps_access_tokens);
+        let until = answer.expires_in.map_or(end, |seconds| session::now().saturating_add(seconds));
+        let access_token = kept.map(|token| SessionAccessToken { token, until });
+        // Both are renewed when the first of them ends; what cannot be renewed lasts as long as the ID token.
+        let fresh_until = match (&access_token, &answer.refresh_token) {
+            (Some(token), Some(_)) => token.until.min(end),
+            _ => end,
+        };
+        ProviderTokens { id_token, fresh_until, refresh_token: answer.refresh_token, access_token }
     }
 
     /// Refuses here, in words, what the gateway would refuse.

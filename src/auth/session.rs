@@ -13,12 +13,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 const NONCE: usize = 24;
+/// An access token longer than this is passed on to nobody.
+const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// The header in which the `ui` tells the gateway which session a request belongs to. It can only make a request fail, so
 /// nothing is gained by making one up.
 pub const HEADER: &str = "x-fastagency-session";
 /// The header in which the gateway says the version of the user or key that a caller has proved to be ([`super::Caller`]).
 pub const VERSION_HEADER: &str = "x-fastagency-version";
+
+/// The header in which the gateway is given an access token beside an ID token, which says who calls and is for no API: by the `ui`
+/// that of a session.
+pub const ACCESS_TOKEN_HEADER: &str = "x-fastagency-access-token";
 
 /// The id of a session, or of a token.
 pub type SessionId = [u8; 16];
@@ -78,7 +84,40 @@ pub enum LoginProof {
         fresh_until: u64,
         /// What gets the next one.
         refresh_token: Option<String>,
+        /// The access token that came with it; none: nothing here passes one on, or the provider gave none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access_token: Option<SessionAccessToken>,
     },
+}
+
+/// The access token of a session.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionAccessToken {
+    /// The token.
+    pub token: String,
+    /// When it ends, in seconds since 1970.
+    pub until: u64,
+}
+
+impl SessionAccessToken {
+    /// Reads the text of [`ACCESS_TOKEN_HEADER`]: the end and the token.
+    pub fn read(text: &str) -> Option<Self> {
+        let (until, token) = text.split_once(' ')?;
+        let is_token = (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+        Some(Self { token: token.to_owned(), until: until.parse().ok()? }).filter(|_| is_token)
+    }
+
+    /// The header's text.
+    pub fn text(&self) -> String {
+        format!("{} {}", self.until, self.token)
+    }
+}
+
+/// A token is a secret.
+impl std::fmt::Debug for SessionAccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionAccessToken").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// A session is a secret whole.
@@ -102,6 +141,14 @@ impl LoginSession {
     /// What the gateway is told of it in [`HEADER`].
     pub fn named(&self) -> NamedSession {
         NamedSession { id: self.id, version: self.version.clone() }
+    }
+
+    /// Its access token, if it has one.
+    pub fn access_token(&self) -> Option<&SessionAccessToken> {
+        match &self.proof {
+            LoginProof::Authorization(_) => None,
+            LoginProof::Oidc { access_token, .. } => access_token.as_ref(),
+        }
     }
 
     /// Its `Authorization`.
@@ -183,6 +230,16 @@ fn about(purpose: SealPurpose) -> &'static [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_access_token_is_read_as_it_was_written_and_is_not_shown() {
+        let token = SessionAccessToken { token: "access-1".to_owned(), until: 7 };
+        assert_eq!(SessionAccessToken::read(&token.text()), Some(token.clone()));
+        for odd in ["", "7", "7 ", "access-1", "x access-1", "7 a b"] {
+            assert_eq!(SessionAccessToken::read(odd), None, "{odd}");
+        }
+        assert!(!format!("{token:?}").contains("access-1"));
+    }
 
     #[test]
     fn a_cookie_opens_only_with_its_key_for_what_it_was_made_and_unchanged() {

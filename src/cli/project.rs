@@ -24,7 +24,7 @@ use crate::config::{self, Config, ConfigSection};
 use crate::lifecycle::Lifecycle;
 use crate::outside::OutsideServices;
 use crate::problem::Problems;
-use crate::project::load_config;
+use crate::project::{has_caller_tokens, load_config};
 use crate::seal::Sealer;
 
 use crate::signing::StatementSigner;
@@ -415,6 +415,7 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         lifetime: config.ui.session_lifetime,
         public_url: config.ui.public_url.clone(),
         oidc,
+        keeps_access_tokens: has_caller_tokens(config),
         previous_keys: config.ui.previous_session_keys.clone(),
         trusted_header: match &config.auth.mode {
             config::AuthMode::TrustedHeader(header) => Some(header.clone()),

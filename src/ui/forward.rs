@@ -104,6 +104,10 @@ impl GatewayForwarder {
         }
         if let Some(session) = session {
             headers.insert(header::AUTHORIZATION, authorization(&session.authorization()));
+            headers.remove(session::ACCESS_TOKEN_HEADER);
+            if let Some(token) = session.access_token() {
+                headers.insert(session::ACCESS_TOKEN_HEADER, authorization(&token.text()));
+            }
             if let Ok(named) = HeaderValue::from_str(&session.named().text()) {
                 headers.insert(session::HEADER, named);
             }

@@ -230,12 +230,7 @@ pub async fn from_provider(
     };
     match outcome {
         Ok(given) => {
-            let proof = LoginProof::Oidc {
-                id_token: given.id_token,
-                fresh_until: given.fresh_until,
-                refresh_token: given.refresh_token,
-            };
-            let set = ui.sessions.cookies(&headers, &LoginSession::begin(proof, ui.sessions.lifetime));
+            let set = ui.sessions.cookies(&headers, &LoginSession::begin(given.into(), ui.sessions.lifetime));
             if set.is_empty() {
                 let words = "what the login's server says about you is too much for cookies".to_owned();
                 return failed(&LoginError::Refused(words), &pending.back_to);

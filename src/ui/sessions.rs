@@ -47,6 +47,8 @@ pub struct LoginSettings {
     pub public_url: Option<String>,
     /// The provider where people log in, if there is one.
     pub oidc: Option<config::OidcConfig>,
+    /// Whether sessions keep the access tokens of people who log in at the provider, for the gateway to pass on.
+    pub keeps_access_tokens: bool,
     /// What cookies were sealed with before: they count until they end.
     pub previous_keys: Vec<SecretString>,
     /// The headers in which a proxy before the page says who calls, and which proxy that is; from elsewhere they are not
@@ -88,7 +90,8 @@ pub enum SessionState {
 impl PageSessions {
     /// None yet.
     pub fn new(login: &LoginSettings, shutdown: Shutdown) -> Result<Self, auth::Error> {
-        let provider = login.oidc.as_ref().map(OidcProvider::new).transpose()?.map(Arc::new);
+        let provider = login.oidc.as_ref().map(OidcProvider::new).transpose()?;
+        let provider = provider.map(|provider| Arc::new(provider.keeping_access_tokens(login.keeps_access_tokens)));
         Ok(Self {
             key: CookieKey::new(&login.key).with_previous(&login.previous_keys),
             lifetime: login.lifetime,
@@ -119,7 +122,7 @@ impl PageSessions {
         if session.is_over() || self.was_ended(&session) {
             return SessionState::Over;
         }
-        let LoginProof::Oidc { id_token, fresh_until, refresh_token } = &session.proof else {
+        let LoginProof::Oidc { id_token, fresh_until, refresh_token, .. } = &session.proof else {
             return SessionState::Alive { session: Box::new(session), changed: false };
         };
         let left = fresh_until.saturating_sub(now());
@@ -162,11 +165,7 @@ impl PageSessions {
             if let Some(known) = &*outcome {
                 return known.clone();
             }
-            let renewed = provider.renew(&refresh_token, &old).await.map(|given| LoginProof::Oidc {
-                id_token: given.id_token,
-                fresh_until: given.fresh_until,
-                refresh_token: given.refresh_token,
-            });
+            let renewed = provider.renew(&refresh_token, &old).await.map(LoginProof::from);
             // Who cannot be asked now may be asked again.
             if !matches!(renewed, Err(LoginError::Unavailable(_))) {
                 *outcome = Some(renewed.clone());

@@ -15,6 +15,10 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use fastagency::auth::session::{CookieKey, LoginProof, LoginSession, SealPurpose};
 use fastagency::broker::Bucket;
 use fastagency::config::{AuthConfig, AuthMode, JwtAlgorithm, JwtKey, OidcConfig, TrustedHeaderConfig, UsersAndGroups};
+use fastagency::ids::Name;
+use fastagency::protocol::caller_token::CallerToken;
+use fastagency::run::caller_token;
+use fastagency::run::directory::{self, WorkflowCard};
 use fastagency::ui;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -25,8 +29,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::access::{basic, claims, ed25519, eddsa, hs256, jwt, now, people};
 use super::player::{Player, text_input};
 use super::ui::Front;
-use crate::support::client::{hear_json, say};
-use crate::support::system::System;
+use crate::support::client::{hear_json, run_id, say};
+use crate::support::system::{System, sealer};
 use fastagency::ui::PageBrand;
 
 const KEY: &str = "a key of cookies, long enough to be one";
@@ -38,6 +42,7 @@ pub fn nobody() -> ui::LoginSettings {
         lifetime: Duration::from_secs(3600),
         public_url: None,
         oidc: None,
+        keeps_access_tokens: false,
         previous_keys: vec![],
         trusted_header: None,
     }
@@ -311,6 +316,8 @@ struct Provider {
 }
 
 const CLIENT: &str = "the page";
+/// What carol shows APIs.
+const ACCESS_TOKEN: &str = "access-0815-of-carol";
 const CLIENT_SECRET: &str = "secret: with a colon & more";
 
 impl Provider {
@@ -416,7 +423,7 @@ async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, form: 
     };
     let refresh = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
     provider.refresh_tokens.lock().unwrap().push(refresh.clone());
-    Json(json!({"access_token": "x", "token_type": "Bearer", "id_token": provider.id_token(nonce.as_deref()),
+    Json(json!({"access_token": ACCESS_TOKEN, "expires_in": 200, "token_type": "Bearer", "id_token": provider.id_token(nonce.as_deref()),
         "refresh_token": refresh}))
     .into_response()
 }
@@ -495,6 +502,61 @@ async fn whoever_logs_in_at_the_provider_is_known_here() {
     assert_eq!(log_in(&browser, "%2F").await.status, 303);
     assert_eq!(browser.get("/api/runs").await.status, 200, "pieces of the longer one do not matter");
     front.end().await;
+    deployment.end().await;
+}
+
+/// A run that somebody starts here, and the access token that it was given.
+async fn token_of_run(deployment: &System, browser: &Browser, headers: &[(&str, &str)]) -> Option<CallerToken> {
+    let started = browser.call("POST", "/api/runs", headers, Some(json!({"workflow": "desk"}))).await;
+    assert_eq!(started.status, 201, "{}", started.body);
+    caller_token::read(&deployment.broker, &sealer(), run_id(&started.body)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_gets_the_access_token_of_a_login_and_never_an_id_token() {
+    let provider = Provider::start().await;
+    let (auth, oidc) = at_provider(&provider);
+    let settings = |settings: &mut fastagency::gateway::Settings| {
+        settings.auth = auth;
+        settings.sealer = Some(sealer());
+        settings.passes_caller_tokens = true;
+    };
+    let deployment = System::played_with(|_| {}, settings).await;
+    let card = WorkflowCard {
+        name: Name::parse("desk").unwrap(),
+        title: None,
+        description: None,
+        params: None,
+        definition: "hash-of-desk".to_owned(),
+        uses_caller_token: true,
+        signed: None,
+    };
+    directory::announce(&deployment.broker, &card, b"{}".to_vec(), None).await.unwrap();
+    for keeps_access_tokens in [true, false] {
+        let login = ui::LoginSettings { oidc: Some(oidc.clone()), keeps_access_tokens, ..nobody() };
+        let front = Front::with(&deployment.url, login).await;
+        let browser = Browser::at(&front.url);
+        assert_eq!(log_in(&browser, "%2F").await.status, 303);
+        browser.get("/auth/me").await;
+        assert!(!browser.cookie_header().contains(ACCESS_TOKEN), "the cookie is sealed");
+        // What a script of the page says is not the session's.
+        let made_up = [("origin", browser.base.as_str()), ("x-fastagency-access-token", "4102444800 made-up-0815")];
+        for headers in [&made_up[..1], &made_up] {
+            let token = token_of_run(&deployment, &browser, headers).await;
+            let shown = token.as_ref().map(|token| (token.user.as_str(), token.token.as_str()));
+            assert_eq!(shown, keeps_access_tokens.then_some(("carol@example.org", ACCESS_TOKEN)));
+            assert!(token.is_none_or(|token| token.until.as_second() <= now() as i64 + 200));
+        }
+        front.end().await;
+    }
+    // A program shows both.
+    let direct = Browser::at(&deployment.url);
+    let id_token = format!("Bearer {}", provider.id_token(None));
+    let both = [("authorization", id_token.as_str()), ("x-fastagency-access-token", "4102444800 access-0816")];
+    assert_eq!(token_of_run(&deployment, &direct, &both[..1]).await, None);
+    let shown = token_of_run(&deployment, &direct, &both).await.unwrap();
+    assert_eq!(shown.token, "access-0816");
+    assert!(shown.until.as_second() <= now() as i64 + 24 * 3600, "a day at most: {}", shown.until);
     deployment.end().await;
 }
 
@@ -627,7 +689,12 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
 
     // Away: what still counts counts on, and nobody is logged out.
     let stale = LoginSession::begin(
-        LoginProof::Oidc { id_token: "x.y.z".into(), fresh_until: 0, refresh_token: Some("made up".into()) },
+        LoginProof::Oidc {
+            id_token: "x.y.z".into(),
+            fresh_until: 0,
+            refresh_token: Some("made up".into()),
+            access_token: None,
+        },
         Duration::from_secs(60),
     );
     let cookie = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(SealPurpose::Session, &stale));
@@ -640,8 +707,10 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
     assert_eq!(log_in(&Browser::at(&front.url), "%2F").await.status, 303);
     let refresh_token = provider.refresh_tokens.lock().unwrap().last().cloned();
     provider.other_subject.store(true, Ordering::Relaxed);
-    let swapped =
-        LoginSession::begin(LoginProof::Oidc { id_token: old, fresh_until: 0, refresh_token }, Duration::from_secs(60));
+    let swapped = LoginSession::begin(
+        LoginProof::Oidc { id_token: old, fresh_until: 0, refresh_token, access_token: None },
+        Duration::from_secs(60),
+    );
     let swapped =
         format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(SealPurpose::Session, &swapped));
     assert_eq!(Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &swapped)], None).await.status, 401);
