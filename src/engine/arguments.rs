@@ -62,11 +62,13 @@ pub(super) async fn with_injected(
     receiver: &SecretReceiver,
 ) -> Result<Map<String, Value>> {
     let arguments = with_data(scope, inject, key)?;
-    with_secrets(&effects.journal.context.outside.secrets, arguments, inject, receiver).await
+    let request = CredentialRequest { caller: Some(&effects.journal.caller_token), ..CredentialRequest::default() };
+    with_secrets(&effects.journal.context.outside.secrets, request, arguments, inject, receiver).await
 }
 
 async fn with_secrets(
     secrets: &Secrets,
+    wanted: CredentialRequest<'_>,
     mut arguments: Map<String, Value>,
     inject: &InjectedArguments,
     receiver: &SecretReceiver,
@@ -76,7 +78,6 @@ async fn with_secrets(
         if let Some(why) = secrets.refuses_receiver(&one.secret, receiver) {
             return Err(failed(why));
         }
-        let wanted = CredentialRequest { caller: Some(&effects.journal.caller_token), ..CredentialRequest::default() };
         let value = secrets.value(&one.secret, wanted).await.map_err(&failed)?;
         arguments.insert(one.argument.clone(), value.expose_secret().into());
     }
@@ -125,7 +126,8 @@ impl SingleCall<'_> {
         match self.set.secret_receiver() {
             SecretReceiver::Api => Ok(SingleCallArguments { arguments: data, secrets: inject.secrets }),
             receiver => {
-                let arguments = with_secrets(secrets, data, &inject, &receiver).await.map_err(in_words)?;
+                let wanted = CredentialRequest::default();
+                let arguments = with_secrets(secrets, wanted, data, &inject, &receiver).await.map_err(in_words)?;
                 Ok(SingleCallArguments { arguments, secrets: Vec::new() })
             }
         }

@@ -94,8 +94,9 @@ pub(super) async fn drive(
     }
 }
 
-/// How long a parked run is listened to yet. Whoever answers it hears within that time that it is parked (`run::answer`).
-const STAYS_AFTER_PARKING: Duration = Duration::from_millis(500);
+/// How long a parked run is listened to yet. Whoever answers it hears within that time that it is parked (`run::answer`), or leaves it
+/// to the scan.
+const STAYS_AFTER_PARKING: Duration = Duration::from_millis(100);
 
 /// What lies in the inbox of a run that was parked.
 struct InboxFindings {

@@ -328,7 +328,8 @@ async fn metrics_are_for_whoever_shows_the_token() {
     assert!(!open.end().success());
 }
 
-#[tokio::test]
+// The collector answers while the tiers end.
+#[tokio::test(flavor = "multi_thread")]
 async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wait() {
     let test = "operation::one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wait";
     let Some(server) = NatsServer::start(test) else { return };
@@ -372,11 +373,13 @@ async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wa
         }
     };
     tokio::time::timeout(BACK, parked).await.expect("it is parked");
+    let ours = |spans: &[Span]| -> Vec<Span> { spans.iter().filter(|span| span.trace == trace).cloned().collect() };
+    let of_worker = |spans: &[Span]| ours(spans).iter().filter(|span| span.name == "run errand").count();
+    // A worker listens to a parked run for a moment.
+    collector.until(|spans| of_worker(spans) >= 1).await;
     answer(&api, run).await;
     assert!(worker.terminate().success() && gateway.terminate().success() && ui.terminate().success());
 
-    let ours = |spans: &[Span]| -> Vec<Span> { spans.iter().filter(|span| span.trace == trace).cloned().collect() };
-    let of_worker = |spans: &[Span]| ours(spans).iter().filter(|span| span.name == "run errand").count();
     let spans = collector
         .until(|spans| of_worker(spans) >= 2 && ours(spans).iter().any(|s| s.service == "fastagency-ui"))
         .await;

@@ -122,7 +122,7 @@ impl State {
 }
 
 /// How old what was heard of a log is at most, in milliseconds; a worker listens to a parked run for longer.
-const LONGEST_HEARSAY_MS: u64 = 400;
+const LONGEST_HEARSAY_MS: u64 = 80;
 
 /// An actor's way to the server.
 struct Side {
