@@ -27,6 +27,22 @@ const CUT: &str = "… [cut off]";
 const MEMORY: &str = "512m";
 /// The processes that a container has, at most.
 const MOST_PROCESSES: &str = "128";
+/// What `bwrap` leaves to write for a program of root, as the files are root's: the settings of the kernel. To be read alone, as in a
+/// container.
+const READ_ONLY_IN_PROC: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// What says more of the machine than a program needs. Not to be read, as in a container.
+const MASKED_IN_PROC: [&str; 10] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+];
 /// Who runs a program in a container.
 const NOBODY: &str = "65534:65534";
 
@@ -212,6 +228,7 @@ fn command(program: &ProgramConfig, key: &str, container: Option<&str>) -> Comma
             command.args(["--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"]);
             // A worker that is root would hand on what makes the system's folders writable again.
             command.args(["--cap-drop", "ALL"]);
+            close_proc(&mut command);
             for place in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache"] {
                 command.args(["--ro-bind-try", place, place]);
             }
@@ -240,6 +257,21 @@ fn command(program: &ProgramConfig, key: &str, container: Option<&str>) -> Comma
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
     command
+}
+
+/// Closes what `/proc` of a sandbox shows of the machine, for `bwrap`.
+fn close_proc(command: &mut Command) {
+    for place in READ_ONLY_IN_PROC {
+        command.args(["--ro-bind-try", place, place]);
+    }
+    // Nothing can be made in `/proc`: a place that this kernel does not have is left out.
+    for place in MASKED_IN_PROC {
+        match std::fs::metadata(place) {
+            Ok(found) if found.is_dir() => command.args(["--tmpfs", place, "--remount-ro", place]),
+            Ok(_) => command.args(["--ro-bind", "/dev/null", place]),
+            Err(_) => continue,
+        };
+    }
 }
 
 /// Gives a program its input. One that does not read it to its end has its reasons.

@@ -150,6 +150,65 @@ async fn in_bwrap_the_code_of_a_model_reaches_no_network_no_home_no_environment_
     assert!(!Path::new("/usr/fastagency-was-here").exists());
 }
 
+/// What a program tries in `/proc`: each file is opened, and nothing is ever written.
+const OPENINGS: &str = r#"
+import json, os
+
+def opens(path, flags):
+    try:
+        os.close(os.open(path, flags))
+        return True
+    except OSError:
+        return False
+
+def files(place):
+    if not os.path.isdir(place):
+        return [place]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
+
+written = ["bus", "fs", "irq", "sys", "sysrq-trigger"]
+read = ["acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"]
+print(json.dumps({
+    "written": [file for name in written for file in files("/proc/" + name) if opens(file, os.O_WRONLY)][:5],
+    "read": [file for name in read for file in files("/proc/" + name) if opens(file, os.O_RDONLY)],
+    "is_there": os.path.exists("/proc/sys/kernel/ostype"),
+    "user": os.getuid(),
+}))
+"#;
+
+/// Runs a test of this program once more, as a user without rights. `false`: that is not possible here.
+fn passes_as_nobody(test: &str) -> bool {
+    let program = std::env::current_exe().expect("the path of the tests");
+    let mut as_nobody = Command::new("setpriv");
+    as_nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).current_dir("/");
+    let output = as_nobody.args([test, "--exact", "--nocapture"]).stdin(Stdio::null()).output();
+    let said = match &output {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        Err(error) => error.to_string(),
+    };
+    if !said.contains("running 1 test") || said.contains("SKIPPED") {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test} as another user: {said}");
+        return false;
+    }
+    assert!(output.is_ok_and(|output| output.status.success()), "as a user without rights: {said}");
+    true
+}
+
+#[tokio::test]
+async fn in_bwrap_the_settings_of_the_kernel_are_not_written_whoever_the_worker_is() {
+    let test = "sandboxes::in_bwrap_the_settings_of_the_kernel_are_not_written_whoever_the_worker_is";
+    let Some(sandbox) = Sandbox::bwrap(test) else { return };
+    let programs = sandbox.programs(&["python3", "-I", "-"], ProgramInput::Code);
+    let came = called(&programs, json!({"code": OPENINGS}), WITHIN).await.unwrap();
+    assert_eq!((&came["written"], &came["read"], &came["is_there"]), (&json!([]), &json!([]), &json!(true)), "{came}");
+    if rustix::process::getuid().is_root() {
+        assert_eq!(came["user"], 0, "it was tried as root");
+        passes_as_nobody(test);
+    } else {
+        let _ = writeln!(std::io::stderr(), "{test} was tried as a user without rights");
+    }
+}
+
 /// What holds for programs in the open holds in a sandbox.
 async fn ends_as_it_should(sandbox: &Sandbox) {
     let shell = async |script: &str| sandbox.shell(script, WITHIN).await;
