@@ -78,6 +78,30 @@ pub struct SealedEntries {
     sealer: Sealer,
 }
 
+/// What is stored of a grant.
+enum StoredEntry {
+    /// Nothing.
+    None,
+    /// This.
+    Opened(Box<TokenEntry>),
+    /// Something that was sealed with another key.
+    Sealed,
+}
+
+impl StoredEntry {
+    /// The entry; `is_needless`: one that cannot be opened counts as none.
+    fn opened(self, is_needless: bool) -> Result<Option<TokenEntry>> {
+        match self {
+            Self::Opened(entry) => Ok(Some(*entry)),
+            Self::Sealed if !is_needless => Err(Error::Refused {
+                doing: "open stored tokens".to_owned(),
+                reason: "they were sealed with another seal_key".to_owned(),
+            }),
+            Self::None | Self::Sealed => Ok(None),
+        }
+    }
+}
+
 impl SealedEntries {
     /// Those of a backend.
     pub fn new(backend: Arc<dyn TokenBackend>, sealer: Sealer) -> Self {
@@ -91,17 +115,26 @@ impl SealedEntries {
 
     /// The entry of a grant, and its revision.
     pub async fn read(&self, grant: &str) -> Result<(Option<TokenEntry>, u64)> {
+        let (stored, revision) = self.stored(grant).await?;
+        Ok((stored.opened(false)?, revision))
+    }
+
+    /// The same for who fetches its tokens: one that cannot be opened counts as none where it is not needed.
+    async fn read_for(&self, fetch: &dyn TokenFetch, grant: &str) -> Result<(Option<TokenEntry>, u64)> {
+        let (stored, revision) = self.stored(grant).await?;
+        Ok((stored.opened(fetch.repair().is_none())?, revision))
+    }
+
+    async fn stored(&self, grant: &str) -> Result<(StoredEntry, u64)> {
         let (sealed, revision) = self.backend.get(grant).await?;
-        let Some(sealed) = sealed else { return Ok((None, revision)) };
+        let Some(sealed) = sealed else { return Ok((StoredEntry::None, revision)) };
         let opened = self.sealer.open_tokens(grant, &sealed).as_deref().and_then(TokenEntry::read);
-        match opened {
-            Some(entry) => Ok((Some(entry), revision)),
-            None => Err(Error::Refused {
-                doing: "open stored tokens".to_owned(),
-                reason: "they were sealed with another seal_key: give every worker the same, or sign in again"
-                    .to_owned(),
-            }),
-        }
+        Ok((opened.map_or(StoredEntry::Sealed, |entry| StoredEntry::Opened(Box::new(entry))), revision))
+    }
+
+    /// Whether there is an entry that this key does not open.
+    pub async fn is_sealed(&self, grant: &str) -> Result<bool> {
+        Ok(matches!(self.stored(grant).await?.0, StoredEntry::Sealed))
     }
 
     /// Puts an entry over the revision that was read.
@@ -174,7 +207,8 @@ impl TokenStore for SharedTokenStore {
     async fn token(&self, wanted: WantedToken<'_>, fetch: Arc<dyn TokenFetch>) -> Result<StoredToken, String> {
         loop {
             // Read each time: a login may have been made or ended since.
-            let (entry, _) = self.entries.read(wanted.grant).await.map_err(|error| unread(wanted.name, &error))?;
+            let entry = self.entries.read_for(&*fetch, wanted.grant).await;
+            let (entry, _) = entry.map_err(|error| unread(&*fetch, &error))?;
             if let Some(token) = usable(entry.as_ref(), wanted.scopes, wanted.refused) {
                 return Ok(token);
             }
@@ -204,12 +238,16 @@ fn usable(entry: Option<&TokenEntry>, scopes: &str, refused: Option<&SecretStrin
     token.is_usable(refused).then_some(token)
 }
 
-fn unread(name: &str, error: &Error) -> String {
+fn unread(fetch: &dyn TokenFetch, error: &Error) -> String {
+    let whose = fetch.whose();
     match error {
-        Error::Refused { reason, .. } => format!("no token for the secret {name:?}: {reason}"),
+        Error::Refused { reason, .. } => {
+            let or = fetch.repair().map(|repair| format!(", or {repair}")).unwrap_or_default();
+            format!("no token for {whose}: {reason}: give every worker the same{or}")
+        }
         _ => {
-            tracing::warn!("the tokens of the secret {name:?} cannot be read or stored: {error}");
-            format!("no token for the secret {name:?}: the place where tokens are kept cannot be reached now")
+            tracing::warn!("the tokens of {whose} cannot be read or stored: {error}");
+            format!("no token for {whose}: the place where tokens are kept cannot be reached now")
         }
     }
 }
@@ -239,7 +277,7 @@ impl TokenRenewal {
         let mut begun = Instant::now();
         let mut tries = 0;
         loop {
-            let (entry, revision) = self.entries.read(&self.grant).await.map_err(|error| self.unread(&error))?;
+            let (entry, revision) = self.read().await.map_err(|error| self.unread(&error))?;
             if let Some(token) = usable(entry.as_ref(), &self.scopes, self.refused.as_ref()) {
                 return Ok(token);
             }
@@ -290,7 +328,7 @@ impl TokenRenewal {
         let within = FETCH_WITHIN.min(self.lease * 2 / 3).saturating_sub(begun.elapsed());
         let fetched = match tokio::time::timeout(within, self.fetch.fetch(known)).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(format!("no token for the secret {:?}: its server did not answer in time", self.name)),
+            Err(_) => Err(format!("no token for {}: its server did not answer in time", self.fetch.whose())),
         };
         self.store(&holder, &fetched).await;
         fetched.map(|fetched| fetched.token)
@@ -302,7 +340,7 @@ impl TokenRenewal {
         let mut pauses = ExponentialBackoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1);
         loop {
             let stored = async {
-                let (entry, revision) = self.entries.read(&self.grant).await?;
+                let (entry, revision) = self.read().await?;
                 let entry = entry.filter(|entry| entry.lease.as_ref().is_some_and(|lease| lease.holder == holder));
                 // Somebody has signed in or out meanwhile, or has taken the lease over: what is there is newer.
                 let Some(mut entry) = entry else { return Ok(()) };
@@ -320,11 +358,15 @@ impl TokenRenewal {
     }
 
     fn lost(&self, error: &Error) {
-        tracing::error!("what came of renewing the secret {:?} could not be stored: {error}", self.name);
+        tracing::error!("what came of renewing {} could not be stored: {error}", self.fetch.whose());
+    }
+
+    async fn read(&self) -> Result<(Option<TokenEntry>, u64)> {
+        self.entries.read_for(&*self.fetch, &self.grant).await
     }
 
     fn unread(&self, error: &Error) -> String {
-        unread(&self.name, error)
+        unread(&*self.fetch, error)
     }
 }
 

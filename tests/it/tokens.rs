@@ -93,6 +93,7 @@ token_conformance!(
     a_worker_that_dies_while_it_asks_delays_the_others_for_its_lease_only,
     a_failure_is_for_all_who_waited_on_every_worker,
     what_is_stored_opens_only_with_the_key,
+    what_the_key_does_not_open_is_fetched_anew_where_nobody_has_to_sign_in,
 );
 
 /// A server that gives a new refresh token each time, and takes each one once.
@@ -106,6 +107,8 @@ struct RotatingServer {
     refuses: AtomicBool,
     /// Answers nothing.
     hangs: AtomicBool,
+    /// Whether a token is given without a refresh token, as one for the program's own name and secret.
+    gives_anew: AtomicBool,
     /// While it is set, a token takes a permit.
     gate: Option<Arc<Semaphore>>,
 }
@@ -125,13 +128,21 @@ impl TokenFetch for RotatingServer {
         }
         let shown = known.refresh.map(|token| token.expose_secret().to_owned()).unwrap_or_default();
         let mut valid = self.valid.lock();
-        if *valid != shown {
+        if *valid != shown && !self.gives_anew.load(Ordering::SeqCst) {
             self.was_reused.store(true, Ordering::SeqCst);
             return Err("used before".to_owned());
         }
         *valid = format!("refresh-token-{number}");
         let token = StoredToken { access: format!("access-token-{number}").into(), renew_at: None };
         Ok(FetchedToken { token, refresh: Some(valid.as_str().into()) })
+    }
+
+    fn whose(&self) -> String {
+        "the secret \"crm\"".to_owned()
+    }
+
+    fn repair(&self) -> Option<String> {
+        (!self.gives_anew.load(Ordering::SeqCst)).then(|| "run `fastagency login crm`".to_owned())
     }
 }
 
@@ -237,7 +248,8 @@ async fn what_is_stored_opens_only_with_the_key(place: Place) {
     assert_eq!(entry.refresh.as_deref(), Some("refresh-token-0"));
     let other = SealedEntries::new(place.backend.clone(), Sealer::new("another key".into()));
     let why = SharedTokenStore::new(other.clone()).token(wanted("", None), server.clone()).await.unwrap_err();
-    assert!(why.contains("sealed with another seal_key"), "{why}");
+    let words = "sealed with another seal_key: give every worker the same, or run `fastagency login crm`";
+    assert!(why.contains(words), "{why}");
     assert_eq!(other.all().await.unwrap().1, 1, "it is counted, and not read");
     // With the new key and the one before it, it opens.
     let rotated = Sealer::new("another key".into()).with_previous(vec!["seal-key".into()]);
@@ -245,6 +257,20 @@ async fn what_is_stored_opens_only_with_the_key(place: Place) {
     assert_eq!(rotated.token(wanted("", None), server.clone()).await.unwrap().access.expose_secret(), "access-token-0");
     place.entries().remove("grant_1").await.unwrap();
     assert!(place.entries().read("grant_1").await.unwrap().0.is_none());
+}
+
+async fn what_the_key_does_not_open_is_fetched_anew_where_nobody_has_to_sign_in(place: Place) {
+    let server = rotating_server();
+    server.gives_anew.store(true, Ordering::SeqCst);
+    place.worker().token(wanted("", None), server.clone()).await.unwrap();
+    let other = SealedEntries::new(place.backend.clone(), Sealer::new("another key".into()));
+    assert!(other.is_sealed("grant_1").await.unwrap());
+    let workers: Vec<_> = (0..3).map(|_| SharedTokenStore::new(other.clone()).with_lease(LEASE)).collect();
+    let tokens = join_all(workers.iter().map(|worker| worker.token(wanted("", None), server.clone()))).await;
+    let tokens: BTreeSet<String> =
+        tokens.into_iter().map(|token| token.unwrap().access.expose_secret().to_owned()).collect();
+    assert_eq!(tokens.into_iter().collect::<Vec<_>>(), ["access-token-1"], "one for all workers");
+    assert_eq!(other.all().await.unwrap().1, 0, "it has taken the place of the one before");
 }
 
 /// Whether no file below a folder has the text of a token in it.

@@ -95,7 +95,7 @@ impl OAuthFetch {
     }
 
     fn failed(&self, why: &str) -> String {
-        format!("no token for the secret {:?}: {}", self.name, self.hidden.hidden(why))
+        format!("no token for {}: {}", self.whose(), self.hidden.hidden(why))
     }
 
     fn unset(&self, what: &str) -> String {
@@ -232,5 +232,22 @@ impl TokenFetch for OAuthFetch {
             fetched.refresh = None;
         }
         Ok(fetched)
+    }
+
+    fn whose(&self) -> String {
+        // Of an MCP server with `oauth` there is no secret in `secrets:`.
+        let kind = if self.config.resource.is_some() { "MCP server" } else { "secret" };
+        format!("the {kind} {:?}", self.name)
+    }
+
+    fn repair(&self) -> Option<String> {
+        match &self.config.grant {
+            OAuthGrant::AuthorizationCode => Some(format!("run `fastagency login {}`", self.name)),
+            // The server takes the configured one for a theft if it has given another one since.
+            OAuthGrant::RefreshToken(_) => {
+                Some(format!("run `fastagency logout {}` and configure a new `refresh_token`", self.name))
+            }
+            OAuthGrant::ClientCredentials | OAuthGrant::Password { .. } => None,
+        }
     }
 }

@@ -54,6 +54,14 @@ impl TokenFetch for SecretCommand {
         let renew_at = Some(clock::after(clock::system().now(), self.refresh));
         Ok(FetchedToken { token: StoredToken { access: SecretString::from(access), renew_at }, refresh: None })
     }
+
+    fn whose(&self) -> String {
+        format!("the secret {:?}", self.name)
+    }
+
+    fn repair(&self) -> Option<String> {
+        None
+    }
 }
 
 async fn run(command: &[String]) -> Result<String, String> {

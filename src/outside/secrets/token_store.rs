@@ -67,6 +67,12 @@ pub struct KnownGrant {
 pub trait TokenFetch: Send + Sync {
     /// Fetches one. The error is a sentence without secrets.
     async fn fetch(&self, known: KnownGrant) -> Result<FetchedToken, String>;
+
+    /// Whose token it is, for people: `the secret "crm"`.
+    fn whose(&self) -> String;
+
+    /// What a person does if what is stored of the grant cannot be opened; none: it is not needed, as the next token is fetched without it.
+    fn repair(&self) -> Option<String>;
 }
 
 /// Keeps tokens. An implementation over several workers keeps to the same: of one grant, one token is fetched at a time, and what
@@ -237,6 +243,14 @@ mod tests {
             }
             let token = StoredToken { access: format!("token-{number}").into(), renew_at: None };
             Ok(FetchedToken { token, refresh: Some(format!("refresh-{number}").into()) })
+        }
+
+        fn whose(&self) -> String {
+            "the secret \"it\"".to_owned()
+        }
+
+        fn repair(&self) -> Option<String> {
+            None
         }
     }
 
