@@ -15,6 +15,7 @@ use crate::outside::http_answer::{
     IDEMPOTENCY_KEY, body_value, value_or_failure, without_secrets as answer_without_secrets,
 };
 use crate::outside::programs::ProgramCall;
+use crate::outside::secrets::CallerTokenSource;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::{seen, seen_map};
 use crate::workflow::{AddressPart, HttpBody, HttpRequest, ProgramStep, SecretReceiver};
@@ -30,37 +31,17 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
     let turn = async || turn(effects, request.rate.as_ref(), request.error_message.as_deref()).await;
     let answered = effects::outside(effects, request.idempotent, turn, async |call| {
         // What is fetched for them is fetched now, and not when the run is read again.
-        let secrets = servers
-            .secrets
-            .for_request(host, &request.secrets(), Some(&effects.journal.caller_token))
-            .await
-            .map_err(&failed)?;
-        let arguments = if request.inject.is_empty() {
-            None
-        } else {
-            let receiver = SecretReceiver::Host(host.to_owned());
-            Some(with_injected(effects, scope, &request.inject, call, &receiver).await?)
-        };
-        let hidden = scope.bind("secrets", seen(&secrets));
-        let hidden_args = arguments.map(|arguments| scope.bind("args", seen_map(&arguments)));
-        let outgoing = outgoing(scope, request);
-        if let Some(hidden) = hidden_args {
-            scope.unbind("args", hidden);
+        let names = request.secrets();
+        let caller: Option<&dyn CallerTokenSource> = Some(&effects.journal.caller_token);
+        let secrets = servers.secrets.for_request(host, &names, caller, None).await.map_err(&failed)?;
+        let mut answer = sent(effects, scope, request, call, &secrets).await?;
+        if answer.as_ref().is_ok_and(|answer| answer.status == 401) && !names.is_empty() {
+            // A token that is refused is renewed once.
+            let renewed = servers.secrets.for_request(host, &names, caller, Some(&secrets)).await.map_err(&failed)?;
+            if renewed != secrets {
+                answer = sent(effects, scope, request, call, &renewed).await?;
+            }
         }
-        scope.unbind("secrets", hidden);
-        let mut outgoing = outgoing.map_err(|stop| without_secrets(effects, stop))?;
-        if outgoing.url.scheme() == "http" && !request.secrets().is_empty() && !servers.http.is_named(host) {
-            let words = format!(
-                "a secret would go to {host} unencrypted: write https, or name the host in outgoing.allow_private"
-            );
-            return Err(failed(words));
-        }
-        if !outgoing.headers.contains_key(&IDEMPOTENCY_KEY) && !outgoing.method.is_safe() {
-            let value =
-                HeaderValue::from_str(call).map_err(|_| failed("the key of the call is no header".to_owned()))?;
-            outgoing.headers.insert(IDEMPOTENCY_KEY, value);
-        }
-        let answer = servers.http.send(outgoing, request.max_result, servers.secrets.hidden_texts()).await;
         let kind = match &answer {
             Err(SendError::TimedOut { .. } | SendError::TimedOutAfter { .. }) => FailureKind::Timeout,
             _ => FailureKind::Http,
@@ -80,6 +61,43 @@ pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, r
         }
     });
     answered.await
+}
+
+/// Sends a request once, with these secrets.
+async fn sent(
+    effects: &ScopedEffects,
+    scope: &mut ExpressionScope,
+    request: &HttpRequest,
+    call: &str,
+    secrets: &Value,
+) -> Result<std::result::Result<HttpAnswer, SendError>> {
+    let servers = &effects.journal.context.outside;
+    let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
+    let host = request.host.as_str();
+    let arguments = if request.inject.is_empty() {
+        None
+    } else {
+        let receiver = SecretReceiver::Host(host.to_owned());
+        Some(with_injected(effects, scope, &request.inject, call, &receiver).await?)
+    };
+    let hidden = scope.bind("secrets", seen(secrets));
+    let hidden_args = arguments.map(|arguments| scope.bind("args", seen_map(&arguments)));
+    let outgoing = outgoing(scope, request);
+    if let Some(hidden) = hidden_args {
+        scope.unbind("args", hidden);
+    }
+    scope.unbind("secrets", hidden);
+    let mut outgoing = outgoing.map_err(|stop| without_secrets(effects, stop))?;
+    if outgoing.url.scheme() == "http" && !request.secrets().is_empty() && !servers.http.is_named(host) {
+        let words =
+            format!("a secret would go to {host} unencrypted: write https, or name the host in outgoing.allow_private");
+        return Err(failed(words));
+    }
+    if !outgoing.headers.contains_key(&IDEMPOTENCY_KEY) && !outgoing.method.is_safe() {
+        let value = HeaderValue::from_str(call).map_err(|_| failed("the key of the call is no header".to_owned()))?;
+        outgoing.headers.insert(IDEMPOTENCY_KEY, value);
+    }
+    Ok(servers.http.send(outgoing, request.max_result, servers.secrets.hidden_texts()).await)
 }
 
 /// Runs a program, or tells what came of it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,7 +10,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use fastagency::config::SecretConfig;
+use fastagency::config::{OAuthConfig, SecretConfig, SecretSource};
 use fastagency::outside::OutsideServices;
 use fastagency::outside::addresses::AddressRules;
 use fastagency::outside::http::HttpSender;
@@ -37,6 +37,8 @@ struct Asked {
 #[derive(Default)]
 struct Desk {
     asked: Mutex<Vec<Asked>>,
+    /// How many tokens were given; the newest one counts.
+    tokens: AtomicUsize,
     /// Requests to `/slow` get no answer while this holds.
     is_stuck: AtomicBool,
     goes_on: Notify,
@@ -65,6 +67,8 @@ impl BillingServer {
             .route("/nearly", get(async || (StatusCode::BAD_GATEWAY, "x".repeat(1995) + SECRET)))
             .route("/echo", get(async || format!("key {SECRET}")))
             .route("/slow", any(slow))
+            .route("/token", any(token))
+            .route("/guarded", any(guarded))
             .layer(axum::middleware::from_fn_with_state(desk.clone(), note))
             .with_state(desk.clone());
         let mut server = JoinSet::new();
@@ -79,7 +83,15 @@ impl BillingServer {
     /// What a worker needs to ask it.
     fn services(&self) -> OutsideServices {
         let rules = AddressRules::new(&["127.0.0.1".to_owned()]);
+        let oauth = OAuthConfig {
+            token_url: Some(format!("{}/token", self.url).parse().unwrap()),
+            client_id: Some("desk".to_owned()),
+            client_secret: Some("desk-secret".into()),
+            ..OAuthConfig::default()
+        };
+        let token = SecretSource::OAuth(Box::new(oauth));
         let secrets = BTreeMap::from([
+            ("token".to_owned(), SecretConfig { source: token, ..SecretConfig::value("", &["127.0.0.1"]) }),
             ("billing".to_owned(), SecretConfig::value(SECRET, &["127.0.0.1"])),
             ("other".to_owned(), SecretConfig::value("another-0815", &["other.example.com"])),
         ]);
@@ -129,6 +141,19 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: String) -> axu
         "method": method.as_str(), "query": uri.query(), "body": body, "kind": of("content-type"),
         "authorization": of("authorization"), "key": of("idempotency-key"),
     }))
+}
+
+async fn token(State(desk): State<Arc<Desk>>) -> axum::Json<Value> {
+    let number = desk.tokens.fetch_add(1, Ordering::SeqCst);
+    axum::Json(json!({"access_token": format!("access-token-{number}"), "token_type": "Bearer", "expires_in": 3600}))
+}
+
+/// Takes the third token alone.
+async fn guarded(headers: HeaderMap) -> Response {
+    match headers.get(header::AUTHORIZATION).is_some_and(|shown| shown == "Bearer access-token-2") {
+        true => axum::Json(json!("welcome")).into_response(),
+        false => (StatusCode::UNAUTHORIZED, "expired").into_response(),
+    }
 }
 
 async fn slow(State(desk): State<Arc<Desk>>) -> axum::Json<Value> {
@@ -204,6 +229,31 @@ steps:
     assert_eq!(result["seven"]["body"], r#"{"a":1}"#);
     assert_eq!(result["eight"], "key [secr… [cut off after 9 bytes]", "what is cut off is hidden before");
     assert!(!log.contains(SECRET) && log.contains("[secret billing]"));
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_token_that_the_server_refuses_is_renewed_once_for_a_request() {
+    let billing = BillingServer::start().await;
+    let request = r#"http: { url: BILLING/guarded, headers: { Authorization: "Bearer {{ secrets.token }}" } }"#;
+    let workflow = format!(
+        r#"
+version: 1
+name: guard
+steps:
+  - {{ id: first, {request}, on_error: {{ value: "{{{{ error.message }}}}" }} }}
+  - {{ id: second, {request} }}
+  - {{ id: other, http: {{ url: BILLING/guarded, headers: {{ X: "{{{{ secrets.billing }}}}" }} }}, on_error: {{ value: refused }} }}
+  - return: ["{{{{ steps.first }}}}", "{{{{ steps.second }}}}", "{{{{ steps.other }}}}"]
+"#
+    );
+    let system = billing.system(&workflow).await;
+    let (last, _) = ended(&system, json!({})).await;
+    let first = format!("{} answered 401 Unauthorized: expired", billing.url);
+    assert!(last.to_string().contains(&json!([first, "welcome", "refused"]).to_string()), "{last}");
+    assert_eq!(billing.desk.tokens.load(Ordering::SeqCst), 3);
+    let guarded = billing.asked().into_iter().filter(|asked| asked.uri == "/guarded").count();
+    assert_eq!(guarded, 5, "twice, twice, and once with a secret that stays the same");
     system.end().await;
 }
 

@@ -125,19 +125,21 @@ impl Secrets {
         uses(workflow) || others.filter_map(|name| called(workflow, name).ok()).any(|other| uses(&other))
     }
 
-    /// What the templates of a request to this host, which is sent now, may hold. Kept nowhere.
+    /// What the templates of a request to this host, which is sent now, may hold; `refused`: what the server has refused. Kept nowhere.
     pub async fn for_request(
         &self,
         host: &str,
         names: &BTreeSet<&str>,
         caller: Option<&dyn CallerTokenSource>,
+        refused: Option<&Value>,
     ) -> Result<Value, String> {
         let mut values = Map::new();
         for name in names {
             if let Some(why) = self.refuses(name, host) {
                 return Err(why);
             }
-            let wanted = CredentialRequest { caller, ..CredentialRequest::default() };
+            let refused = refused.and_then(|values| values[*name].as_str()).map(SecretString::from);
+            let wanted = CredentialRequest { caller, refused: refused.as_ref(), ..CredentialRequest::default() };
             let value = self.value(name, wanted).await?;
             values.insert((*name).to_owned(), value.expose_secret().into());
         }
@@ -168,6 +170,20 @@ impl Secrets {
             SecretReceiver::Nats(subject) => tools.nats.iter().any(|pattern| covers(pattern, subject)),
         };
         (!is_for).then(|| format!("the secret {name:?} is not for {receiver} (fastagency.yaml: secrets.{name}.tools)"))
+    }
+
+    /// What to write in `fastagency.yaml` so that a tool may be given this secret; none: what is written for a text.
+    pub fn repair(&self, name: &str, receiver: &SecretReceiver) -> Option<String> {
+        let SecretSource::OAuth(_) = self.source(name)? else { return None };
+        Some(match (is_unset(self.source(name)?), self.refuses_text(name)) {
+            (true, _) => format!("set the variable that secrets.{name}.oauth names"),
+            (false, Some(_)) => {
+                format!(
+                    "in fastagency.yaml: secrets.{name}.oauth: {{ token_url: \"https://id.example.com/oauth/token\" }}"
+                )
+            }
+            (false, None) => format!("in fastagency.yaml: secrets.{name}: {{ {} }}", receiver.permission()),
+        })
     }
 
     /// Why no text stands for a secret.
@@ -403,12 +419,12 @@ mod tests {
             SecretConfig { source: SecretSource::Caller(place), ..SecretConfig::value("", &["crm.example.com"]) };
         let secrets = Secrets::new(BTreeMap::from([("crm".to_owned(), secret)]));
         let names = BTreeSet::from(["crm"]);
-        let values = secrets.for_request("crm.example.com", &names, Some(&Ada)).await.unwrap();
+        let values = secrets.for_request("crm.example.com", &names, Some(&Ada), None).await.unwrap();
         assert_eq!(values["crm"], "access-of-ada");
         assert_eq!(secrets.hidden("it is access-of-ada"), "it is [secret crm]");
-        let why = secrets.for_request("crm.example.com", &names, None).await.unwrap_err();
+        let why = secrets.for_request("crm.example.com", &names, None, None).await.unwrap_err();
         assert!(why.ends_with("there is no run here"), "{why}");
-        assert!(secrets.for_request("other.example.com", &names, Some(&Ada)).await.is_err());
+        assert!(secrets.for_request("other.example.com", &names, Some(&Ada), None).await.is_err());
         assert!(secrets.refuses_receiver("crm", &SecretReceiver::Command("report".to_owned())).is_some());
         assert_eq!(secrets.refuses_receiver("crm", &SecretReceiver::Api), None);
     }
@@ -431,9 +447,9 @@ mod tests {
         assert_eq!(secrets.hidden_in(echoed), hidden);
         assert!(!format!("{secrets:?}").contains("k-1234"));
         let both = BTreeSet::from(["billing", "short"]);
-        let values = secrets.for_request("billing.example.com", &both, None).await.unwrap();
+        let values = secrets.for_request("billing.example.com", &both, None, None).await.unwrap();
         assert_eq!(values, json!({"billing": "k-12345678", "short": "ab"}));
-        assert!(secrets.for_request("other.example.com", &both, None).await.is_err());
+        assert!(secrets.for_request("other.example.com", &both, None, None).await.is_err());
         for host in ["billing.example.com.evil.example", "evil.example", "93.184.215.14", "[::1]", "10.0.0.2"] {
             assert!(secrets.refuses("billing", host).is_some(), "{host}");
         }
