@@ -2,7 +2,8 @@
 //! output. It has a process group of its own, an environment of few names, and is ended with all that it has started.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::hidden::HiddenTexts;
 use super::toolset::ToolsetError;
 use crate::bounds::{OUTSIDE, read};
 use crate::config::{ProgramConfig, ProgramInput, SandboxConfig};
+use crate::problem::did_you_mean;
 
 /// The names of the worker's environment that a program has, too.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
@@ -45,6 +47,17 @@ const MASKED_IN_PROC: [&str; 10] = [
 ];
 /// Who runs a program in a container.
 const NOBODY: &str = "65534:65534";
+/// The folder that a program in a container may write to. Docker keeps the mode of the image's folder, whatever is said here, so the
+/// folder belongs to the program.
+const TMP_OF_DOCKER: &str = "/tmp:mode=1777,uid=65534,gid=65534";
+/// The same for podman, which knows no owner here.
+const TMP_OF_PODMAN: &str = "/tmp:mode=1777";
+/// The exit codes with which `docker` and `podman` say that they did not start the program.
+const OF_THE_ENGINE: [i32; 3] = [125, 126, 127];
+/// How the lines begin in which they say why, the best first.
+const WORDS_OF_THE_ENGINE: [&str; 3] = ["docker: ", "Error: ", "Unable to find image"];
+/// How long the end of the output is waited for once the program has ended: children that it has left may keep it open.
+const OUTPUT_AFTER_END: Duration = Duration::from_secs(1);
 
 /// The programs of a worker.
 #[derive(Debug, Default)]
@@ -120,6 +133,11 @@ impl Programs {
         }
     }
 
+    /// The name that was probably meant, in a sentence.
+    pub fn near(&self, name: &str) -> Option<String> {
+        did_you_mean(name, self.programs.keys().map(String::as_str))
+    }
+
     /// Runs a program. Dropped: the program is ended.
     pub async fn call(&self, call: ProgramCall<'_>) -> Result<Value, ToolsetError> {
         self.check(call.program).map_err(ToolsetError::Unavailable)?;
@@ -165,17 +183,13 @@ async fn run(
     let _ended = ProcessGroup { group, container };
     // A secret that stands across the end is hidden before anything is cut off.
     let more = u64::try_from(hidden.longest()).unwrap_or(0);
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (said, printed, ()) = tokio::join!(
-        beginning(stderr, MOST_SAID + more),
-        beginning(stdout, call.max_result + more),
-        give(stdin, &input)
-    );
-    let status = child.wait().await.map_err(|error| not_started(call.program, program, &error))?;
-    let text = |(bytes, is_longer): (Vec<u8>, bool), most: u64| {
+    let (mut said, mut printed) = (ProgramOutput::default(), ProgramOutput::default());
+    let status = ended(&mut child, &input, (&mut said, MOST_SAID + more), (&mut printed, call.max_result + more)).await;
+    let status = status.map_err(|error| not_started(call.program, program, &error))?;
+    let text = |output: ProgramOutput, most: u64| {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let is_cut = is_longer || bytes.len() > most;
-        let text = hidden.hidden(&String::from_utf8_lossy(&bytes));
+        let is_cut = output.is_longer || output.kept.len() > most;
+        let text = hidden.hidden(&String::from_utf8_lossy(&output.kept));
         if is_cut { text[..text.floor_char_boundary(most)].to_owned() + CUT } else { text }
     };
     let (said, printed) = (text(said, MOST_SAID), text(printed, call.max_result));
@@ -187,7 +201,12 @@ async fn run(
             Some(code) => format!("exit code {code}"),
             None => "ended by a signal".to_owned(),
         };
-        let words = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(&printed).trim();
+        let own = match (&program.sandbox, status.code()) {
+            (Some(SandboxConfig::Container { .. }), Some(code)) if OF_THE_ENGINE.contains(&code) => engine_words(&said),
+            _ => None,
+        };
+        let last = || said.lines().rev().find(|line| !line.trim().is_empty());
+        let words = own.or_else(last).unwrap_or(&printed).trim();
         let words = if words.is_empty() { String::new() } else { format!(": {words}") };
         return Err(ToolsetError::Failed(format!("{} failed ({how}){words}", call.program)));
     }
@@ -241,7 +260,9 @@ fn command(program: &ProgramConfig, key: &str, container: Option<&str>) -> Comma
             let mut command = Command::new(engine);
             command.args(["run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL"]);
             command.args(["--security-opt", "no-new-privileges", "--memory", MEMORY, "--pids-limit", MOST_PROCESSES]);
-            command.args(["--read-only", "--tmpfs", "/tmp", "--workdir", "/tmp", "--user", NOBODY]);
+            // Without a mode, `/tmp` is root's alone where the image has none: the engine makes the folder for `--workdir`.
+            let writable = if *engine == "docker" { TMP_OF_DOCKER } else { TMP_OF_PODMAN };
+            command.args(["--read-only", "--tmpfs", writable, "--workdir", "/tmp", "--user", NOBODY]);
             command.args(["--name", container.unwrap_or_default(), "--env", "FASTAGENCY_CALL_ID"]);
             for name in program.env.keys() {
                 command.args(["--env", name]);
@@ -281,15 +302,57 @@ async fn give(stdin: Option<ChildStdin>, input: &str) {
     }
 }
 
-/// The beginning of what comes, and whether there was more; the rest is read and forgotten, so that the program can go on.
-async fn beginning(from: Option<impl AsyncRead + Unpin>, most: u64) -> (Vec<u8>, bool) {
-    let mut kept = Vec::new();
-    let Some(from) = from else { return (kept, false) };
-    let mut first = from.take(most);
-    let _ = first.read_to_end(&mut kept).await;
-    let mut rest = first.into_inner();
-    let more = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.unwrap_or(0);
-    (kept, more > 0)
+/// Why an engine did not start a container, in its words. It often says last where its help is.
+fn engine_words(said: &str) -> Option<&str> {
+    WORDS_OF_THE_ENGINE.iter().find_map(|beginning| said.lines().rev().find(|line| line.starts_with(beginning)))
+}
+
+/// The end of a program. What has left its process group may hold its output open for as long as it likes: that is not waited for.
+async fn ended(
+    child: &mut Child,
+    input: &str,
+    (said, most_said): (&mut ProgramOutput, u64),
+    (printed, most_printed): (&mut ProgramOutput, u64),
+) -> std::io::Result<ExitStatus> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let output = async { tokio::join!(said.read(stderr, most_said), printed.read(stdout, most_printed)) };
+    let mut output = pin!(output);
+    let mut given = pin!(give(stdin, input));
+    let (mut is_given, mut is_read) = (false, false);
+    loop {
+        tokio::select! {
+            _ = &mut output, if !is_read => is_read = true,
+            () = &mut given, if !is_given => is_given = true,
+            status = child.wait() => {
+                if !is_read {
+                    let _ = tokio::time::timeout(OUTPUT_AFTER_END, output).await;
+                }
+                return status;
+            }
+        }
+    }
+}
+
+/// The beginning of what a program writes.
+#[derive(Default)]
+struct ProgramOutput {
+    kept: Vec<u8>,
+    /// Whether there was more.
+    is_longer: bool,
+}
+
+impl ProgramOutput {
+    /// Keeps the beginning; the rest is read and forgotten, so that the program can go on.
+    async fn read(&mut self, from: Option<impl AsyncRead + Unpin>, most: u64) {
+        let Some(from) = from else { return };
+        let mut first = from.take(most);
+        let _ = first.read_to_end(&mut self.kept).await;
+        let mut rest = first.into_inner();
+        let mut more = [0; 8192];
+        while let Ok(1..) = rest.read(&mut more).await {
+            self.is_longer = true;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -347,6 +410,27 @@ mod tests {
         let missing = called(&["no-such-program-here"], json!({}), SOON).await;
         let words = "the command it cannot be run: it is not there";
         assert_eq!(missing, Err(ToolsetError::Unavailable(words.to_owned())));
+    }
+
+    #[test]
+    fn an_engine_that_starts_nothing_is_quoted_with_the_line_that_says_why() {
+        let docker = "Unable to find image 'x:latest' locally\ndocker: Error response from daemon: no such host\n\n\
+                      Run 'docker run --help' for more information\n";
+        assert_eq!(engine_words(docker), Some("docker: Error response from daemon: no such host"));
+        assert_eq!(engine_words("Trying to pull x\nError: x: image not known\n"), Some("Error: x: image not known"));
+        let missing = "Unable to find image 'x:latest' locally";
+        assert_eq!(engine_words(&format!("{missing}\nPulling\n")), Some(missing));
+        assert_eq!(engine_words("sh: no-such: not found\n"), None, "the program's own");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_has_left_the_process_group_does_not_hold_the_call() {
+        let script = "setsid sleep 1000 & echo $!; echo said >&2";
+        let ended = called(&["sh", "-c", script], json!({}), SOON).await;
+        let pid = ended.expect("the program has ended, whatever its child does").as_i64().expect("the child's id");
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        // It is not this program's to end, so the test does it.
+        rustix::process::kill_process(pid, Signal::KILL).expect("the child lives on");
     }
 
     #[tokio::test]
