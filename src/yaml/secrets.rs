@@ -1,7 +1,7 @@
 //! What a message about a configuration must not show: the values of keys that hold secrets, and logins in addresses. It goes
 //! by the keys' names, so that a secret under a misspelt key, or in a file that is no YAML, is not shown either.
 
-use super::{NodeContent, YamlNode};
+use super::{MapEntry, NodeContent, YamlNode};
 use crate::problem::did_you_mean;
 
 /// Keys that hold secrets.
@@ -30,6 +30,18 @@ const SECRET: &[&str] = &[
 const PUBLIC_KEYS: &[&str] = &["tokens", "public_key", "prompt_cache_key", "nats", "keys"];
 /// Keys whose map holds secrets under any key.
 const SECRET_MAPS: &[&str] = &["headers", "env", NAMED_SECRETS];
+/// What is no secret in the `oauth` of a named one.
+const PUBLIC_IN_OAUTH: &[&str] = &[
+    "flow",
+    "client_auth",
+    "scopes",
+    "token_url",
+    "issuer",
+    "authorization_url",
+    "device_url",
+    "revocation_url",
+    "redirect_url",
+];
 /// The key whose map holds secrets with names, each with its hosts.
 const NAMED_SECRETS: &str = "secrets";
 /// A shorter text, in bytes, is not looked for in messages: it may be a word of theirs, whose absence would tell it.
@@ -75,12 +87,7 @@ pub fn texts(root: &YamlNode) -> Vec<String> {
                     // `token: { secret: …, lifetime: … }`: what is in a map has keys of its own.
                     let is_map = matches!(entry.value.content, NodeContent::Map(_));
                     if entry.key == NAMED_SECRETS {
-                        let named = entry.value.values().flat_map(|named| match &named.content {
-                            NodeContent::Map(fields) => {
-                                fields.iter().filter(|field| field.key != "hosts").map(|field| &field.value).collect()
-                            }
-                            _ => vec![named],
-                        });
+                        let named = entry.value.values().flat_map(|named| in_named(named));
                         named.for_each(|value| gather(value, true, found));
                         continue;
                     }
@@ -90,6 +97,30 @@ pub fn texts(root: &YamlNode) -> Vec<String> {
                 }
             }
         }
+    }
+    /// What may be a secret of a named one. A value from outside may be one wherever it stands.
+    fn in_named(named: &YamlNode) -> Vec<&YamlNode> {
+        let NodeContent::Map(fields) = &named.content else { return vec![named] };
+        let is_public = |field: &MapEntry| match field.key.as_str() {
+            "hosts" | "refresh" => true,
+            "tools" => matches!(field.value.content, NodeContent::Map(_)),
+            _ => false,
+        };
+        let fields = fields.iter().filter(|field| !is_public(field));
+        let within = fields.flat_map(|field| match &field.value.content {
+            NodeContent::Map(inner) if field.key == "oauth" => {
+                let is_public = |value: &YamlNode| match &value.content {
+                    NodeContent::Scalar(scalar) => !scalar.substituted,
+                    _ => true,
+                };
+                let hidden = inner
+                    .iter()
+                    .filter(|entry| !(PUBLIC_IN_OAUTH.contains(&entry.key.as_str()) && is_public(&entry.value)));
+                hidden.map(|entry| &entry.value).collect()
+            }
+            _ => vec![&field.value],
+        });
+        within.collect()
     }
     let mut found = Vec::new();
     gather(root, false, &mut found);
