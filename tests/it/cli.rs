@@ -447,7 +447,7 @@ paths:
         })
     );
     let said = fastagency(folder.path(), &["tools", "list", "--openapi", "openapi.yaml", "--only", "list*", "no*"]);
-    assert_eq!((said.code, said.err.as_str()), (0, "note: no tool matches no*\n"));
+    assert_eq!((said.code, said.err.as_str()), (0, "note: no tool matches \"no*\"\n"));
     assert_eq!(said.out, "NAME      METHOD  PATH\nlistPets  GET     /pets\n\n1 tool, 0 operations skipped\n");
     for (file, words) in
         [("page.json", "page.json: the document is neither JSON nor YAML"), ("none.json", "cannot be read")]

@@ -137,6 +137,11 @@ impl LogoutCommand {
         let (stored, _) = entries.all().await.map_err(unreadable)?;
         let own: Vec<_> =
             stored.into_iter().filter(|(_, entry)| entry.name == self.name && entry.has_tokens()).collect();
+        if own.is_empty() && remove_sealed(&config, &entries, &self.name).await? {
+            println!("Removed the tokens of {}, which were sealed with another seal_key.", self.name);
+            eprintln!("The server was not asked to end the login, because it could not be opened. End it there.");
+            return Ok(ExitCode::FAILURE);
+        }
         if own.is_empty() {
             let words =
                 format!("nobody has signed in for {:?} (`fastagency login --list` shows the logins)", self.name);
@@ -144,6 +149,7 @@ impl LogoutCommand {
         }
         let services = OutsideServices::new(&config);
         let mut is_revoked = true;
+        let is_login = own.iter().any(|(_, entry)| entry.login.is_some());
         for (grant, entry) in own {
             let revoked = revoke(&config, &services, &entry).await;
             // Here it ends whatever the server says.
@@ -153,9 +159,35 @@ impl LogoutCommand {
                 eprintln!("{}", outcome::shown(&format!("The server did not end the login: {why}. End it there.")));
             }
         }
-        println!("Signed out of {}. No worker uses the login any more.", self.name);
+        match is_login {
+            true => println!("Signed out of {}. No worker uses the login any more.", self.name),
+            false => println!("Removed the stored tokens of {}. A worker that needs one gets a new one.", self.name),
+        }
         Ok(if is_revoked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Removes what is stored for a secret or an MCP server and was sealed with another key; `false`: there is nothing.
+async fn remove_sealed(config: &Config, entries: &SealedEntries, name: &str) -> Result<bool, CliError> {
+    let Some(oauth) = target::configured(config, name) else { return Ok(false) };
+    let mut scopes = oauth.scopes.clone();
+    scopes.sort();
+    scopes.dedup();
+    let grant = grant_name(name, oauth, "", &scopes);
+    let is_there = entries.is_sealed(&grant).await.map_err(unreadable)?;
+    if is_there {
+        entries.remove(&grant).await.map_err(unreadable)?;
+    }
+    Ok(is_there)
+}
+
+/// A time in words.
+fn in_words(time: Duration) -> String {
+    let (number, noun) = match time.as_secs() {
+        seconds @ ..120 => (seconds, "second"),
+        seconds => (seconds / 60, "minute"),
+    };
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Asks the server to take its tokens back.
@@ -183,17 +215,19 @@ async fn list(config: &Config, entries: &SealedEntries) -> Result<ExitCode, CliE
     let (stored, others) = entries.all().await.map_err(unreadable)?;
     let now = clock::system().now();
     let mut names = LoginTarget::names(config);
-    for (_, TokenEntry { name, login, access, refresh, .. }) in &stored {
+    for (_, TokenEntry { name, login, access, refresh, failure, .. }) in &stored {
         let Some(login) = login else { continue };
         names.retain(|known| known != name);
         let server = login.issuer.as_ref().unwrap_or(&login.token_url);
         let until = access.values().find_map(|token| token.renew_at);
-        let state = match (refresh, until) {
+        let by_itself = match (refresh, until) {
             (Some(_), _) => "is renewed by itself".to_owned(),
             (None, Some(until)) if until <= now => format!("has ended: fastagency login {name}"),
             (None, Some(until)) => format!("until {until}"),
             (None, None) => "until the server ends it".to_owned(),
         };
+        let of_workers = failure.as_ref().map(|failure| format!("could not be renewed: {}", failure.words));
+        let state = of_workers.unwrap_or(by_itself);
         println!("{}", outcome::shown(&format!("{name}  {server}  since {}  {state}", login.at)));
     }
     for name in names {
@@ -244,10 +278,10 @@ impl PendingLogin<'_> {
         let access = &self.login.access;
         let begun = DeviceAuthorization::begin(self.requester, self.server(), &client, access).await.map_err(failed)?;
         let place = begun.complete_url.as_ref().unwrap_or(&begun.url);
-        let minutes = begun.expires_in.as_secs() / 60;
         let words = format!(
-            "Open this address on any machine, and enter the code {} (good for {minutes} minutes):\n  {place}",
-            begun.user_code
+            "Open this address on any machine, and enter the code {} (good for {}):\n  {place}",
+            begun.user_code,
+            in_words(begun.expires_in)
         );
         eprintln!("{}", outcome::shown(&words));
         let answer = begun.tokens(self.requester, self.server(), &client).await.map_err(failed)?;

@@ -45,8 +45,7 @@ pub(super) struct LoginServer {
 impl LoginTarget {
     /// The secret or the MCP server with this name.
     pub(super) fn find(config: &Config, name: &str) -> Result<Self, CliError> {
-        let found = of_secret(config, name).or_else(|| of_server(config, name));
-        match found {
+        match configured(config, name) {
             Some(found) if found.is_login() => Ok(Self { name: name.to_owned(), config: found.clone() }),
             Some(_) => Err(CliError::Usage(format!(
                 "nobody signs in for {name:?}: its flow is another one (fastagency.yaml: `flow: authorization_code`)"
@@ -158,6 +157,11 @@ impl LoginTarget {
             self.name
         )))
     }
+}
+
+/// How the tokens of a secret or of an MCP server are asked for.
+pub(super) fn configured<'c>(config: &'c Config, name: &str) -> Option<&'c OAuthConfig> {
+    of_secret(config, name).or_else(|| of_server(config, name))
 }
 
 fn of_secret<'c>(config: &'c Config, name: &str) -> Option<&'c OAuthConfig> {

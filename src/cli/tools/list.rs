@@ -44,7 +44,7 @@ impl ListArguments {
         let document = read(source).await?;
         let selection = ToolSelection { include: arguments.only, exclude: Vec::new() };
         for glob in selection.unmatched(document.operations()) {
-            eprintln!("note: no tool matches {}", outcome::shown(glob));
+            eprintln!("note: no tool matches {}", outcome::shown(&format!("{glob:?}")));
         }
         let mut rows = Vec::new();
         let mut skipped: Vec<SkippedOperation> = document.skipped_of(&selection).cloned().collect();

@@ -257,3 +257,89 @@ async fn a_specification_says_where_people_sign_in_and_a_server_registers_the_pr
     assert_eq!(whoami(folder.path()).await["result"]["user"], "ann");
     assert_eq!(server.state.asked.lock()[1]["client_id"], "registered-1", "the login knows its client");
 }
+
+/// A project whose secret `crm` the program asks for by itself.
+fn own_project(server: &LoginServer, seal_key: &str) -> TempDir {
+    let folder = project(server, OAUTH);
+    // Without one `tools call` stores nothing.
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    seal_with(folder.path(), server, seal_key);
+    folder
+}
+
+fn seal_with(folder: &Path, server: &LoginServer, seal_key: &str) {
+    let config = format!(
+        "version: 1\nseal_key: {seal_key}\noutgoing: {{ allow_private: [127.0.0.1] }}\nsecrets:\n  crm: {{ oauth: {{ token_url: \"{}/token\", client_id: c, client_secret: sesame-0815 }}, hosts: [127.0.0.1] }}\n",
+        server.url
+    );
+    std::fs::write(folder.join("fastagency.yaml"), config).unwrap();
+}
+
+const FIRST_KEY: &str = "a-first-key-of-more-than-32-bytes-0001";
+const SECOND_KEY: &str = "a-second-key-of-more-than-32-bytes-0002";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_seal_key_costs_a_token_of_the_programs_own_one_request() {
+    let server = LoginServer::start().await;
+    server.state.lifetime.store(3600, Ordering::SeqCst);
+    let folder = own_project(&server, FIRST_KEY);
+    assert_eq!(whoami(folder.path()).await["result"]["user"], "ann");
+    assert_eq!(whoami(folder.path()).await["result"]["user"], "ann");
+    assert_eq!(server.grants().len(), 1, "it is kept");
+    seal_with(folder.path(), &server, SECOND_KEY);
+    let found = whoami(folder.path()).await;
+    assert_eq!(found["result"]["user"], "ann", "{found}");
+    assert_eq!(whoami(folder.path()).await["result"]["user"], "ann");
+    assert_eq!(server.grants().len(), 2, "and kept again");
+    let out = said(folder.path(), &["logout", "crm"]).await;
+    let words = "Removed the stored tokens of crm. A worker that needs one gets a new one.\n";
+    assert_eq!((out.code, out.out.as_str()), (0, words), "{out:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_another_key_sealed_is_said_and_removed() {
+    let server = LoginServer::start().await;
+    let folder = project(&server, OAUTH);
+    let file = folder.path().join("fastagency.yaml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}seal_key: {FIRST_KEY}\n")).unwrap();
+    let login = begin(folder.path(), &["login", "crm", "--no-browser"]).await;
+    browse(&login.url).await;
+    assert_eq!(login.end().await.code, 0);
+    std::fs::write(&file, format!("{config}seal_key: {SECOND_KEY}\n")).unwrap();
+    let words = whoami(folder.path()).await["error"].as_str().unwrap().to_owned();
+    assert!(words.ends_with("give every worker the same, or run `fastagency login crm`"), "{words}");
+    let out = said(folder.path(), &["logout", "crm"]).await;
+    assert!(out.code == 1 && out.out.contains("which were sealed with another seal_key"), "{out:?}");
+    assert!(out.err.contains("End it there."), "{out:?}");
+    assert!(whoami(folder.path()).await["error"].as_str().unwrap().contains("nobody has signed in"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_renews_a_login_and_says_when_it_is_over() {
+    let server = LoginServer::start().await;
+    server.state.lifetime.store(3600, Ordering::SeqCst);
+    let folder = project(&server, OAUTH);
+    let workflow = format!(
+        "version: 1\nname: ask\nsteps:\n  - id: asked\n    http: {{ url: \"{}/whoami\", headers: {{ Authorization: \"Bearer {{{{ secrets.crm }}}}\" }} }}\n  - return: \"{{{{ steps.asked.user }}}}\"\n",
+        server.url
+    );
+    std::fs::write(folder.path().join("workflows/ask.yaml"), workflow).unwrap();
+    let login = begin(folder.path(), &["login", "crm", "--no-browser"]).await;
+    browse(&login.url).await;
+    assert_eq!(login.end().await.code, 0);
+    server.state.forget_access();
+    let ran = said(folder.path(), &["run", "ask"]).await;
+    assert!(ran.code == 0 && ran.out.contains("ann"), "{ran:?}");
+    // The server ends the login: the refresh token was used by somebody else.
+    let newest = format!("refresh-token-{}", server.grants().len());
+    let body = format!("grant_type=refresh_token&refresh_token={newest}");
+    let used = reqwest::Client::new().post(format!("{}/token", server.url)).body(body).send().await.unwrap();
+    assert!(used.status().is_success());
+    server.state.forget_access();
+    let ran = said(folder.path(), &["run", "ask"]).await;
+    assert!((ran.out.clone() + &ran.err).contains("run `fastagency login crm`"), "{ran:?}");
+    let listed = said(folder.path(), &["login", "--list"]).await;
+    let is_over = listed.out.contains("could not be renewed:") && listed.out.contains("the login is over");
+    assert!(is_over && !listed.out.contains("is renewed by itself"), "{listed:?}");
+}
