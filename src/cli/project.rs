@@ -29,6 +29,7 @@ use crate::seal::Sealer;
 
 use crate::signing::StatementSigner;
 use crate::tokens::{self, SealedEntries, SharedTokenStore, TokenBackend, TokenBucket, TokenFolder};
+use crate::workflow::SecretReceiver;
 use crate::{chain, gateway, model, serving, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
@@ -335,8 +336,13 @@ fn workflows(
     let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
     for workflow in &workflows {
         workflow::check_models(workflow, &known, &unpriced)?;
-        workflow::check_secrets(workflow, |name, receiver| outside.secrets.refuses_receiver(name, receiver))?;
-        workflow::check_programs(workflow, |name| outside.programs.check(name).err())?;
+        let refuses = |name: &str, receiver: &SecretReceiver| outside.secrets.refuses_receiver(name, receiver);
+        workflow::check_secrets(workflow, refuses, |name, receiver| outside.secrets.repair(name, receiver))?;
+        workflow::check_programs(
+            workflow,
+            |name| outside.programs.check(name).err(),
+            |name| outside.programs.near(name),
+        )?;
         workflow::check_services(workflow, broker.services.is_some())?;
     }
     Ok(workflows)

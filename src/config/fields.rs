@@ -67,7 +67,7 @@ pub(super) fn secret(fields: &MapReader<'_>, key: &'static str) -> Option<Secret
 }
 
 /// The shortest secret that is not soon guessed: as long as the digest of the weakest algorithm (RFC 7518, 3.2).
-const SHORTEST_SECRET: usize = 32;
+pub(super) const SHORTEST_SECRET: usize = 32;
 
 /// A secret that much hangs on.
 pub(super) fn long_secret(fields: &MapReader<'_>, key: &'static str) -> Option<SecretString> {

@@ -108,6 +108,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Where traces are sent; none: only where the environment says so.
     pub telemetry: Option<OtlpConfig>,
+    /// What an operator should know of keys that can be guessed.
+    pub short_keys: Vec<Problem>,
     unset: BTreeMap<ConfigSection, Vec<Problem>>,
     /// The files of `${file:…}`.
     files: Vec<PathBuf>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::fields::{path, secret, secrets, unset_in};
+use super::fields::{SHORTEST_SECRET, path, secret, secrets, unset_in};
 use super::secrets::named_secrets;
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
@@ -88,10 +88,25 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
             .unwrap_or_else(|| AuditConfig::default_with(anchors)),
         metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
         telemetry: fields.read("telemetry", operation::telemetry).flatten(),
+        short_keys: short_keys(&fields),
         unset: unset(&fields),
         files: Vec::new(),
         name,
     })
+}
+
+/// What is to be known of keys that hold, but not for long.
+fn short_keys(fields: &MapReader<'_>) -> Vec<Problem> {
+    let audit = fields.get("audit").filter(FieldReader::is_map);
+    let audit_key = audit.and_then(|audit| audit.entries()?.into_iter().find(|(entry, _)| entry.key == "key"));
+    let keys = [("seal_key", fields.get("seal_key")), ("audit.key", audit_key.map(|(_, field)| field))];
+    let short = keys.into_iter().filter_map(|(name, field)| {
+        let field = field?;
+        let bytes = field.scalar().filter(|scalar| !scalar.text.is_empty())?.text.len();
+        let message = format!("{name} has fewer than {SHORTEST_SECRET} bytes, so it can be guessed");
+        (bytes < SHORTEST_SECRET).then(|| field.problem(message).with_hint("make one with: openssl rand -base64 32"))
+    });
+    short.collect()
 }
 
 fn version(field: &FieldReader<'_>) -> Option<()> {

@@ -126,6 +126,12 @@ impl OpenApiDocument {
         title.and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The names of the ways to be allowed to call its operations.
+    pub fn security_schemes(&self) -> Vec<&str> {
+        let schemes = self.documents.root().value.get("components").and_then(|parts| parts.get("securitySchemes"));
+        schemes.and_then(Value::as_object).into_iter().flat_map(|schemes| schemes.keys().map(String::as_str)).collect()
+    }
+
     /// What is so of the document as a whole.
     pub fn warnings(&self) -> &[OpenApiWarning] {
         &self.warnings

@@ -50,6 +50,20 @@ impl AddressRules {
         self.networks.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
+    /// Why a host is not asked, as far as its name says it; none: it may be.
+    pub fn refuses_host(&self, host: &str) -> Option<String> {
+        let host = host.trim_matches(['[', ']']);
+        let is_refused = match host.parse() {
+            Ok(address) => !self.allows(address),
+            Err(_) => {
+                let is_local =
+                    host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost");
+                is_local && !self.allows_name(host) && !self.names(Ipv4Addr::LOCALHOST.into())
+            }
+        };
+        is_refused.then(|| format!("{host} is an address that only this machine or its network reaches"))
+    }
+
     /// Whether an address may be asked.
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::config::{self, Config, Environment};
 use crate::ids::Name;
+use crate::outside::addresses::AddressRules;
 use crate::outside::programs::Programs;
 use crate::outside::secrets::Secrets;
 use crate::problem::{Problem, Problems};
@@ -67,6 +68,7 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
         ..ProjectSummary::default()
     };
     problems.extend(config.iter().filter_map(|config| check_caller_tokens(config).err()).flatten());
+    warnings.extend(config.iter().flat_map(|config| config.short_keys.clone()));
     let models: Option<BTreeSet<Name>> = config.as_ref().map(|config| config.llms.keys().cloned().collect());
     match workflow::load_folder(&folder) {
         Ok(workflows) => {
@@ -74,14 +76,23 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
             if let (Some(models), Some(config)) = (&models, &config) {
                 let unpriced = config::unpriced(&config.llms);
                 let secrets = Secrets::new(config.secrets.clone());
+                let rules = AddressRules::new(&config.outgoing.allow_private);
                 let programs = Programs::new(config.commands.clone());
                 for workflow in &workflows {
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
                     let refuses = |name: &str, receiver: &SecretReceiver| secrets.refuses_receiver(name, receiver);
-                    problems.extend(workflow::check_secrets(workflow, refuses).err().into_iter().flatten());
+                    let repair = |name: &str, receiver: &SecretReceiver| secrets.repair(name, receiver);
+                    problems.extend(workflow::check_secrets(workflow, refuses, repair).err().into_iter().flatten());
+                    let refuses = |host: &str| rules.refuses_host(host);
+                    problems.extend(workflow::check_hosts(workflow, refuses).err().into_iter().flatten());
                     let refuses = |name: &str| programs.check(name).err();
                     problems.extend(toolsets::check_toolsets(workflow, config));
-                    problems.extend(workflow::check_programs(workflow, refuses).err().into_iter().flatten());
+                    problems.extend(
+                        workflow::check_programs(workflow, refuses, |name| programs.near(name))
+                            .err()
+                            .into_iter()
+                            .flatten(),
+                    );
                     problems.extend(check_answerers(workflow, &config.auth).err().into_iter().flatten());
                 }
                 warnings.extend(answerer_warnings(&workflows, &config.auth));

@@ -1,23 +1,39 @@
 //! Whether the tools that a workflow takes from others can be there: their files, and what a specification in a file gives. Servers
 //! are not asked.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::config::{Config, McpAddress, McpCredential, McpReach, McpServerConfig};
+use serde_json::Value;
+
+use crate::config::{Config, McpAddress, McpCredential, McpReach};
 use crate::ids::Name;
-use crate::openapi::{DocumentSource, OpenApiDocument, ToolSelection, files_below, read_file};
+use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiTool, ToolSelection, files_below, read_file};
 use crate::problem::{Problem, did_you_mean};
-use crate::workflow::{MOST_TOOLS_OF_A_SET, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
+use crate::protocol::toolset::ListedTool;
+use crate::workflow::{MOST_TOOLS_OF_A_SET, McpSource, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
 
 /// What is wrong with the sets of a workflow.
 pub fn check_toolsets(workflow: &Workflow, config: &Config) -> Vec<Problem> {
     let folder = config.path.parent().unwrap_or(Path::new(""));
-    let sets = workflow.tools.sets().values();
-    sets.flat_map(|set| match check_security(set, config) {
-        wrong if wrong.is_empty() => check_set(workflow, set, config, folder).into_iter().collect(),
-        wrong => wrong,
-    })
-    .collect()
+    let mut problems = Vec::new();
+    let mut known = workflow.clone();
+    for set in workflow.tools.sets().values() {
+        let wrong = check_security(set, config);
+        if !wrong.is_empty() {
+            problems.extend(wrong);
+            continue;
+        }
+        match check_set(workflow, set, config, folder) {
+            Ok(None) => {}
+            Ok(Some(listed)) => match known.with_list(&set.name, listed) {
+                Ok(longer) => known = longer,
+                Err(message) => problems.push(Problem { message, ..set.problem.clone() }),
+            },
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    problems
 }
 
 /// The secrets of security schemes that there are not, each where it stands.
@@ -33,31 +49,68 @@ fn check_security(set: &ToolsetDeclaration, config: &Config) -> Vec<Problem> {
     unknown.map(problem).collect()
 }
 
-fn check_set(workflow: &Workflow, set: &ToolsetDeclaration, config: &Config, folder: &Path) -> Option<Problem> {
+/// The tools of a set, as far as files say them.
+fn check_set(
+    workflow: &Workflow,
+    set: &ToolsetDeclaration,
+    config: &Config,
+    folder: &Path,
+) -> Result<Option<Vec<ListedTool>>, Box<Problem>> {
     let problem = |message: String| Problem { message, ..set.problem.clone() };
     match &set.source {
         ToolsetSource::Python(tools) if !config.python.folder.join(&tools.file).is_file() => {
             let hint = "files are looked for below the folder of fastagency.yaml, or below python.folder";
-            Some(problem(format!("there is no file {}", tools.file)).with_hint(hint))
+            Err(Box::new(problem(format!("there is no file {}", tools.file)).with_hint(hint)))
         }
-        ToolsetSource::OpenApi(tools) => match check_openapi(tools, folder, problem) {
-            Ok(None) => None,
-            Ok(Some(document)) => check_names(workflow, set, tools, &document, problem),
-            Err(wrong) => Some(*wrong),
-        },
-        ToolsetSource::Mcp(tools) if !config.mcp.contains_key(&tools.server) => {
-            let near = did_you_mean(tools.server.as_str(), config.mcp.keys().map(Name::as_str));
-            let hint = near.unwrap_or_else(|| {
-                format!("in fastagency.yaml: mcp: {{ {}: {{ command: [program] }} }}", tools.server)
-            });
-            Some(problem(format!("there is no MCP server {:?}", tools.server.as_str())).with_hint(hint))
+        ToolsetSource::OpenApi(tools) => {
+            let Some(document) = check_openapi(tools, folder, problem)? else { return Ok(None) };
+            if let Some(wrong) = check_names(workflow, set, tools, &document, problem) {
+                return Err(Box::new(wrong));
+            }
+            let selection = ToolSelection { include: tools.only.clone(), exclude: tools.except.clone() };
+            let listed: Vec<ListedTool> = document.tools(&selection).tools.iter().map(listed).collect();
+            check_inject(set, &listed, problem).map_or(Ok(Some(listed)), |wrong| Err(Box::new(wrong)))
         }
-        ToolsetSource::Mcp(tools) => check_mcp(config.mcp.get(&tools.server)?, config, problem),
-        _ => None,
+        ToolsetSource::Mcp(tools) => check_mcp(tools, config, problem).map_or(Ok(None), |wrong| Err(Box::new(wrong))),
+        ToolsetSource::Python(_) => Ok(None),
     }
 }
 
-fn check_mcp(server: &McpServerConfig, config: &Config, problem: impl Fn(String) -> Problem) -> Option<Problem> {
+fn listed(tool: &OpenApiTool) -> ListedTool {
+    ListedTool {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        params: Value::clone(tool.schema()),
+        idempotent: tool.is_idempotent(),
+    }
+}
+
+/// Whether each argument that models do not see is one of a tool.
+fn check_inject(
+    set: &ToolsetDeclaration,
+    listed: &[ListedTool],
+    problem: impl Fn(String) -> Problem,
+) -> Option<Problem> {
+    let takes_any =
+        |tool: &ListedTool| tool.params.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false));
+    if listed.iter().any(takes_any) {
+        return None;
+    }
+    let properties = listed.iter().filter_map(|tool| tool.params.get("properties")?.as_object());
+    let known: BTreeSet<&str> = properties.flat_map(|properties| properties.keys().map(String::as_str)).collect();
+    let unknown = set.inject.names().find(|name| !known.contains(name))?;
+    let near = did_you_mean(unknown, known.iter().copied());
+    let hint = near.unwrap_or_else(|| "`inject` gives arguments of the operations, by their names".to_owned());
+    Some(problem(format!("no tool of {} has an argument {unknown:?}, which `inject` gives", set.name)).with_hint(hint))
+}
+
+fn check_mcp(tools: &McpSource, config: &Config, problem: impl Fn(String) -> Problem) -> Option<Problem> {
+    let Some(server) = config.mcp.get(&tools.server) else {
+        let near = did_you_mean(tools.server.as_str(), config.mcp.keys().map(Name::as_str));
+        let hint = near
+            .unwrap_or_else(|| format!("in fastagency.yaml: mcp: {{ {}: {{ command: [program] }} }}", tools.server));
+        return Some(problem(format!("there is no MCP server {:?}", tools.server.as_str())).with_hint(hint));
+    };
     let McpReach::Address(McpAddress { credential: Some(McpCredential::Secret(name)), .. }) = &server.reach else {
         return None;
     };
@@ -94,7 +147,18 @@ fn check_openapi(
         let load = files_below(&path);
         OpenApiDocument::read(&bytes, &source, &load).map_err(|error| format!("{}: {error}", tools.document))
     });
-    document.map(Some).map_err(|why| Box::new(problem(why)))
+    let document = document.map_err(|why| Box::new(problem(why)))?;
+    let schemes = document.security_schemes();
+    if let Some(name) = tools.security.keys().find(|name| !schemes.contains(&name.as_str())) {
+        let near = did_you_mean(name, schemes.iter().copied());
+        let hint = near.unwrap_or_else(|| match schemes.is_empty() {
+            true => "the specification describes none: leave `security` out".to_owned(),
+            false => format!("there is {}", schemes.join(", ")),
+        });
+        let message = format!("{} has no security scheme {name:?}", tools.document);
+        return Err(Box::new(problem(message).with_hint(hint)));
+    }
+    Ok(Some(document))
 }
 
 /// Whether all names of the workflow are names of tools that the specification gives.
@@ -111,6 +175,9 @@ fn check_names(
         return Some(problem(format!("no operation matches {glob:?}")).with_hint(show));
     }
     let names: Vec<&str> = document.selected(&selection).map(|entry| entry.name.as_str()).collect();
+    if names.is_empty() && !document.operations().is_empty() {
+        return Some(problem(format!("`except` leaves no operation of {}", tools.document)).with_hint(show));
+    }
     if names.len() > MOST_TOOLS_OF_A_SET {
         let message = format!("these are {} tools, and models take {MOST_TOOLS_OF_A_SET} at most", names.len());
         return Some(problem(message).with_hint("choose some: only: [\"get_*\", \"POST /orders\"]"));

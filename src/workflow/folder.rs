@@ -89,29 +89,49 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
     review.finish()
 }
 
-/// Says which requests and tools name a secret that is not there, or is not for who would get it. `refuses` says why not.
+/// Says which requests and tools name a secret that is not there, or is not for who would get it. `refuses` says why not, and `repair` what
+/// to write; none: what is written for a text.
 pub fn check_secrets(
     workflow: &Workflow,
     refuses: impl Fn(&str, &SecretReceiver) -> Option<String>,
+    repair: impl Fn(&str, &SecretReceiver) -> Option<String>,
 ) -> Result<(), Problems> {
     let refused = workflow.secrets.iter().filter_map(|used| {
         let message = refuses(&used.name, &used.receiver)?;
-        let hint = format!(
-            "in fastagency.yaml: secrets: {{ {}: {{ value: \"${{{}}}\", {} }} }}",
-            used.name,
-            used.name.to_uppercase().replace('-', "_"),
-            used.receiver.permission()
-        );
+        let usual = || {
+            format!(
+                "in fastagency.yaml: secrets: {{ {}: {{ value: \"${{{}}}\", {} }} }}",
+                used.name,
+                used.name.to_uppercase().replace('-', "_"),
+                used.receiver.permission()
+            )
+        };
+        let hint = repair(&used.name, &used.receiver).unwrap_or_else(usual);
         Some(Problem { message, ..used.problem.clone() }.with_hint(hint))
     });
     Problems::refuse(refused.collect())
 }
 
-/// Says which tools run a program that is not there. `refuses` says why not.
-pub fn check_programs(workflow: &Workflow, refuses: impl Fn(&str) -> Option<String>) -> Result<(), Problems> {
+/// Says which requests go where none may go. `refuses` says why not.
+pub fn check_hosts(workflow: &Workflow, refuses: impl Fn(&str) -> Option<String>) -> Result<(), Problems> {
+    let refused = workflow.hosts.iter().filter_map(|(host, problem)| {
+        let message = refuses(host)?;
+        let hint = format!("if workflows may ask it, in fastagency.yaml: outgoing: {{ allow_private: [{host:?}] }}");
+        Some(Problem { message, ..problem.clone() }.with_hint(hint))
+    });
+    Problems::refuse(refused.collect())
+}
+
+/// Says which tools run a program that is not there. `refuses` says why not, and `near` which one was probably meant.
+pub fn check_programs(
+    workflow: &Workflow,
+    refuses: impl Fn(&str) -> Option<String>,
+    near: impl Fn(&str) -> Option<String>,
+) -> Result<(), Problems> {
     let refused = workflow.programs.iter().filter_map(|(name, problem)| {
         let message = refuses(name.as_str())?;
-        let hint = format!("in fastagency.yaml: commands: {{ {name}: {{ run: [program, argument] }} }}");
+        let usual = || format!("in fastagency.yaml: commands: {{ {name}: {{ run: [program, argument] }} }}");
+        let hint = near(name.as_str()).unwrap_or_else(usual);
         Some(Problem { message, ..problem.clone() }.with_hint(hint))
     });
     Problems::refuse(refused.collect())

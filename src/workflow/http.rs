@@ -141,6 +141,7 @@ pub(super) fn http_request(
             _ => ("GET", line.trim()),
         };
         let address = address_parts(field, address, scope)?;
+        reader.note_host(&address.0, field.problem(""));
         return Some(request(method.parse().ok()?, address, is_tool));
     }
     let fields = field.fields(&HTTP)?;
@@ -189,6 +190,7 @@ pub(super) fn http_request(
     if request.templates().any(|path| path.len() == 1 && path[0] == "secrets") {
         field.note_with_hint("which secret is sent stands in the workflow as it is", "write secrets.name");
     }
+    reader.note_host(&request.host, field.problem(""));
     for name in request.secrets() {
         reader.note_secret(name, SecretReceiver::Host(request.host.clone()), field.problem(""));
     }

@@ -50,8 +50,8 @@ pub use conversation::{
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{
-    check_models, check_programs, check_secrets, check_services, from_definition, load_folder, load_folder_without,
-    unknown_models,
+    check_hosts, check_models, check_programs, check_secrets, check_services, from_definition, load_folder,
+    load_folder_without, unknown_models,
 };
 pub use http::{HttpBody, HttpRequest};
 pub use inject::{InjectedArguments, InjectedSecret, SecretReceiver};
@@ -89,6 +89,8 @@ pub struct Workflow {
     models: Vec<(Name, crate::problem::Problem)>,
     /// The secrets that its requests name.
     secrets: Vec<reader::SecretUse>,
+    /// The servers that its requests ask, each with a problem at its place; the message is to be filled in.
+    hosts: Vec<(String, crate::problem::Problem)>,
     /// The programs that its tools name, each with a problem at its place; the message is to be filled in.
     programs: Vec<(Name, crate::problem::Problem)>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
@@ -120,6 +122,11 @@ impl Workflow {
     /// Whether it has the operations of a specification as tools, which name secrets of their own.
     pub fn has_specification(&self) -> bool {
         self.tools.sets().values().any(|set| matches!(set.source, ToolsetSource::OpenApi(_)))
+    }
+
+    /// The workflow with the tools of one more of its sets, whatever the others have. The error is a sentence for who wrote it.
+    pub fn with_list(&self, set: &Name, listed: Vec<ListedTool>) -> Result<Self, String> {
+        Ok(Self { tools: self.tools.with_lists(&[(set.clone(), listed)])?, ..self.clone() })
     }
 
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
@@ -356,9 +363,14 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Whether a failure of this kind is tried again. Without a list every kind is, but for what must not be done twice.
+    /// Whether a failure of this kind is tried again. Without a list every kind is, but for what must not be done twice, and what the same
+    /// parameters never mend.
     pub fn covers(&self, kind: &FailureKind) -> bool {
-        if self.on.is_empty() { *kind != FailureKind::Lost } else { self.on.contains(kind) }
+        if self.on.is_empty() {
+            !matches!(kind, FailureKind::Lost | FailureKind::Params)
+        } else {
+            self.on.contains(kind)
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub struct OutsideReferences {
     pub models: Vec<(Name, Problem)>,
     /// The secrets, each with who would get it.
     pub secrets: Vec<SecretUse>,
+    /// The servers that requests ask, each with a problem at its place; the message is to be filled in.
+    pub hosts: Vec<(String, Problem)>,
     /// The programs, each with a problem at its place; the message is to be filled in.
     pub programs: Vec<(Name, Problem)>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
@@ -71,6 +73,7 @@ impl OutsideReferences {
         self.calls.extend(other.calls);
         self.models.extend(other.models);
         self.secrets.extend(other.secrets);
+        self.hosts.extend(other.hosts);
         self.programs.extend(other.programs);
         self.services.extend(other.services);
     }
@@ -115,6 +118,11 @@ impl<'w> StepReader<'w> {
     /// Notes that a secret is named.
     pub(super) fn note_secret(&self, name: &str, receiver: SecretReceiver, problem: Problem) {
         self.met.borrow_mut().secrets.push(SecretUse { name: name.to_owned(), receiver, problem });
+    }
+
+    /// Notes that a server is asked.
+    pub(super) fn note_host(&self, host: &str, problem: Problem) {
+        self.met.borrow_mut().hosts.push((host.to_owned(), problem));
     }
 
     /// Notes that another workflow is called.

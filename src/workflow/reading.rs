@@ -119,6 +119,7 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
             steps,
             models: met.models,
             secrets: met.secrets,
+            hosts: met.hosts,
             programs: met.programs,
             services: met.services,
             definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),

@@ -117,7 +117,10 @@ impl ToolTable {
                 let tool = tool_of(declared, tool)?;
                 if table.tools.contains_key(&tool.name) {
                     let name = &tool.name;
-                    return Err(format!("{set} and another have a tool {name:?} each; give one of them a `prefix`"));
+                    let has_it = |(_, members): &(&Name, &Vec<Name>)| members.contains(name);
+                    let other = table.members.iter().find(has_it).map(|(other, _)| other.to_string());
+                    let other = other.unwrap_or_else(|| "the workflow itself".to_owned());
+                    return Err(format!("{other} and {set} have a tool {name:?} each; give one of them a `prefix`"));
                 }
                 members.push(tool.name.clone());
                 table.tools.insert(tool.name.clone(), Arc::new(tool));

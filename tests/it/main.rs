@@ -13,6 +13,7 @@ mod broken_yaml;
 mod broker;
 mod caller_tokens;
 mod chaos;
+mod checks;
 mod citations;
 mod cli;
 mod cluster;

@@ -1,0 +1,110 @@
+//! What `fastagency check` says before any run of what would fail in every run, or can be guessed.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+const API: &str = r#"{
+  "openapi": "3.1.0", "info": {"title": "Pets", "version": "1"}, "servers": [{"url": "https://api.example.com"}],
+  "components": {"securitySchemes": {"petKey": {"type": "apiKey", "in": "header", "name": "X-Key"}}},
+  "paths": {"/pets": {"get": {"operationId": "list_pets", "security": [{"petKey": []}], "parameters": [
+    {"name": "tenant", "in": "query", "schema": {"type": "string"}}]}}}
+}"#;
+
+/// What `check` prints of a project with these tools and steps, and this in its configuration.
+fn said(config: &str, tools: &str, steps: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write("fastagency.yaml", &format!("version: 1\nllms: {{ default: {{ provider: scripted }} }}\n{config}"));
+    write("pets.json", API);
+    write("workflows/w.yaml", &format!("version: 1\nname: w\n{tools}\nsteps:\n{steps}\n"));
+    checked(folder.path())
+}
+
+fn checked(folder: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command.env_remove("FASTAGENCY_CONFIG").env_remove("NATS_URL").arg("check").current_dir(folder);
+    let output = command.output().expect("the program starts");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+const STEPS: &str = "  - return: 1";
+const SECRET: &str = "secrets: { z: { value: sesame-0815, hosts: [api.example.com] } }\n";
+
+#[test]
+fn sets_that_fail_in_every_run_are_said() {
+    for (tools, words) in [
+        (
+            "tools:\n  a: { openapi: pets.json }\n  b: { openapi: pets.json }",
+            "a and b have a tool \"list_pets\" each; give one of them a `prefix`",
+        ),
+        ("tools:\n  a: { openapi: pets.json, except: [\"*\"] }", "`except` leaves no operation of pets.json"),
+        ("tools:\n  a: { openapi: pets.json, security: { petKye: z } }", "pets.json has no security scheme \"petKye\""),
+        (
+            "tools:\n  a: { openapi: pets.json, inject: { tennant: x } }",
+            "no tool of a has an argument \"tennant\", which `inject` gives",
+        ),
+    ] {
+        let said = said(SECRET, tools, STEPS);
+        assert!(said.contains(words), "{tools}: {said}");
+    }
+    let right = "tools:\n  a: { openapi: pets.json, prefix: x_, security: { petKey: z }, inject: { tenant: x } }\n  b: { openapi: pets.json }";
+    let said = said(SECRET, right, STEPS);
+    assert!(!said.contains("-->") && said.contains("1 in "), "{said}");
+}
+
+#[test]
+fn a_request_to_an_address_that_is_never_asked_is_said() {
+    for host in ["127.0.0.1:9", "10.0.0.7", "[::1]:9", "localhost:9", "169.254.169.254"] {
+        let steps = format!("  - http: {{ url: \"http://{host}/x\" }}\n{STEPS}");
+        let named = said("", "", &steps);
+        assert!(named.contains("only this machine or its network reaches"), "{host}: {named}");
+        assert!(named.contains("allow_private"), "{host}: {named}");
+    }
+    for (config, host) in [("", "93.184.215.14"), ("outgoing: { allow_private: [127.0.0.1] }\n", "127.0.0.1:9")] {
+        let steps = format!("  - http: {{ url: \"http://{host}/x\" }}\n{STEPS}");
+        let named = said(config, "", &steps);
+        assert!(!named.contains("network reaches"), "{host}: {named}");
+    }
+}
+
+#[test]
+fn a_word_that_is_no_secret_is_shown_and_a_secret_is_not() {
+    let oauth = |flow: &str| {
+        format!(
+            "secrets: {{ z: {{ oauth: {{ flow: {flow}, client_id: c, client_secret: sesame-0815 }}, hosts: [a.example] }} }}\n"
+        )
+    };
+    let said_of = said(&oauth("client_credential"), "", STEPS);
+    assert!(
+        said_of.contains("\"client_credential\" is not one of client_credentials, authorization_code"),
+        "{said_of}"
+    );
+    let said_of = said(&oauth("sesame-0815"), "", STEPS);
+    assert!(!said_of.contains("sesame"), "{said_of}");
+}
+
+#[test]
+fn a_hint_fits_the_kind_of_the_secret_and_a_name_that_is_near() {
+    let config = "secrets: { z: { oauth: { client_id: c, client_secret: sesame-0815 }, hosts: [a.example] } }\n\
+                  commands: { shout: { run: [cat] } }\n";
+    let steps =
+        format!("  - http: {{ url: \"https://a.example/x\", headers: {{ X: \"{{{{ secrets.z }}}}\" }} }}\n{STEPS}");
+    let said_of = said(config, "", &steps);
+    assert!(said_of.contains("secrets.z.oauth: { token_url:") && !said_of.contains("{ value:"), "{said_of}");
+    let tools = "tools:\n  t: { description: d, command: shuot }";
+    let said_of = said(config, tools, STEPS);
+    assert!(said_of.contains("did you mean \"shout\"?"), "{said_of}");
+}
+
+#[test]
+fn a_key_that_can_be_guessed_is_warned_of_and_not_shown() {
+    let said_of = said("seal_key: abcxyz\naudit: { key: abcxyz }\n", "", STEPS);
+    for name in ["seal_key", "audit.key"] {
+        assert!(said_of.contains(&format!("{name} has fewer than 32 bytes, so it can be guessed")), "{said_of}");
+    }
+    assert!(!said_of.contains("abcxyz"), "{said_of}");
+    let long = "seal_key: 0123456789abcdef0123456789abcdef\n";
+    assert!(!said(long, "", STEPS).contains("guessed"));
+}
