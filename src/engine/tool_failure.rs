@@ -15,11 +15,12 @@ pub(super) fn failed(
     let secrets = &effects.journal.context.outside.secrets;
     let error = &error.clone().map_words(|words| secrets.hidden(&words));
     let words = match instead {
-        Some(words) => {
+        // Who gave the arguments has to know what is wrong with them.
+        Some(words) if !matches!(error, ToolsetError::Arguments(_)) => {
             tracing::warn!(run.id = %effects.journal.run, tools = whose, "a tool failed: {error}");
             words.to_owned()
         }
-        None => error.to_string(),
+        _ => error.to_string(),
     };
     WorkflowStop::failed(kind_of(error), words)
 }
@@ -28,6 +29,7 @@ pub(super) fn failed(
 pub(super) fn kind_of(error: &ToolsetError) -> FailureKind {
     match error {
         ToolsetError::Failed(_) | ToolsetError::Unavailable(_) => FailureKind::Tool,
+        ToolsetError::Arguments(_) => FailureKind::Params,
         ToolsetError::TimedOut(_) => FailureKind::Timeout,
         ToolsetError::Lost(_) => FailureKind::Lost,
     }

@@ -95,6 +95,9 @@ pub enum ToolsetError {
     /// The tool was called and failed, or refused its arguments.
     #[error("{0}")]
     Failed(String),
+    /// It was not called, as its arguments do not fit. Who gave them can mend them, and the same ones never fit.
+    #[error("{0}")]
+    Arguments(String),
     /// It was not called: its owner cannot be reached, or has no such tool.
     #[error("{0}")]
     Unavailable(String),
@@ -111,6 +114,7 @@ impl ToolsetError {
     pub fn map_words(self, words: impl FnOnce(String) -> String) -> Self {
         match self {
             Self::Failed(text) => Self::Failed(words(text)),
+            Self::Arguments(text) => Self::Arguments(words(text)),
             Self::Unavailable(text) => Self::Unavailable(words(text)),
             Self::TimedOut(text) => Self::TimedOut(words(text)),
             Self::Lost(text) => Self::Lost(words(text)),

@@ -30,7 +30,8 @@ pub enum FailureKind {
     Model,
     /// An agent's output does not fit its schema.
     Output,
-    /// Parameters that another workflow does not take.
+    /// Parameters that another workflow does not take, or arguments that a tool of a set does not. It is tried again only where `retry`
+    /// names it.
     Params,
     /// The log does not fit the program. No step can catch it.
     Replay,

@@ -122,6 +122,9 @@ impl Toolset for OfficeDoor {
                     _ => ToolsetAnswer::Value(json!("done")),
                 }
             }
+            ("get_order", _) if call.arguments.get("number").is_some_and(|number| number == "..") => {
+                return Err(ToolsetError::Arguments("the arguments do not fit: number".to_owned()));
+            }
             ("delete_order", _) => return Err(ToolsetError::Failed("there is no such order".to_owned())),
             _ => ToolsetAnswer::Value(arguments),
         })
@@ -193,6 +196,24 @@ async fn what_is_injected_no_model_sees_and_what_it_gives_for_it_does_not_count(
     let listed = system.broker.log.read(run, 0).await.unwrap();
     let log: String = listed.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned()).collect();
     assert!(log.contains("!tools/office"), "the list is remembered");
+    system.end().await;
+}
+
+#[tokio::test]
+async fn arguments_that_the_owner_refuses_are_said_to_the_model_and_not_sent_again() {
+    let office = Office::new();
+    let source = AGENTS
+        .replace("    prefix: o_\n", "    prefix: o_\n    error_message: Closed.\n    retry: { max: 2, delay: 0s }\n");
+    let script = r#"
+- tool_calls: [{ id: c1, name: o_get_order, arguments: { number: ".." } }]
+- Done.
+"#;
+    let (_folder, system, _, mut follower) = played(&office, &source, script).await;
+    let (outcome, _) = follower.ended().await;
+    assert_eq!(outcome, RunOutcome::Completed);
+    let told = results(&follower.seen);
+    assert!(told.len() == 1 && told[0].contains("the arguments do not fit: number"), "{told:?}");
+    assert_eq!(office.called("get_order").len(), 1, "the same arguments never fit");
     system.end().await;
 }
 
@@ -348,10 +369,7 @@ async fn names_that_meet_are_a_sentence() {
     let source = "version: 1\nname: office\ntools:\n  a: { mcp: office }\n  b: { mcp: office, only: [get_order] }\nsteps:\n  - message: Hi.\n";
     let (_folder, system, _, mut follower) = played(&office, source, "[]").await;
     let why = failed(&mut follower).await;
-    assert!(
-        why.to_string().contains("b and another have a tool \"get_order\" each; give one of them a `prefix`"),
-        "{why}"
-    );
+    assert!(why.to_string().contains("a and b have a tool \"get_order\" each; give one of them a `prefix`"), "{why}");
     system.end().await;
 }
 

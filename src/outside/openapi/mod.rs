@@ -133,12 +133,14 @@ impl OpenApiToolset {
         }
         let unmatched = selection.unmatched(kept.document.operations());
         if entries.is_empty() {
-            let why =
-                if unmatched.is_empty() { String::new() } else { format!(" that matches {}", unmatched.join(", ")) };
-            return Err(format!("{source} has no operation{why}"));
+            return Err(match (kept.document.operations().is_empty(), unmatched.is_empty()) {
+                (true, _) => format!("{source} has no operation"),
+                (false, true) => format!("`except` leaves no operation of {source}"),
+                (false, false) => format!("{source} has no operation that matches {}", quoted(&unmatched)),
+            });
         }
         if !unmatched.is_empty() {
-            kept.warn_once(format!("{source} has no operation that matches {}", unmatched.join(", ")));
+            kept.warn_once(format!("{source} has no operation that matches {}", quoted(&unmatched)));
         }
         Ok(entries)
     }
@@ -197,10 +199,10 @@ impl OpenApiToolset {
     fn prepared<'t>(&self, tool: &'t OpenApiTool, call: &ToolsetCall<'_>) -> Result<PreparedCall<'t>, ToolsetError> {
         let problems = tool.problems(call.arguments);
         if !problems.is_empty() {
-            return Err(ToolsetError::Failed(format!("the arguments do not fit: {}", problems.join("; "))));
+            return Err(ToolsetError::Arguments(format!("the arguments do not fit: {}", problems.join("; "))));
         }
         let request = tool.request(call.arguments, &self.declaration.server_choice()).map_err(|error| match error {
-            RequestError::Argument(why) => ToolsetError::Failed(format!("the arguments do not fit: {why}")),
+            RequestError::Argument(why) => ToolsetError::Arguments(format!("the arguments do not fit: {why}")),
             RequestError::Server(why) => ToolsetError::Unavailable(format!("{why}; write `server`")),
         })?;
         let host = request.url().host_str().unwrap_or_default().to_owned();
@@ -284,11 +286,17 @@ impl OpenApiToolset {
         tracing::warn!(run.id = %call.run, "a call of {} failed: {error}", call.tool);
         match error {
             ToolsetError::Failed(_) => ToolsetError::Failed(told),
+            ToolsetError::Arguments(why) => ToolsetError::Arguments(why),
             ToolsetError::Unavailable(_) => ToolsetError::Unavailable(told),
             ToolsetError::TimedOut(_) => ToolsetError::TimedOut(told),
             ToolsetError::Lost(_) => ToolsetError::Lost(told),
         }
     }
+}
+
+/// Globs in words: one of letters alone would be read as one of them.
+fn quoted(globs: &[&str]) -> String {
+    globs.iter().map(|glob| format!("{glob:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A request as the sender takes it.
