@@ -176,8 +176,15 @@ async fn write_line(input: &Mutex<Option<ChildStdin>>, mut message: Vec<u8>) -> 
     message.push(b'\n');
     let mut input = input.lock().await;
     let Some(open) = input.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
-    open.write_all(&message).await?;
-    open.flush().await
+    let written = async {
+        open.write_all(&message).await?;
+        open.flush().await
+    };
+    match written.await {
+        // A program that reads no more says why, if at all, before its output ends: that is read to its end.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Reads lines of a bounded length; a longer one is passed over. A read that is given up loses nothing.
