@@ -259,8 +259,17 @@ impl OidcProvider {
 
 /// Whom an ID token is about that was checked before.
 fn subject(id_token: &str) -> Option<Value> {
+    known_claims(id_token)?.get("sub").cloned()
+}
+
+/// When an ID token ends that was checked before, in seconds since 1970.
+pub fn id_token_end(id_token: &str) -> u64 {
+    known_claims(id_token).as_ref().map_or(0, ends)
+}
+
+fn known_claims(id_token: &str) -> Option<Map<String, Value>> {
     let claims = BASE64_URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?).ok()?;
-    bounds::read::<Value>(&claims, &OUTSIDE).ok()?.get("sub").cloned()
+    bounds::read(&claims, &OUTSIDE).ok()
 }
 
 fn ends(claims: &Map<String, Value>) -> u64 {

@@ -224,14 +224,21 @@ impl RunDriver<'_> {
         Ok(found.cancelled.map_or(ParkingOutcome::Answered, |stored| ParkingOutcome::Cancelled(stored.payload)))
     }
 
-    /// Stays for a moment after the run was parked, unless the worker is ending: who has just given an answer may not have heard yet
-    /// that nobody waits for it any more. Whether something came.
+    /// Stays for a moment after the run was parked: who has just given an answer may not have heard yet that nobody waits for it any
+    /// more. Whether an answer or a cancel came.
     async fn rings_yet(&self, inbox_updates: &mut BoxStream<'static, InboxUpdate>) -> bool {
-        tokio::select! {
-            rang = inbox_updates.next() => rang.is_some(),
-            () = tokio::time::sleep(STAYS_AFTER_PARKING) => false,
-            () = self.shutdown.soft() => false,
-        }
+        let rings = async {
+            while let Some(update) = inbox_updates.next().await {
+                match update {
+                    InboxUpdate::Gap | InboxUpdate::Stored { slot: InboxSlot::Answer(_) | InboxSlot::Cancel, .. } => {
+                        return true;
+                    }
+                    InboxUpdate::Stored { .. } => {}
+                }
+            }
+            false
+        };
+        tokio::time::timeout(STAYS_AFTER_PARKING, rings).await.unwrap_or(false)
     }
 
     async fn look_for_answers(&self) -> Result<InboxFindings> {

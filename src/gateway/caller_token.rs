@@ -6,10 +6,13 @@ use crate::clock::Timestamp;
 use crate::gateway::GatewayState;
 use crate::gateway::workflow_cache::WorkflowOwner;
 use crate::protocol::caller_token::CallerToken;
+use crate::protocol::log::RecordBody;
 use crate::run::Result;
 use crate::run::caller_token::{self, CallerTokenSeal};
 use crate::run::directory::WorkflowCard;
 use crate::run::run_ref::RunRef;
+use crate::run::secret;
+use crate::run::writer::last_record;
 
 /// What a run of this workflow that the caller starts gets of the caller's token; none: nothing.
 pub fn token_for<'g>(
@@ -39,7 +42,14 @@ pub async fn renew(gateway: &GatewayState, target: &RunRef, caller: &Caller) {
         match token_for(gateway, caller, &workflow.card) {
             Some(token) => {
                 gateway.limits.stored(caller, weight(&token));
-                caller_token::store(&gateway.broker, target.run, &token, gateway.clock.now()).await
+                caller_token::store(&gateway.broker, target.run, &token, gateway.clock.now()).await?;
+                // Its secrets are forgotten when it ends, and this may have come after that.
+                match last_record(&gateway.broker, target.run).await?.map(|last| last.record.body) {
+                    Some(RecordBody::Ended(_) | RecordBody::Removed(_)) | None => {
+                        secret::forget(&gateway.broker, target.run).await
+                    }
+                    Some(_) => Ok(()),
+                }
             }
             None => Ok(()),
         }

@@ -23,11 +23,16 @@ pub struct CallerTokenSeal<'a> {
     pub token: CallerToken,
 }
 
-/// Stores a token, in the place of the one before it. One that has ended is not stored.
+/// Stores a token, in the place of the one before it. One that has ended is not stored, nor one that ends before the one of the same
+/// person that is there: a page may be open since before the person signed in anew.
 pub async fn store(broker: &Broker, run: RunId, wanted: &CallerTokenSeal<'_>, now: Timestamp) -> Result<()> {
     let until = wanted.token.until.min(clock::after(now, LONGEST_KEPT));
     let kept = clock::until(now, until);
     if kept.is_zero() {
+        return Ok(());
+    }
+    let counts_longer = |known: CallerToken| known.user == wanted.token.user && known.until > until;
+    if read(broker, wanted.sealer, run).await?.is_some_and(counts_longer) {
         return Ok(());
     }
     let key = secret::run_key(broker, wanted.sealer, run).await?;

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::auth::oidc::{LoginError, OidcProvider};
+use crate::auth::oidc::{LoginError, OidcProvider, id_token_end};
 use crate::auth::session::{CookieKey, LoginProof, LoginSession, SealPurpose, now};
 use crate::auth::{self, origin};
 use crate::config;
@@ -135,8 +135,10 @@ impl PageSessions {
         };
         match renewed {
             Ok(proof) => SessionState::Alive { session: Box::new(LoginSession { proof, ..session }), changed: true },
-            // It still counts for a moment.
-            Err(_) if left > 0 => SessionState::Alive { session: Box::new(session), changed: false },
+            // It still counts for a moment; or only the access token beside it is over, which the provider does not renew, or not now.
+            Err(_) if left > 0 || id_token_end(id_token) > now() => {
+                SessionState::Alive { session: Box::new(session), changed: false }
+            }
             Err(LoginError::Refused(why)) => {
                 tracing::info!("a login is over: {why}");
                 SessionState::Over

@@ -348,9 +348,16 @@ async fn a_token_that_has_expired_is_renewed_by_its_owner_alone(office: Office) 
         let question = office.question(&root, run).await;
         let kept = caller_token::read(&office.broker, &sealer(), run).await.unwrap().unwrap();
         assert_eq!((kept.token.as_str(), kept.until.as_second()), (short.as_str(), end as i64));
+        // A page that is open since before the person signed in anew changes nothing.
+        let now = fastagency::clock::system().now();
+        let until = fastagency::clock::after(now, Duration::from_secs(60));
+        let older = CallerToken { until, token: "older".into(), ..kept.clone() };
+        caller_token::store(&office.broker, run, &CallerTokenSeal { sealer: &sealer(), token: older }, now)
+            .await
+            .unwrap();
+        assert!(caller_token::read(&office.broker, &sealer(), run).await.unwrap().as_ref() == Some(&kept));
         // Time passes.
         office.broker.cleaner.as_ref().unwrap().erase(run, InboxSlot::CallerToken).await.unwrap();
-        let now = fastagency::clock::system().now();
         let token = CallerToken { until: fastagency::clock::after(now, Duration::from_millis(1)), ..kept };
         let seal = CallerTokenSeal { sealer: &sealer(), token };
         caller_token::store(&office.broker, run, &seal, now).await.unwrap();

@@ -267,7 +267,7 @@ async fn options(
     options = options
         .name(name)
         .ping_interval(PING_EVERY)
-        .subscription_capacity(follow::MOST_UNREAD)
+        .subscription_capacity(follow::CAPACITY)
         .max_reconnects(None)
         .require_tls(settings.tls.required)
         .event_callback(move |event| {

@@ -8,9 +8,11 @@ use tokio::sync::watch;
 use super::server::NatsConnection;
 use crate::broker::Result;
 
-/// What one subscription may leave unread; async-nats drops what comes then. Ten seconds of a fast model's tokens. The
-/// buffer grows in blocks of 32 messages (6 kB), which is what an open run costs here.
+/// What one who hears a run may leave unread. Ten seconds of a fast model's tokens.
 pub(super) const MOST_UNREAD: usize = 1024;
+/// What one subscription may leave unread; async-nats drops what comes then. One may be for thousands of runs. The buffer grows in
+/// blocks of 32 messages (6 kB).
+pub(super) const CAPACITY: usize = 8 * MOST_UNREAD;
 
 /// A subscription and what is known of its gaps.
 struct NatsSubscription<T> {
@@ -64,7 +66,7 @@ impl<T> NatsSubscription<T> {
         // async-nats does not tell a subscription that messages were dropped. But if its buffer was full at some moment,
         // then from that moment on it gives UNREAD messages in a row; so after each such row there is a gap, perhaps.
         self.streak += 1;
-        if self.streak == MOST_UNREAD {
+        if self.streak == CAPACITY {
             self.streak = 0;
             self.gap_due = true;
         }

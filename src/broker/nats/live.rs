@@ -49,7 +49,12 @@ impl LiveUpdates {
         let multiplexer = self.runs.lock().entry(partition).or_insert_with(|| self.runs_of(partition)).clone();
         match multiplexer.hear(server, DOING, run).await? {
             Some(heard) => Ok(heard),
-            None => follow::hear(server, DOING, subjects::live(run), update, || RunUpdate::Gap).await,
+            None => {
+                let heard = follow::hear(server, DOING, subjects::live(run), update, || RunUpdate::Gap).await;
+                // What comes before the server has this subscription was perhaps not heard over the other one: it is read.
+                self.recent.forget(run);
+                heard
+            }
         }
     }
 

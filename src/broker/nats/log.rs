@@ -155,9 +155,7 @@ impl Log for NatsLog {
 
     async fn append_tombstone(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
         let buried = bury(&self.server, run, tombstone, kept).await;
-        if let Ok(seq) = buried {
-            self.live.recent.appended(run, seq);
-        }
+        self.live.recent.forget(run);
         buried
     }
 

@@ -65,6 +65,8 @@ struct Hearers<T> {
     heard: u64,
     /// It is not worth while until then.
     without_until: Option<Instant>,
+    /// There is a subscription.
+    is_open: bool,
 }
 
 impl<T: Clone + Send + 'static> RunMultiplexer<T> {
@@ -74,7 +76,7 @@ impl<T: Clone + Send + 'static> RunMultiplexer<T> {
         reader: UpdateReader<T>,
         observer: Option<Arc<dyn UpdateObserver<T>>>,
     ) -> Arc<Self> {
-        let hearers = Hearers { by_run: HashMap::new(), came: 0, heard: 0, without_until: None };
+        let hearers = Hearers { by_run: HashMap::new(), came: 0, heard: 0, without_until: None, is_open: false };
         let (hearers, subscription) = (Mutex::new(hearers), tokio::sync::Mutex::default());
         Arc::new(Self { subject, reader, observer, hearers, subscription })
     }
@@ -111,6 +113,7 @@ impl<T: Clone + Send + 'static> RunMultiplexer<T> {
         }
         let (subject, read) = (self.subject.clone(), self.reader.read);
         let mut updates = follow::hear(server, doing, subject, read, || MultiplexedUpdate::Gap).await?;
+        self.hearers.lock().is_open = true;
         let (held, mut dropped) = watch::channel(());
         let multiplexer = Arc::downgrade(self);
         #[expect(clippy::disallowed_methods, reason = "it holds nothing, and ends when nobody can hear any more")]
@@ -133,10 +136,14 @@ impl<T: Clone + Send + 'static> RunMultiplexer<T> {
     }
 
     fn tell(&self, run: RunId, update: &T) {
+        let mut hearers = self.hearers.lock();
+        if !hearers.is_open {
+            // The last of a subscription that was given up.
+            return;
+        }
         if let Some(observer) = &self.observer {
             observer.saw(run, update);
         }
-        let mut hearers = self.hearers.lock();
         hearers.came += 1;
         if let Some(queues) = hearers.by_run.get(&run) {
             queues.iter().for_each(|queue| queue.push(update));
@@ -170,6 +177,11 @@ impl<T: Clone + Send + 'static> RunMultiplexer<T> {
             && let Ok(mut subscription) = self.subscription.try_lock()
         {
             *subscription = None;
+            hearers.is_open = false;
+            // What was heard is the whole no longer.
+            if let Some(observer) = &self.observer {
+                observer.missed();
+            }
         }
     }
 }

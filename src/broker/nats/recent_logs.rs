@@ -16,7 +16,7 @@ const MOST_HELD: usize = 8 << 20;
 /// About what a record costs besides its payload, and a run besides its records.
 const RECORD_OVERHEAD: usize = 64;
 const RUN_OVERHEAD: usize = 160;
-/// For how long a log is held after it began. What is redacted or removed later is held no longer than that.
+/// For how long a log is known after it began. What is redacted or removed later is known no longer than that.
 const HELD_FOR: Duration = Duration::from_secs(300);
 
 /// The logs.
@@ -43,7 +43,8 @@ impl RecentLogs {
     /// The log of a run, as far as it was heard, if that is all of it up to a moment that has only just passed. A record that this
     /// process has appended is there.
     pub(super) fn get(&self, run: RunId) -> Option<Vec<StoredRecord>> {
-        let held = self.0.lock();
+        let mut held = self.0.lock();
+        held.make_room(Instant::now());
         let log = held.logs.get(&run)?;
         log.records.last().is_some_and(|last| last.seq >= log.appended).then(|| log.records.clone())
     }
@@ -53,6 +54,13 @@ impl RecentLogs {
         if let Some(log) = self.0.lock().logs.get_mut(&run) {
             log.appended = log.appended.max(seq);
         }
+    }
+}
+
+impl RecentLogs {
+    /// Gives up what was heard of a run: it is removed, or heard in another way now.
+    pub(super) fn forget(&self, run: RunId) {
+        self.0.lock().forget(run);
     }
 }
 

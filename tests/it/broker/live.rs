@@ -103,8 +103,10 @@ async fn who_hears_little_for_itself_in_a_partition_subscribes_to_single_runs() 
     }
     let seq = created(&busy, first).await;
     assert_eq!(next_seq(&mut live).await, seq, "it has heard all that came before");
+    assert_eq!(other.log.heard(first).map(|heard| places(&heard)), Some(vec![seq]));
     drop(live);
     eventually("the subscription is given up", async || counted.live_subjects().await.is_empty()).await;
+    assert!(other.log.heard(first).is_none(), "nobody hears any more what becomes of it");
     let mut live = other.log.follow(second).await.unwrap();
     arrived(&other).await;
     let seq = created(&busy, second).await;
