@@ -177,8 +177,12 @@ impl OidcProvider {
     /// Gets an ID token in the place of an old one, about the same person.
     pub async fn renew(&self, refresh_token: &str, old: &str) -> Result<ProviderTokens, LoginError> {
         let mut answer = self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
-        let id_token =
-            answer.id_token.take().ok_or_else(|| LoginError::Refused("there is no new ID token".to_owned()))?;
+        let id_token = match answer.id_token.take() {
+            Some(id_token) => id_token,
+            // A provider need not give one (OpenID Connect Core, 12.2): then the access token alone is renewed.
+            None if id_token_end(old) > session::now() => old.to_owned(),
+            None => return Err(LoginError::Refused("there is no new ID token".to_owned())),
+        };
         let claims = self.claims(&id_token).await?;
         if subject(old).is_some_and(|subject| claims.get("sub") != Some(&subject)) {
             return Err(LoginError::Refused("the new ID token is about somebody else".to_owned()));

@@ -135,8 +135,10 @@ impl PageSessions {
         };
         match renewed {
             Ok(proof) => SessionState::Alive { session: Box::new(LoginSession { proof, ..session }), changed: true },
-            // It still counts for a moment; or only the access token beside it is over, which the provider does not renew, or not now.
-            Err(_) if left > 0 || id_token_end(id_token) > now() => {
+            // It still counts for a moment.
+            Err(_) if left > 0 => SessionState::Alive { session: Box::new(session), changed: false },
+            // Only the access token beside it is over.
+            Err(LoginError::Unavailable(_)) if id_token_end(id_token) > now() => {
                 SessionState::Alive { session: Box::new(session), changed: false }
             }
             Err(LoginError::Refused(why)) => {
