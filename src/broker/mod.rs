@@ -187,6 +187,11 @@ pub trait Log: Send + Sync {
         Ok(None)
     }
 
+    /// Whether [`Log::append_to_untouched`] looks at both.
+    fn sees_inbox(&self) -> bool {
+        false
+    }
+
     /// An id for a run that this process is about to start, and will most likely follow.
     fn new_run_id(&self) -> RunId {
         RunId::random()

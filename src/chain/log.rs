@@ -135,6 +135,10 @@ impl Log for ChainedLog {
         Ok(found)
     }
 
+    fn sees_inbox(&self) -> bool {
+        self.inner.sees_inbox()
+    }
+
     async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
         let found = self.inner.read_new(run).await?;
         if let Some(last) = found.last() {

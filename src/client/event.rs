@@ -35,6 +35,8 @@ pub struct ClientRecord {
     pub json: String,
     /// Its place.
     pub seq: u64,
+    /// Which of the records with that place it is; none: the last.
+    pub step: Option<u32>,
     /// When it was stored.
     pub at: Timestamp,
     /// What it says.
@@ -74,8 +76,8 @@ impl From<&MessageView> for ClientMessage {
 impl ClientRecord {
     /// Reads a record from the data of its event.
     pub fn parse(json: String) -> Result<Self, crate::bounds::UnfitJson> {
-        let RecordView { seq, at, body } = crate::bounds::parse(json.as_bytes())?;
-        Ok(Self { json, seq, at, body })
+        let RecordView { seq, step, at, body } = crate::bounds::parse(json.as_bytes())?;
+        Ok(Self { json, seq, step, at, body })
     }
 }
 

@@ -17,8 +17,10 @@ use crate::protocol::api::{ApiErrorBody, CaughtUpView};
 pub struct RunFollower {
     client: GatewayClient,
     run: RunId,
-    /// The sequence of the last record that was given.
+    /// The sequence of the last record that was given, with all that have the same place.
     after: u64,
+    /// Of the records of the next place, the last that was given: its sequence, and which of them it is.
+    within: (u64, u32),
     stream: Option<BoxStream<'static, Result<Sse, sse_stream::Error>>>,
     caught_up: bool,
     ended: bool,
@@ -34,6 +36,7 @@ impl RunFollower {
             client,
             run,
             after,
+            within: (0, 0),
             stream: None,
             caught_up: false,
             ended: false,
@@ -50,7 +53,7 @@ impl RunFollower {
         self
     }
 
-    /// The sequence of the last record that was given.
+    /// The sequence behind which a follower goes on where this one is.
     pub fn after(&self) -> u64 {
         self.after
     }
@@ -123,10 +126,13 @@ impl RunFollower {
             Some("record") => {
                 let record = ClientRecord::parse(data).map_err(strange)?;
                 // A gateway that repeats itself is not repeated.
-                if record.seq <= self.after {
+                if record.seq <= self.after || record.step.is_some_and(|step| (record.seq, step) <= self.within) {
                     return Ok(None);
                 }
-                self.after = record.seq;
+                match record.step {
+                    Some(step) => self.within = (record.seq, step),
+                    None => self.after = record.seq,
+                }
                 self.ended = matches!(record.body, Body::Ended(_));
                 Some(ClientEvent::Record(Box::new(record)))
             }
@@ -212,6 +218,28 @@ mod tests {
         assert_eq!(seen, ["1", "4", "caught up 4", "the broker is out of reach", "9", "12"]);
         let path = |after| format!("/api/runs/{run}/events?after={after}");
         assert_eq!(asked.join_next().await.unwrap().unwrap(), [path(0), path(4), path(4), path(9)]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_between_records_of_one_place_goes_on_with_the_next_of_them() {
+        let step = |step: u32, kind: &str| record(9, kind).replace("\"seq\":9", &format!("\"seq\":9,\"step\":{step}"));
+        let (claimed, answered) = (step(1, r#""kind":"of a later version""#), step(2, r#""kind":"parked""#));
+        let ended = record(9, r#""kind":"ended","outcome":"completed","result":"x""#);
+        let (url, mut asked) = played(vec![
+            streamed(&format!("{}{claimed}", record(4, r#""kind":"parked""#))),
+            streamed(&format!("{claimed}{answered}{ended}")),
+        ])
+        .await;
+        let run = RunId::random();
+        let mut follower = GatewayClient::new(&url).unwrap().follow(run, 0);
+        let mut seen = Vec::new();
+        while let Some(event) = follower.next().await.unwrap() {
+            let ClientEvent::Record(record) = event else { panic!("{event:?}") };
+            seen.push((record.seq, record.step));
+        }
+        assert_eq!(seen, [(4, None), (9, Some(1)), (9, Some(2)), (9, None)]);
+        let path = |after| format!("/api/runs/{run}/events?after={after}");
+        assert_eq!(asked.join_next().await.unwrap().unwrap(), [path(0), path(4)]);
     }
 
     #[tokio::test]

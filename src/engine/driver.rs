@@ -132,12 +132,13 @@ impl RunDriver<'_> {
             let event = tokio::select! {
                 biased;
                 lost = &mut lost => DriverEvent::Unowned(lost),
-                done = &mut execution => DriverEvent::Executed(done),
+                // What was stopped before it was taken does nothing.
+                done = &mut execution, if looked => DriverEvent::Executed(done),
                 failure = journal.log.failure_behind() => DriverEvent::Unstored(failure),
                 found = &mut look, if !looked => DriverEvent::LookedForCancel(found?),
                 // Also by a run that does one thing after the other without ever waiting.
                 rang = tokio::task::coop::unconstrained(inbox_updates.next()) => DriverEvent::Rang(rang),
-                () = idle_until(park_at, shutdown) => DriverEvent::MayPark,
+                () = idle_until(park_at, self.park_after, shutdown) => DriverEvent::MayPark,
                 () = shutdown.hard() => DriverEvent::Stopping,
             };
             match event {
@@ -263,11 +264,14 @@ impl RunDriver<'_> {
     }
 }
 
+/// How soon it is looked again whether a run is idle, at most.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
+
 /// Waits until the run may be parked: when it has been idle for long enough, or at once when the worker is ending.
-async fn idle_until(park_at: Option<Instant>, shutdown: &Shutdown) {
+async fn idle_until(park_at: Option<Instant>, park_after: Duration, shutdown: &Shutdown) {
     let Some(park_at) = park_at else {
         // Looked at again soon: what is busy now may be idle then.
-        return tokio::time::sleep(Duration::from_secs(1)).await;
+        return tokio::time::sleep(park_after.clamp(SHORTEST_LOOK, Duration::from_secs(1))).await;
     };
     tokio::select! {
         () = tokio::time::sleep_until(park_at) => {}

@@ -17,6 +17,12 @@ pub enum Error {
         /// The run.
         run: RunId,
     },
+    /// The run was new, and something was stored for it before it was claimed: it is to be claimed with all that there is.
+    #[error("something was stored for run {run} before it was claimed")]
+    Touched {
+        /// The run.
+        run: RunId,
+    },
     /// The broker refuses, or cannot be reached. The run is still this worker's by its log.
     #[error(transparent)]
     Broker(#[from] Arc<broker::Error>),
@@ -46,6 +52,7 @@ impl From<run::Error> for Error {
         match error {
             run::Error::Broker(error) => error.into(),
             run::Error::Lost { run } => Self::Lost { run },
+            run::Error::Touched { run } => Self::Touched { run },
             // A run that is driven is known: its log is gone, or holds what it cannot hold.
             unusable @ (run::Error::Unreadable(_) | run::Error::Unstorable { .. } | run::Error::Unknown { .. }) => {
                 Self::unreadable(unusable)

@@ -40,6 +40,8 @@ impl RunMetrics {
             }
         }
         match history {
+            // It leaves the queue with its first record.
+            [_created] => {}
             [created, claimed] => {
                 workflow_metrics.left(RunStateLabel::queued, clock::until(created.at, claimed.at));
             }

@@ -70,9 +70,9 @@ pub(super) fn flowing(media_type: &'static str, body: HttpBody) -> Response {
 /// What the `id` of an event says.
 #[derive(Debug, Clone)]
 pub(super) enum EventIds {
-    /// Of a record its sequence; nothing of another event: there is one stream.
+    /// Of a record its sequence, if no other record with it follows; nothing of another event: there is one stream.
     Sequence,
-    /// Which of several streams it belongs to, and behind it, of a record, `:` and its sequence.
+    /// Which of several streams it belongs to, and behind it, of such a record, `:` and its sequence.
     Stream(String),
 }
 
@@ -184,7 +184,9 @@ impl RunEventStream {
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
                 if let Some(mut shown) = projection::record(&placed) {
                     self.say_who_is_asked(&placed, &mut shown.body);
-                    self.waiting.push_back(event("record", &self.ids, Some(placed.seq), &shown));
+                    // Who goes on behind the first step of an append is sent all of it once more.
+                    let seq = placed.record.step.is_none().then_some(placed.seq);
+                    self.waiting.push_back(event("record", &self.ids, seq, &shown));
                 }
             }
             FollowedEvent::Record(_) => {}
@@ -236,7 +238,7 @@ impl RunEventStream {
     }
 }
 
-/// An event in the format of server-sent events; `seq` of a record.
+/// An event in the format of server-sent events; `seq` of a record that may be gone on behind.
 pub(super) fn event(name: &str, ids: &EventIds, seq: Option<u64>, data: &impl Serialize) -> Bytes {
     framed(name, ids, seq, &serde_json::to_string(data).expect("what is sent is JSON"))
 }

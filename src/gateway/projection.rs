@@ -57,7 +57,7 @@ pub fn record(placed: &LogEntry) -> Option<RecordView> {
             return None;
         }
     };
-    Some(RecordView { seq: placed.seq, at: placed.at, body })
+    Some(RecordView { seq: placed.seq, step: placed.record.step, at: placed.at, body })
 }
 
 /// The arguments that somebody allowed a call with instead, as text that no program rounds; null: there are none.

@@ -23,12 +23,14 @@ pub use crate::protocol::run_state::{RunOutcome, RunUsage};
 use crate::protocol::signable::Signable;
 
 /// The newest version of the format that this program reads.
-pub const VERSION: u8 = 4;
-/// The version of a record of its own. [`RecordBody::Kept`], [`Record::done`] and [`EffectOutcome::Reminded`] came later.
+pub const VERSION: u8 = 5;
+/// The version of a record of its own. [`RecordBody::Kept`], [`Record::done`], [`EffectOutcome::Reminded`] and [`Record::claim`]
+/// came later.
 const ORDINARY: u8 = 1;
 const KEPT: u8 = 2;
 const CARRYING: u8 = 3;
 const REMINDING: u8 = 4;
+const CLAIMING: u8 = 5;
 
 /// What a piece has around it, at most, in bytes.
 const AROUND_PIECE: usize = 200;
@@ -65,6 +67,22 @@ pub struct Record {
     /// the assembler sees it, who gives it as a record of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Box<FinishedEffect>>,
+    /// The first claim of the run, right before: it and the first thing that the run does are one append. Given as a record of its
+    /// own, as [`Record::done`] is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Box<FirstClaim>>,
+    /// Which of the steps of one append this is, counted from 1; none: the last, or the only one. Never stored.
+    #[serde(skip)]
+    pub step: Option<u32>,
+}
+
+/// The first claim of a run, as the record after it carries it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstClaim {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The message `workflow_started`.
+    pub message: Message,
 }
 
 /// A finished effect, as the record after it carries it.
@@ -440,12 +458,16 @@ pub struct LogEntry {
 impl Record {
     /// A new record.
     pub fn new(body: RecordBody) -> Self {
-        let version = match body {
+        let version = Self::version_of(&body);
+        Self { version, id: MessageId::random(), body, asked: None, done: None, claim: None, step: None }
+    }
+
+    fn version_of(body: &RecordBody) -> u8 {
+        match body {
             RecordBody::Kept(_) => KEPT,
             RecordBody::Did { outcome: EffectOutcome::Reminded(_), .. } => REMINDING,
             _ => ORDINARY,
-        };
-        Self { version, id: MessageId::random(), body, asked: None, done: None }
+        }
     }
 
     /// A new record, with the effect that was finished right before.
@@ -454,13 +476,29 @@ impl Record {
         Self { version: record.version.max(CARRYING), done: Some(Box::new(done)), ..record }
     }
 
-    /// What happened, step by step: the effect that it carries is a record of its own.
+    /// A new record, with the claim of the run right before.
+    pub fn claiming(claim: FirstClaim, body: RecordBody) -> Self {
+        Self { version: CLAIMING, claim: Some(Box::new(claim)), ..Self::new(body) }
+    }
+
+    /// Takes the claim that it carries, as a record of its own, if one message cannot hold both, or nobody could read the rest.
+    pub fn take_claim_of_pieces(&mut self) -> Option<Self> {
+        self.claim.as_ref()?;
+        let is_one = self.payloads().is_ok_and(|payloads| payloads.len() == 1);
+        let claim = self.claim.take_if(|_| !is_one)?;
+        self.version = if self.version == CLAIMING { Self::version_of(&self.body) } else { self.version };
+        Some(Self::from(*claim))
+    }
+
+    /// What happened, step by step: what it carries are records of their own.
     pub fn steps(mut self) -> impl Iterator<Item = Self> {
-        let done = self.done.take();
-        if done.is_some() {
-            self.version = if self.version == CARRYING { ORDINARY } else { self.version };
+        let (claim, done) = (self.claim.take(), self.done.take());
+        if matches!(self.version, CARRYING | CLAIMING) {
+            self.version = Self::version_of(&self.body);
         }
-        done.map(|done| Self { id: self.id, ..Self::from(*done) }).into_iter().chain([self])
+        let id = self.id;
+        let carried = claim.map(|claim| Self::from(*claim)).into_iter().chain(done.map(|done| Self::from(*done)));
+        carried.zip(1..).map(move |(record, step)| Self { id, step: Some(step), ..record }).chain([self])
     }
 
     /// The subject that it belongs under.
@@ -506,6 +544,12 @@ impl Record {
             RecordBody::Ended(ended) => Some(&ended.message),
             _ => None,
         }
+    }
+}
+
+impl From<FirstClaim> for Record {
+    fn from(FirstClaim { worker, message }: FirstClaim) -> Self {
+        Self::new(RecordBody::Claimed { worker, epoch: 1, message: Some(message) })
     }
 }
 

@@ -224,8 +224,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::ids::WorkerId;
     use crate::message::MessageContent;
-    use crate::protocol::log::{EffectOutcome, FinishedEffect, completed_message};
+    use crate::protocol::log::{EffectOutcome, FinishedEffect, FirstClaim, completed_message};
 
     fn stored(seq: u64, payload: Bytes) -> StoredRecord {
         StoredRecord { seq, at: Timestamp::UNIX_EPOCH, payload }
@@ -263,6 +264,26 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_a_record_carries_comes_before_it() {
+        let (run, worker) = (RunId::random(), WorkerId::random());
+        let message = completed_message(run, Value::Null);
+        let claim = FirstClaim { worker, message: message.clone() };
+        let says = RecordBody::Said { key: "talk#1".into(), message: message.clone() };
+        let payload = Record::claiming(claim.clone(), says.clone()).payload();
+        let records = RecordAssembler::default().take(run, &stored(5, payload)).unwrap().records;
+        let steps: Vec<_> = records.into_iter().map(|it| (it.seq, it.record.step, it.record.body)).collect();
+        let claimed = RecordBody::Claimed { worker, epoch: 1, message: Some(message.clone()) };
+        assert_eq!(steps, [(5, Some(1), claimed), (5, None, says)]);
+
+        let mut long = message;
+        long.says = MessageContent::text("a".repeat(2_000_000));
+        let mut record = Record::claiming(claim, RecordBody::Said { key: "talk#1".into(), message: long });
+        let first = record.take_claim_of_pieces().expect("it goes first");
+        assert!(matches!(first.body, RecordBody::Claimed { epoch: 1, .. }) && record.claim.is_none());
+        assert_eq!((first.version, record.version), (1, 1));
+    }
+
+    #[test]
     fn a_tombstone_stands_for_everything_before_it() {
         let run = RunId::random();
         let tombstone = Record::new(RecordBody::Removed(Box::default())).payload();
@@ -275,8 +296,8 @@ mod tests {
         let run = RunId::random();
         let take = |text: &str| RecordAssembler::default().take(run, &stored(7, text.to_owned().into()));
         assert!(matches!(
-            take(r#"{"v":5,"kind":"teleported"}"#),
-            Err(UnreadableReason::TooNew { version: 5, seq: 7, .. })
+            take(r#"{"v":6,"kind":"teleported"}"#),
+            Err(UnreadableReason::TooNew { version: 6, seq: 7, .. })
         ));
         assert!(matches!(take("{"), Err(UnreadableReason::Malformed { .. })));
     }

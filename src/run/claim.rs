@@ -8,7 +8,8 @@ use crate::broker::{self, Broker, Bucket, InboxSlot, InboxUpdate, RecordLane};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::protocol::log::{
-    LogEntry, Record, RecordBody, RunCreation, RunEnd, RunOutcome, RunUsage, completed_message, started_message,
+    FirstClaim, LogEntry, Record, RecordBody, RunCreation, RunEnd, RunOrigin, RunOutcome, RunUsage, completed_message,
+    started_message,
 };
 use crate::run::assembler::UnreadableReason;
 use crate::run::lease::Lease;
@@ -45,15 +46,17 @@ pub struct OwnedRun {
     pub created: RunCreation,
     /// When.
     pub created_at: Timestamp,
-    /// Its records, in order, the claim included.
+    /// Its records, in order.
     pub history: Vec<LogEntry>,
     /// The pen.
     pub writer: RunWriter,
+    /// The claim, if the first record that is written is to carry it; none: it is in the log.
+    pub claim: Option<Box<FirstClaim>>,
     /// How often this worker's lease had lapsed before the run was claimed.
     pub lapses: u64,
     /// What comes into its inbox, if that was subscribed to before it was claimed.
     pub inbox_updates: Option<BoxStream<'static, InboxUpdate>>,
-    /// Nothing lay in its inbox when it was claimed.
+    /// Nothing lay in its inbox when it was claimed, or lies there when it is.
     pub inbox_was_empty: bool,
 }
 
@@ -66,7 +69,8 @@ pub struct PreparedRun<T> {
 }
 
 /// Takes a run over if it is free. `prepare` makes ready for it before it is claimed, or says why this worker cannot have it
-/// ([`ClaimOutcome::Unfit`]): a run that was claimed in vain would be kept from those who can. `is_new`: it was just created, most likely.
+/// ([`ClaimOutcome::Unfit`]): a run that was claimed in vain would be kept from those who can. `is_new`: it was just created, most likely,
+/// and nobody has tried to take it; then it is claimed by the first thing that it does.
 pub async fn claim<T, F>(
     broker: &Broker,
     lease: &Lease,
@@ -127,28 +131,34 @@ where
             Ok(payloads) => payloads,
             Err(source) => return end(broker, lease, run, &history, &Error::Unstorable { run, source }).await,
         };
-        let inbox_updates = match (seems_new, history.as_slice(), payloads.as_slice()) {
-            (true, [_], [_]) => Some(broker.inbox.subscribe(run).await?),
-            _ => None,
-        };
-        let appended = match &inbox_updates {
-            Some(_) => broker.log.append_to_untouched(run, RecordLane::Did, payloads[0].clone(), expected).await,
-            None => Ok(None),
-        };
-        let inbox_was_empty = matches!(appended, Ok(Some(_)));
-        let appended = match appended {
-            Ok(None) => append_all(broker, run, payloads, expected).await,
-            Ok(Some(seq)) => Ok(seq),
-            Err(error) => Err(error),
-        };
-        match appended {
+        // A FastAgency gateway is told message by message, and each by the sequence of its record.
+        let is_ours = created.origin == RunOrigin::Gateway;
+        if let (true, true, [_], [_], RecordBody::Claimed { message: Some(message), .. }) =
+            (seems_new, is_ours, history.as_slice(), payloads.as_slice(), &record.body)
+        {
+            let claim = Some(Box::new(FirstClaim { worker, message: message.clone() }));
+            let inbox_updates = Some(broker.inbox.subscribe(run).await?);
+            let inbox_was_empty = broker.log.sees_inbox();
+            let writer = RunWriter::new(broker.clone(), run, worker, expected).after(bytes).untouched();
+            let owned =
+                OwnedRun { created, created_at, history, writer, claim, lapses, inbox_updates, inbox_was_empty };
+            return Ok(ClaimOutcome::Mine(Box::new(owned), with));
+        }
+        match append_all(broker, run, payloads, expected).await {
             Ok(seq) => {
                 history.push(LogEntry { seq, at: lease.clock().now(), record });
                 let writer = RunWriter::new(broker.clone(), run, worker, seq).after(bytes);
-                return Ok(ClaimOutcome::Mine(
-                    Box::new(OwnedRun { created, created_at, history, writer, lapses, inbox_updates, inbox_was_empty }),
-                    with,
-                ));
+                let owned = OwnedRun {
+                    created,
+                    created_at,
+                    history,
+                    writer,
+                    claim: None,
+                    lapses,
+                    inbox_updates: None,
+                    inbox_was_empty: false,
+                };
+                return Ok(ClaimOutcome::Mine(Box::new(owned), with));
             }
             // Somebody wrote meanwhile, or an earlier try of ours arrived: look again.
             Err(broker::Error::Conflict { .. }) => continue,

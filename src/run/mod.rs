@@ -57,6 +57,12 @@ pub enum Error {
         /// The run.
         run: crate::ids::RunId,
     },
+    /// A new run was not claimed: something was stored for it meanwhile. It is to be looked at again.
+    #[error("something was stored for run {run} before it was claimed")]
+    Touched {
+        /// The run.
+        run: crate::ids::RunId,
+    },
 }
 
 /// The result of a call about a run.

@@ -12,7 +12,9 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, UserId, WorkerId};
 use crate::message::Message;
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{EffectOutcome, FinishedEffect, LoggedRequest, Record, RecordBody, RunCreation, RunOrigin};
+use crate::protocol::log::{
+    EffectOutcome, FinishedEffect, FirstClaim, LoggedRequest, Record, RecordBody, RunCreation, RunOrigin,
+};
 
 /// How far into a record its kind is looked for: behind the version and the id.
 const HEAD: usize = 96;
@@ -50,6 +52,7 @@ struct RecordFields {
     kind: RecordKind,
     asked: Option<Box<LoggedRequest>>,
     done: Option<Box<FinishedEffect>>,
+    claim: Option<Box<FirstClaim>>,
     key: Option<EffectKey>,
     message: Option<Message>,
     outcome: Option<EffectOutcome>,
@@ -102,7 +105,8 @@ impl RecordFields {
                 signature: self.signature,
             }),
         };
-        Some(Record { version: self.v, id: self.id, body, asked: self.asked, done: self.done })
+        let RecordFields { v: version, id, asked, done, claim, .. } = self;
+        Some(Record { version, id, body, asked, done, claim, step: None })
     }
 }
 

@@ -28,7 +28,10 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
     if let Some(asked) = &mut record.asked {
         self::asked(redactor, asked);
     }
-    // As it is stored, a record may carry the effect before it.
+    // As it is stored, a record may carry what came before it.
+    if let Some(claim) = &mut record.claim {
+        message(redactor, &mut claim.message);
+    }
     if let Some(done) = &mut record.done {
         outcome(redactor, &mut done.outcome);
         if let Some(asked) = &mut done.asked {

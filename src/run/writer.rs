@@ -24,6 +24,8 @@ pub struct RunWriter {
     bytes: u64,
     /// A payload whose append was dropped half-way (a cancelled branch): it may be stored, or still be on its way.
     abandoned: Option<Bytes>,
+    /// The run is new and not claimed yet: its first record claims it, and nothing may have been stored for it meanwhile.
+    is_untouched: bool,
 }
 
 /// The longest pause between two tries while the broker is away.
@@ -34,7 +36,12 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 impl RunWriter {
     /// The writer of a run whose last record is at sequence `last` and is this worker's claim.
     pub fn new(broker: Broker, run: RunId, worker: WorkerId, last: u64) -> Self {
-        Self { broker, run, worker, last, bytes: 0, abandoned: None }
+        Self { broker, run, worker, last, bytes: 0, abandoned: None, is_untouched: false }
+    }
+
+    /// The writer of a new run that is not claimed yet: the first record that it appends is, or carries, the claim.
+    pub fn untouched(self) -> Self {
+        Self { is_untouched: true, ..self }
     }
 
     /// The writer of a log that holds so many bytes already.
@@ -63,7 +70,7 @@ impl RunWriter {
     }
 
     /// Appends a record and gives what it says as it is stored. While the broker is away it waits: drop the future to give up.
-    /// [`Error::Lost`] if another worker has claimed the run.
+    /// [`Error::Lost`] if another worker has claimed the run; [`Error::Touched`] if it was to be claimed, and somebody was faster.
     pub async fn append(&mut self, record: Record, now: Timestamp) -> Result<impl Iterator<Item = LogEntry> + use<>> {
         let run = self.run;
         let unstorable = move |source| Error::Unstorable { run, source };
@@ -84,11 +91,13 @@ impl RunWriter {
         for payload in payloads {
             let abandoned = self.abandoned.replace(payload.clone());
             let bytes = payload.len() as u64;
-            let appended =
-                append_at(&self.broker, self.run, record.lane(), payload, self.last, abandoned.clone()).await;
+            let appended = match self.is_untouched {
+                true => append_first(&self.broker, self.run, record.lane(), payload, self.last).await,
+                false => append_at(&self.broker, self.run, record.lane(), payload, self.last, abandoned.clone()).await,
+            };
             match appended {
                 Ok(seq) => {
-                    (self.last, self.abandoned) = (seq, None);
+                    (self.last, self.abandoned, self.is_untouched) = (seq, None, false);
                     self.bytes += bytes;
                 }
                 Err(error) => {
@@ -139,6 +148,38 @@ async fn append_at(
                 return Err(Error::Lost { run });
             }
             Err(Error::Broker(broker::Error::Unavailable { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Appends the record that claims a new run, after `expected`.
+async fn append_first(
+    broker: &Broker,
+    run: RunId,
+    lane: broker::RecordLane,
+    payload: Bytes,
+    expected: u64,
+) -> Result<u64> {
+    let mut backoff = ExponentialBackoff::new(Duration::from_millis(20), LONGEST_PAUSE);
+    loop {
+        let appended = match broker.log.append_to_untouched(run, lane, payload.clone(), expected).await {
+            Ok(None) => broker.log.append(run, lane, payload.clone(), expected).await,
+            Ok(Some(seq)) => Ok(seq),
+            Err(error) => Err(error),
+        };
+        let is_certain = match appended {
+            Ok(seq) => return Ok(seq),
+            Err(broker::Error::Conflict { .. }) => true,
+            Err(broker::Error::Unavailable { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        // An earlier try may have arrived.
+        match last(broker, run).await {
+            Ok(Some(last)) if last.payload == payload => return Ok(last.seq),
+            Ok(_) if is_certain => return Err(Error::Touched { run }),
+            Ok(_) | Err(Error::Broker(broker::Error::Unavailable { .. })) => {}
             Err(error) => return Err(error),
         }
         backoff.pause().await;

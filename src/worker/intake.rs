@@ -133,8 +133,12 @@ impl RunHolder<'_> {
         let settled = loop {
             let mut came = false;
             let settled = {
-                let mut driving =
-                    Box::pin(drive(self.worker, self.run, delivery.job().reason, delivery.trace().map(Box::from)));
+                let taken = TakenJob {
+                    reason: delivery.job().reason,
+                    is_first_attempt: delivery.attempt() == 1,
+                    trace: delivery.trace().map(Box::from),
+                };
+                let mut driving = Box::pin(drive(self.worker, self.run, taken));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
                 loop {
                     tokio::select! {
@@ -202,8 +206,29 @@ enum DeliverySettlement {
     Again(Duration),
 }
 
-/// Drives a run, if it is to be driven. `from`: the place in a trace of whoever has called for it.
-async fn drive(worker: &Worker, run: RunId, reason: JobReason, from: Option<Box<str>>) -> DeliverySettlement {
+/// A job, as far as it says how its run is driven.
+struct TakenJob {
+    reason: JobReason,
+    /// Nobody has had it before.
+    is_first_attempt: bool,
+    /// The place in a trace of whoever has called for the run.
+    trace: Option<Box<str>>,
+}
+
+/// Drives a run, if it is to be driven.
+async fn drive(worker: &Worker, run: RunId, mut job: TakenJob) -> DeliverySettlement {
+    loop {
+        match drive_once(worker, run, &job).await {
+            Some(settled) => return settled,
+            // Somebody was faster, and all that there is decides now.
+            None => job.is_first_attempt = false,
+        }
+    }
+}
+
+/// The same; `None`: something was stored for a new run before it was claimed.
+async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<DeliverySettlement> {
+    let TakenJob { reason, is_first_attempt, trace } = job;
     let prepare = |created: RunCreation| async move {
         if !worker.engine.trusts_start_of(run, &created) {
             return Err("no gateway that worker.trusted_gateways names has signed its start".to_owned());
@@ -213,37 +238,37 @@ async fn drive(worker: &Worker, run: RunId, reason: JobReason, from: Option<Box<
         let description = worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone());
         Ok(PreparedRun { description, with })
     };
-    let claimed =
-        Box::pin(claim(&worker.broker, &worker.lease, run, matches!(reason, JobReason::Start), prepare)).await;
+    // How many workers have died of a run is counted by its claims: a second attempt has one before anything is done.
+    let is_new = *is_first_attempt && matches!(reason, JobReason::Start);
+    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, is_new, prepare)).await;
     if claimed.is_ok() {
         worker.unheld.forget(run);
     }
     let (owned, workflow) = match claimed {
         Ok(ClaimOutcome::Mine(owned, workflow)) => (owned, workflow),
-        Ok(ClaimOutcome::Nothing) => return DeliverySettlement::Done,
+        Ok(ClaimOutcome::Nothing) => return Some(DeliverySettlement::Done),
         Ok(ClaimOutcome::NotYet { until }) => {
             let rest = clock::until(worker.clock.now(), until);
             // The timer is the only one that will call; any other job leaves it to the timer.
-            let waits = reason == JobReason::Timer || rest <= MOST_EARLY;
-            return if waits { DeliverySettlement::Again(rest) } else { DeliverySettlement::Done };
+            let waits = *reason == JobReason::Timer || rest <= MOST_EARLY;
+            return Some(if waits { DeliverySettlement::Again(rest) } else { DeliverySettlement::Done });
         }
         Ok(ClaimOutcome::Held { by }) => {
             tracing::debug!(run.id = %run, "the run belongs to worker {by}, which lives");
-            return DeliverySettlement::Again(WHILE_HELD);
+            return Some(DeliverySettlement::Again(WHILE_HELD));
         }
         Ok(ClaimOutcome::Unfit { why }) => {
             tracing::error!(run.id = %run, "the run cannot be executed here: {why}");
-            return DeliverySettlement::Again(UNTIL_ANOTHER_CAN);
+            return Some(DeliverySettlement::Again(UNTIL_ANOTHER_CAN));
         }
         Err(error) => {
             tracing::warn!(run.id = %run, "the run could not be taken: {error}");
             // Perhaps it was taken all the same.
             worker.unheld.note(run, REDELIVERY_MARGIN + AFTER_FAILURE);
-            return DeliverySettlement::Again(AFTER_FAILURE);
+            return Some(DeliverySettlement::Again(AFTER_FAILURE));
         }
     };
-    let span = span(&owned.created, run, from.as_deref());
-    drop(from);
+    let span = span(&owned.created, run, trace.as_deref());
     let served = workflow.clone();
     let user = owned.created.user.as_ref().map(UserId::as_str);
     tracing::debug!(run.id = %run, workflow = %served.name, user.id = user, "the run was taken ({reason:?})");
@@ -255,13 +280,14 @@ async fn drive(worker: &Worker, run: RunId, reason: JobReason, from: Option<Box<
         None => span.instrument(worker.engine.drive(owned, workflow, &worker.shutdown)).await,
     };
     tracing::debug!(run.id = %run, workflow = %served.name, "the run has left memory: {left:?}");
-    match left {
+    Some(match left {
         Ok(DriveEnd::Ended) => {
             redact(worker, run).await;
             DeliverySettlement::Done
         }
         Ok(DriveEnd::Parked) => DeliverySettlement::Done,
         Ok(DriveEnd::HandedBack) => DeliverySettlement::Again(Duration::ZERO),
+        Err(Error::Touched { .. }) => return None,
         Err(error) => {
             span.fail("let_go");
             tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {error}");
@@ -271,7 +297,7 @@ async fn drive(worker: &Worker, run: RunId, reason: JobReason, from: Option<Box<
             }
             DeliverySettlement::Again(rest)
         }
-    }
+    })
 }
 
 /// What becomes of a run that cannot go on here.
@@ -288,6 +314,7 @@ fn halted(error: &Error, lease: Duration) -> HaltedRun {
     match error {
         // The other worker has a delivery of its own, and sees to the run; this delivery comes back in case it dies.
         Error::Lost { .. } => HaltedRun { rest: lease / 2, is_ours: false },
+        Error::Touched { .. } => HaltedRun { rest: Duration::ZERO, is_ours: false },
         Error::Broker(_) => HaltedRun { rest: lease / 2, is_ours: true },
         // This worker will not read it another time either.
         Error::Unreadable(_) => HaltedRun { rest: UNTIL_ANOTHER_CAN, is_ours: true },
@@ -355,7 +382,7 @@ mod tests {
     use crate::ids::WorkerId;
     use crate::model::ModelRegistry;
     use crate::protocol::effect_key::EffectKey;
-    use crate::protocol::log::{Record, RunOrigin};
+    use crate::protocol::log::{Record, RunOrigin, RunOutcome};
     use crate::redact::Redactor;
     use crate::run::lease::Lease;
     use crate::run::notice::WebhookNotices;
@@ -365,11 +392,16 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(20);
 
+    fn job(reason: JobReason) -> TakenJob {
+        TakenJob { reason, is_first_attempt: true, trace: None }
+    }
+
     /// What happens when the worker subscribes to the inbox of a run that it has just claimed.
     #[derive(Clone, Copy)]
     enum Meanwhile {
         Nothing,
         AnotherClaimsTheRun,
+        SomebodyStopsTheRun,
         TheBrokerRefuses,
     }
 
@@ -405,6 +437,9 @@ mod tests {
                         RecordBody::Claimed { worker: WorkerId::random(), epoch: 2, message: None },
                     )
                     .await;
+                }
+                Meanwhile::SomebodyStopsTheRun => {
+                    self.broker.inbox.put(run, InboxSlot::Cancel, Bytes::new()).await?;
                 }
                 Meanwhile::TheBrokerRefuses => {
                     return Err(broker::Error::Refused { doing: "listen".to_owned(), reason: "no".to_owned() });
@@ -468,15 +503,46 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_another_worker_took_is_left_to_that_worker() {
-        let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::AnotherClaimsTheRun).await;
-        assert_eq!(drive(&worker, run, JobReason::Wake, None).await, DeliverySettlement::Again(LEASE / 2));
-        assert!(!worker.unheld.knows(run));
+        // A new run is claimed by its first record, any other before it.
+        for reason in [JobReason::Start, JobReason::Wake] {
+            let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::AnotherClaimsTheRun).await;
+            assert_eq!(drive(&worker, run, job(reason)).await, DeliverySettlement::Again(LEASE / 2));
+            assert!(!worker.unheld.knows(run));
+            let said = |placed: &LogEntry| matches!(placed.record.body, RecordBody::Said { .. });
+            assert!(!crate::run::read(&worker.broker, run, 0).await.unwrap().iter().any(said), "{reason:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_run_that_is_stopped_before_its_first_record_says_nothing() {
+        let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::SomebodyStopsTheRun).await;
+        assert_eq!(drive(&worker, run, job(JobReason::Start)).await, DeliverySettlement::Done);
+        let log = crate::run::read(&worker.broker, run, 0).await.unwrap();
+        let [_, claimed, ended] = log.as_slice() else { panic!("{log:#?}") };
+        assert!(matches!(claimed.record.body, RecordBody::Claimed { epoch: 1, .. }), "{claimed:#?}");
+        assert!(matches!(&ended.record.body, RecordBody::Ended(ended) if ended.outcome == RunOutcome::Cancelled));
+    }
+
+    #[tokio::test]
+    async fn a_new_run_is_claimed_by_its_first_record_and_at_a_second_attempt_before_it() {
+        for (is_first_attempt, stored) in [(true, 3), (false, 4)] {
+            let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::Nothing).await;
+            let job = TakenJob { is_first_attempt, ..job(JobReason::Start) };
+            assert_eq!(drive(&worker, run, job).await, DeliverySettlement::Done);
+            let payloads = worker.broker.log.read(run, 0).await.unwrap();
+            assert_eq!(payloads.len(), stored);
+            let log = crate::run::read(&worker.broker, run, 0).await.unwrap();
+            let steps: Vec<_> = log.iter().map(|placed| (placed.seq == log[1].seq, placed.record.step)).collect();
+            let wanted =
+                [(false, None), (true, is_first_attempt.then_some(1)), (is_first_attempt, None), (false, None)];
+            assert_eq!(steps, wanted);
+        }
     }
 
     #[tokio::test]
     async fn a_run_whose_broker_refuses_is_seen_to_by_its_worker() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::TheBrokerRefuses).await;
-        assert_eq!(drive(&worker, run, JobReason::Wake, None).await, DeliverySettlement::Again(LEASE / 2));
+        assert_eq!(drive(&worker, run, job(JobReason::Wake)).await, DeliverySettlement::Again(LEASE / 2));
         assert!(worker.unheld.knows(run));
     }
 
@@ -485,14 +551,14 @@ mod tests {
         let (worker, run, _folder) = worker("[{ wait: 1h }]", Meanwhile::Nothing).await;
         let outcome = EffectOutcome::Value(json!("no time"));
         append(&worker.broker, run, RecordBody::Did { key: EffectKey::from("0#0"), outcome }).await;
-        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Again(UNTIL_ANOTHER_CAN));
+        assert_eq!(drive(&worker, run, job(JobReason::Start)).await, DeliverySettlement::Again(UNTIL_ANOTHER_CAN));
         assert!(worker.unheld.knows(run));
     }
 
     #[tokio::test]
     async fn a_run_that_has_ended_is_done_with() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::Nothing).await;
-        assert_eq!(drive(&worker, run, JobReason::Start, None).await, DeliverySettlement::Done);
+        assert_eq!(drive(&worker, run, job(JobReason::Start)).await, DeliverySettlement::Done);
         assert!(!worker.unheld.knows(run));
     }
 }

@@ -152,11 +152,10 @@ impl Load {
                     if event.name != "record" {
                         return event.name != "goodbye" && event.name != "error";
                     }
-                    let seq = event.id.unwrap_or_default();
-                    if seq <= last && last > 0 {
-                        wrong = Some(format!("{run}: record {seq} came after {last}"));
+                    if event.id.is_some_and(|seq| seq <= last && last > 0) {
+                        wrong = Some(format!("{run}: record {:?} came after {last}", event.id));
                     }
-                    last = seq;
+                    last = event.id.unwrap_or(last);
                     if event.data["message"]["type"] == "text_input" {
                         let id = event.data["message"]["uuid"].as_str().unwrap_or_default().to_owned();
                         open = asked.insert(id.clone()).then_some(id);

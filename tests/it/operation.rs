@@ -174,7 +174,7 @@ async fn every_tier_shows_metrics_that_name_no_run_and_no_person() {
         assert_eq!(value(&of_worker, &line), expected, "{line}");
     }
     assert!(value(&of_worker, &format!("fastagency_model_cost_usd_total{both}")) > 0.0);
-    assert!(value(&of_worker, r#"fastagency_appends_total{outcome="stored"}"#) >= 8.0);
+    assert!(value(&of_worker, r#"fastagency_appends_total{outcome="stored"}"#) >= 6.0);
     let (_, of_gateway) = text(&format!("{at_gateway}/metrics")).await;
     assert_eq!(value(&of_gateway, r#"fastagency_runs_started_total{workflow="errand"}"#), 1.0);
     let started = r#"fastagency_http_requests_total{tier="gateway",method="POST",route="/api/runs",status="201"}"#;

@@ -30,6 +30,18 @@ describe('texts as they are shown', () => {
 });
 
 describe('the course of a run', () => {
+  test('records of one place are told apart by their step, and the place behind them is gone on from', () => {
+    const asked = after(created(), said('q', 'text_input', { prompt: 'Name?' }));
+    const answered = record('answered', { question: 'q', text: 'Ann', by: 'ann', on_timeout: false, step: 1 });
+    const ended = record('ended', { outcome: 'completed', reason: null, result: 'fine', usage: { llm_calls: 1 } });
+    ended.record.seq = answered.record.seq;
+    const between = apply(asked, answered);
+    assert.deepEqual([between.lastSeq, openQuestions(between).length], [asked.lastSeq, 0]);
+    assert.equal(apply(between, answered), between);
+    const over = apply(between, ended);
+    assert.deepEqual([over.lastSeq, phaseOf(over)], [ended.record.seq, 'ended']);
+    assert.equal(apply(apply(over, answered), ended), over);
+  });
   test('queued, running, waiting, ended', () => {
     const steps = [
       created(),

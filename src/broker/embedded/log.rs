@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::EmbeddedBroker;
 use super::scan;
@@ -37,6 +37,30 @@ impl Log for EmbeddedBroker {
         };
         count_append(&outcome, begun);
         outcome
+    }
+
+    async fn append_to_untouched(
+        &self,
+        run: RunId,
+        _lane: RecordLane,
+        payload: Bytes,
+        expected: u64,
+    ) -> Result<Option<u64>> {
+        Self::fits(&payload)?;
+        let begun = Instant::now();
+        let append = move |session: &mut StoreTransaction<'_>| {
+            if inbox_holds_anything(session.sql, run)? {
+                return Err(Error::Conflict { expected }.into());
+            }
+            append(session, run, payload, expected)
+        };
+        let outcome = self.store.short_call("append a record", append).await;
+        count_append(&outcome, begun);
+        outcome.map(Some)
+    }
+
+    fn sees_inbox(&self) -> bool {
+        true
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
@@ -200,6 +224,12 @@ fn insert(session: &mut StoreTransaction<'_>, run: RunId, payload: Bytes, head: 
     let stored = StoredRecord { seq, at: session.now, payload };
     session.changes.push(StoreChange::Live(run, RunUpdate::Record { stored, previous: head.last }));
     Ok(seq)
+}
+
+/// Whether anything lies in a run's inbox.
+fn inbox_holds_anything(sql: &Connection, run: RunId) -> rusqlite::Result<bool> {
+    let mut statement = sql.prepare_cached("select exists (select 1 from inbox where run = ?1)")?;
+    statement.query_row([run.to_string()], |row| row.get(0))
 }
 
 /// Removes a run's records before a sequence, its inbox and its timer.

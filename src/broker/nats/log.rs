@@ -62,7 +62,7 @@ impl Log for NatsLog {
     ) -> Result<Option<u64>> {
         // The leader of a stream with copies knows what is on its way by the text of the expected subject: of two writers who name
         // another one it might let both.
-        if self.server.replicated {
+        if !self.sees_inbox() {
             return Ok(None);
         }
         let begun = Instant::now();
@@ -72,6 +72,10 @@ impl Log for NatsLog {
         let outcome = self.server.store("append a record", subject, headers, payload, Some(expected)).await;
         count_append(&outcome, begun);
         outcome.map(Some)
+    }
+
+    fn sees_inbox(&self) -> bool {
+        !self.server.replicated
     }
 
     fn new_run_id(&self) -> RunId {

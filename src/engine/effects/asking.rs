@@ -106,7 +106,7 @@ async fn ask_once(
     let answered =
         Box::pin(read_answer(effects, asked.uuid, &asked.says, stored.as_ref(), question, escalated)).await?;
     journal.budget.has_waited();
-    journal.log.append(RecordBody::Did { key: answer_key, outcome: EffectOutcome::Answer(answered.clone()) }).await?;
+    journal.log.came(answer_key, EffectOutcome::Answer(answered.clone())).await?;
     // A password that was only told goes on in memory, never in the log.
     let told = match answered.outcome {
         AnswerOutcome::NeverStored => Box::pin(journal.secrets.take_unstored_secret(asked.uuid)).await,

@@ -1,8 +1,8 @@
 //! What of a run is in its log, and what is on its way there.
 //!
-//! What came of a request to a model, or from outside, is kept back while the run goes on, and the next record carries it: most
-//! often the message that says it, which the run need not wait for either. Before the run does anything that others would notice,
-//! all that has happened is in the log ([`EffectLog::settle`]).
+//! What came of a request to a model, from a person or from outside, is kept back while the run goes on, and the next record carries
+//! it: most often the message that says it, which the run need not wait for either. So is the claim of a new run. Before the run does
+//! anything that others would notice, all that has happened is in the log ([`EffectLog::settle`]).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ use crate::message::{Message, MessageContent};
 use crate::protocol::dialogue::ModelRequest;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{EffectOutcome, FinishedEffect, LogEntry, Record, RecordBody};
+use crate::protocol::log::{EffectOutcome, FinishedEffect, FirstClaim, LogEntry, Record, RecordBody};
 use crate::run;
 use crate::run::writer::RunWriter;
 use crate::workflow::ModelUse;
@@ -65,9 +65,8 @@ struct JournalWriter {
 /// What is not in the log yet although the run has gone on.
 enum UnstoredWork {
     Nothing,
-    /// A finished effect, which the next record carries: a reply is followed by the message that says it. If the run has
-    /// something to wait for first, it is stored alone, at once.
-    Done(Box<FinishedEffect>),
+    /// What the next record carries. If the run has something to wait for first, it is stored alone, at once.
+    Carried(CarriedStep),
     /// A record that is being stored.
     Storing(PendingAppend),
 }
@@ -79,9 +78,9 @@ impl UnstoredWork {
         if let UnstoredWork::Storing(storing) = self { Some(storing.clone()) } else { None }
     }
 
-    fn take_done(&mut self) -> Option<FinishedEffect> {
+    fn take_carried(&mut self) -> Option<CarriedStep> {
         match std::mem::replace(self, UnstoredWork::Nothing) {
-            UnstoredWork::Done(done) => Some(*done),
+            UnstoredWork::Carried(step) => Some(step),
             other => {
                 *self = other;
                 None
@@ -90,12 +89,38 @@ impl UnstoredWork {
     }
 }
 
+/// What is stored with the record after it.
+enum CarriedStep {
+    /// The claim of a new run, by its first record.
+    Claim(Box<FirstClaim>),
+    /// A finished effect: a reply is followed by the message that says it.
+    Done(Box<FinishedEffect>),
+}
+
+impl CarriedStep {
+    /// The record that carries it.
+    fn before(self, body: RecordBody) -> Record {
+        match self {
+            CarriedStep::Claim(claim) => Record::claiming(*claim, body),
+            CarriedStep::Done(done) => Record::carrying(*done, body),
+        }
+    }
+
+    /// A record of its own.
+    fn alone(self) -> Record {
+        match self {
+            CarriedStep::Claim(claim) => Record::from(*claim),
+            CarriedStep::Done(done) => Record::from(*done),
+        }
+    }
+}
+
 impl EffectLog {
-    /// The log of a run that was claimed just now, with what follows it.
+    /// The log of a run that this worker has, with what follows it. A `claim` is not stored yet: the first record carries it.
     pub(super) fn new(
         context: Arc<EngineContext>,
         history: Vec<LogEntry>,
-        writer: RunWriter,
+        (writer, claim): (RunWriter, Option<Box<FirstClaim>>),
         projections: Vec<Box<dyn LogProjection>>,
         mirror: Option<FastAgencyMirror>,
     ) -> Self {
@@ -113,7 +138,9 @@ impl EffectLog {
             allowed: Mutex::new(allowed),
             shown_calls: Mutex::new(shown_calls),
             prompts: Mutex::default(),
-            behind: Mutex::new(UnstoredWork::Nothing),
+            behind: Mutex::new(
+                claim.map_or(UnstoredWork::Nothing, |claim| UnstoredWork::Carried(CarriedStep::Claim(claim))),
+            ),
             bytes: writer.bytes().into(),
             pen: tokio::sync::Mutex::new(JournalWriter { writer, projections, mirror }),
         }
@@ -201,10 +228,10 @@ impl EffectLog {
     pub(in crate::engine) fn append(self: &Arc<Self>, body: RecordBody) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.stored().await?;
-            match self.take_done() {
+            match self.take_carried() {
                 // That belongs to the run, and must not be given up with the branch of it that waits here.
-                Some(done) => {
-                    self.store_behind(Record::carrying(done, body));
+                Some(step) => {
+                    self.store_behind(step.before(body));
                     self.stored().await
                 }
                 None => self.write(Record::new(body)).await.map(drop),
@@ -216,8 +243,8 @@ impl EffectLog {
     /// is stored, and so do every piece of a later text and every request to a model.
     pub(in crate::engine) async fn append_behind(self: &Arc<Self>, body: RecordBody) -> Result<()> {
         self.stored().await?;
-        self.store_behind(match self.take_done() {
-            Some(done) => Record::carrying(done, body),
+        self.store_behind(match self.take_carried() {
+            Some(step) => step.before(body),
             None => Record::new(body),
         });
         Ok(())
@@ -244,7 +271,7 @@ impl EffectLog {
         Ok(())
     }
 
-    /// Takes note of what came from outside: the next record carries it, as in [`EffectLog::done`].
+    /// Takes note of what came from outside, or from a person: the next record carries it, as in [`EffectLog::done`].
     pub(in crate::engine) async fn came(self: &Arc<Self>, key: EffectKey, outcome: EffectOutcome) -> Result<()> {
         self.settle().await?;
         self.keep_back(FinishedEffect { key, outcome, asked: None });
@@ -252,20 +279,20 @@ impl EffectLog {
     }
 
     fn keep_back(&self, done: FinishedEffect) {
-        *lock(&self.behind) = UnstoredWork::Done(Box::new(done));
+        *lock(&self.behind) = UnstoredWork::Carried(CarriedStep::Done(Box::new(done)));
     }
 
     /// Waits until everything that has happened is in the log.
     pub(in crate::engine) async fn settle(self: &Arc<Self>) -> Result<()> {
         self.stored().await?;
-        self.store_done();
+        self.store_carried();
         self.stored().await
     }
 
-    /// Begins to store a finished effect that no record carries yet.
-    fn store_done(self: &Arc<Self>) {
-        if let Some(done) = self.take_done() {
-            self.store_behind(Record::from(done));
+    /// Begins to store what no record carries yet.
+    fn store_carried(self: &Arc<Self>) {
+        if let Some(step) = self.take_carried() {
+            self.store_behind(step.alone());
         }
     }
 
@@ -287,8 +314,8 @@ impl EffectLog {
         }
     }
 
-    fn take_done(&self) -> Option<FinishedEffect> {
-        lock(&self.behind).take_done()
+    fn take_carried(&self) -> Option<CarriedStep> {
+        lock(&self.behind).take_carried()
     }
 
     fn store_behind(self: &Arc<Self>, record: Record) {
@@ -301,7 +328,7 @@ impl EffectLog {
     pub(in crate::engine) async fn failure_behind(self: &Arc<Self>) -> WorkflowStop {
         std::future::poll_fn(|context| {
             // The run has had its turn, and waits for something.
-            self.store_done();
+            self.store_carried();
             let mut behind = lock(&self.behind);
             if let UnstoredWork::Storing(storing) = &*behind {
                 match storing.poll_for_others(context) {
@@ -327,7 +354,15 @@ impl EffectLog {
     }
 
     /// Writes a record at once, and returns its sequence.
-    pub(super) async fn write(&self, record: Record) -> Result<u64> {
+    pub(super) async fn write(&self, mut record: Record) -> Result<u64> {
+        // A claim is one message, or two workers might both have half of one.
+        if let Some(claim) = record.take_claim_of_pieces() {
+            self.write_whole(claim).await?;
+        }
+        self.write_whole(record).await
+    }
+
+    async fn write_whole(&self, record: Record) -> Result<u64> {
         self.context.notices.announce(self.run, &record.body).await?;
         let mut pen = self.pen.lock().await;
         let JournalWriter { writer, projections, mirror } = &mut *pen;

@@ -56,7 +56,7 @@ pub(super) struct Journal {
     pub caller_token: RunCallerToken,
     pub budget: Arc<RunBudget>,
     pub idle: IdleTracker,
-    pub ownership: OwnershipGuard,
+    pub ownership: Arc<OwnershipGuard>,
     pub texts: StreamingTexts,
 }
 
@@ -66,24 +66,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Journal {
-    /// The journal of a run that was claimed just now.
+    /// The journal of a run that this worker has.
     pub(super) fn new(
         context: Arc<EngineContext>,
         owned: OwnedRun,
         workflow: &Workflow,
         mirror: Option<FastAgencyMirror>,
     ) -> Self {
-        let OwnedRun { created, history, writer, lapses, .. } = owned;
+        let OwnedRun { created, history, writer, claim, lapses, .. } = owned;
         let run = writer.run();
         let workflow_metrics = metrics().workflow(created.workflow.as_str());
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
+        let ownership = Arc::new(OwnershipGuard::new(run, context.clone(), writer.last(), epoch, lapses));
         let budget = Arc::new(RunBudget::new(workflow.limits.clone(), context.clone(), &history));
         let uses_caller_token = context.outside.secrets.has_caller_token(workflow);
         let secrets = Arc::new(SecretStore::new(run, context.clone(), &history, uses_caller_token));
         let summary =
             PublishedSummary::begin(run, &history, workflow_metrics.clone(), context.summary_publisher.clone());
         let projections: Vec<Box<dyn LogProjection>> =
-            vec![Box::new(summary), Box::new(budget.clone()), Box::new(secrets.clone())];
+            vec![Box::new(summary), Box::new(budget.clone()), Box::new(secrets.clone()), Box::new(ownership.clone())];
         Self {
             run,
             caller_token: RunCallerToken::new(run, created.user.clone(), context.clone()),
@@ -93,9 +94,9 @@ impl Journal {
             secrets,
             budget,
             idle: IdleTracker::new(),
-            ownership: OwnershipGuard::new(run, context.clone(), writer.last(), epoch, lapses),
+            ownership,
             texts: StreamingTexts::new(context.clone()),
-            log: Arc::new(EffectLog::new(context.clone(), history, writer, projections, mirror)),
+            log: Arc::new(EffectLog::new(context.clone(), history, (writer, claim), projections, mirror)),
             context,
         }
     }
@@ -110,8 +111,8 @@ impl Journal {
     pub(super) async fn claim_again(&self) -> Result<()> {
         self.log.settle().await?;
         let lapses = self.context.lease.lapses();
-        let seq = self.log.write(Record::new(self.ownership.next_claim())).await?;
-        self.ownership.claimed(seq, lapses);
+        self.log.write(Record::new(self.ownership.next_claim())).await?;
+        self.ownership.confirmed_at(lapses);
         Ok(())
     }
 

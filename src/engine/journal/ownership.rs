@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::broker;
 use crate::engine::Error;
 use crate::engine::context::EngineContext;
+use crate::engine::journal::projection::LogProjection;
 use crate::ids::RunId;
-use crate::protocol::log::RecordBody;
+use crate::protocol::log::{LogEntry, RecordBody};
 use crate::run;
 use crate::run::claim::is_still_mine;
 
@@ -25,7 +26,8 @@ pub(in crate::engine) struct OwnershipGuard {
 }
 
 impl OwnershipGuard {
-    /// The run was claimed at sequence `claimed`, after that many `lapses` of the lease: it may have lapsed again since.
+    /// The run was claimed at sequence `claimed`, or is to be claimed after it, after that many `lapses` of the lease: it may have
+    /// lapsed again since.
     pub(super) fn new(run: RunId, context: Arc<EngineContext>, claimed: u64, epoch: u64, lapses: u64) -> Self {
         Self { run, context, claimed: claimed.into(), epoch: epoch.into(), confirmed: lapses.into() }
     }
@@ -36,9 +38,8 @@ impl OwnershipGuard {
         RecordBody::Claimed { worker: self.context.lease.worker(), epoch, message: None }
     }
 
-    /// The run was claimed again.
-    pub(super) fn claimed(&self, seq: u64, lapses: u64) {
-        self.claimed.store(seq, Ordering::Relaxed);
+    /// The run was this worker's after that many lapses of its lease.
+    pub(super) fn confirmed_at(&self, lapses: u64) {
         self.confirmed.store(lapses, Ordering::Relaxed);
     }
 
@@ -76,6 +77,15 @@ impl OwnershipGuard {
             if let Err(lost) = self.confirm().await {
                 return lost;
             }
+        }
+    }
+}
+
+impl LogProjection for Arc<OwnershipGuard> {
+    fn apply(&mut self, entry: &LogEntry) {
+        if let RecordBody::Claimed { epoch, .. } = entry.record.body {
+            self.claimed.store(entry.seq, Ordering::Relaxed);
+            self.epoch.store(epoch, Ordering::Relaxed);
         }
     }
 }

@@ -213,8 +213,11 @@ pub struct QuestionList {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Record")]
 pub struct RecordView {
-    /// Its place in the log.
+    /// Its place in the log. Records that were stored as one have one place.
     pub seq: u64,
+    /// Which of the records with its place it is, counted from 1; left out of the last, which most often is the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
     /// When it was stored.
     pub at: Timestamp,
     /// What it says.

@@ -63,6 +63,43 @@ async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() 
     deployment.end().await;
 }
 
+#[tokio::test]
+async fn records_that_were_stored_as_one_have_one_place_and_only_behind_the_last_is_gone_on() {
+    let source = "version: 1\nname: echo\nsteps:\n  - { id: word, text_input: { prompt: well? } }\n  - return: \"{{ steps.word }}\"\n";
+    let deployment = System::in_own_folder().gateway(|_| {}).worker(source).start().await;
+    let run = eventually("the workflow is known", async || {
+        let (status, run) = deployment.post("/api/runs", json!({"workflow": "echo"})).await;
+        (status == 201).then(|| run_id(&run))
+    })
+    .await;
+    let question = eventually("it asks", async || {
+        let history = deployment.events(run, "?follow=false").await;
+        let asked = history.into_iter().find(|event| event.data["message"]["type"] == "text_input")?;
+        Some(asked.data["message"]["uuid"].as_str()?.to_owned())
+    })
+    .await;
+    assert_eq!(deployment.post(&format!("/api/runs/{run}/answers/{question}"), json!({"value": "so"})).await.0, 202);
+    let records = |events: Vec<Event>| events.into_iter().filter(|event| event.name == "record").collect::<Vec<_>>();
+    let all = records(deployment.events(run, "").await);
+    assert_eq!(names(&all), ["created", "claimed", "said", "answered", "ended"]);
+    let places: Vec<_> =
+        all.iter().map(|event| (event.data["seq"].as_u64(), event.data["step"].as_u64(), event.id)).collect();
+    let [first, second, third] = [0, 2, 4].map(|index| places[index].0);
+    let wanted = [
+        (first, None, first),
+        (second, Some(1), None),
+        (second, None, second),
+        (third, Some(1), None),
+        (third, None, third),
+    ];
+    assert_eq!(places, wanted);
+    for (index, event) in all.iter().enumerate().filter(|(_, event)| event.id.is_some()) {
+        let rest = records(deployment.events(run, &format!("?after={}", event.id.unwrap())).await);
+        assert_eq!(rest, all[index + 1..]);
+    }
+    deployment.end().await;
+}
+
 /// Reads a stream of events until one of that name.
 async fn until(
     stream: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),

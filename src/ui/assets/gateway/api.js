@@ -28,7 +28,8 @@
  * @property {number} [cost_usd]   What they cost, as far as the models have prices; left out if nothing.
  *
  * @typedef {object} RunRecord
- * @property {number} seq   Its place in the log.
+ * @property {number} seq   Its place in the log. Records that were stored as one have one place.
+ * @property {number} [step]   Which of the records with its place it is, counted from 1; left out of the last, which most often is the only one.
  * @property {string} at   When it was stored.
  * @property {'answered' | 'claimed' | 'created' | 'ended' | 'parked' | 'reminded' | 'said'} kind
  * @property {string} [workflow]   The name of its workflow.

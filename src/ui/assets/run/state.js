@@ -6,7 +6,7 @@
  * view from the same log. Everything else on the page only draws what it finds here.
  *
  * Two rules keep the page from ever showing anything twice:
- * - a record whose `seq` was already applied changes nothing;
+ * - a record whose `seq` (and `step`, of several with one `seq`) was already applied changes nothing;
  * - what a model is still writing lives apart, in `writing`, and leaves it the moment the log has the finished message.
  */
 
@@ -66,6 +66,8 @@ import { exactText } from '../gateway/exact-json.js';
  *
  * @typedef {object} RunView
  * @property {number} lastSeq     what to resume after; -1 before anything came
+ * @property {number} stepSeq     the `seq` of the last record that had a `step`
+ * @property {number} lastStep    its `step`
  * @property {boolean} caughtUp   history is complete, what comes now is live
  * @property {string | null} workflow
  * @property {unknown} params
@@ -83,7 +85,7 @@ import { exactText } from '../gateway/exact-json.js';
 /** @returns {RunView} */
 export function emptyRun() {
   return {
-    lastSeq: -1, caughtUp: false, workflow: null, params: null, user: null, createdAt: null,
+    lastSeq: -1, stepSeq: -1, lastStep: 0, caughtUp: false, workflow: null, params: null, user: null, createdAt: null,
     claimed: false, parked: false, remindedAt: null, items: [], writing: [], hues: {}, ending: null,
   };
 }
@@ -146,8 +148,10 @@ export function reasonOf(view) {
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
 function applyRecord(view, record) {
-  if (record.seq <= view.lastSeq) return view;
-  const next = { ...view, lastSeq: record.seq, parked: false };
+  if (record.seq <= view.lastSeq || (record.step && record.seq === view.stepSeq && record.step <= view.lastStep)) return view;
+  // Only behind the last of several with one `seq` is gone on.
+  const place = record.step ? { stepSeq: record.seq, lastStep: record.step } : { lastSeq: record.seq };
+  const next = { ...view, ...place, parked: false };
   switch (record.kind) {
     case 'created':
       return {
@@ -171,7 +175,7 @@ function applyRecord(view, record) {
       return withEnding(next, record);
     default:
       // A kind from a newer gateway: shown folded, because silence would hide something that happened.
-      return withItem(next, unknownItem(`record-${record.seq}`, record.at, record.kind, record));
+      return withItem(next, unknownItem(`record-${record.seq}${record.step ? `.${record.step}` : ''}`, record.at, record.kind, record));
   }
 }
 
