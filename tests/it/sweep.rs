@@ -222,6 +222,23 @@ async fn a_line_that_is_set_right_does_not_show_what_is_redacted() {
     assert_eq!(line.title.as_deref(), Some("[redacted], Ann Other"));
 }
 
+/// Its worker may be about to write it. If that worker was killed, nobody else is.
+#[tokio::test]
+async fn a_line_that_may_be_on_its_way_is_looked_at_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let worker = WorkerId::random();
+    let now = living(&broker, worker, clock::system()).await;
+    let asked = RecordBody::Said { key: "a#0".into(), message: question() };
+    let run = stored(&broker, vec![claimed(WorkerId::random()), asked, RecordBody::Parked { until: None }]).await;
+    let mut sweeper = RunSweeper::new(broker.clone(), HOUR * 24, HOUR * 24);
+    assert_eq!(sweeper.sweep(&now, true).await.unwrap().lines, 0);
+    let later = living(&broker, worker, Arc::new(AnHourOn)).await;
+    assert_eq!(sweeper.sweep(&later, true).await.unwrap().lines, 1);
+    assert!(summary::list_all(&broker).await.unwrap().iter().any(|line| line.id == run));
+    assert_eq!(sweeper.sweep(&later, true).await.unwrap().lines, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_nats() {
     let Some(server) = NatsServer::start("sweep::on_nats") else { return };

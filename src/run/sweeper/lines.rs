@@ -15,36 +15,49 @@ use crate::run::{Result, look, redaction};
 /// How long a line in the lists may be late.
 const LINE_LATE: Duration = Duration::from_secs(5);
 
+/// What came of setting lines right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct CorrectedLines {
+    /// How many said something else.
+    pub(super) corrected: usize,
+    /// Some may be on their way yet: they are to be looked at again.
+    pub(super) some_left: bool,
+}
+
 /// Sets right the lines of runs whose log says something else, and takes away those of runs that are gone.
 pub(super) async fn correct_lines(
     broker: &Broker,
     redactor: &Redactor,
     runs: &HashMap<RunId, ObservedRun>,
     now: Timestamp,
-) -> Result<usize> {
+) -> Result<CorrectedLines> {
     let lines = summary::list_all(broker).await?;
-    let mut corrected = 0;
+    let mut done = CorrectedLines::default();
     let mut shown: HashMap<RunId, u64> = HashMap::with_capacity(lines.len());
     for line in lines {
         let gone = runs.get(&line.id).is_none_or(|met| met.stand == RunPhase::Removed);
         if gone && clock::until(line.updated_at, now) >= UNDER_WAY && is_gone(broker, line.id).await? {
             summary::remove_summary(broker, line.user.as_ref(), line.id).await?;
-            corrected += 1;
+            done.corrected += 1;
         }
         shown.insert(line.id, line.seq);
     }
     for (run, met) in runs {
         let right = met.stand == RunPhase::Removed || shown.get(run).is_some_and(|seq| *seq >= met.seq);
-        if right || clock::until(met.at, now) < LINE_LATE {
+        if right {
+            continue;
+        }
+        if clock::until(met.at, now) < LINE_LATE {
+            done.some_left = true;
             continue;
         }
         let records = look(broker, *run, 0).await?.records;
         if is_shown_wrong(broker, *run, &records).await? {
             redaction::summary_of(redactor, *run, &records).publish_summary(broker).await?;
-            corrected += 1;
+            done.corrected += 1;
         }
     }
-    Ok(corrected)
+    Ok(done)
 }
 
 /// Whether a run that was not met on the scan is really not there: it may have been created meanwhile.

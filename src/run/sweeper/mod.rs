@@ -29,7 +29,7 @@ mod turn;
 use calls::{RequeuedRuns, needs_a_call};
 use cleaning::RunCleaning;
 use clock_check::ClockCheck;
-use lines::correct_lines;
+use lines::{CorrectedLines, correct_lines};
 use removals::RunRemovals;
 use stand::{ObservedRun, RunPhase};
 use turn::ScanTurns;
@@ -127,8 +127,10 @@ impl RunSweeper {
                 swept.called += 1;
             }
         }
+        let mut lines = CorrectedLines::default();
         if somebody_died {
-            swept.lines = correct_lines(&self.broker, &self.redactor, &runs, now).await?;
+            lines = correct_lines(&self.broker, &self.redactor, &runs, now).await?;
+            swept.lines = lines.corrected;
         }
         swept.cleaned = self.cleaning.clean(&self.broker, self.removals.keep_evidence, &runs, now).await?;
         let in_clear = |met: &ObservedRun| met.stand == RunPhase::Ended && !met.kept;
@@ -141,7 +143,8 @@ impl RunSweeper {
                 self.cleaning.are_clean(removed);
             }
         }
-        self.living = Some(living);
+        // Lines that may be on their way yet are looked at on the next scan, as if somebody had died again.
+        self.living = (!lines.some_left).then_some(living);
         self.turns.took(begun.elapsed().saturating_sub(self.removals.took));
         self.turns.note_scan(&self.broker, lease).await?;
         Ok(swept)
