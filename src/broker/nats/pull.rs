@@ -289,6 +289,11 @@ impl MessageReceipt {
         self.server.request(doing, self.reply, None, Bytes::from_static(b"+ACK")).await.map(drop)
     }
 
+    /// The same without waiting for the server's word: it may come again.
+    pub(super) async fn tell_ack(self, doing: &str) -> Result<()> {
+        self.server.tell(doing, self.reply, Bytes::from_static(b"+ACK")).await
+    }
+
     /// It is still worked on.
     pub(super) async fn working(&self, doing: &str) -> Result<()> {
         self.server.tell(doing, self.reply.clone(), Bytes::from_static(b"+WPI")).await

@@ -65,7 +65,13 @@ impl Queue for NatsQueue {
     async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
         let mut pull = ConsumerPull::new(self.0.clone(), consumer(queue, patience), PullBatch::Caller(1), 0);
         pull.prepare().await?;
-        Ok(stream::unfold(pull, |mut pull| async move { Some((next(&mut pull).await?, pull)) }).boxed())
+        let acknowledgement = match queue {
+            QueueName::Workflow(_) => Acknowledgement::Told,
+            QueueName::Webhook(_) => Acknowledgement::Confirmed,
+        };
+        let jobs =
+            stream::unfold(pull, move |mut pull| async move { Some((next(&mut pull, acknowledgement).await?, pull)) });
+        Ok(jobs.boxed())
     }
 }
 
@@ -89,7 +95,17 @@ fn consumer(queue: &QueueName, patience: Duration) -> ConsumerSetup {
     ConsumerSetup { stream: QUEUE_STREAM, make: Box::new(make), expiry: expiry_within(patience) }
 }
 
-async fn next(pull: &mut ConsumerPull) -> Option<Result<AnyDelivery>> {
+/// How a job is acknowledged.
+#[derive(Debug, Clone, Copy)]
+enum Acknowledgement {
+    /// The server is told. Should it not hear that, the job comes again, and whoever takes it finds in the log of the run that
+    /// nothing is left to do.
+    Told,
+    /// The server is asked to say that it has heard: nothing but the queue knows that the job is done.
+    Confirmed,
+}
+
+async fn next(pull: &mut ConsumerPull, acknowledgement: Acknowledgement) -> Option<Result<AnyDelivery>> {
     loop {
         let PulledMessage { message, receipt } = match pull.next().await? {
             Ok(pulled) => pulled,
@@ -99,7 +115,7 @@ async fn next(pull: &mut ConsumerPull) -> Option<Result<AnyDelivery>> {
             Ok(job) => {
                 let trace = message.headers.as_ref().and_then(|headers| headers.get(TRACE));
                 let trace = trace.map(|trace| trace.as_str().into());
-                return Some(Ok(Box::new(NatsDelivery { job, trace, receipt })));
+                return Some(Ok(Box::new(NatsDelivery { job, trace, receipt, acknowledgement })));
             }
             Err(error) => {
                 tracing::error!(%error, subject = %message.subject, "a queued job cannot be read; it is discarded");
@@ -114,6 +130,7 @@ struct NatsDelivery {
     job: Job,
     trace: Option<Box<str>>,
     receipt: MessageReceipt,
+    acknowledgement: Acknowledgement,
 }
 
 #[async_trait]
@@ -135,7 +152,11 @@ impl Delivery for NatsDelivery {
     }
 
     async fn ack(self: Box<Self>) -> Result<()> {
-        self.receipt.ack("acknowledge a job").await
+        const DOING: &str = "acknowledge a job";
+        match self.acknowledgement {
+            Acknowledgement::Told => self.receipt.tell_ack(DOING).await,
+            Acknowledgement::Confirmed => self.receipt.ack(DOING).await,
+        }
     }
 
     async fn retry_after(self: Box<Self>, delay: Duration) -> Result<()> {
