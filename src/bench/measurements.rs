@@ -1,5 +1,6 @@
-//! Figures: percentiles of durations, and how much of the processor this process took.
+//! Figures: percentiles of durations, how much of the processor a process took, and how busy the machine is.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -37,6 +38,13 @@ impl DurationPercentiles {
     }
 }
 
+impl fmt::Display for DurationPercentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |duration: Duration| format!("{:.2} ms", duration.as_secs_f64() * 1000.0);
+        write!(f, "p50 {}  p99 {}  max {}", millis(self.p50), millis(self.p99), millis(self.max))
+    }
+}
+
 /// The processor time of this process at a moment.
 #[derive(Debug, Clone, Copy)]
 pub struct CpuTime {
@@ -50,8 +58,7 @@ const TICKS_PER_SECOND: u64 = 100;
 impl CpuTime {
     /// Reads it.
     pub fn now() -> Self {
-        let stat = std::fs::read_to_string("/proc/self/stat").ok();
-        Self { used: stat.as_deref().and_then(used), at: Instant::now() }
+        Self { used: processor_time("self"), at: Instant::now() }
     }
 
     /// How many processors were kept busy since then, on average; `None` where this cannot be read.
@@ -60,6 +67,31 @@ impl CpuTime {
         let used = now.used?.checked_sub(self.used?)?;
         let elapsed = now.at.duration_since(self.at).as_secs_f64();
         (elapsed > 0.0).then(|| used.as_secs_f64() / elapsed)
+    }
+}
+
+/// The processor time that a process has used in all its threads since it began: `self`, or the id of one on this machine.
+/// `None` where there is no such process, or no `/proc`.
+pub(super) fn processor_time(process: &str) -> Option<Duration> {
+    used(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+}
+
+/// How many processes of this machine wanted a processor on average over the last minute, and how many processors it has: what
+/// else was at work while something was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LoadAverage {
+    /// The processors that this process may use.
+    pub processors: usize,
+    /// The average over the last minute.
+    pub one_minute: f64,
+}
+
+impl LoadAverage {
+    /// Reads it; `None` where there is no `/proc`.
+    pub fn now() -> Option<Self> {
+        let line = std::fs::read_to_string("/proc/loadavg").ok()?;
+        let one_minute = line.split_whitespace().next()?.parse().ok()?;
+        Some(Self { processors: std::thread::available_parallelism().ok()?.get(), one_minute })
     }
 }
 

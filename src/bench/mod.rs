@@ -2,24 +2,32 @@
 //! its answers, so that a message that reaches somebody else is noticed. What it measures is what a person would feel.
 //!
 //! The generator shares its machine with what it measures: it is frugal, and tells how much of the processor it took.
+//!
+//! [`drive`] holds many conversations at once, [`latency`] times one after the other, [`cost`] reads what they took of NATS and
+//! of the processor, [`tiers`] starts what is measured, and [`comparison`] sums up rounds of two programs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::GatewayClient;
 
+pub mod comparison;
+pub mod cost;
+pub mod latency;
 mod measurements;
 mod secret;
 mod sse;
 mod tally;
+pub mod tiers;
 mod websocket;
 
-pub use measurements::{CpuTime, DurationPercentiles};
+pub use measurements::{CpuTime, DurationPercentiles, LoadAverage};
 pub use tally::BenchReport;
 
 use secret::ConversationSecret;
@@ -49,18 +57,19 @@ pub struct BenchPlan {
     pub answer: String,
     /// Whether the workflow gives the answer back, so that one that does not come is an error.
     pub echoes: bool,
-    /// Open all conversations, keep them so long at their first question, then answer all.
-    pub hold: Option<Duration>,
+    /// Open all conversations, keep them at their first question until [`BenchObserver::hold`] returns, then answer all.
+    pub hold: bool,
     /// The longest that one step of a conversation (to the question, to the next message) may take.
     pub patience: Duration,
 }
 
 /// What is told while it goes on.
+#[async_trait]
 pub trait BenchObserver: Send + Sync {
-    /// So many conversations have begun to wait, or have ended.
+    /// One more conversation has begun to wait, or has ended.
     fn step(&self);
-    /// Every conversation that could be opened is open, and is kept so from now on.
-    fn holding(&self, open: usize);
+    /// Every conversation that could be opened is open. They stay so until this returns.
+    async fn hold(&self, open: usize);
 }
 
 /// What every conversation is given.
@@ -89,79 +98,89 @@ struct HoldGate {
 
 /// Holds the conversations, and says what came of it.
 pub async fn drive(client: &GatewayClient, load: BenchPlan, watcher: Arc<dyn BenchObserver>) -> BenchReport {
-    let context = Arc::new(BenchContext {
-        socket_url: websocket::url(client.url()),
-        client: client.clone(),
-        session: rand::random(),
-        next: AtomicUsize::new(0),
-        tally: BenchTally::default(),
-        gate: HoldGate {
-            busy: Semaphore::new(load.concurrency.max(1)),
-            arrived: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            all_here: watch::Sender::new(false),
-            open: watch::Sender::new(load.hold.is_none()),
-        },
-        watcher,
-        load,
-    });
+    let context = BenchContext::new(client, load, watcher);
     let cpu = CpuTime::now();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
-    let tasks_needed = match context.load.hold {
-        // One task for each: all are open at once.
-        Some(_) => context.load.conversations,
-        None => context.load.concurrency.clamp(1, context.load.conversations.max(1)),
+    // Held conversations have a task each: all are open at once.
+    let tasks_needed = if context.load.hold {
+        context.load.conversations
+    } else {
+        context.load.concurrency.clamp(1, context.load.conversations.max(1))
     };
     for _ in 0..tasks_needed {
-        tasks.spawn(converse(context.clone()));
+        tasks.spawn(converse_until_enough(context.clone()));
     }
     let mut held = None;
-    if let Some(hold) = context.load.hold {
-        // Fails only if the sender is gone, and the stage holds it.
+    let mut held_for = Duration::ZERO;
+    if context.load.hold {
+        // Fails only if the sender is gone, and the context holds it.
         let _ = context.gate.all_here.subscribe().wait_for(|all| *all).await;
         let open = context.gate.waiting.load(Ordering::Relaxed);
-        context.watcher.holding(open);
         held = Some(open);
-        tokio::time::sleep(hold).await;
+        let since = Instant::now();
+        context.watcher.hold(open).await;
+        held_for = since.elapsed();
         context.gate.open.send_replace(true);
     }
     while tasks.join_next().await.is_some() {}
-    let elapsed = start.elapsed() - context.load.hold.unwrap_or_default();
-    context.tally.outcome(elapsed, held, cpu.since())
+    context.tally.outcome(start.elapsed() - held_for, held, cpu.since())
 }
 
 /// Holds conversations, one after the other, until there are enough.
-async fn converse(context: Arc<BenchContext>) {
+async fn converse_until_enough(context: Arc<BenchContext>) {
     loop {
         let number = context.next.fetch_add(1, Ordering::Relaxed);
         if number >= context.load.conversations {
             return;
         }
-        let mut conversation =
-            BenchConversation::new(ConversationSecret { session: context.session, number: number as u64 });
-        let outcome = match context.load.via {
-            BenchTransport::WebSocket => websocket::converse(&context, &mut conversation).await,
-            BenchTransport::Sse => sse::converse(&context, &mut conversation).await,
-        };
-        if !conversation.reached_question {
-            context.arrive();
-        }
-        if outcome.is_ok() && context.load.echoes && conversation.answered_text && !conversation.own_seen {
-            context.tally.problem(&ConversationProblem::NotEchoed, conversation.secret);
-        } else if let Err(problem) = &outcome {
-            context.tally.problem(problem, conversation.secret);
-        }
-        context.tally.ended(&conversation, outcome.is_ok());
-        context.watcher.step();
+        converse(&context, number).await;
     }
 }
 
+/// Holds one conversation, from its start to its end.
+async fn converse(context: &BenchContext, number: usize) {
+    let secret = ConversationSecret { session: context.session, number: number as u64 };
+    let mut conversation = BenchConversation::new(secret);
+    let outcome = match context.load.via {
+        BenchTransport::WebSocket => websocket::converse(context, &mut conversation).await,
+        BenchTransport::Sse => sse::converse(context, &mut conversation).await,
+    };
+    if !conversation.reached_question {
+        context.arrive();
+    }
+    if outcome.is_ok() && context.load.echoes && conversation.answered_text && !conversation.own_seen {
+        context.tally.problem(&ConversationProblem::NotEchoed, conversation.secret);
+    } else if let Err(problem) = &outcome {
+        context.tally.problem(problem, conversation.secret);
+    }
+    context.tally.ended(&conversation, outcome.is_ok());
+    context.watcher.step();
+}
+
 impl BenchContext {
+    fn new(client: &GatewayClient, load: BenchPlan, watcher: Arc<dyn BenchObserver>) -> Arc<Self> {
+        Arc::new(Self {
+            socket_url: websocket::url(client.url()),
+            client: client.clone(),
+            session: rand::random(),
+            next: AtomicUsize::new(0),
+            tally: BenchTally::default(),
+            gate: HoldGate {
+                busy: Semaphore::new(load.concurrency.max(1)),
+                arrived: AtomicUsize::new(0),
+                waiting: AtomicUsize::new(0),
+                all_here: watch::Sender::new(false),
+                open: watch::Sender::new(!load.hold),
+            },
+            watcher,
+            load,
+        })
+    }
+
     /// The permit to be opened, where conversations are held.
-    async fn may_begin(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.load.hold?;
-        self.gate.busy.acquire().await.ok()
+    async fn may_begin(&self) -> Option<SemaphorePermit<'_>> {
+        if self.load.hold { self.gate.busy.acquire().await.ok() } else { None }
     }
 
     /// Waits at the first question until all have theirs, where conversations are held. `permit` is the one to be opened;
@@ -169,10 +188,9 @@ impl BenchContext {
     async fn at_question<'a>(
         &'a self,
         conversation: &mut BenchConversation,
-        permit: Option<tokio::sync::SemaphorePermit<'a>>,
-    ) -> Option<tokio::sync::SemaphorePermit<'a>> {
-        self.load.hold?;
-        if std::mem::replace(&mut conversation.reached_question, true) {
+        permit: Option<SemaphorePermit<'a>>,
+    ) -> Option<SemaphorePermit<'a>> {
+        if !self.load.hold || std::mem::replace(&mut conversation.reached_question, true) {
             return permit;
         }
         drop(permit);
@@ -212,9 +230,10 @@ impl BenchContext {
 #[derive(Debug, Default)]
 pub struct ConversationCounter(AtomicU64);
 
+#[async_trait]
 impl BenchObserver for ConversationCounter {
     fn step(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
-    fn holding(&self, _open: usize) {}
+    async fn hold(&self, _open: usize) {}
 }

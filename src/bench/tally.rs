@@ -212,11 +212,9 @@ impl BenchReport {
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1000.0);
         writeln!(f, "conversations      {} in {:.2} s: {:.1}/s", self.completed, self.seconds, self.per_second)?;
         for (name, figures) in [("answer to next", &self.answer_to_next), ("whole conversation", &self.conversation)] {
-            let DurationPercentiles { p50, p99, max, .. } = *figures;
-            writeln!(f, "{name:<18} p50 {}  p99 {}  max {}", millis(p50), millis(p99), millis(max))?;
+            writeln!(f, "{name:<18} {figures}")?;
         }
         if let Some(open) = self.held_open {
             writeln!(f, "open at once       {open}")?;

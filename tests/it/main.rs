@@ -8,6 +8,7 @@ mod approvals;
 mod audit;
 mod auditing;
 mod backup;
+mod bench;
 mod bounds;
 mod broken_yaml;
 mod broker;

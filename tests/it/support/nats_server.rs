@@ -26,17 +26,23 @@ impl NatsServer {
 
     /// The same with these arguments.
     pub fn start_with(test: &str, more: &[&str]) -> Option<Self> {
-        let Some(program) = program() else {
-            // Not by println!, which is captured: a test that did not run must not look like one that passed.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no nats-server");
-            return None;
-        };
+        let program = Self::program(test)?;
         let store = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let more = more.iter().map(|&argument| argument.to_owned()).collect();
         let mut server = Self { program, port, store, more, child: None };
         server.start_again();
         Some(server)
+    }
+
+    /// The server's program, or the word by name that a test is skipped because there is none.
+    pub fn program(test: &str) -> Option<PathBuf> {
+        let program = program();
+        if program.is_none() {
+            // Not by println!, which is captured: a test that did not run must not look like one that passed.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no nats-server");
+        }
+        program
     }
 
     /// The broker on it, once it can be reached.
