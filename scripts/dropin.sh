@@ -10,17 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/toolchain.sh
 
-# sniffio: FastAgency 0.10.2 needs it and does not name it. requests: from 2.33 on it keeps the two slashes in
-# FastAPIProvider's //fastagency/discovery, which FastAgency's own gateway does not know.
-packages=("fastagency[fastapi,server,nats]==0.10.2" sniffio "requests<2.33")
-venv=target/dropin-venv
-if [ "$(cat "$venv/installed" 2>/dev/null)" != "${packages[*]}" ]; then
-  echo "dropin.sh: installing ${packages[*]} into $venv" >&2
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"
-  echo "${packages[*]}" >"$venv/installed"
-fi
+python=$(scripts/python-stack.sh)
 
 NATS_SERVER=$(scripts/nats.sh --print-path)
 export NATS_SERVER
@@ -36,4 +26,4 @@ if [[ "$*" != *--help* && ("$*" != *"--gateway python"* || "$*" != *"--worker py
   export FASTAGENCY_BIN
 fi
 
-exec "$venv/bin/python" tests/dropin/run.py "$@"
+exec "$python" tests/dropin/run.py "$@"

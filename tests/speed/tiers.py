@@ -116,12 +116,18 @@ class Tiers(contextlib.ExitStack):
         child = self.spawn("model", str(ROOT / "target/instant_model"), *(arguments or ("0",)), stdout=subprocess.PIPE)
         return child.stdout.readline().strip()
 
-    def nats(self) -> str:
-        """A NATS server with the settings that we ship; returns its URL. `server` is its process, `monitor` where it tells of itself."""
+    def nats(self, sync_interval: str = "1s") -> str:
+        """A NATS server with the settings that we ship, but for how often it forces to the disk; returns its URL. `server` is its process,
+        `monitor` where it tells of itself."""
         port, monitor = free_port(), free_port()
         self.monitor = f"http://127.0.0.1:{monitor}"
         settings = (ROOT / "nats-server.conf").read_text()
-        for line, mine in (("listen: 127.0.0.1:4222", f"listen: 127.0.0.1:{port}"), ("http: 127.0.0.1:8222", f"http: 127.0.0.1:{monitor}")):
+        ours = {
+            "listen: 127.0.0.1:4222": f"listen: 127.0.0.1:{port}",
+            "http: 127.0.0.1:8222": f"http: 127.0.0.1:{monitor}",
+            "\n  sync_interval: 1s": f"\n  sync_interval: {sync_interval}",
+        }
+        for line, mine in ours.items():
             assert line in settings, f"nats-server.conf has no {line!r}"
             settings = settings.replace(line, mine, 1)
         begin, rest = settings.split("websocket {", 1)
