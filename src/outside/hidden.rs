@@ -128,6 +128,25 @@ impl HiddenTexts {
         })
     }
 
+    /// The same of a text that is cut afterwards: what a cut leaves of a secret would be found by nobody, so that the secrets go first.
+    /// `is_broken_off`: more was there and was not read, so that the end may be half a secret, and goes too.
+    pub fn hidden_beginning(&self, text: &str, is_broken_off: bool) -> String {
+        let mut shown = self.hidden(text);
+        if is_broken_off {
+            shown.truncate(shown.floor_char_boundary(shown.len().saturating_sub(self.longest())));
+        }
+        shown
+    }
+
+    /// The same of a text whose beginning may be missing.
+    pub fn hidden_end(&self, text: &str, is_broken_off: bool) -> String {
+        let mut shown = self.hidden(text);
+        if is_broken_off {
+            shown.drain(..shown.ceil_char_boundary(self.longest().min(shown.len())));
+        }
+        shown
+    }
+
     /// The same in every text of a value, names of fields included.
     pub fn hidden_in(&self, value: Value) -> Value {
         match value {
@@ -215,6 +234,21 @@ mod tests {
         others.learn("project", "sesame-1");
         assert_eq!(own.hidden_in(json!(["sesame-1", "sesame"])), json!(["[secret project]", "[secret own]"]));
         assert_eq!((own.longest(), others.hidden("sesame")), (8, "sesame".to_owned()));
+    }
+
+    #[test]
+    fn what_a_cut_leaves_of_a_secret_is_not_shown_either() {
+        let hidden = HiddenTexts::default();
+        hidden.add("key", "sesame-0815");
+        let text = "open sesame-0815 and sesame-0815 again";
+        for end in 0..=text.len() {
+            let shown = hidden.hidden_beginning(&text[..end], end < text.len());
+            assert!(!shown.contains("ses"), "{end}: {shown}");
+            let shown = hidden.hidden_end(&text[end..], end > 0);
+            assert!(!shown.contains("815"), "{end}: {shown}");
+        }
+        assert_eq!(hidden.hidden_beginning(text, false), "open [secret key] and [secret key] again");
+        assert_eq!(hidden.hidden_beginning("ü", true) + &hidden.hidden_end("ü", true), "", "less than a secret");
     }
 
     #[test]

@@ -467,11 +467,10 @@ async fn read_answer(
 
 /// The beginning of an answer that is too long.
 pub(super) fn cut(body: &[u8], most: usize, hidden: &HiddenTexts) -> HttpAnswerBody {
-    let text = hidden.hidden(&String::from_utf8_lossy(body));
     // What is hidden makes the text shorter, and the end of what was read of more may be half a secret.
     let is_broken_off = body.len() > most.saturating_add(hidden.longest());
-    let whole = if is_broken_off { text.len().saturating_sub(hidden.longest()) } else { text.len() };
-    let text = &text[..text.floor_char_boundary(most.min(whole))];
+    let text = hidden.hidden_beginning(&String::from_utf8_lossy(body), is_broken_off);
+    let text = &text[..text.floor_char_boundary(most)];
     HttpAnswerBody::Text(format!("{}… [cut off after {most} bytes]", text.trim_end_matches('\u{fffd}')))
 }
 

@@ -189,7 +189,9 @@ async fn run(
     let text = |output: ProgramOutput, most: u64| {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let is_cut = output.is_longer || output.kept.len() > most;
-        let text = hidden.hidden(&String::from_utf8_lossy(&output.kept));
+        // What is hidden makes the text shorter, and the end of what was kept may be half a secret.
+        let is_broken_off = output.kept.len() >= most.saturating_add(hidden.longest());
+        let text = hidden.hidden_beginning(&String::from_utf8_lossy(&output.kept), is_broken_off);
         if is_cut { text[..text.floor_char_boundary(most)].to_owned() + CUT } else { text }
     };
     let (said, printed) = (text(said, MOST_SAID), text(printed, call.max_result));
@@ -401,6 +403,21 @@ mod tests {
     async fn what_is_too_long_is_cut_and_marked() {
         let long = called(&["sh", "-c", "yes | head -c 100000"], json!({}), SOON).await.unwrap();
         assert!(long.as_str().unwrap().ends_with(CUT) && long.as_str().unwrap().len() < 1100);
+    }
+
+    #[tokio::test]
+    async fn many_secrets_in_a_row_leave_no_half_of_one() {
+        let mut programs = programs(&["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do printf %s \"$KEY\"; done"]);
+        let (config, hidden) = programs.programs.get_mut("it").unwrap();
+        let key = "CUTSECRET-of-forty-letters-0123456789-xy";
+        config.env.insert("KEY".to_owned(), SecretString::from(key));
+        hidden.add("KEY", key);
+        let arguments = Map::new();
+        for max_result in 90..140 {
+            let call = ProgramCall { program: "it", arguments: &arguments, key: "k1", within: SOON, max_result };
+            let shown = programs.call(call).await.unwrap();
+            assert!(!shown.as_str().unwrap().contains("CUT"), "{max_result}: {shown}");
+        }
     }
 
     #[tokio::test]

@@ -453,6 +453,64 @@ def shows(fails: bool):
     assert!(!format!("{:?}", project.host).contains("sesame"));
 }
 
+/// A secret of eighteen letters stands at every place around the end of what is kept.
+#[tokio::test]
+async fn nothing_is_cut_before_its_secrets_are_hidden() {
+    let source = r#"
+import os
+import sys
+
+KEY = os.environ["BILLING_KEY"]
+
+
+def dictionary(n: int) -> dict:
+    return {"a": "x" * n, "k": KEY}
+
+
+def text(n: int) -> str:
+    return "x" * n + KEY
+
+
+def fails(n: int):
+    raise ValueError("x" * n + KEY)
+
+
+def prints(n: int):
+    print("p" * n + KEY + "q" * 5000)
+    os.write(2, ("e" * (n + 2000) + KEY + "q" * 5000 + "\n").encode())
+
+
+prints(1990)
+"#;
+    let environment = |name: &str| (name == "KEY").then(|| "CUTSECRET123456789".to_owned());
+    let python = r#"{ interpreter: [python3, -S], folder: ., env: { BILLING_KEY: "${KEY}" } }"#;
+    let project = PythonProject::configured(&[("tools.py", source)], python, &environment);
+    let written = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer({
+        let written = written.clone();
+        move || LogWriter(written.clone())
+    });
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let tools = project.tools();
+    for n in 970..1002 {
+        for tool in ["dictionary", "text"] {
+            let shown = called(&tools, tool, json!({"n": n})).await.unwrap().to_string();
+            assert!(!shown.contains("CUT"), "{tool} {n}: {}", &shown[900..]);
+        }
+    }
+    for n in 1970..2002 {
+        let failed = called(&tools, "fails", json!({"n": n})).await.unwrap_err().to_string();
+        assert!(!failed.contains("CUT"), "{n}: {}", &failed[1900..]);
+        called(&tools, "prints", json!({"n": n})).await.unwrap();
+    }
+    let log = || String::from_utf8(written.lock().clone()).unwrap();
+    eventually("all that was printed is in the log", async || {
+        log().lines().filter(|line| line.contains("eee")).count() == 33
+    })
+    .await;
+    assert!(!log().contains("CUT"));
+}
+
 #[tokio::test]
 async fn without_python_the_sentence_says_what_to_do() {
     let of = |interpreter: &str| {

@@ -133,7 +133,8 @@ impl ServerCall<'_> {
             Ok(outcome) => self.take(outcome, round),
             Err(RequestFailure::NoAnswer(NoAnswer::AddressesFirst(addresses))) => {
                 self.check_round(round)?;
-                let questions = OpenQuestions::of_addresses(&addresses).map_err(|why| self.failed(&why))?;
+                let questions = OpenQuestions::of_addresses(&addresses, self.server.opener.secrets.hidden_texts())
+                    .map_err(|why| self.failed(&why))?;
                 let (request_state, sends_answers) = (None, false);
                 let state = CallState::Rounds { request_state, questions, round: round + 1, sends_answers };
                 self.next_question(&state).ok_or_else(|| NoAnswer::AddressesFirst(addresses).of_call(name))
@@ -260,7 +261,8 @@ impl ServerCall<'_> {
             Value::Null => None,
             _ => return Err(self.failed("it leaves a state that cannot be kept")),
         };
-        let questions = OpenQuestions::read(&result["inputRequests"], &[]).map_err(|why| self.failed(&why))?;
+        let questions = OpenQuestions::read(&result["inputRequests"], &[], self.server.opener.secrets.hidden_texts())
+            .map_err(|why| self.failed(&why))?;
         let state = CallState::Rounds { request_state, questions, round: round + 1, sends_answers: true };
         Ok(self.next_question(&state).unwrap_or_else(|| continues(&state, ASKED_AGAIN)))
     }
@@ -352,7 +354,8 @@ impl ServerCall<'_> {
             "working" => Ok(continues(&working(answered), after)),
             "input_required" => {
                 let questions =
-                    OpenQuestions::read(&task["inputRequests"], &answered).map_err(|why| self.failed(&why))?;
+                    OpenQuestions::read(&task["inputRequests"], &answered, self.server.opener.secrets.hidden_texts())
+                        .map_err(|why| self.failed(&why))?;
                 let Some(question) = questions.next().cloned() else {
                     return Ok(continues(&working(answered), after));
                 };

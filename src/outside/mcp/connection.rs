@@ -245,7 +245,7 @@ impl ConnectionOpener {
     {
         let calls = Arc::<CallTable>::default();
         let ConnectionEnd { asked, gone } = end;
-        let requests = ServerRequests { calls: calls.clone(), gone: gone.clone() };
+        let requests = ServerRequests { calls: calls.clone(), gone: gone.clone(), secrets: self.secrets.clone() };
         // Always one or the other by name: what the library does by itself may end in a revision that nobody has agreed to.
         let lifecycle = match revision {
             McpRevision::Stateless => {

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bounds::{OUTSIDE, check_value};
 use crate::ids::hex;
+use crate::outside::hidden::HiddenTexts;
 use crate::outside::toolset::ListedTool;
 
 /// The longest name that every provider takes.
@@ -37,13 +38,14 @@ pub(super) struct KnownTool {
 }
 
 impl KnownTools {
-    /// Those of a list as the server gave it, and what is wrong with those that are left out.
-    pub(super) fn read(tools: &[Value]) -> (Self, Vec<String>) {
+    /// Those of a list as the server gave it, and what is wrong with those that are left out. Descriptions are without secrets before they
+    /// are cut.
+    pub(super) fn read(tools: &[Value], hidden: &HiddenTexts) -> (Self, Vec<String>) {
         let mut warnings = Vec::new();
         let mut found: Vec<KnownTool> = Vec::new();
         let mut seen = BTreeSet::new();
         for tool in tools {
-            match read_tool(tool) {
+            match read_tool(tool, hidden) {
                 Ok(tool) if seen.insert(tool.own_name.clone()) => found.push(tool),
                 Ok(tool) => warnings.push(format!("it lists {:?} twice", tool.own_name)),
                 Err(why) => warnings.push(why),
@@ -89,7 +91,7 @@ impl KnownTools {
 }
 
 /// A tool, if it can be called.
-fn read_tool(tool: &Value) -> Result<KnownTool, String> {
+fn read_tool(tool: &Value, hidden: &HiddenTexts) -> Result<KnownTool, String> {
     let Some(name) = tool["name"].as_str().filter(|name| !name.is_empty()) else {
         return Err("a tool has no name".to_owned());
     };
@@ -108,7 +110,7 @@ fn read_tool(tool: &Value) -> Result<KnownTool, String> {
     let hint = |name: &str| tool["annotations"][name].as_bool() == Some(true);
     let listed = ListedTool {
         name: String::new(),
-        description: shortened(description.unwrap_or_default()),
+        description: shortened(&hidden.hidden(description.unwrap_or_default())),
         params,
         idempotent: hint("readOnlyHint") || hint("idempotentHint"),
     };
@@ -173,7 +175,7 @@ mod tests {
     fn names_fit_models_whatever_their_order() {
         let long = "x".repeat(70);
         let names = ["search", "a.b", "a_b", "files/read", "files.read", "grün", &long];
-        let (known, warnings) = KnownTools::read(&names.map(tool));
+        let (known, warnings) = KnownTools::read(&names.map(tool), &HiddenTexts::default());
         assert_eq!(warnings, [""; 0]);
         let listed: Vec<&str> = known.tools.iter().map(|tool| tool.listed.name.as_str()).collect();
         assert_eq!(listed[0], "search");
@@ -183,7 +185,7 @@ mod tests {
         assert_ne!(listed[3], listed[4]);
         assert!(listed[6].len() == LONGEST_NAME && listed[6].contains("x_"), "{listed:?}");
         let turned: Vec<Value> = names.iter().rev().map(|name| tool(name)).collect();
-        let (again, _) = KnownTools::read(&turned);
+        let (again, _) = KnownTools::read(&turned, &HiddenTexts::default());
         for tool in &known.tools {
             assert_eq!(again.get(&tool.listed.name).unwrap().own_name, tool.own_name);
         }
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_called_is_left_out() {
-        let (known, warnings) = KnownTools::read(&[
+        let tools = [
             json!({"name": "right", "title": "Right", "inputSchema": {}, "annotations": {"readOnlyHint": true}}),
             json!({"name": "", "inputSchema": {}}),
             json!({"inputSchema": {}}),
@@ -200,7 +202,8 @@ mod tests {
             json!({"name": "of a list", "inputSchema": {"type": "array"}}),
             json!({"name": "large", "inputSchema": {"type": "object", "description": "x".repeat(LARGEST_SCHEMA)}}),
             tool("right"),
-        ]);
+        ];
+        let (known, warnings) = KnownTools::read(&tools, &HiddenTexts::default());
         assert_eq!(warnings.len(), 7, "{warnings:?}");
         let [right] = &known.tools[..] else { panic!("{known:?}") };
         let params = json!({"type": "object"});
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn only_what_is_named_is_listed_and_what_nobody_has_is_said() {
-        let (known, _) = KnownTools::read(&["a.b", "c", "d"].map(tool));
+        let (known, _) = KnownTools::read(&["a.b", "c", "d"].map(tool), &HiddenTexts::default());
         let names = |only: &[&str]| {
             let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
             known.only(&only).map(|tools| tools.iter().map(|tool| tool.own_name.clone()).collect::<Vec<_>>())

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::bounds::{OUTSIDE, check_value};
+use crate::outside::hidden::HiddenTexts;
 use crate::outside::toolset::ElicitationAnswer;
 
 /// The request that asks a person.
@@ -35,9 +36,9 @@ pub(super) struct OpenQuestions {
 }
 
 impl ServerQuestion {
-    /// Reads the params of a request.
-    pub(super) fn read(params: &Value) -> Result<Self, String> {
-        let message = params["message"].as_str().unwrap_or_default();
+    /// Reads the params of a request. The words are without secrets before they are cut: what a cut leaves of one would be found by nobody.
+    pub(super) fn read(params: &Value, hidden: &HiddenTexts) -> Result<Self, String> {
+        let message = hidden.hidden(params["message"].as_str().unwrap_or_default());
         let message = &message[..message.floor_char_boundary(LONGEST_QUESTION)];
         if params["mode"].as_str() == Some("url") {
             let address = params["url"].as_str().and_then(|url| Url::parse(url).ok());
@@ -66,7 +67,7 @@ impl ServerQuestion {
 
 impl OpenQuestions {
     /// Reads the `inputRequests` of a result, but for those whose keys are answered already.
-    pub(super) fn read(requests: &Value, answered: &[String]) -> Result<Self, String> {
+    pub(super) fn read(requests: &Value, answered: &[String], hidden: &HiddenTexts) -> Result<Self, String> {
         let requests = requests.as_object().into_iter().flatten();
         let mut left = Vec::new();
         for (key, request) in requests.filter(|(key, _)| !answered.contains(key)) {
@@ -74,7 +75,7 @@ impl OpenQuestions {
             if method != ELICITATION {
                 return Err(format!("it asks for {method}, which this client does not offer"));
             }
-            left.push((key.clone(), ServerQuestion::read(&request["params"])?));
+            left.push((key.clone(), ServerQuestion::read(&request["params"], hidden)?));
         }
         if left.len() > MOST_QUESTIONS {
             return Err(format!("it asks more than {MOST_QUESTIONS} questions at once"));
@@ -83,9 +84,9 @@ impl OpenQuestions {
     }
 
     /// The addresses of an error that says where a person has to go first (2025-11-25).
-    pub(super) fn of_addresses(elicitations: &Value) -> Result<Self, String> {
+    pub(super) fn of_addresses(elicitations: &Value, hidden: &HiddenTexts) -> Result<Self, String> {
         let each = elicitations.as_array().into_iter().flatten().take(MOST_QUESTIONS).enumerate();
-        let left = each.map(|(index, params)| Ok((index.to_string(), ServerQuestion::read(params)?)));
+        let left = each.map(|(index, params)| Ok((index.to_string(), ServerQuestion::read(params, hidden)?)));
         Ok(Self { left: left.collect::<Result<_, String>>()?, answers: Map::new() })
     }
 
@@ -120,7 +121,7 @@ mod tests {
             "b": {"method": ELICITATION, "params": {"mode": "url", "message": "Sign in", "url": "https://id.example/x"}},
             "c": {"method": ELICITATION, "params": {"message": "Again?", "requestedSchema": form}},
         });
-        let mut open = OpenQuestions::read(&requests, &["c".to_owned()]).unwrap();
+        let mut open = OpenQuestions::read(&requests, &["c".to_owned()], &HiddenTexts::default()).unwrap();
         assert_eq!(open.next().unwrap().message, "Who?");
         open.answer(&ElicitationAnswer::Accept { content: json!({"name": "Ada"}) });
         assert_eq!(open.next().unwrap().message, "Sign in\nhttps://id.example/x");
@@ -134,12 +135,23 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_said() {
-        let read = |params: Value| ServerQuestion::read(&params).unwrap_err();
+        let read = |params: Value| ServerQuestion::read(&params, &HiddenTexts::default()).unwrap_err();
         assert!(
             read(json!({"mode": "url", "message": "x", "url": "javascript:alert(1)"})).contains("cannot be opened")
         );
         assert!(read(json!({"message": "x"})).contains("no object"));
         let sampling = json!({"a": {"method": "sampling/createMessage", "params": {}}});
-        assert!(OpenQuestions::read(&sampling, &[]).unwrap_err().contains("sampling/createMessage"));
+        let refused = OpenQuestions::read(&sampling, &[], &HiddenTexts::default()).unwrap_err();
+        assert!(refused.contains("sampling/createMessage"));
+    }
+
+    #[test]
+    fn a_question_is_cut_where_its_secrets_are_hidden_already() {
+        let hidden = HiddenTexts::default();
+        hidden.add("key", "sesame-0815");
+        let message = format!("{}sesame-0815", "x".repeat(LONGEST_QUESTION - 5));
+        let params = json!({"message": message, "requestedSchema": {"type": "object"}});
+        let question = ServerQuestion::read(&params, &hidden).unwrap();
+        assert!(question.message.len() == LONGEST_QUESTION && question.message.ends_with("x[secr"));
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::questions::{ELICITATION, ServerQuestion};
+use crate::outside::secrets::Secrets;
 use crate::outside::toolset::ElicitationAnswer;
 
 /// Questions of one call that wait at once.
@@ -108,11 +109,14 @@ pub(super) struct ServerRequests {
     pub(super) calls: Arc<CallTable>,
     /// Ends with the connection.
     pub(super) gone: CancellationToken,
+    /// What no question shows.
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl ServerRequests {
     async fn ask(&self, params: &Value, origin: Option<&InboundStreamOrigin>) -> Result<ClientResult, ErrorData> {
-        let question = ServerQuestion::read(params).map_err(|why| ErrorData::invalid_params(why, None))?;
+        let question = ServerQuestion::read(params, self.secrets.hidden_texts())
+            .map_err(|why| ErrorData::invalid_params(why, None))?;
         drop(self.calls.sending.lock().await);
         let Some(call) = self.calls.call_of(origin) else {
             return Err(ErrorData::invalid_request("this client cannot tell which call the question belongs to", None));
@@ -193,6 +197,7 @@ pub(super) fn capabilities_json() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outside::hidden::HiddenTexts;
 
     #[tokio::test]
     async fn a_question_that_may_belong_to_several_calls_goes_to_none() {
@@ -207,7 +212,8 @@ mod tests {
         let call = table.call_of(Some(&InboundStreamOrigin::OutboundRequest(RequestId::Number(1)))).unwrap();
         let question = json!({"message": "x", "requestedSchema": {"type": "object", "properties": {}}});
         let (reply, _answer) = oneshot::channel();
-        call.try_send(ConnectionQuestion { question: ServerQuestion::read(&question).unwrap(), reply }).unwrap();
+        let question = ServerQuestion::read(&question, &HiddenTexts::default()).unwrap();
+        call.try_send(ConnectionQuestion { question, reply }).unwrap();
         assert_eq!(first.questions.recv().await.unwrap().question.message, "x");
         table.note_life(&token(11));
         first.alive.notified().await;

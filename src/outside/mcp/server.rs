@@ -251,7 +251,7 @@ impl McpServer {
             tracing::warn!(mcp.server = %name, "{name} has more than {MOST_TOOLS} tools: the rest is left out");
             tools.truncate(MOST_TOOLS);
         }
-        let (known, warnings) = KnownTools::read(&tools);
+        let (known, warnings) = KnownTools::read(&tools, self.opener.secrets.hidden_texts());
         for warning in warnings {
             let name = &self.opener.name;
             tracing::warn!(mcp.server = %name, "a tool of {name} is left out: {}", self.opener.secrets.hidden(&warning));

@@ -204,7 +204,8 @@ impl OAuthRequester<'_> {
         }
         let text = |key: &str| fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let words: Vec<&str> = [text("error"), text("error_description")].into_iter().flatten().collect();
-        let words: String = words.join(": ").chars().take(MOST_WORDS).collect();
+        // Hidden before the cut: a part of a secret would be found by nobody.
+        let words: String = self.hidden.hidden(&words.join(": ")).chars().take(MOST_WORDS).collect();
         let separator = if words.is_empty() { "" } else { ": " };
         let words = self.hidden.hidden(&format!("{server} answered {}{separator}{words}", answer.status_line));
         Err(match text("error") {

@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::child_log::{show, show_lines};
-use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply, ChildState};
+use super::child_log::{show, show_lines, shown_line, shown_traceback, shown_words};
+use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply, ChildState, ReturnedResult};
 use super::frames::{ChildFrame, ChildRequest, ChildStart, FrameError, read_frame, request_frame, start_frame};
 use crate::config::PythonConfig;
 use crate::outside::secrets::Secrets;
@@ -220,16 +220,23 @@ async fn listen(mut stdout: ChildStdout, state: Arc<ChildState>, secrets: Arc<Se
 fn take(frame: ChildFrame, body: String, state: &ChildState, secrets: &Secrets) {
     let (id, reply) = match frame {
         ChildFrame::Ready { .. } => return,
-        ChildFrame::Said { by, id } => return show(&by, state.run_of(id).as_deref(), &body, secrets),
-        ChildFrame::Raised { by, id } => {
-            tracing::warn!(run.id = state.run_of(Some(id)), function = by, "{}", secrets.hidden(&body));
+        ChildFrame::Said { by, id, is_broken_off } => {
+            return show(&by, state.run_of(id).as_deref(), &shown_line(&body, is_broken_off, secrets));
+        }
+        ChildFrame::Raised { by, id, is_broken_off } => {
+            let words = shown_traceback(&body, is_broken_off, secrets);
+            tracing::warn!(run.id = state.run_of(Some(id)), function = by, "{words}");
             return;
         }
         ChildFrame::Listed { id } => (id, ChildReply::Listed(body)),
-        ChildFrame::Unfit { id } => (id, ChildReply::Unfit(secrets.hidden(&body))),
+        ChildFrame::Unfit { id, is_broken_off } => (id, ChildReply::Unfit(shown_words(&body, is_broken_off, secrets))),
         ChildFrame::Stale { id } => (id, ChildReply::Stale),
-        ChildFrame::Value { id } => (id, ChildReply::Value(body)),
-        ChildFrame::Failed { id } => (id, ChildReply::Failed(secrets.hidden(&body))),
+        ChildFrame::Value { id, is_text, is_broken_off } => {
+            (id, ChildReply::Value(ReturnedResult { text: body, is_text, is_broken_off }))
+        }
+        ChildFrame::Failed { id, is_broken_off } => {
+            (id, ChildReply::Failed(shown_words(&body, is_broken_off, secrets)))
+        }
         ChildFrame::Cancelled { id } => (id, ChildReply::Cancelled),
     };
     state.close(id, reply);

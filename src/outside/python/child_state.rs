@@ -22,12 +22,23 @@ pub(super) enum ChildReply {
     Unfit(String),
     /// The files have changed.
     Stale,
-    /// What a function returned, as JSON.
-    Value(String),
+    /// What a function returned.
+    Value(ReturnedResult),
     /// Why it returned nothing.
     Failed(String),
     /// It was stopped.
     Cancelled,
+}
+
+/// What a function returned, with all secrets that are in it.
+#[derive(Debug)]
+pub(super) struct ReturnedResult {
+    /// Its text or its JSON, or the beginning of it.
+    pub text: String,
+    /// It is a text, and not JSON.
+    pub is_text: bool,
+    /// The end is missing.
+    pub is_broken_off: bool,
 }
 
 /// A request that has no answer yet.

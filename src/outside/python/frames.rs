@@ -26,6 +26,8 @@ pub(super) enum ChildFrame {
         by: String,
         /// The request of the call.
         id: Option<u64>,
+        /// The line goes on.
+        is_broken_off: bool,
     },
     /// An exception, with its traceback.
     Raised {
@@ -33,6 +35,8 @@ pub(super) enum ChildFrame {
         by: String,
         /// The request of the call.
         id: u64,
+        /// The beginning is missing.
+        is_broken_off: bool,
     },
     /// What is in a file.
     Listed {
@@ -43,6 +47,9 @@ pub(super) enum ChildFrame {
     Unfit {
         /// The request.
         id: u64,
+        /// The end is missing.
+        #[serde(default)]
+        is_broken_off: bool,
     },
     /// Files have changed since they were imported.
     Stale {
@@ -53,11 +60,18 @@ pub(super) enum ChildFrame {
     Value {
         /// The request.
         id: u64,
+        /// It is a text, and not JSON.
+        is_text: bool,
+        /// The end is missing.
+        is_broken_off: bool,
     },
     /// Why a function returned nothing.
     Failed {
         /// The request.
         id: u64,
+        /// The end is missing.
+        #[serde(default)]
+        is_broken_off: bool,
     },
     /// A call was stopped, as it was asked for.
     Cancelled {
@@ -78,6 +92,8 @@ pub(super) enum ChildRequest<'a> {
         file: &'a str,
         /// One function of it.
         function: Option<&'a str>,
+        /// The length of the longest secret.
+        hidden: usize,
     },
     /// Call a function.
     Call {
@@ -91,6 +107,8 @@ pub(super) enum ChildRequest<'a> {
         tool: &'a str,
         /// How long the result may be, in bytes.
         max_result: u64,
+        /// The length of the longest secret.
+        hidden: usize,
     },
     /// Stop a call.
     Cancel {
@@ -157,8 +175,8 @@ fn framed(text: &str) -> Vec<u8> {
 
 impl ChildRequest<'_> {
     /// Asks for what a source holds.
-    pub(super) fn list(id: u64, source: &PythonSource) -> ChildRequest<'_> {
-        ChildRequest::List { id, file: &source.file, function: source.function.as_deref() }
+    pub(super) fn list(id: u64, source: &PythonSource, hidden: usize) -> ChildRequest<'_> {
+        ChildRequest::List { id, file: &source.file, function: source.function.as_deref(), hidden }
     }
 }
 
@@ -168,15 +186,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_is_read_as_it_was_written_and_nothing_else_is() {
-        let request = ChildRequest::Call { id: 7, file: "a.py", function: None, tool: "f", max_result: 9 };
+        let request = ChildRequest::Call { id: 7, file: "a.py", function: None, tool: "f", max_result: 9, hidden: 5 };
         let arguments = serde_json::from_str(r#"{"n": 1.10, "text": "a\nb"}"#).unwrap();
         let frame = request_frame(&request, Some(&arguments));
-        let expected = "{\"kind\":\"call\",\"id\":7,\"file\":\"a.py\",\"function\":null,\"tool\":\"f\",\"max_result\":9}\n\
+        let expected = "{\"kind\":\"call\",\"id\":7,\"file\":\"a.py\",\"function\":null,\"tool\":\"f\",\"max_result\":9,\"hidden\":5}\n\
                         {\"n\":1.10,\"text\":\"a\\nb\"}";
         assert_eq!(&frame[4..], expected.as_bytes());
-        let answer = framed("{\"kind\":\"value\",\"id\":7}\n\"x\\ny\"\n");
+        let answer = framed("{\"kind\":\"value\",\"id\":7,\"is_text\":true,\"is_broken_off\":false}\nx\ny\n");
         let (head, body) = read_frame(&mut answer.as_slice()).await.unwrap();
-        assert_eq!((head, body.as_str()), (ChildFrame::Value { id: 7 }, "\"x\\ny\"\n"));
+        assert_eq!((head, body.as_str()), (ChildFrame::Value { id: 7, is_text: true, is_broken_off: false }, "x\ny\n"));
         let refused = async |bytes: &[u8]| read_frame(&mut { bytes }).await.unwrap_err();
         assert!(matches!(refused(&framed("hello\n")).await, FrameError::Unknown(_)));
         assert!(matches!(refused(&[0xff; 8]).await, FrameError::Unknown(_)));

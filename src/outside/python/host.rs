@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::child::PythonChild;
-use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply};
+use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply, ReturnedResult};
 use super::frames::ChildRequest;
 use crate::config::PythonConfig;
 use crate::outside::hidden::HiddenTexts;
@@ -74,6 +74,11 @@ impl PythonHost {
         }
     }
 
+    /// What no text of the process shows.
+    pub(super) fn hidden_texts(&self) -> &HiddenTexts {
+        self.secrets.hidden_texts()
+    }
+
     /// A value in which the secrets of `python.env` are replaced by their names.
     pub(super) fn hidden_in(&self, value: Value) -> Value {
         self.secrets.hidden_in(value)
@@ -94,7 +99,8 @@ impl PythonHost {
             let child = self.child(before.as_ref()).await?;
             let turn = child.state.list_turns.clone().acquire_owned().await;
             let turn = turn.expect("the turns are never closed");
-            let Some(mut reply) = child.ask(None, turn, |id| ChildRequest::list(id, source), None) else { continue };
+            let request = |id| ChildRequest::list(id, source, self.hidden_texts().longest());
+            let Some(mut reply) = child.ask(None, turn, request, None) else { continue };
             match reply.answer().await {
                 Some(ChildReply::Listed(listing)) => return Ok(listing),
                 Some(ChildReply::Unfit(why)) => return Err(ToolsetError::Unavailable(why)),
@@ -112,14 +118,19 @@ impl PythonHost {
         Err(ToolsetError::Unavailable(format!("{} changes again and again", source.file)))
     }
 
-    /// What a function returned, as JSON.
-    pub(super) async fn called(&self, source: &PythonSource, call: &ToolsetCall<'_>) -> Result<String, ToolsetError> {
+    /// What a function returned.
+    pub(super) async fn called(
+        &self,
+        source: &PythonSource,
+        call: &ToolsetCall<'_>,
+    ) -> Result<ReturnedResult, ToolsetError> {
         let ToolsetCall { tool, within, .. } = *call;
         self.check_file(source)?;
         let deadline = Instant::now() + within;
         let request = |id| {
             let (file, function) = (source.file.as_str(), source.function.as_deref());
-            ChildRequest::Call { id, file, function, tool, max_result: call.max_result }
+            let hidden = self.hidden_texts().longest();
+            ChildRequest::Call { id, file, function, tool, max_result: call.max_result, hidden }
         };
         loop {
             let (child, turn) = self.turn(tool, deadline).await?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::hidden::HiddenTexts;
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
-use crate::bounds::{OUTSIDE, read};
+use crate::bounds::{OUTSIDE, UnfitJson, read};
 use crate::config::PythonConfig;
 use crate::workflow::{PythonSource, ToolsetSource};
 
@@ -23,6 +23,8 @@ mod frames;
 mod host;
 
 pub use host::PythonHost;
+
+use child_state::ReturnedResult;
 
 /// The functions of a file, or one of them.
 pub struct PythonToolset {
@@ -142,16 +144,51 @@ impl Toolset for PythonToolset {
     }
 
     async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError> {
-        let text = self.host.called(&self.source, &call).await?;
-        let value: Value = read(text.as_bytes(), &OUTSIDE)
+        let result = self.host.called(&self.source, &call).await?;
+        let value = value_of(&result, call.max_result, self.host.hidden_texts())
             .map_err(|unfit| ToolsetError::Failed(format!("the result of {} cannot be taken: {unfit}", call.tool)))?;
-        Ok(ToolsetAnswer::Value(self.host.hidden_in(value)))
+        Ok(ToolsetAnswer::Value(value))
+    }
+}
+
+/// A result without secrets, and of one that is too long the beginning, as a text.
+fn value_of(result: &ReturnedResult, max_result: u64, hidden: &HiddenTexts) -> Result<Value, UnfitJson> {
+    let ReturnedResult { text, is_text, is_broken_off } = result;
+    let most = usize::try_from(max_result).unwrap_or(usize::MAX);
+    if *is_broken_off || text.len() > most {
+        let shown = hidden.hidden_beginning(text, *is_broken_off);
+        let shown = &shown[..shown.floor_char_boundary(most)];
+        return Ok(format!("{shown}… [cut off after {most} bytes]").into());
+    }
+    match is_text {
+        true => Ok(hidden.hidden(text).into()),
+        false => read(text.as_bytes(), &OUTSIDE).map(|value| hidden.hidden_in(value)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_is_cut_where_its_secrets_are_hidden_already() {
+        let hidden = HiddenTexts::default();
+        hidden.add("hk", "CUTSECRET123456789");
+        let value = |text: &str, is_text, is_broken_off| {
+            let result = ReturnedResult { text: text.to_owned(), is_text, is_broken_off };
+            value_of(&result, 40, &hidden).unwrap()
+        };
+        for count in 0..60 {
+            let result = format!("{{\"a\":\"{}\",\"k\":\"CUTSECRET123456789\"}}", "x".repeat(count));
+            // So much comes from the process.
+            let sent = &result[..result.len().min(40 + hidden.longest())];
+            let shown = value(sent, false, sent.len() < result.len()).to_string();
+            assert!(!shown.contains("CUT"), "{count}: {shown}");
+        }
+        assert_eq!(value("{\"k\":\"CUTSECRET123456789\"}", false, false), serde_json::json!({"k": "[secret hk]"}));
+        assert_eq!(value("12", true, false), "12");
+        assert_eq!(value(&"ü".repeat(30), true, false), format!("{}… [cut off after 40 bytes]", "ü".repeat(20)));
+    }
 
     #[test]
     fn only_files_below_the_folder_are_taken() {

@@ -20,10 +20,17 @@ import fastagency_output
 from fastagency_files import ProjectFiles, UnfitFile
 from fastagency_output import CallOutput, FunctionOutput, current_call
 from fastagency_types import UnfitArgument
-from fastagency_values import UnfitValue, clean_text, read_json, result_json
+from fastagency_values import UnfitValue, clean_text, read_json, result_text
 
-# The end of a traceback is what matters.
+# So many characters of a failure are shown, and so many of a traceback, of which the end is what matters. The worker hides secrets before
+# it cuts, so it gets as many more as the longest secret has.
+LONGEST_MESSAGE = 2000
 LONGEST_TRACEBACK = 8000
+
+
+def beginning(text, most):
+    """The beginning of a text, and whether there is more of it."""
+    return text[:most], len(text) > most
 
 
 class FrameWriter:
@@ -74,18 +81,23 @@ class ToolCaller:
         """The main thread's work."""
         while True:
             request, body = self._imports.get()
-            output = CallOutput(lambda line, file=request["file"]: self._frames.send({"kind": "said", "by": file}, line))
+            said = {"kind": "said", "by": request["file"]}
+            output = CallOutput(lambda line, more, said=said: self._frames.send({**said, **more}, line), request["hidden"])
             token = current_call.set(output)
             try:
                 self._look(request, body)
             except UnfitFile as unfit:
-                self._frames.send({"kind": "unfit", "id": request["id"]}, clean_text(str(unfit)))
+                self._send_unfit(request, clean_text(str(unfit)))
             except BaseException as error:
                 traceback.print_exc()
-                self._frames.send({"kind": "unfit", "id": request["id"]}, self._files.failure(error))
+                self._send_unfit(request, self._files.failure(error))
             finally:
                 current_call.reset(token)
                 output.finish()
+
+    def _send_unfit(self, request, words):
+        words, is_broken_off = beginning(words, LONGEST_MESSAGE + request["hidden"])
+        self._frames.send({"kind": "unfit", "id": request["id"], "is_broken_off": is_broken_off}, words)
 
     def _look(self, request, body):
         if request["kind"] == "list" and self._files.has_changed():
@@ -125,15 +137,17 @@ class OneCall:
     def __init__(self, frames, files, request, body, loop):
         self.id = request["id"]
         self.tool = files.tool(request["file"], request["tool"])
-        self._most = request["max_result"]
+        # The worker hides secrets before it cuts, so it gets what it keeps, and as much more as the longest secret has.
+        self._hidden = request["hidden"]
+        self._most = request["max_result"] + self._hidden
         self._body = body
         self._files = files
         self._frames = frames
         self._loop = loop
-        self._output = CallOutput(self._said)
+        self._output = CallOutput(self._said, self._hidden)
 
-    def _said(self, line):
-        self._frames.send({"kind": "said", "by": self.tool.name, "id": self.id}, line)
+    def _said(self, line, more):
+        self._frames.send({"kind": "said", "by": self.tool.name, "id": self.id, **more}, line)
 
     def run(self):
         current_call.set(self._output)
@@ -162,22 +176,29 @@ class OneCall:
 
     def _succeed(self, result):
         try:
-            self.finish("value", result_json(result, self._most))
+            text, is_text, is_broken_off = result_text(result, self._most)
+            self.finish("value", text, is_text=is_text, is_broken_off=is_broken_off)
         except UnfitValue as unfit:
-            self.finish("failed", f"the result of {self.tool.name} {unfit}")
+            self._finish_failed(f"the result of {self.tool.name} {unfit}")
 
     def _fail(self, error):
         if isinstance(error, UnfitArgument):
             problems = [f"{'.'.join(map(str, place))}: {sentence}" for place, sentence in error.problems]
-            self.finish("failed", f"{self.tool.name} was called with arguments that do not fit: " + "; ".join(problems))
+            self._finish_failed(f"{self.tool.name} was called with arguments that do not fit: " + "; ".join(problems))
             return
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self._frames.send({"kind": "raised", "by": self.tool.name, "id": self.id}, clean_text(text[-LONGEST_TRACEBACK:]))
-        self.finish("failed", self._files.failure(error))
+        longest = LONGEST_TRACEBACK + self._hidden
+        raised = {"kind": "raised", "by": self.tool.name, "id": self.id, "is_broken_off": len(text) > longest}
+        self._frames.send(raised, clean_text(text[-longest:]))
+        self._finish_failed(self._files.failure(error))
 
-    def finish(self, kind, body):
+    def _finish_failed(self, words):
+        words, is_broken_off = beginning(words, LONGEST_MESSAGE + self._hidden)
+        self.finish("failed", words, is_broken_off=is_broken_off)
+
+    def finish(self, kind, body, **more):
         self._output.finish()
-        self._frames.send({"kind": kind, "id": self.id}, clean_text(body))
+        self._frames.send({"kind": kind, "id": self.id, **more}, clean_text(body))
 
 
 def main(requests):

@@ -10,8 +10,6 @@ import traceback
 from fastagency_tools import UnfitFunction, is_ag2_tool, tool_of
 from fastagency_values import clean_text
 
-LONGEST_MESSAGE = 2000
-
 
 class UnfitFile(Exception):
     """A file that cannot be used; the text says why."""
@@ -116,8 +114,7 @@ class ProjectFiles:
         kind = type(error).__name__
         if isinstance(error, SystemExit):
             words = f"the code asked to end the process ({error.code})"
-        text = clean_text(f"{kind}: {self._without_paths(words)}" if words else kind)
-        return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…"
+        return clean_text(f"{kind}: {self._without_paths(words)}" if words else kind)
 
     def _without_paths(self, words):
         words = words.replace(self._folder.rstrip("/") + "/", "")

@@ -7,7 +7,8 @@ import threading
 
 from fastagency_values import clean_text
 
-# So many lines of one call are passed on, each of so many characters.
+# So many lines of one call are passed on, each of so many characters, and of as many more as the longest secret has: the worker hides
+# secrets before it cuts.
 MOST_LINES = 200
 LONGEST_LINE = 2000
 
@@ -18,8 +19,9 @@ current_call = contextvars.ContextVar("fastagency_call", default=None)
 class CallOutput:
     """The lines of one call."""
 
-    def __init__(self, send_line):
+    def __init__(self, send_line, hidden):
         self._send_line = send_line
+        self._longest = LONGEST_LINE + hidden
         self._lock = threading.Lock()
         self._begun = ""
         self._lines = 0
@@ -28,7 +30,7 @@ class CallOutput:
         with self._lock:
             *lines, begun = (self._begun + text).split("\n")
             # A line without an end must not fill the memory.
-            self._begun = begun[: LONGEST_LINE + 1]
+            self._begun = begun[: self._longest + 1]
             for line in lines:
                 self._pass_on(line)
 
@@ -44,7 +46,7 @@ class CallOutput:
         self._lines += 1
         if self._lines > MOST_LINES:
             line = f"more than {MOST_LINES} lines: the rest of what this call prints is not shown"
-        self._send_line(line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…")
+        self._send_line(line[: self._longest], {"is_broken_off": len(line) > self._longest})
 
 
 class FunctionOutput(io.TextIOBase):

@@ -179,12 +179,11 @@ def is_pydantic_model(value):
     return base is not None and isinstance(value, base) and hasattr(value, "model_dump_json")
 
 
-def result_json(value, most):
-    """The JSON of a result, and of one that is longer than so many bytes its beginning, as a text with a mark."""
+def result_text(value, most):
+    """A result as it is sent: its text, whether that is a text of the function and not JSON, and whether it is broken off after so many
+    bytes."""
     is_text = isinstance(value, str) and not isinstance(value, enum.Enum)
     shown = clean_text(str(value)) if is_text else to_json(value, most)
     encoded = shown.encode()
-    if len(encoded) > most:
-        shown = encoded[:most].decode(errors="ignore") + f"… [cut off after {most} bytes]"
-        is_text = True
-    return json.dumps(shown, ensure_ascii=False) if is_text else shown
+    is_broken_off = len(encoded) > most
+    return encoded[:most].decode(errors="ignore") if is_broken_off else shown, is_text, is_broken_off
