@@ -88,7 +88,7 @@ pub fn arithmetic_values(value: &Value) -> Result<Value, Error> {
         ValueKind::Map => {
             let keys: Vec<Value> = value.try_iter()?.collect();
             let pair = |key: Value| Ok((key.clone(), arithmetic_values(&value.get_item(&key)?)?));
-            keys.into_iter().map(pair).collect::<Result<Vec<_>, Error>>().map(Value::from_iter)
+            keys.into_iter().map(pair).collect::<Result<Vec<_>, Error>>().map(Value::from_pairs)
         }
         _ => Ok(arithmetic_value(value.clone())),
     }
@@ -117,7 +117,7 @@ pub fn sorted(state: &State, list: &Value, attributes: Option<&str>, options: &K
     let numbered = items
         .iter()
         .enumerate()
-        .map(|(at, item)| Ok(Value::from_iter([("item", arithmetic_values(item)?), ("at", Value::from(at))])));
+        .map(|(at, item)| Ok(Value::from_pairs([("item", arithmetic_values(item)?), ("at", Value::from(at))])));
     let numbered: Vec<Value> = numbered.collect::<Result<_, Error>>()?;
     let by = match attributes {
         None => "item".to_owned(),
@@ -168,7 +168,7 @@ fn with_marks(value: &Value, mark: &str, numbers: &mut Vec<Number>) -> Result<Va
         ValueKind::Map => {
             let keys: Vec<Value> = value.try_iter()?.collect();
             let mut pair = |key: Value| Ok((key.clone(), with_marks(&value.get_item(&key)?, mark, numbers)?));
-            Value::from_iter(keys.into_iter().map(&mut pair).collect::<Result<Vec<_>, Error>>()?)
+            Value::from_pairs(keys.into_iter().map(&mut pair).collect::<Result<Vec<_>, Error>>()?)
         }
         _ => value.clone(),
     })

@@ -373,3 +373,29 @@ fn a_template_builds_no_more_than_it_may_however_few_steps_it_takes() {
         Template::parse(fine).unwrap().evaluate(&context).unwrap();
     }
 }
+
+#[test]
+fn a_number_that_keeps_its_digits_changes_nothing_around_it() {
+    let x: Value = serde_json::from_str(r#"{"a": 1, "b": 1.50, "c": [{"d": 120.00}], "e": {}}"#).unwrap();
+    let orders: Value = serde_json::from_str(r#"[{"n": 2.50, "id": "b"}, {"n": 1e0, "id": "a"}]"#).unwrap();
+    let context = context! { params => context! { x => seen(&x), orders => seen(&orders) } };
+    let shown = |template: &str| Template::parse(template).unwrap().render(&context).unwrap();
+    let written = r#"{"a":1,"b":1.50,"c":[{"d":120.00}],"e":{}}"#;
+    assert_eq!(shown("<{{ params.x }}>"), format!("<{written}>"));
+    assert_eq!(shown("<{{ params.x | tojson }}>").replace(": ", ":").replace(", ", ","), format!("<{written}>"));
+    assert_eq!(shown("<{{ [params.x] | tojson }}>").replace(": ", ":").replace(", ", ","), format!("<[{written}]>"));
+    assert_eq!(
+        shown("<{{ params.x | tojson(indent=2) }}>"),
+        "<{\n  \"a\": 1,\n  \"b\": 1.50,\n  \"c\": [\n    {\n      \"d\": 120.00\n    }\n  ],\n  \"e\": {}\n}>"
+    );
+    for (expression, value) in [
+        ("params.x == {'a': 1, 'b': 1.5, 'c': [{'d': 120}], 'e': {}}", json!(true)),
+        ("params.x != {'a': 1, 'b': 1.6, 'c': [{'d': 120}], 'e': {}}", json!(true)),
+        ("{'d': 120} in params.x.c", json!(true)),
+        ("'b' in params.x", json!(true)),
+        ("params.orders | sort(attribute='n') | map(attribute='id') | list", json!(["a", "b"])),
+        ("(params.orders | max(attribute='n')).id", json!("b")),
+    ] {
+        assert_eq!(Expression::parse(expression).unwrap().evaluate(&context).unwrap(), value, "{expression}");
+    }
+}
