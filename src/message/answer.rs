@@ -3,6 +3,7 @@
 use serde_json::{Number, Value, json};
 
 use crate::bounds::{OUTSIDE, UNAMBIGUOUS, UnfitJson, read};
+use crate::protocol::api::LONGEST_REASON;
 
 use super::{
     ApprovalAnswer, ApprovalDecision, ApprovalQuestion, FormQuestion, MessageContent, MultipleChoice, TextInput,
@@ -61,10 +62,13 @@ pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<Vali
                     let reason = answer.split_once(':').map_or("", |(_, reason)| reason.trim());
                     json!({"decision": "deny", "reason": reason})
                 }
-                _ => read(answer.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| match unfit {
-                    UnfitJson::Exceeded(exceeded) => exceeded.to_string(),
-                    UnfitJson::Json(_) => "answer once, same, always or deny (deny: with a reason)".to_owned(),
-                })?,
+                _ => match read(answer.as_bytes(), &UNAMBIGUOUS) {
+                    Ok(decision @ Value::Object(_)) => decision,
+                    Err(UnfitJson::Exceeded(exceeded)) => return Err(exceeded.to_string()),
+                    Ok(_) | Err(UnfitJson::Json(_)) => {
+                        return Err("answer once, same, always or deny (deny: with a reason)".to_owned());
+                    }
+                },
             };
             check_verdict(asked, &decision)
         }
@@ -196,6 +200,11 @@ fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer
         && shown != digest
     {
         return Err(OTHER_DIGEST.to_owned());
+    }
+    if let Some(reason) = &verdict.reason
+        && reason.chars().count() > LONGEST_REASON
+    {
+        return Err(format!("the reason is longer than {LONGEST_REASON} characters"));
     }
     let arguments = permission::changed(asked, &verdict)?;
     if let Some(arguments) = &arguments {
@@ -329,6 +338,16 @@ mod tests {
         assert_eq!(text(json!({"decision": "once"})), ok("Allowed once"));
         assert_eq!(text(json!({"decision": "always", "arguments": {"amount": 7}})), ok("Allowed, always in this run"));
         assert_eq!(text(json!({"decision": "deny", "reason": "too much"})), ok("Denied: too much"));
+        let longest = "ü".repeat(LONGEST_REASON);
+        assert_eq!(text(json!({"decision": "deny", "reason": longest})), Ok(format!("Denied: {longest}")));
+        assert_eq!(
+            text(json!({"decision": "deny", "reason": format!("{longest}.")})),
+            Err("the reason is longer than 500 characters".to_owned())
+        );
+        for number in ["1", "[]", "\"once\""] {
+            let refusal = check_text_answer(&asked, number).unwrap_err();
+            assert_eq!(refusal, "answer once, same, always or deny (deny: with a reason)", "{number}");
+        }
         assert!(text(json!({"decision": "once", "arguments": {"amount": 700}})).unwrap_err().contains("amount"));
         let refusal = Err(
             "the answer has a decision (once, same, always or deny), and may have arguments or a reason".to_owned()

@@ -1,6 +1,8 @@
 //! What a person allows when a tool is approved: exactly the call that was shown. A digest stands for it: the question names it, the
 //! answer gives it back, and the call is made only if it is still the same.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Number, Value, json};
 use sha2::Digest;
 
@@ -46,6 +48,8 @@ pub const PASSWORD: &str = "[password: ";
 const MOST_CHANGES: usize = 1000;
 /// How many letters of a place are repeated in a refusal.
 const LONGEST_PLACE: usize = 100;
+/// How many references of a schema lead on to the next one.
+const MOST_REFERENCES: usize = 8;
 
 /// The arguments that an answer wants instead; none: those that were shown.
 pub(super) fn changed(
@@ -64,6 +68,7 @@ pub(super) fn changed(
             ));
         }
         check_value(&after, &bounds(&before)).map_err(|exceeded| exceeded.to_string())?;
+        refuse_unknown(asked, arguments)?;
         refuse_redacted(&before, &after)?;
         return Ok(Some(arguments.clone()));
     }
@@ -76,12 +81,94 @@ pub(super) fn changed(
     }
     let mut arguments = Value::Object(asked.arguments.clone());
     let bounds = bounds(&arguments);
+    let mut places: HashSet<&str> = HashSet::new();
     for change in &verdict.changes {
+        refuse_given(asked, &change.path)?;
+        // The one before would be lost in this one.
+        let is_lost = |known: &&str| known.strip_prefix(&*change.path).is_some_and(|rest| rest.starts_with('/'));
+        if places.iter().any(is_lost) || !places.insert(&change.path) {
+            return Err(format!("{}: it is changed twice", shown(&change.path)));
+        }
         apply(&mut arguments, change, &bounds)?;
     }
     check_value(&arguments, &bounds).map_err(|exceeded| exceeded.to_string())?;
-    refuse_redacted(&Value::Object(asked.arguments.clone()), &arguments)?;
-    Ok(arguments.as_object().cloned())
+    let Value::Object(arguments) = arguments else {
+        unreachable!("a change leaves the object of the arguments in its place")
+    };
+    refuse_unknown(asked, &arguments)?;
+    refuse_redacted(&Value::Object(asked.arguments.clone()), &Value::Object(arguments.clone()))?;
+    Ok(Some(arguments))
+}
+
+/// Refuses an argument that the workflow gives, and a name that the tool does not know: the call would be made without it, and nobody
+/// would see that a change was misspelt.
+fn refuse_unknown(asked: &ApprovalQuestion, arguments: &Map<String, Value>) -> Result<(), String> {
+    if let Some(given) = arguments.keys().find(|name| asked.injected.contains_key(*name)) {
+        return Err(given_by_workflow(given));
+    }
+    let Some(schema) = &asked.schema else { return Ok(()) };
+    let (before, after) = (Value::Object(asked.arguments.clone()), Value::Object(arguments.clone()));
+    match unknown_name(schema, schema, Some(&before), &after) {
+        Some(place) => Err(format!("there is no argument {}", shown(&place))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a change of what the workflow gives.
+fn refuse_given(asked: &ApprovalQuestion, path: &str) -> Result<(), String> {
+    let name = field_name(path.trim_start_matches('/').split('/').next().unwrap_or_default());
+    match asked.injected.contains_key(&name) {
+        true => Err(given_by_workflow(&name)),
+        false => Ok(()),
+    }
+}
+
+fn given_by_workflow(name: &str) -> String {
+    format!("{} is given by the workflow, and cannot be changed", shown(name))
+}
+
+/// The first name that is new in an object whose schema lists its fields. What was shown with such a name may stay.
+fn unknown_name(root: &Value, schema: &Value, before: Option<&Value>, after: &Value) -> Option<String> {
+    let schema = followed(root, schema)?;
+    match after {
+        Value::Object(fields) => {
+            let known = schema.get("properties").and_then(Value::as_object)?;
+            // As the tool is called: what is not listed is left out, unless the schema says that there may be more.
+            let is_closed = schema.get("additionalProperties").is_none_or(|more| *more == json!(false))
+                && schema.get("patternProperties").is_none();
+            let before = before.and_then(Value::as_object);
+            fields.iter().find_map(|(name, value)| {
+                let before = before.and_then(|fields| fields.get(name));
+                match known.get(name) {
+                    Some(schema) => unknown_name(root, schema, before, value).map(|place| format!("{name}/{place}")),
+                    None => (is_closed && before.is_none()).then(|| name.clone()),
+                }
+            })
+        }
+        Value::Array(items) => {
+            let before = before.and_then(Value::as_array);
+            let mut each = items.iter().enumerate();
+            each.find_map(|(at, item)| {
+                let before = before.and_then(|items| items.get(at));
+                unknown_name(root, schema.get("items")?, before, item).map(|place| format!("{at}/{place}"))
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A schema, or the one in the same document that it refers to; none: its fields are listed in several places, or nowhere.
+fn followed<'s>(root: &'s Value, mut schema: &'s Value) -> Option<&'s Value> {
+    for _ in 0..MOST_REFERENCES {
+        if ["allOf", "anyOf", "oneOf", "if"].iter().any(|key| schema.get(*key).is_some()) {
+            return None;
+        }
+        match schema.get("$ref") {
+            Some(target) => schema = root.pointer(target.as_str()?.strip_prefix('#')?)?,
+            None => return Some(schema),
+        }
+    }
+    None
 }
 
 /// How much the changed arguments may be: as much as comes from outside, or as a workflow makes, if those that were shown are
@@ -119,7 +206,7 @@ fn apply(arguments: &mut Value, change: &ArgumentChange, bounds: &ValueBounds) -
     let unknown = || format!("{place:?} is no place in the arguments (a JSON Pointer to a field, like /amount)");
     let (folder, name) = change.path.rsplit_once('/').ok_or_else(unknown)?;
     let fields = arguments.pointer_mut(folder).and_then(Value::as_object_mut).ok_or_else(unknown)?;
-    let name = name.replace("~1", "/").replace("~0", "~");
+    let name = field_name(name);
     let Some(text) = &change.json else {
         return fields.shift_remove(&name).map(drop).ok_or_else(unknown);
     };
@@ -139,6 +226,11 @@ fn apply(arguments: &mut Value, change: &ArgumentChange, bounds: &ValueBounds) -
     }
     fields.insert(name, value);
     Ok(())
+}
+
+/// A name as a JSON Pointer writes it.
+fn field_name(written: &str) -> String {
+    written.replace("~1", "/").replace("~0", "~")
 }
 
 /// A text from outside as a refusal repeats it.
@@ -225,6 +317,56 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_that_no_argument_takes_is_refused() {
+        let object = |value: Value| value.as_object().unwrap().clone();
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "amount": {"type": "number"}, "to": {"$ref": "#/$defs/Person"}, "free": {"type": "object"},
+                "lines": {"items": {"properties": {"n": {}}}},
+                "more": {"properties": {"a": {}}, "additionalProperties": true},
+            },
+            "$defs": {"Person": {"properties": {"name": {}}}},
+        });
+        let asked = ApprovalQuestion {
+            arguments: object(json!({"amount": 100, "to": {"name": "Ada", "old": 1}, "lines": [{"n": 1}], "more": {}})),
+            injected: object(json!({"who": "Bo"})),
+            schema: Some(schema),
+            ..ApprovalQuestion::default()
+        };
+        let answer = |answer: Value| changed(&asked, &crate::bounds::from_value(answer).unwrap());
+        let one =
+            |path: &str, json: &str| answer(json!({"decision": "once", "changes": [{"path": path, "json": json}]}));
+        for (path, sentence) in [
+            ("/amout", "there is no argument amout"),
+            ("/to/nam", "there is no argument to/nam"),
+            ("/lines/0/m", "there is no argument lines/0/m"),
+            ("/who", "who is given by the workflow, and cannot be changed"),
+            ("/who/name", "who is given by the workflow, and cannot be changed"),
+        ] {
+            assert_eq!(one(path, "1").unwrap_err(), sentence, "{path}");
+        }
+        for path in ["/amount", "/free", "/to/name", "/to/old", "/lines/0/n", "/more/b"] {
+            assert!(one(path, "1").is_ok(), "{path}");
+        }
+        let whole = |more: Value| {
+            let mut arguments = asked.arguments.clone();
+            arguments.extend(object(more));
+            answer(json!({"decision": "once", "arguments": arguments}))
+        };
+        assert_eq!(whole(json!({"amout": 1})).unwrap_err(), "there is no argument amout");
+        assert_eq!(whole(json!({"who": "Al"})).unwrap_err(), "who is given by the workflow, and cannot be changed");
+        assert!(whole(json!({"amount": 1})).is_ok());
+        let both = |paths: [&str; 2]| {
+            let changes = paths.map(|path| json!({"path": path, "json": "{\"name\": 1}"}));
+            answer(json!({"decision": "once", "changes": changes}))
+        };
+        assert_eq!(both(["/amount", "/amount"]).unwrap_err(), "/amount: it is changed twice");
+        assert_eq!(both(["/to/name", "/to"]).unwrap_err(), "/to: it is changed twice");
+        assert!(both(["/to", "/to/name"]).is_ok() && both(["/amount", "/to"]).is_ok());
+    }
 
     #[test]
     fn numbers_that_other_programs_show_in_other_digits_are_found() {

@@ -412,6 +412,21 @@ async fn who_has_no_right_allows_no_tool_of_any_kind_on_any_way() {
         let other_call = json!({"decision": "once", "digest": digest_there});
         let (status, told) = decide(&house, "sue", run, question, other_call).await;
         assert_eq!((status, &told["error"]["code"]), (409, &json!("other_digest")), "{name}: {told}");
+        // A change that no argument takes is refused, and nothing is answered by it.
+        let misspelt = json!({"decision": "once", "digest": digest, "changes": [{"path": "/amout", "json": "1"}]});
+        let mut more = value(kind.arguments);
+        more["amout"] = json!(1);
+        let misspelt_whole = json!({"decision": "once", "digest": digest, "arguments": more});
+        let twice = json!({"path": path, "json": json_text});
+        let twice = json!({"decision": "once", "digest": digest, "changes": [twice, twice]});
+        for (given, sentence) in [
+            (misspelt, "there is no argument amout".to_owned()),
+            (misspelt_whole, "there is no argument amout".to_owned()),
+            (twice, format!("{path}: it is changed twice")),
+        ] {
+            let (status, told) = decide(&house, "sue", run, question, given).await;
+            assert_eq!((status, told["error"]["message"].as_str()), (422, Some(&*sentence)), "{name}: {told}");
+        }
         // What is allowed is called, once, as it was changed.
         assert_eq!(decide(&house, "sue", run, question, with_changes).await.0, 202, "{name}");
         assert_eq!(ended(&house, run).await, (RunOutcome::Completed, json!("Done.")), "{name}");
@@ -686,6 +701,10 @@ async fn what_the_workflow_gives_is_shown_to_the_approver_and_is_what_is_called(
         let (_, events) = call(&house, "ann", "GET", &format!("/api/runs/{run}/events?follow=false"), None).await;
         let shown = r#""injected_text":"{\n  \"number\": \"ann\"\n}""#;
         assert!(events.as_str().is_some_and(|events| events.contains(shown)), "{name}: {events}");
+        let given = json!({"decision": "once", "digest": digest, "changes": [{"path": "/number", "json": "\"bob\""}]});
+        let (status, told) = decide(&house, "sue", run, question, given).await;
+        let sentence = "number is given by the workflow, and cannot be changed";
+        assert_eq!((status, told["error"]["message"].as_str()), (422, Some(sentence)), "{name}: {told}");
         // It is a part of what was allowed.
         house.close().await;
         let store = rusqlite::Connection::open(desk.data().join("store.sqlite")).unwrap();
