@@ -46,6 +46,7 @@ pub(super) struct RunCommand {
     /// An answer, used once (may be repeated). FOR is the question's number in the run (1, 2, …), its id, or the beginning
     /// of its prompt. Without FOR= it answers the next question that has no answer of its own (`=VALUE`, if the value has
     /// a `=`). Choices are given by label or number (several with commas), forms as JSON.
+    /// A call is allowed or denied with once, same, always or deny, or the number of one; `1=amount=4.50` changes an argument.
     #[arg(long = "answer", short, value_name = "[FOR=]VALUE")]
     answers: Vec<String>,
     /// Print each record of the run as a line of JSON, and do not ask.

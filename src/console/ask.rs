@@ -9,7 +9,9 @@ use super::terminal::InputKind;
 use crate::bounds::{UNAMBIGUOUS, UnfitJson, read};
 use crate::client::event::ClientMessage;
 use crate::ids::MessageId;
-use crate::message::{ApprovalQuestion, MessageContent, MultipleChoice, TextValue, check_text_answer};
+use crate::message::{
+    ApprovalQuestion, ArgumentChange, MessageContent, MultipleChoice, TextValue, check_answer, check_text_answer,
+};
 
 /// A question that is being asked.
 pub(super) struct AskedQuestion {
@@ -87,7 +89,10 @@ impl AskedQuestion {
                 words += &numbered(choices.iter().map(|(text, about)| (*text, about.as_deref())));
                 words += &how_to_choose(asked);
             }
-            MessageContent::Approval(_) => words += "(once, same, always, or deny)\n",
+            MessageContent::Approval(asked) => {
+                words += &numbered(DECISIONS.iter().map(|(decision, about)| (*decision, *about)));
+                words += &how_to_decide(asked);
+            }
             _ => {}
         }
         words += &until_in_words(&self.question.says);
@@ -176,9 +181,60 @@ pub fn value_of(question: &MessageContent, text: &str) -> Result<Value, String> 
             // What is no object is the gateway's to refuse.
             Err(UnfitJson::Json(_)) => json!(text),
         },
-        MessageContent::Approval(asked) => with_digest(check_text_answer(question, text)?.value, asked),
+        MessageContent::Approval(asked) => with_digest(decision_of(question, asked, text)?, asked),
         _ => json!(text),
     })
+}
+
+/// What may be said to a call, as a person types it or its number, and what it means.
+const DECISIONS: [(&str, Option<&str>); 4] = [
+    ("once", Some("this call")),
+    ("same", Some("this call, and each one with the same arguments in this run")),
+    ("always", Some("every call of the tool in this run, with any arguments")),
+    ("deny", None),
+];
+
+/// What else may be typed where a call is allowed or denied.
+fn how_to_decide(asked: &ApprovalQuestion) -> String {
+    let change = match asked.arguments.keys().find(|name| may_be_name(name)) {
+        Some(name) => format!("; {}=NEW: once, with {} changed to NEW", line(name), line(name)),
+        None => String::new(),
+    };
+    format!("(a number or a word; yes: once, no: deny; deny: WHY tells the agents why{change})\n")
+}
+
+/// A decision by its number or its word, a change of one argument, or JSON. What is changed is sent as it is: the rest of the arguments
+/// stays as the server has it.
+fn decision_of(question: &MessageContent, asked: &ApprovalQuestion, text: &str) -> Result<Value, String> {
+    let decisions = DECISIONS.map(|(decision, _)| decision.to_owned());
+    let text = picked(&decisions, text).unwrap_or(text);
+    let typed = match changed_argument(asked, text)? {
+        Some(change) => json!({ "decision": "once", "changes": [change] }),
+        None => match read::<Value>(text.as_bytes(), &UNAMBIGUOUS) {
+            Ok(typed @ Value::Object(_)) => typed,
+            _ => return Ok(check_text_answer(question, text)?.value),
+        },
+    };
+    check_answer(question, &typed)?;
+    Ok(typed)
+}
+
+/// The change of an argument that is written as `amount=4.50`; none: the text is something else.
+fn changed_argument(asked: &ApprovalQuestion, text: &str) -> Result<Option<ArgumentChange>, String> {
+    let Some((name, value)) = text.split_once('=') else { return Ok(None) };
+    let name = name.trim();
+    if !may_be_name(name) {
+        return Ok(None);
+    }
+    let schema = asked.schema.as_ref().and_then(|schema| schema.get("properties")?.get(name));
+    let value = value_for(value.trim(), schema).map_err(|why| format!("{name}: {why}"))?;
+    let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    Ok(Some(ArgumentChange { path, json: Some(value.to_string()) }))
+}
+
+/// Whether a name before `=` is one of an argument: a reason and JSON have these letters, too.
+fn may_be_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|letter: char| letter.is_whitespace() || "=:\"{[".contains(letter))
 }
 
 /// A decision about what was shown here.
@@ -396,6 +452,48 @@ mod tests {
         assert_eq!(
             asking(choice(true, Some("Red"))).words(),
             "  1) Red\n  2) Green, dark\n  3) 2\n(Enter alone: Red)\n> "
+        );
+    }
+
+    fn approval() -> MessageContent {
+        let schema = json!({"properties": {"amount": {"type": "number"}, "note": {"type": "string"}}});
+        MessageContent::Approval(Box::new(ApprovalQuestion {
+            function_name: "pay".into(),
+            arguments: Map::from_iter([("amount".to_owned(), json!(100))]),
+            injected: Map::from_iter([("who".to_owned(), json!("Ada"))]),
+            schema: Some(schema),
+            digest: Some("d1".into()),
+            ..ApprovalQuestion::default()
+        }))
+    }
+
+    #[test]
+    fn a_call_is_decided_by_number_or_word_and_its_arguments_are_changed() {
+        let decided = |typed: &str| value(&mut asking(approval()), &[typed]);
+        for (number, word) in [("1", "once"), ("2", "same"), ("3", "always"), ("4", "deny")] {
+            assert_eq!(decided(number), json!({"decision": word, "digest": "d1"}));
+            assert_eq!(decided(word), decided(number));
+        }
+        assert_eq!((decided("yes"), decided("no")), (decided("1"), decided("4")));
+        assert_eq!(decided("deny: a=b"), json!({"decision": "deny", "reason": "a=b", "digest": "d1"}));
+        let changed = |path: &str, text: &str| json!({"decision": "once", "changes": [{"path": path, "json": text}], "digest": "d1"});
+        assert_eq!(decided("amount=4.50"), changed("/amount", "4.50"));
+        assert_eq!(decided("note = no, thanks"), changed("/note", "\"no, thanks\""));
+        let typed = r#"{"decision": "once", "changes": [{"path": "/amount", "json": "1"}]}"#;
+        assert_eq!(decided(typed), changed("/amount", "1"));
+        let refused = |typed: &str| match asking(approval()).take(typed) {
+            LineOutcome::More(words) => words,
+            LineOutcome::Value(value) => panic!("{value}"),
+        };
+        assert_eq!(refused("7"), "(answer once, same, always or deny (deny: with a reason))\n> ");
+        assert_eq!(refused("amout=1"), "(there is no argument amout)\n> ");
+        assert_eq!(refused("who=Bo"), "(who is given by the workflow, and cannot be changed)\n> ");
+        assert!(refused("amount=much").contains("amount"));
+        assert_eq!(
+            asking(approval()).words(),
+            "  1) once — this call\n  2) same — this call, and each one with the same arguments in this run\n  \
+             3) always — every call of the tool in this run, with any arguments\n  4) deny\n\
+             (a number or a word; yes: once, no: deny; deny: WHY tells the agents why; amount=NEW: once, with amount changed to NEW)\n> "
         );
     }
 
