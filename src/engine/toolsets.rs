@@ -64,7 +64,8 @@ async fn listed(effects: &ScopedEffects, set: &ToolsetDeclaration) -> Result<Val
         };
         match listed {
             Ok(listed) => return stored(effects, set, &listed),
-            Err(ToolsetError::Unavailable(_) | ToolsetError::TimedOut(_)) if attempt < LIST_ATTEMPTS => {
+            // What took all its time, such as a file that hangs on import, would most likely take it again.
+            Err(ToolsetError::Unavailable(_)) if attempt < LIST_ATTEMPTS => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }

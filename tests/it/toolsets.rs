@@ -36,6 +36,8 @@ struct Office {
     meeting: Barrier,
     /// How often a job is looked at before it is done.
     looks: Mutex<u32>,
+    /// Why it does not say what it has.
+    list_error: Mutex<Option<ToolsetError>>,
 }
 
 fn tool(name: &str, params: Value) -> ListedTool {
@@ -59,6 +61,7 @@ impl Office {
             tools: Mutex::new(tools),
             meeting: Barrier::new(3),
             looks: Mutex::default(),
+            list_error: Mutex::default(),
         })
     }
 
@@ -93,7 +96,10 @@ impl ToolsetOpener for OfficeDoor {
 impl Toolset for OfficeDoor {
     async fn list(&self) -> Result<Vec<ListedTool>, ToolsetError> {
         *self.0.lists.lock() += 1;
-        Ok(self.0.tools.lock().clone())
+        match self.0.list_error.lock().clone() {
+            Some(error) => Err(error),
+            None => Ok(self.0.tools.lock().clone()),
+        }
     }
 
     async fn call(&self, call: ToolsetCall<'_>) -> Result<ToolsetAnswer, ToolsetError> {
@@ -180,6 +186,19 @@ async fn calls_of_one_reply_meet_and_their_results_are_in_order() {
         arguments.iter().all(|given| given.get("customer").is_none()),
         "not asked for, not injected: {arguments:?}"
     );
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_list_that_took_all_its_time_is_not_asked_for_again() {
+    let office = Office::new();
+    let late = "tools.py was not imported within 120 seconds";
+    *office.list_error.lock() = Some(ToolsetError::TimedOut(late.to_owned()));
+    let (_folder, system, _, mut follower) = played(&office, AGENTS, "- Done.").await;
+    let (outcome, end) = follower.ended().await;
+    assert_eq!(outcome, RunOutcome::Failed);
+    assert!(end.to_string().contains(&format!("the tools of office cannot be listed: {late}")), "{end}");
+    assert_eq!(*office.lists.lock(), 1);
     system.end().await;
 }
 

@@ -18,6 +18,7 @@ use super::child_state::{CALLS_AT_ONCE, CalledFunction, ChildReply, ChildState, 
 use super::frames::{ChildFrame, ChildRequest, ChildStart, FrameError, read_frame, request_frame, start_frame};
 use crate::config::PythonConfig;
 use crate::outside::secrets::Secrets;
+use crate::outside::toolset::ToolsetError;
 
 /// How long Python may take until it takes requests: `uv run` may install packages first.
 const START_WITHIN: Duration = Duration::from_secs(120);
@@ -58,10 +59,14 @@ pub(super) struct AwaitedReply<'c> {
 }
 
 impl PythonChild {
-    /// Starts Python, and waits until it takes requests. The error is a sentence.
-    pub(super) async fn start(config: &PythonConfig, folder: &Path, secrets: Arc<Secrets>) -> Result<Self, String> {
+    /// Starts Python, and waits until it takes requests.
+    pub(super) async fn start(
+        config: &PythonConfig,
+        folder: &Path,
+        secrets: Arc<Secrets>,
+    ) -> Result<Self, ToolsetError> {
         let shown = config.shown_interpreter();
-        let failed = |why: String| format!("Python ({shown}) {why}");
+        let failed = |why: String| ToolsetError::Unavailable(format!("Python ({shown}) {why}"));
         let mut process = command(config, folder).spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 failed("is not there: set python.interpreter in fastagency.yaml, or install it".to_owned())
@@ -90,7 +95,10 @@ impl PythonChild {
             }
             Ok(Ok(_) | Err(FrameError::Unknown(_))) => Err(failed("printed something before it was ready".to_owned())),
             Ok(Err(FrameError::Closed)) => Err(failed(child.last_words().await)),
-            Err(_) => Err(failed(format!("was not ready within {} seconds", START_WITHIN.as_secs()))),
+            Err(_) => {
+                let seconds = START_WITHIN.as_secs();
+                Err(ToolsetError::TimedOut(format!("Python ({shown}) was not ready within {seconds} seconds")))
+            }
         }
     }
 

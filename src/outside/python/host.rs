@@ -37,8 +37,8 @@ pub struct PythonHost {
     current: Mutex<CurrentChild>,
 }
 
-/// A start that goes on where it was when somebody stops waiting for it. The error is a sentence.
-type ChildStarting = Shared<BoxFuture<'static, Result<Arc<PythonChild>, String>>>;
+/// A start that goes on where it was when somebody stops waiting for it.
+type ChildStarting = Shared<BoxFuture<'static, Result<Arc<PythonChild>, ToolsetError>>>;
 
 #[derive(Default)]
 struct CurrentChild {
@@ -190,7 +190,7 @@ impl PythonHost {
                 }
             }
         };
-        starting.await.map_err(ToolsetError::Unavailable)
+        starting.await
     }
 
     fn starting(&self) -> Result<ChildStarting, ToolsetError> {
