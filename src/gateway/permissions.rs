@@ -84,7 +84,12 @@ pub fn run_view(gateway: &GatewayState, caller: &Caller, summary: &RunSummary) -
         reminded_at: open.reminded_at,
         waits_for: permissions.waits_for(open.answerers.as_deref(), open.escalated),
     });
-    RunView { question, may: Some(permissions.rights()), ..RunView::from(summary) }
+    let mut rights = permissions.rights();
+    if summary.outcome.is_some() {
+        // There is nothing left to answer or to stop.
+        rights.retain(|right| !matches!(right, RunRight::Answer | RunRight::Cancel));
+    }
+    RunView { question, may: Some(rights), ..RunView::from(summary) }
 }
 
 /// An open question as a caller sees it.

@@ -6,6 +6,7 @@ import types
 import typing
 
 from fastagency_types import UnfitArgument, UnfitType, adapter
+from fastagency_values import with_article
 
 _NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -123,7 +124,7 @@ def tool_of(found, name):
     if is_ag2_tool(found):
         found, name, description = inspect.unwrap(found.func), found.name, found.description
     if not (inspect.isfunction(found) or inspect.ismethod(found)):
-        raise UnfitFunction(f"it is a {type(found).__name__}, not a function")
+        raise UnfitFunction(f"it is {with_article(type(found).__name__)}, not a function")
     if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
         raise UnfitFunction("it yields values one by one; return a list")
     if not _NAME.fullmatch(name):

@@ -169,8 +169,12 @@ def _text(value):
             raise UnfitValue("holds bytes that are no text") from None
     kind = type(value)
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__ or isinstance(value, type) or callable(value):
-        raise UnfitValue(f"holds a {kind.__name__}, which is no JSON: return a text, a dictionary or a model")
+        raise UnfitValue(f"holds {with_article(kind.__name__)}, which is no JSON: return a text, a dictionary or a model")
     return str(value)
+
+
+def with_article(name):
+    return f"{'an' if name[:1].lower() in ('a', 'e', 'i', 'o', 'u') else 'a'} {name}"
 
 
 def is_pydantic_model(value):
