@@ -34,6 +34,16 @@ impl Usd {
         Self { picos: u64::try_from(picos).unwrap_or(u64::MAX) }
     }
 
+    /// So many of the smallest amounts.
+    pub fn from_picos(picos: u64) -> Self {
+        Self { picos }
+    }
+
+    /// How many of the smallest amounts it is.
+    pub fn picos(self) -> u64 {
+        self.picos
+    }
+
     /// Whether it is nothing.
     pub fn is_zero(&self) -> bool {
         self.picos == 0

@@ -1,4 +1,4 @@
-//! The seam between the tiers: four small traits, and two implementations that one conformance suite holds to the same
+//! The seam between the tiers: five small traits, and two implementations that one conformance suite holds to the same
 //! promises. `nats` is NATS JetStream, for production; `embedded` lives in this process and keeps everything in a file.
 //!
 //! Nothing above this module knows which one it talks to. What a *run* is, and who may write its log, is decided in
@@ -23,10 +23,13 @@ pub mod contract;
 pub mod embedded;
 pub mod nats;
 pub mod partition;
+pub mod run_lists;
 pub mod services;
 pub mod subjects;
 
-/// The broker: its four parts, shared by whoever needs them.
+use run_lists::RunLists;
+
+/// The broker: its parts, shared by whoever needs them.
 #[derive(Clone)]
 pub struct Broker {
     /// The logs of the runs.
@@ -37,6 +40,8 @@ pub struct Broker {
     pub queue: Arc<dyn Queue>,
     /// What exists: workers, workflows, definitions, an index of runs.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The lists of runs, by page.
+    pub lists: Arc<dyn RunLists>,
     /// What removes for ever; none: this process may not, and calls a process that may ([`Log::notify_cleaner`]).
     pub cleaner: Option<Arc<dyn Cleaner>>,
     /// FastAgency's own subjects, where the broker is a NATS server.

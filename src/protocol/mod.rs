@@ -12,6 +12,7 @@ pub mod log;
 pub mod message;
 pub mod participant;
 pub mod queue_name;
+pub mod run_line;
 pub mod run_state;
 pub mod signable;
 pub mod token_entry;

@@ -4,18 +4,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastagency::broker::run_lists::{LineFilter, LineOrder, LineOwner, LineQuery, MOST_LOOKED_THROUGH, QuestionQuery};
 use fastagency::broker::{
     AnyDelivery, Broker, Bucket, Error, InboxSlot, InboxUpdate, Job, JobReason, PutOutcome, RecordLane, RemovalMethod,
     RunUpdate, TOMBSTONE_KEPT, embedded, nats,
 };
-use fastagency::clock::{self, Clock, SystemClock};
+use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::config::{NatsConfig, WebhookConfig, WebhookTrigger};
-use fastagency::ids::{MessageId, Name, RunId};
+use fastagency::ids::{MessageId, Name, RunId, UserId, user_token};
 use fastagency::protocol::queue_name::QueueName;
+use fastagency::protocol::run_line::title_words;
 use fastagency::run::notice::WebhookNotices;
 use fastagency::run::record::{RecordBody, RunEnd, RunOutcome, RunUsage, completed_message};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::eventually::eventually;
@@ -87,6 +90,7 @@ macro_rules! broker_conformance {
 }
 
 broker_conformance!(
+    lines_of_runs_are_found_by_page,
     many_runs_keep_their_own_order,
     an_unexpected_sequence_is_a_conflict_and_is_not_heard,
     a_follower_hears_records_and_deltas_of_its_run_only,
@@ -631,6 +635,63 @@ async fn of_many_who_put_an_entry_first_one_does_and_all_learn_what_is_there(gro
     assert!(learned.iter().all(|value| *value == learned[0]), "{learned:?}");
     assert_eq!(catalogue.get(Bucket::Gateways, "secret").await.unwrap().as_ref(), Some(&learned[0]));
     assert_eq!(put(9).await, learned[0]);
+}
+
+async fn lines_of_runs_are_found_by_page(ground: Ground) {
+    let Broker { catalogue, lists, .. } = ground.broker();
+    let ann = UserId::new("ann@example.org");
+    let runs: Vec<RunId> = (0..6).map(|_| RunId::random()).collect();
+    for (number, run) in runs.iter().enumerate() {
+        let at = |hours: usize| Timestamp::from_second(1_790_000_000 + 3600 * hours as i64).unwrap();
+        let user = if number.is_multiple_of(2) { ann.clone() } else { None };
+        let questions = match number {
+            0 | 4 => json!([{"id": run.derive::<MessageId>("open"), "prompt": "?", "at": at(10 - number)}]),
+            _ => json!([]),
+        };
+        let (state, outcome) =
+            if number.is_multiple_of(4) { ("waiting", Value::Null) } else { ("ended", json!("completed")) };
+        let line = json!({
+            "id": run, "workflow": "chat", "title": format!("Order {number}"), "state": state, "outcome": outcome,
+            "questions": questions, "user": user, "tokens": 5, "cost_usd": 0.5, "created_at": at(number), "updated_at": at(20), "seq": 1,
+        });
+        let key = format!("{}.{run}", user_token(user.as_ref()));
+        // Twice, so that an older value is there.
+        for _ in 0..2 {
+            catalogue.put(Bucket::Runs, &key, line.to_string().into(), None).await.unwrap();
+        }
+    }
+    let key = format!("{}.{}", user_token(ann.as_ref()), runs[2]);
+    catalogue.put(Bucket::Runs, &format!("{key}.title"), "\"Äpfel\"".into(), None).await.unwrap();
+    let list = async |filter: LineFilter, order| -> Vec<usize> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let query = LineQuery { filter: filter.clone(), order, after, limit: 2, look_through: MOST_LOOKED_THROUGH };
+            let page = lists.page(&query).await.unwrap();
+            found.extend(page.lines.iter().map(|line| runs.iter().position(|run| *run == line.place.run).unwrap()));
+            after = page.next;
+            if after.is_none() {
+                return found;
+            }
+        }
+    };
+    let all = LineFilter::default;
+    let own = || LineFilter { owner: LineOwner::User(ann.clone()), ..all() };
+    assert_eq!(list(all(), LineOrder::Newest).await, [5, 4, 3, 2, 1, 0]);
+    assert_eq!(list(all(), LineOrder::WaitingFirst).await, [4, 0, 5, 3, 2, 1]);
+    assert_eq!(list(own(), LineOrder::WaitingFirst).await, [4, 0, 2]);
+    assert_eq!(list(LineFilter { words: title_words("ÄPF"), ..all() }, LineOrder::Newest).await, [2]);
+    assert_eq!(list(LineFilter { words: title_words("order 2"), ..all() }, LineOrder::Newest).await, [0; 0]);
+    assert_eq!(lists.count_open(ann.as_ref(), 10).await.unwrap(), 2);
+    assert_eq!(lists.line(runs[2]).await.unwrap().unwrap().title.as_deref(), Some("Äpfel"));
+    let totals = lists.totals(1).await.unwrap();
+    assert_eq!((totals.open_questions, totals.by_workflow[0].1.runs, totals.by_user.len()), (2, 6, 1));
+    let open = QuestionQuery { owner: LineOwner::Everybody, workflow: None, asked_before: None, after: None, limit: 1 };
+    let first = lists.questions(&open).await.unwrap();
+    assert_eq!(first.questions[0].1.place.run, runs[4], "it was asked before the other");
+    let second = lists.questions(&QuestionQuery { after: first.next, ..open }).await.unwrap();
+    assert_eq!((second.questions[0].1.place.run, second.next), (runs[0], None));
+    catalogue.delete(Bucket::Runs, &key).await.unwrap();
+    assert_eq!(list(own(), LineOrder::Newest).await, [4, 0]);
 }
 
 async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Ground) {

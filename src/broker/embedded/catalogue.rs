@@ -9,8 +9,9 @@ use futures_util::stream::{self, BoxStream};
 use rusqlite::{OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
-use super::EmbeddedBroker;
+use super::session::StoreTransaction;
 use super::store_change::StoreChange;
+use super::{EmbeddedBroker, lines};
 use crate::broker::{Bucket, Catalogue, CatalogueEntry, Error, Result, check_key};
 
 #[async_trait]
@@ -29,7 +30,7 @@ impl Catalogue for EmbeddedBroker {
                         "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, ?5)",
                     )?
                     .execute(params![bucket.name(), key, &value[..], put, expires])?;
-                session.changes.push(StoreChange::BucketChanged(bucket));
+                changed(session, bucket, &key)?;
                 Ok(())
             })
             .await
@@ -50,7 +51,7 @@ impl Catalogue for EmbeddedBroker {
                     )?
                     .execute(params![bucket.name(), key, &value[..], put])?;
                 if stored > 0 {
-                    session.changes.push(StoreChange::BucketChanged(bucket));
+                    changed(session, bucket, &key)?;
                     return Ok(value);
                 }
                 let mut statement =
@@ -125,7 +126,7 @@ impl Catalogue for EmbeddedBroker {
                         "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, ?5)",
                     )?
                     .execute(params![bucket.name(), key, &value[..], put, expires])?;
-                session.changes.push(StoreChange::BucketChanged(bucket));
+                changed(session, bucket, &key)?;
                 Ok(())
             })
             .await
@@ -173,7 +174,7 @@ impl Catalogue for EmbeddedBroker {
                     .execute(params![bucket.name(), key])?;
                 if gone > 0 {
                     session.forgets = true;
-                    session.changes.push(StoreChange::BucketChanged(bucket));
+                    changed(session, bucket, &key)?;
                 }
                 Ok(())
             })
@@ -197,6 +198,15 @@ impl Catalogue for EmbeddedBroker {
         })
         .boxed())
     }
+}
+
+/// An entry was put or removed: the index of the lists follows in the same transaction, and watchers are told after it.
+fn changed(session: &mut StoreTransaction<'_>, bucket: Bucket, key: &str) -> rusqlite::Result<()> {
+    if bucket == Bucket::Runs {
+        lines::follow_catalogue(session.sql, key)?;
+    }
+    session.changes.push(StoreChange::BucketChanged(bucket));
+    Ok(())
 }
 
 /// When an entry vanishes, in milliseconds.

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::lines;
 use super::session::StoreTransaction;
 use super::store_change::StoreChange;
 use crate::broker::{Bucket, Job};
@@ -61,11 +62,17 @@ pub(super) fn ripen(session: &mut StoreTransaction<'_>) -> rusqlite::Result<()> 
     forget_removed(session, now)?;
     forget_expired(session, now)?;
     for bucket in Bucket::ALL {
-        let gone = session
+        let gone: Vec<String> = session
             .sql
-            .prepare_cached("delete from catalogue where shelf = ?1 and expires is not null and expires <= ?2")?
-            .execute(params![bucket.name(), now])?;
-        if gone > 0 {
+            .prepare_cached(
+                "delete from catalogue where shelf = ?1 and expires is not null and expires <= ?2 returning key",
+            )?
+            .query_map(params![bucket.name(), now], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        if bucket == Bucket::Runs {
+            gone.iter().try_for_each(|key| lines::follow_catalogue(session.sql, key))?;
+        }
+        if !gone.is_empty() {
             session.changes.push(StoreChange::BucketChanged(bucket));
         }
     }

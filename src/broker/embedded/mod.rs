@@ -20,6 +20,8 @@ mod due;
 mod file_size;
 mod folder;
 mod inbox;
+mod lines;
+mod lists;
 mod log;
 mod queue;
 mod scan;
@@ -102,13 +104,14 @@ fn open_with(dir: &Path, room: file_size::FileSizeLimit) -> Result<Broker, Store
         inbox: embedded.clone(),
         queue: embedded.clone(),
         catalogue: embedded.clone(),
+        lists: embedded.clone(),
         cleaner: Some(embedded),
         contract: None,
         services: None,
     })
 }
 
-/// The four traits, over one store.
+/// The traits, over one store.
 struct EmbeddedBroker {
     store: store::EmbeddedStore,
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::{StoreOpenError, folder};
+use super::{StoreOpenError, folder, lines};
 use crate::broker::Bucket;
 
 /// The name of the file in a data folder.
@@ -21,7 +21,7 @@ pub(super) const WRITE_AHEAD: &str = "store.sqlite-wal";
 pub(super) const LARGE_WRITE_AHEAD: u64 = 256 << 20;
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// "FAgy": tells `file` and us that the file is ours.
 const APPLICATION_ID: i64 = 0x4641_6779;
@@ -85,15 +85,24 @@ pub(super) fn open(dir: &Path) -> Result<Connection, StoreOpenError> {
         return Err(StoreOpenError::Newer { dir: dir.to_owned(), found, known: FORMAT });
     }
     if found == 0 {
-        let script = format!(
-            "begin; {TABLES} pragma application_id = {APPLICATION_ID}; pragma user_version = {FORMAT}; commit;"
-        );
+        let script =
+            format!("begin; {TABLES} pragma application_id = {APPLICATION_ID}; pragma user_version = 1; commit;");
         connection.execute_batch(&script).map_err(trouble)?;
+    }
+    if found < FORMAT {
+        index_lines(&connection).map_err(trouble)?;
     }
     connection.execute_batch(LATER_TABLES).map_err(trouble)?;
     // Whoever worked here is gone with the process that held the folder.
     connection.execute("delete from catalogue where shelf = ?1", [Bucket::Workers.name()]).map_err(trouble)?;
     Ok(connection)
+}
+
+/// Brings a file of format 1 to format 2, which has an index of the lists. A program of format 1 would let the index fall behind.
+fn index_lines(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("begin; {}", lines::TABLES))?;
+    lines::fill(connection)?;
+    connection.execute_batch(&format!("pragma user_version = {FORMAT}; commit;"))
 }
 
 /// Keeps count of the pages that the write-ahead log holds since it was last brought into the main file.

@@ -21,6 +21,7 @@ use super::services::NatsServices;
 use super::streams::StreamSetup;
 use super::{follow, streams};
 use crate::broker::contract::FastAgencyContract;
+use crate::broker::run_lists::WholeRunLists;
 use crate::broker::{self, Broker, Cleaner};
 use crate::config::NatsConfig;
 use crate::problem::chain;
@@ -163,6 +164,7 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
         log: Arc::new(NatsLog { server: server.clone(), live: live.clone() }),
         inbox: Arc::new(NatsInbox { server: server.clone(), live }),
         queue: Arc::new(NatsQueue(server.clone())),
+        lists: Arc::new(WholeRunLists::new(server.clone())),
         catalogue: server,
         cleaner,
         services: Some(Arc::new(services(settings, name))),

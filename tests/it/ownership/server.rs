@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use fastagency::broker::run_lists::WholeRunLists;
 use fastagency::broker::{
     AnyDelivery, Broker, Bucket, Catalogue, CatalogueEntry, Cleaner, Delivery, Error, Inbox, InboxSlot, InboxUpdate,
     Job, Log, LogUpdate, PutOutcome, Queue, QueueDepth, RecordLane, RemovalMethod, Result, RunUpdate, ScannedItem,
@@ -79,6 +80,7 @@ impl Server {
             inbox: side.clone(),
             queue: side.clone(),
             catalogue: side.clone(),
+            lists: Arc::new(WholeRunLists::new(side.clone())),
             cleaner: Some(side),
             contract: None,
             services: None,
