@@ -1,5 +1,6 @@
 //! Keeps the bucket of run summaries up to date without a write for every record: the newest summary of each run is put
-//! down a moment later, many at once. Losing one costs a stale line in a list until the run's next record.
+//! down a moment later, many at once. Losing one costs a stale line in a list until the run's next record. What says that a run has
+//! ended does not wait: nothing comes after it that could be put down with it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 use crate::broker::Broker;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
-use crate::run::summary::{RunSummary, forget_older};
+use crate::run::summary::{RunState, RunSummary, forget_older};
 
 /// How long a summary may be late.
 const DELAY: Duration = Duration::from_millis(250);
@@ -27,6 +29,8 @@ pub struct SummaryPublisher {
     /// Each with whether what its line was before is to be overwritten.
     waiting: Mutex<HashMap<RunId, (RunSummary, bool)>>,
     something: Notify,
+    /// A run has ended.
+    end: Notify,
     finished: AtomicBool,
     redactor: Redactor,
 }
@@ -57,11 +61,14 @@ impl SummaryPublisher {
         if first {
             self.something.notify_one();
         }
+        if summary.state == RunState::Ended {
+            self.end.notify_one();
+        }
     }
 
-    fn take(&self) -> Vec<(RunSummary, bool)> {
+    fn take(&self, which: impl Fn(&RunSummary) -> bool) -> Vec<(RunSummary, bool)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.drain().map(|(_, waiting)| waiting).collect()
+        waiting.extract_if(|_, (summary, _)| which(summary)).map(|(_, waiting)| waiting).collect()
     }
 
     /// Puts summaries down until the end, or until it is finished. To be waited for: what it has taken is nowhere else.
@@ -72,9 +79,22 @@ impl SummaryPublisher {
                 () = shutdown.hard() => return self.flush(broker).await,
             }
             if !self.finished.load(Ordering::Relaxed) {
-                tokio::time::sleep(DELAY).await;
+                self.publish_ends(broker, tokio::time::sleep(DELAY)).await;
             }
             self.flush(broker).await;
+        }
+    }
+
+    /// Puts down what says that runs have ended, until the delay of the others is over.
+    async fn publish_ends(&self, broker: &Broker, delay: Sleep) {
+        tokio::pin!(delay);
+        loop {
+            tokio::select! {
+                () = &mut delay => return,
+                () = self.end.notified() => {
+                    publish(broker, self.take(|summary| summary.state == RunState::Ended)).await;
+                }
+            }
         }
     }
 
@@ -86,18 +106,22 @@ impl SummaryPublisher {
 
     /// Puts down what is waiting.
     pub async fn flush(&self, broker: &Broker) {
-        futures_util::stream::iter(self.take())
-            .for_each_concurrent(AT_ONCE, |(summary, forget)| async move {
-                let put = async {
-                    summary.publish_summary(broker).await?;
-                    if forget { forget_older(broker, summary.user.as_ref(), summary.id).await } else { Ok(()) }
-                };
-                if let Err(error) = put.await {
-                    tracing::debug!(run.id = %summary.id, "the run's summary was not put down: {error}");
-                }
-            })
-            .await;
+        publish(broker, self.take(|_| true)).await;
     }
+}
+
+async fn publish(broker: &Broker, summaries: Vec<(RunSummary, bool)>) {
+    futures_util::stream::iter(summaries)
+        .for_each_concurrent(AT_ONCE, |(summary, forget)| async move {
+            let put = async {
+                summary.publish_summary(broker).await?;
+                if forget { forget_older(broker, summary.user.as_ref(), summary.id).await } else { Ok(()) }
+            };
+            if let Err(error) = put.await {
+                tracing::debug!(run.id = %summary.id, "the run's summary was not put down: {error}");
+            }
+        })
+        .await;
 }
 
 #[cfg(test)]
@@ -110,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::broker::{Bucket, Catalogue, CatalogueEntry, Result, embedded};
+    use crate::protocol::log::RunOutcome;
     use crate::run::summary::list_all;
 
     /// Shelves on which to put something takes a while.
@@ -149,6 +174,31 @@ mod tests {
         async fn watch(&self, bucket: Bucket) -> Result<BoxStream<'static, ()>> {
             self.0.watch(bucket).await
         }
+    }
+
+    #[tokio::test]
+    async fn an_end_is_put_down_at_once_and_what_goes_on_waits() {
+        const LATER: Duration = Duration::from_secs(3600);
+        let folder = tempfile::tempdir().unwrap();
+        let broker = embedded::open(folder.path()).unwrap();
+        let publisher = SummaryPublisher::default();
+        let (going_on, mut over) = (RunSummary::new(RunId::random()), RunSummary::new(RunId::random()));
+        publisher.put(&going_on, false);
+        publisher.put(&over, false);
+        over.end(RunOutcome::Completed, None);
+        publisher.put(&over, false);
+        let listed = async {
+            while list_all(&broker).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = publisher.publish_ends(&broker, tokio::time::sleep(LATER)) => panic!("the others have waited long"),
+            () = listed => {}
+        }
+        assert_eq!(list_all(&broker).await.unwrap(), [over]);
+        publisher.flush(&broker).await;
+        assert_eq!(list_all(&broker).await.unwrap().len(), 2);
     }
 
     #[tokio::test]
