@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::broker::run_lists::{LineFilter, LineOwner, SearchedText};
 use crate::clock::Timestamp;
-use crate::ids::RunId;
+use crate::ids::UserId;
 use crate::protocol::api::query_pairs;
 use crate::protocol::log::RunOutcome;
+use crate::protocol::run_line::{LineStatus, has_words, title_words};
 use crate::run::summary::{RunState, RunSummary};
 
 /// How a run is doing, or how it ended.
@@ -39,7 +41,10 @@ pub struct RunSelection {
     pub since: Option<Timestamp>,
     /// Only those created before then.
     pub until: Option<Timestamp>,
-    /// Only those with this in their title, workflow, user, id or reason.
+    /// Only those with these words in their title, or with words that begin so.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Only those with this in their title, workflow, user, id or reason. One answer looks through 10000 runs; `next` goes on.
     pub q: Option<String>,
 }
 
@@ -70,6 +75,20 @@ impl RunStatus {
         }
     }
 
+    /// What the lines of such runs say; none: those are not found by their lines.
+    fn line_statuses(self) -> Option<Vec<LineStatus>> {
+        Some(match self {
+            RunStatus::Queued => LineStatus::of_state(RunState::Queued).to_vec(),
+            RunStatus::Running => LineStatus::of_state(RunState::Running).to_vec(),
+            RunStatus::Waiting => LineStatus::of_state(RunState::Waiting).to_vec(),
+            RunStatus::Ended => LineStatus::of_state(RunState::Ended).to_vec(),
+            RunStatus::Completed => vec![LineStatus::Completed],
+            RunStatus::Failed => vec![LineStatus::Failed],
+            RunStatus::Cancelled => vec![LineStatus::Cancelled],
+            RunStatus::Removed => return None,
+        })
+    }
+
     fn fits(self, run: &RunSummary) -> bool {
         match self {
             RunStatus::Queued => run.state == RunState::Queued,
@@ -90,6 +109,25 @@ impl RunSelection {
         query_pairs(self)
     }
 
+    /// The lines that are meant, with those of runs that people have removed. None: a rule may have removed what is meant, and left no
+    /// line of it.
+    pub fn lines(&self) -> Option<LineFilter> {
+        let statuses = self.state.map_or(Some(Vec::new()), RunStatus::line_statuses)?;
+        Some(LineFilter {
+            owner: self.user.as_ref().map_or(LineOwner::Everybody, |user| LineOwner::User(UserId::new(user.as_str()))),
+            statuses,
+            workflow: self.workflow.clone(),
+            worker: self.worker.clone(),
+            since: self.since,
+            until: self.until,
+            words: title_words(self.title.as_deref().unwrap_or_default()),
+            text: SearchedText::new(self.q.as_deref().unwrap_or_default(), true),
+            access: None,
+            with_removed: true,
+            with_unknown: true,
+        })
+    }
+
     /// Whether a run is meant.
     pub fn takes(&self, run: &RunSummary) -> bool {
         let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
@@ -104,6 +142,10 @@ impl RunSelection {
             && self.worker.as_deref().is_none_or(|wanted| run.worker.is_some_and(|id| id.to_string() == wanted))
             && self.since.is_none_or(|since| run.created_at >= since)
             && self.until.is_none_or(|until| run.created_at < until)
+            && has_words(
+                run.title.as_deref().unwrap_or_default(),
+                &title_words(self.title.as_deref().unwrap_or_default()),
+            )
             && self.q.as_deref().map(str::trim).filter(|words| !words.is_empty()).is_none_or(|words| {
                 let words = words.to_lowercase();
                 let texts = [run.title.as_deref(), run.reason.as_deref(), Some(workflow), Some(user)];
@@ -112,12 +154,10 @@ impl RunSelection {
             })
     }
 
-    /// Those that are meant, the newest first; `after` is the last one that was seen.
-    pub fn of(&self, runs: Vec<RunSummary>, after: Option<(Timestamp, RunId)>) -> Vec<RunSummary> {
-        let place = |run: &RunSummary| (run.created_at, run.id);
-        let mut runs: Vec<RunSummary> =
-            runs.into_iter().filter(|run| after.is_none_or(|after| place(run) < after) && self.takes(run)).collect();
-        runs.sort_by_key(|run| std::cmp::Reverse(place(run)));
+    /// Those that are meant, the newest first.
+    pub fn of(&self, runs: Vec<RunSummary>) -> Vec<RunSummary> {
+        let mut runs: Vec<RunSummary> = runs.into_iter().filter(|run| self.takes(run)).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.id)));
         runs
     }
 }
@@ -127,7 +167,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::ids::{Name, UserId, WorkerId};
+    use crate::ids::{Name, RunId, WorkerId};
 
     #[test]
     fn a_run_is_meant_if_everything_applies_to_it_and_the_newest_comes_first() {
@@ -147,23 +187,19 @@ mod tests {
             run('2', 2, "bob", RunOutcome::Failed),
             run('3', 2, "ann", RunOutcome::Failed),
         ];
-        let ids = |selection: &RunSelection, after| -> String {
-            selection.of(all.clone(), after).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
+        let ids = |selection: &RunSelection| -> String {
+            selection.of(all.clone()).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
         };
         let any = RunSelection::default;
-        assert_eq!(ids(&any(), None), "321");
-        assert_eq!(ids(&any(), Some((all[2].created_at, all[2].id))), "21");
-        assert_eq!(ids(&RunSelection { state: Some(RunStatus::Failed), ..any() }, None), "32");
-        assert_eq!(ids(&RunSelection { user: Some("ann".into()), state: Some(RunStatus::Ended), ..any() }, None), "31");
-        assert_eq!(ids(&RunSelection { user: Some("an".into()), ..any() }, None), "");
-        assert_eq!(ids(&RunSelection { since: Some(all[1].created_at), ..any() }, None), "32");
-        assert_eq!(ids(&RunSelection { until: Some(all[1].created_at), ..any() }, None), "1");
-        assert_eq!(ids(&RunSelection { q: Some("BOB".into()), ..any() }, None), "2");
-        assert_eq!(
-            ids(&RunSelection { q: Some("triang".into()), worker: Some(worker.to_string()), ..any() }, None),
-            "321"
-        );
-        assert_eq!(ids(&RunSelection { worker: Some("other".into()), ..any() }, None), "");
+        assert_eq!(ids(&any()), "321");
+        assert_eq!(ids(&RunSelection { state: Some(RunStatus::Failed), ..any() }), "32");
+        assert_eq!(ids(&RunSelection { user: Some("ann".into()), state: Some(RunStatus::Ended), ..any() }), "31");
+        assert_eq!(ids(&RunSelection { user: Some("an".into()), ..any() }), "");
+        assert_eq!(ids(&RunSelection { since: Some(all[1].created_at), ..any() }), "32");
+        assert_eq!(ids(&RunSelection { until: Some(all[1].created_at), ..any() }), "1");
+        assert_eq!(ids(&RunSelection { q: Some("BOB".into()), ..any() }), "2");
+        assert_eq!(ids(&RunSelection { q: Some("triang".into()), worker: Some(worker.to_string()), ..any() }), "321");
+        assert_eq!(ids(&RunSelection { worker: Some("other".into()), ..any() }), "");
     }
 
     #[test]
@@ -176,10 +212,11 @@ mod tests {
                 worker: Some("w".into()),
                 since: Some(Timestamp::UNIX_EPOCH),
                 until: Some(Timestamp::MAX),
+                title: Some("beginning".into()),
                 q: Some("words".into()),
             };
             let query = asked.query();
-            assert_eq!(query.len(), 7);
+            assert_eq!(query.len(), 8);
             assert!(query.contains(&("state".to_owned(), how.name().to_owned())));
             let fields = query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
             assert_eq!(crate::bounds::from_value::<RunSelection>(Value::Object(fields)).unwrap(), asked);

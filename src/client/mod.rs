@@ -236,12 +236,24 @@ impl GatewayClient {
         self.json(self.request(Method::GET, "api/audit/verify")).await
     }
 
-    /// Everybody's runs, as auditors are shown them, the newest first.
+    /// Everybody's runs, as auditors are shown them, the newest first. A gateway that looks for a text says in between where it goes
+    /// on.
     pub async fn audited(&self, query: &[(String, String)], limit: usize) -> Result<Vec<AuditRunView>> {
-        let mut url = self.at("api/audit/runs");
-        url.query_pairs_mut().extend_pairs(query).append_pair("limit", &limit.to_string());
-        let listed: AuditRunList = self.json(self.http.get(url)).await?;
-        Ok(listed.runs)
+        let (mut runs, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let mut url = self.at("api/audit/runs");
+            let wanted = (limit - runs.len()).to_string();
+            url.query_pairs_mut().extend_pairs(query).append_pair("limit", &wanted);
+            if let Some(cursor) = &cursor {
+                url.query_pairs_mut().append_pair("cursor", cursor);
+            }
+            let listed: AuditRunList = self.json(self.http.get(url)).await?;
+            runs.extend(listed.runs);
+            cursor = listed.next.filter(|_| runs.len() < limit);
+            if cursor.is_none() {
+                return Ok(runs);
+            }
+        }
     }
 
     /// Takes everything that was said out of a person's runs.

@@ -23,12 +23,12 @@ use crate::audit::{
     CsvColumns, ExportFormat, PromptHistory, RunSelection, erase, event, every_run, history, listed, unreadable,
 };
 use crate::auth::Caller;
+use crate::broker::run_lists::{LineOrder, LinePlace, LineQuery, MOST_LOOKED_THROUGH, nanoseconds};
 use crate::broker::{LogUpdate, StoredRecord};
-use crate::clock::Timestamp;
 use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::events::EventIds;
-use crate::gateway::runs::run_id;
+use crate::gateway::runs::{read_cursor, run_id, show_ends};
 use crate::gateway::{GatewayState, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
@@ -38,6 +38,7 @@ use crate::protocol::api::{
 };
 use crate::protocol::log::{LogEntry, RecordBody, RunErasure};
 use crate::run::assembler::RecordAssembler;
+use crate::run::lists::{self, SummaryPage};
 use crate::run::summary::{self, RunSummary};
 use crate::run::{self, redaction};
 use crate::visible::checked_line;
@@ -56,23 +57,33 @@ pub async fn runs(
 ) -> Result<Reply<AuditRunList>> {
     guard::may_audit(&gateway, &caller)?;
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
-    let mut found = selection.of(listed(&gateway.broker, &selection).await?, after);
     let limit = page.limit.unwrap_or(LISTED).min(MOST_LISTED);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|last| format!("{}.{}", last.created_at.as_nanosecond(), last.id));
-    let runs = found.iter_mut().map(|run| line(&gateway, run)).collect();
-    Ok(Reply(AuditRunList { runs, next }))
+    let mut found = match selection.lines() {
+        Some(filter) => {
+            let (order, look_through) = (LineOrder::Newest, MOST_LOOKED_THROUGH);
+            lists::page(&gateway.broker, &LineQuery { filter, order, after, limit, look_through }).await?
+        }
+        None => page_of_logs(&gateway, &selection, after, limit).await?,
+    };
+    show_ends(&gateway, &mut found.runs, |run| selection.takes(run));
+    let runs = found.runs.iter_mut().map(|run| line(&gateway, run)).collect();
+    Ok(Reply(AuditRunList { runs, next: found.next.map(|next| next.to_string()) }))
 }
 
-fn read_cursor(text: &str) -> Result<(Timestamp, RunId)> {
-    let parts = text
-        .split_once('.')
-        .and_then(|(at, run)| Some((Timestamp::from_nanosecond(at.parse().ok()?).ok()?, RunId::parse(run).ok()?)));
-    parts.ok_or_else(|| {
-        let message = "cursor: must be the \"next\" of an earlier answer";
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", message)
-    })
+/// A page of the runs of which the lists have no lines: every log is looked at.
+async fn page_of_logs(
+    gateway: &GatewayState,
+    selection: &RunSelection,
+    after: Option<LinePlace>,
+    limit: usize,
+) -> Result<SummaryPage> {
+    let place = |run: &RunSummary| LinePlace { waits: false, at: nanoseconds(run.created_at), run: run.id };
+    let mut runs = selection.of(listed(&gateway.broker, selection).await?);
+    runs.retain(|run| after.is_none_or(|after| (place(run).at, run.id) < (after.at, after.run)));
+    let is_more = runs.len() > limit;
+    runs.truncate(limit);
+    let next = runs.last().filter(|_| is_more).map(place);
+    Ok(SummaryPage { runs, next })
 }
 
 /// A run in a few words, redacted.
@@ -192,7 +203,7 @@ pub async fn export(
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
     let turn = turn(&gateway.audits)?;
-    let found = selection.of(every_run(&gateway.broker).await?, None);
+    let found = selection.of(every_run(&gateway.broker).await?);
     let by = caller.user.as_ref().map(UserId::as_str);
     tracing::info!(user.id = by, "the audit of {} runs was exported", found.len());
     // Of a list of many runs only what is written is kept.

@@ -23,7 +23,6 @@ use crate::gateway::error::ApiError;
 use crate::gateway::{GatewayState, body};
 use crate::ids::{RunId, UserId};
 use crate::run::answer::AnswerPayload;
-use crate::run::summary::{self, RunState};
 use crate::run::{self, writer};
 use crate::serving::{ALWAYS_FREE, ByteBudget, ReservedBytes, subscriber};
 
@@ -316,15 +315,15 @@ impl LimitCounters {
         bytes: f64,
     ) -> run::Result<Result<(), LimitExceeded>> {
         if let Some(most) = self.limits.open_runs {
-            // Far from the limit an older count will do: to count is to read the list of all runs of a user.
+            // Far from the limit an older count will do: not every start asks the broker for one.
             let believed_for = |count: u32| if count < most / 2 { MINUTE } else { COUNTED_FOR };
             let known = |taken: &mut CallerCounters| {
                 taken.open_runs.filter(|(count, when)| when.elapsed() < believed_for(*count))
             };
             if self.with(who.clone(), known).flatten().is_none() {
                 // Callers without a name have one list, whatever addresses they call from.
-                let runs = summary::list(&gateway.broker, caller.user.as_ref()).await?;
-                let count = runs.iter().filter(|run| run.state != RunState::Ended).count();
+                let most_counted = usize::try_from(most).unwrap_or(usize::MAX);
+                let count = gateway.broker.lists.count_open(caller.user.as_ref(), most_counted).await?;
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
                 self.with(who.clone(), |taken| taken.open_runs = Some((count, Instant::now())));
             }

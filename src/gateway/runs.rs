@@ -1,5 +1,6 @@
 //! `/api/runs`: starting, listing, looking up, renaming, ending and removing runs, and answering their questions.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use serde_json::Value;
 
 use crate::auth::{Caller, KeyScope};
 use crate::broker::RemovalMethod;
+use crate::broker::run_lists::{
+    InvalidPlace, LineAccess, LineFilter, LineOrder, LineOwner, LineQuery, MOST_LOOKED_THROUGH, QuestionPlace,
+    QuestionQuery, SearchedText,
+};
 use crate::clock::Timestamp;
 use crate::config::AccessRight;
 use crate::gateway::GatewayState;
@@ -25,9 +30,11 @@ use crate::protocol::api::{
     QuestionList, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList, WorkflowView,
 };
 use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunRemoval, TitleEvent};
+use crate::protocol::run_line::{LineStatus, title_words};
 use crate::run;
 use crate::run::answer::{AnswerAcceptance, AnswerPayload};
 use crate::run::attach::{FollowedEvent, attach};
+use crate::run::lists::{self, SummaryPage};
 use crate::run::question::AskedRun;
 use crate::run::redaction;
 use crate::run::remove::remove;
@@ -180,99 +187,114 @@ async fn wait_for_news(gateway: &GatewayState, summary: &mut RunSummary, wait: D
 pub async fn list(
     State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    ValidatedQuery(filter): ValidatedQuery<ListRunsQuery>,
+    ValidatedQuery(asked): ValidatedQuery<ListRunsQuery>,
 ) -> Result<Reply<RunList>> {
-    let mut runs = if filter.everybody == Some(true) {
-        if !gateway.auth.may_with_others(&caller, AccessRight::See) {
-            return Err(ApiError::forbidden(
-                "the runs of others are for admins, and for whom auth.access lets see them",
-            ));
-        }
-        let mut runs = summary::list_all(&gateway.broker).await?;
-        runs.retain(|run| may(&gateway, &caller, AccessRight::See, run));
-        runs
+    let access = if asked.everybody == Some(true) {
+        let words = "the runs of others are for admins, and for whom auth.access lets see them";
+        Some(access_to_all(&gateway, &caller, AccessRight::See, words)?)
     } else {
-        summary::list(&gateway.broker, caller.user.as_ref()).await?
+        None
     };
-    gateway.recent_ends.apply(&mut runs);
-    let mut runs = select(runs, &filter);
+    let query = LineQuery {
+        filter: LineFilter {
+            owner: access.as_ref().map_or_else(|| LineOwner::User(caller.user.clone()), |_| LineOwner::Everybody),
+            access,
+            statuses: asked.state.map(LineStatus::of_state).unwrap_or_default().to_vec(),
+            workflow: asked.workflow.clone(),
+            since: asked.since,
+            until: asked.until,
+            words: title_words(asked.title.as_deref().unwrap_or_default()),
+            text: SearchedText::new(asked.search.as_deref().unwrap_or_default(), false),
+            ..LineFilter::default()
+        },
+        order: LineOrder::WaitingFirst,
+        after: asked.cursor.as_deref().map(read_cursor).transpose()?,
+        limit: asked.limit.unwrap_or(LISTED).min(MOST_LISTED),
+        look_through: MOST_LOOKED_THROUGH,
+    };
+    let SummaryPage { mut runs, next } = lists::page(&gateway.broker, &query).await?;
+    show_ends(&gateway, &mut runs, |run| asked.state.is_none_or(|state| run.state == state));
     // Workers have written these lines, perhaps before it was said what is not to be seen.
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
-    Ok(Reply(RunList { runs: runs.iter().map(|run| run_view(&gateway, &caller, run)).collect() }))
+    let runs = runs.iter().map(|run| run_view(&gateway, &caller, run)).collect();
+    Ok(Reply(RunList { runs, next: next.map(|next| next.to_string()) }))
 }
 
-fn may(gateway: &GatewayState, caller: &Caller, act: AccessRight, run: &RunSummary) -> bool {
-    let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
-    gateway.auth.may(caller, act, workflow, run.user.as_ref())
+/// The runs of everybody that a caller may do this with, if there are some; `refusal` says otherwise for whom the list is.
+fn access_to_all(gateway: &Arc<GatewayState>, caller: &Caller, act: AccessRight, refusal: &str) -> Result<LineAccess> {
+    if !gateway.auth.may_with_others(caller, act) {
+        return Err(ApiError::forbidden(refusal));
+    }
+    let (gateway, caller) = (gateway.clone(), caller.clone());
+    Ok(LineAccess::new(move |workflow, user| gateway.auth.may(&caller, act, workflow, user)))
 }
 
-/// Those that are asked for: waiting ones first, then the newest first.
-fn select(runs: Vec<RunSummary>, filter: &ListRunsQuery) -> Vec<RunSummary> {
-    let search = filter.search.as_deref().unwrap_or_default().trim().to_lowercase();
-    let found = |run: &RunSummary| {
-        let name = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
-        filter.state.is_none_or(|state| run.state == state)
-            && filter.workflow.as_deref().is_none_or(|workflow| workflow == name)
-            && (search.is_empty()
-                || run.title.as_deref().unwrap_or_default().to_lowercase().contains(&search)
-                || name.to_lowercase().contains(&search)
-                || run.id.to_string().contains(&search.replace('-', "")))
-    };
-    let mut runs: Vec<RunSummary> = runs.into_iter().filter(found).collect();
-    runs.sort_by_key(|run| (run.state != RunState::Waiting, std::cmp::Reverse(run.created_at)));
-    runs.truncate(filter.limit.unwrap_or(LISTED).min(MOST_LISTED));
-    runs
+/// Shows the runs as ended of which that is known here before it is in the lists; of those, only such that are still meant.
+pub fn show_ends(gateway: &GatewayState, runs: &mut Vec<RunSummary>, is_meant: impl Fn(&RunSummary) -> bool) {
+    gateway.recent_ends.apply(runs);
+    runs.retain(is_meant);
+}
+
+/// Reads the cursor of a list.
+pub fn read_cursor<P: FromStr<Err = InvalidPlace>>(text: &str) -> Result<P> {
+    text.parse().map_err(|why: InvalidPlace| {
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("cursor: {why}"))
+    })
 }
 
 /// `GET /api/questions`: what the caller's runs wait for, or all that he may answer, the oldest question first.
 pub async fn questions(
     State(gateway): State<Arc<GatewayState>>,
     caller: Caller,
-    ValidatedQuery(asking): ValidatedQuery<ListQuestionsQuery>,
+    ValidatedQuery(asked): ValidatedQuery<ListQuestionsQuery>,
 ) -> Result<Reply<QuestionList>> {
-    let mut runs = if asking.everybody == Some(true) {
-        if !gateway.auth.may_with_others(&caller, AccessRight::Answer) {
-            return Err(ApiError::forbidden(
-                "others' questions are for admins, and for whom auth.access lets answer them",
-            ));
-        }
-        let mut runs = summary::list_all(&gateway.broker).await?;
-        runs.retain(|run| may(&gateway, &caller, AccessRight::Answer, run));
-        runs
-    } else {
-        summary::list(&gateway.broker, caller.user.as_ref()).await?
-    };
-    gateway.recent_ends.apply(&mut runs);
-    runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
-    let mut open = open_questions(&runs, &asking);
-    if asking.everybody == Some(true) {
-        open.retain(|(run, question)| RunPermissions::of_summary(&gateway, &caller, run).may_answer(question));
+    let is_of_all = asked.everybody == Some(true);
+    if is_of_all {
+        let words = "others' questions are for admins, and for whom auth.access lets answer them";
+        access_to_all(&gateway, &caller, AccessRight::Answer, words)?;
     }
-    open.truncate(asking.limit.unwrap_or(LISTED).min(MOST_LISTED));
-    let view = |(run, question): (&RunSummary, &OpenQuestion)| question_view(&gateway, &caller, run, question);
-    Ok(Reply(QuestionList { questions: open.into_iter().map(view).collect() }))
+    let Some(owner) = owner_of_questions(&caller, &asked) else {
+        return Ok(Reply(QuestionList { questions: Vec::new(), next: None }));
+    };
+    let query = QuestionQuery {
+        owner,
+        workflow: asked.workflow.clone(),
+        asked_before: asked.asked_before,
+        after: asked.cursor.as_deref().map(read_cursor).transpose()?,
+        limit: asked.limit.unwrap_or(LISTED).min(MOST_LISTED),
+    };
+    let search = asked.search.as_deref().unwrap_or_default().trim().to_lowercase();
+    let shown = |run: &mut RunSummary, place: QuestionPlace| {
+        gateway.recent_ends.apply(std::slice::from_mut(run));
+        redaction::summary(&gateway.settings.redactor, run);
+        let question = run.questions.iter().find(|open| open.id == place.question)?;
+        let may_answer = || RunPermissions::of_summary(&gateway, &caller, run).may_answer(question);
+        ((!is_of_all || may_answer()) && is_found(run, question, &search)).then(|| question.clone())
+    };
+    let page = lists::questions(&gateway.broker, &query, shown).await?;
+    let views = page.questions.iter().map(|(run, question)| question_view(&gateway, &caller, run, question));
+    Ok(Reply(QuestionList { questions: views.collect(), next: page.next.map(|next| next.to_string()) }))
 }
 
-/// The open questions that are asked for, the oldest first.
-fn open_questions<'r>(runs: &'r [RunSummary], filter: &ListQuestionsQuery) -> Vec<(&'r RunSummary, &'r OpenQuestion)> {
-    let search = filter.search.as_deref().unwrap_or_default().trim().to_lowercase();
-    let name = |run: &'r RunSummary| run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
-    let user = |run: &'r RunSummary| run.user.as_ref().map(|user| user.as_str()).unwrap_or_default();
-    let is_found = |run: &'r RunSummary, question: &OpenQuestion| {
-        let texts = [question.prompt.as_str(), run.title.as_deref().unwrap_or_default(), name(run), user(run)];
-        search.is_empty()
-            || texts.iter().any(|text| text.to_lowercase().contains(&search))
-            || run.id.to_string().contains(&search.replace('-', ""))
-    };
-    let runs = runs.iter().filter(|run| {
-        filter.workflow.as_deref().is_none_or(|workflow| workflow == name(run))
-            && filter.user.as_deref().is_none_or(|wanted| wanted == user(run))
-    });
-    let all = runs.flat_map(|run| run.questions.iter().map(move |question| (run, question)));
-    let is_old = |question: &OpenQuestion| filter.asked_before.is_none_or(|before| question.at < before);
-    let mut open: Vec<_> = all.filter(|(run, question)| is_old(question) && is_found(run, question)).collect();
-    open.sort_by_key(|(_, question)| question.at);
-    open
+/// Of whose runs questions are asked for; none: of runs that are not the caller's, who asks for their own.
+fn owner_of_questions(caller: &Caller, asked: &ListQuestionsQuery) -> Option<LineOwner> {
+    let wanted = asked.user.as_ref().map(|user| UserId::new(user.as_str()));
+    match (asked.everybody == Some(true), wanted) {
+        (true, None) => Some(LineOwner::Everybody),
+        (true, Some(user)) => Some(LineOwner::User(user)),
+        (false, Some(user)) if user != caller.user => None,
+        (false, _) => Some(LineOwner::User(caller.user.clone())),
+    }
+}
+
+/// Whether the text is in what a question asks, or in what its run is called by.
+fn is_found(run: &RunSummary, question: &OpenQuestion, search: &str) -> bool {
+    let name = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
+    let user = run.user.as_ref().map(|user| user.as_str()).unwrap_or_default();
+    let texts = [question.prompt.as_str(), run.title.as_deref().unwrap_or_default(), name, user];
+    search.is_empty()
+        || texts.iter().any(|text| text.to_lowercase().contains(search))
+        || run.id.to_string().contains(&search.replace('-', ""))
 }
 
 /// A run that the caller may see.
@@ -291,7 +313,7 @@ async fn look_up(gateway: &GatewayState, run: RunId, caller: &Caller) -> Result<
         Some(created) => created.clone(),
         None if looked.unreadable.is_empty() => return Err(unknown()),
         // How it began cannot be read. Its line in the lists says whose it is; without one it is for admins.
-        None => match summary::line_of(&gateway.broker, run).await? {
+        None => match lists::line_of(&gateway.broker, run).await? {
             Some(line) => line.as_created(),
             None if caller.is_admin => RunSummary::new(run).as_created(),
             None => return Err(unknown()),
@@ -499,43 +521,4 @@ fn unknown_question(id: &str) -> ApiError {
 fn already_answered(by: Option<&UserId>, at: Timestamp) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "already_answered", "somebody has answered this question already")
         .beaten_by(by.map(ToString::to_string), at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::Name;
-
-    #[test]
-    fn a_list_shows_who_waits_first_and_finds_by_title_workflow_and_id() {
-        let run = |digit: char, millis, state, title: &str| RunSummary {
-            workflow: Some(Name::parse("lesson").unwrap()),
-            title: Some(title.to_owned()),
-            state,
-            created_at: Timestamp::from_millisecond(millis).unwrap(),
-            ..RunSummary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
-        };
-        let all = vec![
-            run('1', 1, RunState::Waiting, "Triangles"),
-            run('2', 2, RunState::Ended, "circles"),
-            run('3', 3, RunState::Running, "squares"),
-        ];
-        let filter = |state, search: &str, limit| ListRunsQuery {
-            state,
-            search: Some(search.into()),
-            limit,
-            ..ListRunsQuery::default()
-        };
-        let ids = |filter: ListRunsQuery| -> Vec<String> {
-            select(all.clone(), &filter).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
-        };
-        assert_eq!(ids(filter(None, "", None)), ["1", "3", "2"]);
-        assert_eq!(ids(filter(Some(RunState::Ended), "", None)), ["2"]);
-        assert_eq!(ids(filter(None, "TRIANG", None)), ["1"]);
-        assert_eq!(ids(filter(None, "lesson", Some(2))), ["1", "3"]);
-        assert_eq!(ids(filter(None, "33333333-3333", None)), ["3"]);
-        assert_eq!(ids(filter(None, "nothing", None)), [""; 0]);
-        let other = ListRunsQuery { workflow: Some("les".into()), ..filter(None, "", None) };
-        assert!(ids(other).is_empty());
-    }
 }

@@ -13,6 +13,7 @@ pub mod claim;
 pub mod clean;
 pub mod directory;
 pub mod lease;
+pub mod lists;
 pub mod notice;
 mod parsing;
 pub mod question;

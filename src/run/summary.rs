@@ -19,6 +19,7 @@ pub use crate::protocol::api::RunState;
 use crate::protocol::log::{
     EffectOutcome, LogEntry, RecordBody, RunCreation, RunOrigin, RunOutcome, RunRemoval, TitleEvent,
 };
+use crate::protocol::run_line::{REMOVED_LINES, TITLE_KEY};
 use crate::run::Result;
 use crate::run::assembler::RecordAssembler;
 
@@ -337,12 +338,10 @@ fn key(user: Option<&UserId>, run: RunId) -> String {
     format!("{}.{run}", user_token(user))
 }
 
-/// The last token of the key under which a person's title is kept, beside the summary: the worker writes the summary anew
-/// as the run goes on, and must not write over what a person called it.
-const TITLE: &str = "title";
-
+/// The key of a person's title, beside the summary: the worker writes the summary anew as the run goes on, and must not write over
+/// what a person called it.
 fn title_key(user: Option<&UserId>, run: RunId) -> String {
-    format!("{}.{run}.{TITLE}", user_token(user))
+    format!("{}.{run}.{TITLE_KEY}", user_token(user))
 }
 
 /// The last token of the key under which it is kept who called a run what.
@@ -352,11 +351,8 @@ fn renames_key(user: Option<&UserId>, run: RunId) -> String {
     format!("{}.{run}.{RENAMES}", user_token(user))
 }
 
-/// The first token of the lines of runs that people have removed: no user's token is this one.
-const REMOVED: &str = "~removed";
-
 fn removed_key(run: RunId) -> String {
-    format!("{REMOVED}.{run}")
+    format!("{REMOVED_LINES}.{run}")
 }
 
 /// How many renames of a run are kept: the first, and the last ones.
@@ -511,7 +507,7 @@ pub async fn list_all(broker: &Broker) -> Result<Vec<RunSummary>> {
 
 /// The summaries of everybody's runs, and of those that people have removed, newest last.
 pub async fn list_all_and_removed(broker: &Broker) -> Result<Vec<RunSummary>> {
-    let (mut all, removed) = tokio::try_join!(listed(broker, None), listed(broker, Some(REMOVED)))?;
+    let (mut all, removed) = tokio::try_join!(listed(broker, None), listed(broker, Some(REMOVED_LINES)))?;
     all.extend(removed);
     all.sort_by_key(|summary| summary.created_at);
     Ok(all)
@@ -521,9 +517,10 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<RunSummary>>
     let entries = broker.catalogue.list(Bucket::Runs, first).await?;
     let mut summaries = Vec::with_capacity(entries.len());
     let mut titles = HashMap::new();
-    let wanted = |key: &str| (first == Some(REMOVED) || !key.starts_with("~removed.")) && !key.ends_with(".renames");
+    let wanted =
+        |key: &str| (first == Some(REMOVED_LINES) || !key.starts_with(REMOVED_LINES)) && !key.ends_with(".renames");
     for entry in entries.iter().filter(|entry| wanted(&entry.key)) {
-        match entry.key.strip_suffix(TITLE).and_then(|key| key.strip_suffix('.')) {
+        match entry.key.strip_suffix(TITLE_KEY).and_then(|key| key.strip_suffix('.')) {
             Some(key) => titles.extend(crate::bounds::parse::<String>(&entry.value).map(|title| (key, title))),
             // An entry that cannot be read is one of another version; the log still has the run.
             None => summaries.extend(crate::bounds::parse::<RunSummary>(&entry.value)),
@@ -536,11 +533,6 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<RunSummary>>
     }
     summaries.sort_by_key(|summary| summary.created_at);
     Ok(summaries)
-}
-
-/// The line of a run in the lists, whoever it belongs to.
-pub async fn line_of(broker: &Broker, run: RunId) -> Result<Option<RunSummary>> {
-    Ok(list_all(broker).await?.into_iter().find(|line| line.id == run))
 }
 
 /// Removes the summary of a run, and what a person called it.

@@ -742,7 +742,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
         assert!(!text.contains("annswords") && !text.contains("annstitle"), "{text}");
         let of_ann = RunSelection { user: Some("ann".into()), ..RunSelection::default() };
         for runs in [every_run(&broker).await.unwrap(), audit::listed(&broker, &of_ann).await.unwrap()] {
-            let found = of_ann.of(runs, None);
+            let found = of_ann.of(runs);
             assert!(matches!(found.as_slice(), [only] if only.removed.is_some()), "{found:?}");
         }
         // The lists of people do not show it.
@@ -886,7 +886,7 @@ async fn titles_and_questions_of_the_lists_leave_the_files_of_a_quiet_nats_serve
     }
     keep::redact(&broker, runs[3], &redactor()).await.unwrap();
     gone_from(&files, "secret-4711").await;
-    let line = run::summary::line_of(&broker, runs[3]).await.unwrap().unwrap();
+    let line = run::lists::line_of(&broker, runs[3]).await.unwrap().unwrap();
     assert_eq!(line.title.as_deref(), Some("[redacted] named"));
     // Lines are shown once however often they were put, and do not become ever more.
     let (bob, run) = (UserId::new("bob"), runs[4]);
@@ -986,7 +986,7 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
-        let failed = RunSelection { state: Some(RunStatus::Failed), ..RunSelection::default() }.of(runs, None);
+        let failed = RunSelection { state: Some(RunStatus::Failed), ..RunSelection::default() }.of(runs);
         assert_eq!(failed.iter().map(|run| run.id).collect::<Vec<_>>(), [stale]);
     })
     .await;

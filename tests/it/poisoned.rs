@@ -182,7 +182,7 @@ async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read
 
         let all = every_run(&broker).await.unwrap();
         assert_eq!(all.len(), 6);
-        let of_mallory = RunSelection { user: Some("mallory".into()), ..RunSelection::default() }.of(all.clone(), None);
+        let of_mallory = RunSelection { user: Some("mallory".into()), ..RunSelection::default() }.of(all.clone());
         assert_eq!(of_mallory.len(), 4, "{of_mallory:?}");
         let redactor = Redactor::default();
         let mut skipped = 0;
@@ -332,7 +332,7 @@ async fn a_worker_ends_a_run_that_it_cannot_read() {
         let RecordBody::Ended(ended) = &looked.records.last().unwrap().record.body else { panic!("{looked:?}") };
         assert_eq!(ended.outcome, RunOutcome::Failed);
         assert!(ended.reason.as_deref().unwrap().contains("cannot be read whole"), "{ended:?}");
-        let line = summary::line_of(&broker, run).await.unwrap().unwrap();
+        let line = run::lists::line_of(&broker, run).await.unwrap().unwrap();
         assert_eq!((line.state, line.user), (RunState::Ended, user("mallory")));
         assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), ClaimOutcome::Nothing));
 
@@ -367,7 +367,7 @@ async fn the_interface_shows_removes_and_exports_beside_records_that_cannot_be_r
         for (_, log, state) in LOGS {
             let run = store(&broker, &as_bobs(log), state).await;
             // The line is bob's, too.
-            let line = summary::line_of(&broker, run).await.unwrap().unwrap();
+            let line = run::lists::line_of(&broker, run).await.unwrap().unwrap();
             summary::remove_summary(&broker, line.user.as_ref(), run).await.unwrap();
             RunSummary { user: user("bob"), ..line }.publish_summary(&broker).await.unwrap();
             runs.push(run);

@@ -136,7 +136,7 @@ impl AuditExportCommand {
             FileFormatArgument::Jsonl => audit::ExportFormat::Jsonl,
             FileFormatArgument::Csv => audit::ExportFormat::Csv,
         };
-        let found = self.which.selection().of(audit::every_run(broker).await?, None);
+        let found = self.which.selection().of(audit::every_run(broker).await?);
         let todo: Vec<(RunId, CsvColumns)> = found.iter().map(|run| (run.id, CsvColumns::of(run))).collect();
         drop(found);
         let bar = bar(todo.len() as u64, "runs");

@@ -28,6 +28,9 @@ pub(super) struct RunFilterArguments {
     /// Only runs created before then.
     #[arg(long, value_parser = since, value_name = "TIME")]
     until: Option<Timestamp>,
+    /// Only runs with these words in their title, or with words that begin so.
+    #[arg(long, value_name = "WORDS")]
+    title: Option<String>,
     /// Only runs with this text in their title, workflow, user, id or reason.
     #[arg(long, short, value_name = "WORDS")]
     q: Option<String>,
@@ -36,8 +39,8 @@ pub(super) struct RunFilterArguments {
 impl RunFilterArguments {
     /// As the audit selects.
     pub(super) fn selection(&self) -> RunSelection {
-        let Self { workflow, user, state, worker, since, until, q } = self.clone();
-        RunSelection { workflow, user, state, worker, since, until, q }
+        let Self { workflow, user, state, worker, since, until, title, q } = self.clone();
+        RunSelection { workflow, user, state, worker, since, until, title, q }
     }
 }
 

@@ -153,6 +153,9 @@ pub struct RunQuestionView {
 pub struct RunList {
     /// The runs: those that wait for a person first, then the newest first.
     pub runs: Vec<RunView>,
+    /// The `cursor` of the next page; left out: this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// An open question, and the run that asks it.
@@ -207,6 +210,9 @@ pub struct AskingRunView {
 pub struct QuestionList {
     /// The questions.
     pub questions: Vec<QuestionView>,
+    /// The `cursor` of the next page; left out: this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A record of a run's log, as the events of the run show it.

@@ -29,11 +29,19 @@ pub struct ListRunsQuery {
     pub state: Option<RunState>,
     /// Only those of this workflow.
     pub workflow: Option<String>,
-    /// Only those with this in their title, workflow or id.
+    /// Only those created then or later (RFC 3339).
+    pub since: Option<Timestamp>,
+    /// Only those created before then (RFC 3339).
+    pub until: Option<Timestamp>,
+    /// Only those with these words in their title, or with words that begin so.
+    pub title: Option<String>,
+    /// Only those with this in their title, workflow or id. One answer looks through 10000 runs; `next` goes on.
     pub search: Option<String>,
     /// At most so many.
     #[schemars(range(max = MOST_LISTED), extend("default" = LISTED))]
     pub limit: Option<usize>,
+    /// The `next` of the answer before: what comes after it.
+    pub cursor: Option<String>,
     /// All that the caller may see.
     #[schemars(extend("default" = false))]
     pub everybody: Option<bool>,
@@ -53,6 +61,8 @@ pub struct ListQuestionsQuery {
     /// How many at most.
     #[schemars(range(max = MOST_LISTED), extend("default" = LISTED))]
     pub limit: Option<usize>,
+    /// The `next` of the answer before: what comes after it.
+    pub cursor: Option<String>,
     /// All that the caller may answer.
     #[schemars(extend("default" = false))]
     pub everybody: Option<bool>,

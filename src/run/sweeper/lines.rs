@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
+
 use super::stand::{ObservedRun, RunPhase, UNDER_WAY};
 use crate::broker::{Broker, Bucket};
 use crate::clock::{self, Timestamp};
@@ -10,7 +12,7 @@ use crate::ids::{RunId, UserId};
 use crate::protocol::log::{LogEntry, RecordBody, RunCreation};
 use crate::redact::Redactor;
 use crate::run::summary::{self, RunSummary};
-use crate::run::{Result, look, redaction};
+use crate::run::{Result, lists, look, redaction};
 
 /// How long a line in the lists may be late.
 const LINE_LATE: Duration = Duration::from_secs(5);
@@ -31,10 +33,10 @@ pub(super) async fn correct_lines(
     runs: &HashMap<RunId, ObservedRun>,
     now: Timestamp,
 ) -> Result<CorrectedLines> {
-    let lines = summary::list_all(broker).await?;
     let mut done = CorrectedLines::default();
-    let mut shown: HashMap<RunId, u64> = HashMap::with_capacity(lines.len());
-    for line in lines {
+    let mut shown: HashMap<RunId, u64> = HashMap::with_capacity(runs.len());
+    let mut lines = lists::every(broker);
+    while let Some(line) = lines.try_next().await? {
         let gone = runs.get(&line.id).is_none_or(|met| met.stand == RunPhase::Removed);
         if gone && clock::until(line.updated_at, now) >= UNDER_WAY && is_gone(broker, line.id).await? {
             summary::remove_summary(broker, line.user.as_ref(), line.id).await?;

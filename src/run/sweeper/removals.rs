@@ -13,7 +13,7 @@ use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::RunId;
 use crate::protocol::log::RunRemoval;
 use crate::run::remove::remove;
-use crate::run::{self, Result, summary};
+use crate::run::{self, Result, lists};
 
 /// Removals a second: so few where there is time, that clearing up after a busy day disturbs nobody, and never more than that.
 const REMOVALS: f64 = 200.0;
@@ -83,7 +83,7 @@ impl RunRemovals {
         let created = match run::created(broker, run).await? {
             Some(created) => created,
             // It is gone, or how it began cannot be read.
-            None => match summary::line_of(broker, run).await? {
+            None => match lists::line_of(broker, run).await? {
                 Some(line) => line.as_created(),
                 None => return Ok(None),
             },

@@ -6,6 +6,7 @@ mod audit;
 mod bridge;
 mod exposure;
 pub mod login;
+mod pages;
 pub mod player;
 mod rest;
 mod service;

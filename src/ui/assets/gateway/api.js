@@ -190,6 +190,9 @@ import { sentenceOf } from '../text/words.js';
 
 const PATIENCE_MS = 30_000;
 const START_ATTEMPTS = 3;
+// What the server lists at most in one answer, and how many answers are asked for at once where a search finds little.
+const MOST_LISTED = 500;
+const MOST_PAGES = 10;
 
 export class ApiError extends Error {
   /** @param {string} code @param {string} message @param {number} status @param {Record<string, any>} [body] */
@@ -261,11 +264,25 @@ export const getConfig = () => call('GET', '/ui/config.json');
 /** @returns {Promise<Workflow[]>} */
 export const listWorkflows = async () => (await call('GET', '/api/workflows')).workflows;
 
-/** @param {{search?: string, limit?: number}} filter @returns {Promise<Run[]>} */
+/**
+ * The runs of a list, as many as are wanted: a server sends so many of them at once, or looks through so many for a search, and
+ * says where to go on.
+ * @param {{search?: string, limit?: number}} filter @returns {Promise<{runs: Run[], isMore: boolean}>}
+ */
 export async function listRuns({ search = '', limit = 50 } = {}) {
-  const query = new URLSearchParams({ limit: String(limit) });
+  const query = new URLSearchParams();
   if (search) query.set('search', search);
-  return (await call('GET', `/api/runs?${query}`)).runs;
+  /** @type {Run[]} */
+  const runs = [];
+  for (let request = 0; request < MOST_PAGES; request += 1) {
+    query.set('limit', String(Math.min(limit - runs.length, MOST_LISTED)));
+    const page = await call('GET', `/api/runs?${query}`);
+    runs.push(...page.runs);
+    if (!page.next) return { runs, isMore: false };
+    if (runs.length >= limit) break;
+    query.set('cursor', page.next);
+  }
+  return { runs, isMore: true };
 }
 
 /** Open questions. @param {Record<string, string | number | boolean>} filter what is empty is left out @returns {Promise<Question[]>} */

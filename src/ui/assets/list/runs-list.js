@@ -28,6 +28,7 @@ import { onTitles, titleOf } from '../gateway/workflow-titles.js';
  * @property {string | null} problem
  * @property {string | null} current    the run that is open
  * @property {number} limit
+ * @property {boolean} isMore           the server has more than is listed
  * @property {boolean} isLoaded
  * @property {boolean} isShut           the server refuses this reader: nothing is asked until a person asks again
  * @property {boolean} isSought         the current run is to be brought into sight once its row is there
@@ -51,7 +52,7 @@ const PAGE = 50;
 export function runsList({ list, search }, listeners) {
   /** @type {ListState} */
   const state = {
-    list, search, listeners, listed: [], standing: null, problem: null, current: null, limit: PAGE, isLoaded: false, isShut: false,
+    list, search, listeners, listed: [], standing: null, problem: null, current: null, limit: PAGE, isMore: false, isLoaded: false, isShut: false,
     isSought: false, asked: 0, drawn: '', cameFrom: null, timer: undefined, soon: undefined, pause: undefined,
   };
   listenToSearch(state);
@@ -92,7 +93,8 @@ async function refresh(state) {
   try {
     const answer = await listRuns({ search: search.value.trim(), limit: state.limit });
     if (mine !== state.asked) return;
-    state.listed = answer;
+    state.listed = answer.runs;
+    state.isMore = answer.isMore;
     state.problem = null;
     state.isShut = false;
     state.isLoaded = true;
@@ -112,7 +114,7 @@ async function refresh(state) {
 function draw(state) {
   const { list } = state;
   // Redrawing the same would take the focus from someone who walks through the list.
-  const now = JSON.stringify([knownRuns(state), state.problem, state.current, state.isLoaded, state.search.value]);
+  const now = JSON.stringify([knownRuns(state), state.problem, state.current, state.isLoaded, state.isMore, state.search.value]);
   if (now === state.drawn) return;
   state.drawn = now;
   const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement)
@@ -145,7 +147,7 @@ function contents(state) {
   return [
     note ? h('p', { class: 'list-note' }, note) : null,
     ...group('Waiting for you', waiting, current), ...byDay(others).flatMap(([heading, members]) => group(heading, members, current)),
-    all.length >= state.limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { state.limit += PAGE; refresh(state); } }, 'Show more') : null,
+    state.isMore ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { state.limit += PAGE; refresh(state); } }, 'Show more') : null,
     // At the foot, over the rows: above them it would move what somebody is about to press.
     problem ? h('div', { class: 'list-problem' }, h('p', { class: 'list-note' }, problem), again) : null,
   ].filter((node) => node !== null);
