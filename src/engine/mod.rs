@@ -22,6 +22,7 @@ use crate::workflow::Workflow;
 
 mod answered_passwords;
 mod arguments;
+mod call_reach;
 mod chat_messages;
 mod context;
 mod conversations;
@@ -40,15 +41,16 @@ mod repeats;
 mod run_metrics;
 mod scope;
 mod services;
+mod single_call;
 mod steps;
 mod structured_output;
 mod summary_publisher;
 mod tool_failure;
 mod toolsets;
 
-pub use arguments::{SingleCall, SingleCallArguments};
 pub use ending::DriveEnd;
 pub use error::Error;
+pub use single_call::{SingleCall, SingleCallEnd};
 pub use summary_publisher::SummaryPublisher;
 
 use context::EngineContext;

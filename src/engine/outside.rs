@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Result, WorkflowStop};
 use crate::engine::arguments::{with_injected, without_secrets};
+use crate::engine::call_reach::CallReach;
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::rates::turn;
 use crate::engine::scope::ExpressionScope;
@@ -15,70 +16,79 @@ use crate::outside::http_answer::{
     IDEMPOTENCY_KEY, body_value, value_or_failure, without_secrets as answer_without_secrets,
 };
 use crate::outside::programs::ProgramCall;
-use crate::outside::secrets::CallerTokenSource;
 use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::{seen, seen_map};
 use crate::workflow::{AddressPart, HttpBody, HttpRequest, ProgramStep, SecretReceiver};
 
 /// Sends a request, or tells what came of it.
 pub(super) async fn http(effects: &ScopedEffects, scope: &mut ExpressionScope, request: &HttpRequest) -> Result<Value> {
-    let servers = effects.journal.context.outside.clone();
-    let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
-    let host = request.host.as_str();
-    if let Some(why) = request.secrets().into_iter().find_map(|name| servers.secrets.refuses(name, host)) {
-        return Err(failed(why));
-    }
+    let reach = CallReach::of_run(effects);
+    refuse_host(reach, request)?;
     let turn = async || turn(effects, request.rate.as_ref(), request.error_message.as_deref()).await;
-    let answered = effects::outside(effects, request.idempotent, turn, async |call| {
-        // What is fetched for them is fetched now, and not when the run is read again.
-        let names = request.secrets();
-        let caller: Option<&dyn CallerTokenSource> = Some(&effects.journal.caller_token);
-        let secrets = servers.secrets.for_request(host, &names, caller, None).await.map_err(&failed)?;
-        let mut answer = sent(effects, scope, request, call, &secrets).await?;
-        if answer.as_ref().is_ok_and(|answer| answer.status == 401) && !names.is_empty() {
-            // A token that is refused is renewed once.
-            let renewed = servers.secrets.for_request(host, &names, caller, Some(&secrets)).await.map_err(&failed)?;
-            if renewed != secrets {
-                answer = sent(effects, scope, request, call, &renewed).await?;
-            }
+    let send = async |call: &str| http_call(reach, scope, request, call).await;
+    effects::outside(effects, request.idempotent, turn, send).await
+}
+
+/// Whether the server may have the secrets of the request.
+fn refuse_host(reach: CallReach<'_>, request: &HttpRequest) -> Result<()> {
+    let mut names = request.secrets().into_iter();
+    match names.find_map(|name| reach.outside.secrets.refuses(name, &request.host)) {
+        Some(why) => Err(WorkflowStop::failed(FailureKind::Http, why)),
+        None => Ok(()),
+    }
+}
+
+/// Sends a request once, but for a token that is refused: that is renewed once.
+pub(super) async fn http_call(
+    reach: CallReach<'_>,
+    scope: &mut ExpressionScope,
+    request: &HttpRequest,
+    call: &str,
+) -> Result<Value> {
+    refuse_host(reach, request)?;
+    let (host, secrets_of) = (request.host.as_str(), &reach.outside.secrets);
+    let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
+    // What is fetched for them is fetched now, and not when the run is read again.
+    let names = request.secrets();
+    let secrets = secrets_of.for_request(host, &names, reach.caller, None).await.map_err(failed)?;
+    let mut answer = sent(reach, scope, request, call, &secrets).await?;
+    if answer.as_ref().is_ok_and(|answer| answer.status == 401) && !names.is_empty() {
+        let renewed = secrets_of.for_request(host, &names, reach.caller, Some(&secrets)).await.map_err(failed)?;
+        if renewed != secrets {
+            answer = sent(reach, scope, request, call, &renewed).await?;
         }
-        let kind = match &answer {
-            Err(SendError::TimedOut { .. } | SendError::TimedOutAfter { .. }) => FailureKind::Timeout,
-            _ => FailureKind::Http,
-        };
-        let answer = answer.map_err(|error| servers.secrets.hidden(&error.to_string()));
-        let value =
-            answer.and_then(|answer| value_of(request, answer_without_secrets(answer, servers.secrets.hidden_texts())));
-        match value {
-            Ok(value) => Ok(value),
-            Err(words) => {
-                let told = request.error_message.clone().unwrap_or_else(|| words.clone());
-                if request.error_message.is_some() {
-                    tracing::warn!(run.id = %effects.journal.run, "a request failed: {words}");
-                }
-                Err(WorkflowStop::failed(kind, told))
-            }
+    }
+    let kind = match &answer {
+        Err(SendError::TimedOut { .. } | SendError::TimedOutAfter { .. }) => FailureKind::Timeout,
+        _ => FailureKind::Http,
+    };
+    let answer = answer.map_err(|error| secrets_of.hidden(&error.to_string()));
+    let value = answer.and_then(|answer| value_of(request, answer_without_secrets(answer, secrets_of.hidden_texts())));
+    value.map_err(|words| {
+        let told = request.error_message.clone().unwrap_or_else(|| words.clone());
+        if request.error_message.is_some() {
+            tracing::warn!(run.id = %reach.run, "a request failed: {words}");
         }
-    });
-    answered.await
+        WorkflowStop::failed(kind, told)
+    })
 }
 
 /// Sends a request once, with these secrets.
 async fn sent(
-    effects: &ScopedEffects,
+    reach: CallReach<'_>,
     scope: &mut ExpressionScope,
     request: &HttpRequest,
     call: &str,
     secrets: &Value,
 ) -> Result<std::result::Result<HttpAnswer, SendError>> {
-    let servers = &effects.journal.context.outside;
+    let servers = reach.outside;
     let failed = |message: String| WorkflowStop::failed(FailureKind::Http, message);
     let host = request.host.as_str();
     let arguments = if request.inject.is_empty() {
         None
     } else {
         let receiver = SecretReceiver::Host(host.to_owned());
-        Some(with_injected(effects, scope, &request.inject, call, &receiver).await?)
+        Some(with_injected(reach, scope, &request.inject, call, &receiver).await?)
     };
     let hidden = scope.bind("secrets", seen(secrets));
     let hidden_args = arguments.map(|arguments| scope.bind("args", seen_map(&arguments)));
@@ -87,7 +97,7 @@ async fn sent(
         scope.unbind("args", hidden);
     }
     scope.unbind("secrets", hidden);
-    let mut outgoing = outgoing.map_err(|stop| without_secrets(effects, stop))?;
+    let mut outgoing = outgoing.map_err(|stop| without_secrets(reach, stop))?;
     if outgoing.url.scheme() == "http" && !request.secrets().is_empty() && !servers.http.is_named(host) {
         let words =
             format!("a secret would go to {host} unencrypted: write https, or name the host in outgoing.allow_private");
@@ -102,18 +112,25 @@ async fn sent(
 
 /// Runs a program, or tells what came of it.
 pub(super) async fn program(effects: &ScopedEffects, scope: &mut ExpressionScope, step: &ProgramStep) -> Result<Value> {
-    let programs = effects.journal.context.outside.programs.clone();
     let turn = async || turn(effects, step.rate.as_ref(), step.error_message.as_deref()).await;
-    let ran = effects::outside(effects, step.idempotent, turn, async |key| {
-        let receiver = SecretReceiver::Command(step.program.clone());
-        let arguments = with_injected(effects, scope, &step.inject, key, &receiver).await?;
-        let (program, within, max_result) = (step.program.as_str(), step.within, step.max_result);
-        let call = ProgramCall { program, arguments: &arguments, key, within, max_result };
-        let came = programs.call(call).await;
-        let came = came.map(|value| effects.journal.context.outside.secrets.hidden_in(value));
-        came.map_err(|error| failed(effects, program, step.error_message.as_deref(), &error))
-    });
-    ran.await
+    let run = async |key: &str| program_call(CallReach::of_run(effects), scope, step, key).await;
+    effects::outside(effects, step.idempotent, turn, run).await
+}
+
+/// Runs a program once.
+pub(super) async fn program_call(
+    reach: CallReach<'_>,
+    scope: &mut ExpressionScope,
+    step: &ProgramStep,
+    key: &str,
+) -> Result<Value> {
+    let receiver = SecretReceiver::Command(step.program.clone());
+    let arguments = with_injected(reach, scope, &step.inject, key, &receiver).await?;
+    let (program, within, max_result) = (step.program.as_str(), step.within, step.max_result);
+    let call = ProgramCall { program, arguments: &arguments, key, within, max_result };
+    let came = reach.outside.programs.call(call).await;
+    let came = came.map(|value| reach.outside.secrets.hidden_in(value));
+    came.map_err(|error| failed(reach, program, step.error_message.as_deref(), &error))
 }
 
 /// What is sent.

@@ -1,6 +1,7 @@
 //! The turn of a call: a tool with a `rate:` is called no more often than that.
 
 use crate::chat::Result;
+use crate::engine::call_reach::CallReach;
 use crate::engine::effects::ScopedEffects;
 use crate::engine::tool_failure::failed;
 use crate::outside::toolset::ToolsetError;
@@ -19,5 +20,5 @@ pub(super) async fn turn(effects: &ScopedEffects, rate: Option<&ToolRate>, inste
     let words = format!(
         "{tool} was not called: it is called as often as its rate allows ({rate}), and there was no turn within {waited:?}"
     );
-    Err(failed(effects, tool, instead, &ToolsetError::TimedOut(words)))
+    Err(failed(CallReach::of_run(effects), tool, instead, &ToolsetError::TimedOut(words)))
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::broker::services::{ServiceError, ServiceReply, ServiceRequest};
 use crate::chat::{Result, WorkflowStop};
 use crate::engine::arguments::with_injected;
+use crate::engine::call_reach::CallReach;
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::rates::turn;
 use crate::engine::scope::ExpressionScope;
@@ -26,38 +27,46 @@ const BEFORE_NEXT_REQUEST: Duration = Duration::from_millis(250);
 /// Asks a service, or tells what came of it.
 pub(super) async fn request(effects: &ScopedEffects, scope: &mut ExpressionScope, step: &NatsStep) -> Result<Value> {
     let turn = async || turn(effects, step.rate.as_ref(), step.error_message.as_deref()).await;
-    let answered = effects::outside(effects, step.idempotent, turn, async |key| {
-        let subject = subject_of(scope, step)?;
-        let receiver = SecretReceiver::Nats(subject.clone());
-        let mut arguments = with_injected(effects, scope, &step.inject, key, &receiver).await?;
-        let named = step.named_args();
-        arguments.retain(|name, _| !named.contains(name.as_str()));
-        let payload = Bytes::from(Value::Object(arguments).to_string());
-        let reply = reply(effects, step, ServiceRequest { subject: &subject, key, payload, within: step.within }).await;
-        let hidden = effects.journal.context.outside.secrets.hidden_texts();
-        let came = match reply {
-            Ok(ServiceReply { payload, fault: None }) => {
-                reply_value(&subject, &payload, step.max_result, hidden).map_err(ToolsetError::Failed)
-            }
-            Ok(ServiceReply { payload, fault: Some(fault) }) => {
-                let (code, description) = (&fault.code, &fault.description);
-                let words = fault_words(&subject, code, description, &payload, step.max_result, hidden);
-                Err(ToolsetError::Failed(words))
-            }
-            Err(error) => Err(error),
-        };
-        came.map_err(|error| failed(effects, &subject, step.error_message.as_deref(), &error))
-    });
-    answered.await
+    let ask = async |key: &str| service_call(CallReach::of_run(effects), scope, step, key).await;
+    effects::outside(effects, step.idempotent, turn, ask).await
+}
+
+/// Asks a service once.
+pub(super) async fn service_call(
+    reach: CallReach<'_>,
+    scope: &mut ExpressionScope,
+    step: &NatsStep,
+    key: &str,
+) -> Result<Value> {
+    let subject = subject_of(scope, step)?;
+    let receiver = SecretReceiver::Nats(subject.clone());
+    let mut arguments = with_injected(reach, scope, &step.inject, key, &receiver).await?;
+    let named = step.named_args();
+    arguments.retain(|name, _| !named.contains(name.as_str()));
+    let payload = Bytes::from(Value::Object(arguments).to_string());
+    let reply = reply(reach, step, ServiceRequest { subject: &subject, key, payload, within: step.within }).await;
+    let hidden = reach.outside.secrets.hidden_texts();
+    let came = match reply {
+        Ok(ServiceReply { payload, fault: None }) => {
+            reply_value(&subject, &payload, step.max_result, hidden).map_err(ToolsetError::Failed)
+        }
+        Ok(ServiceReply { payload, fault: Some(fault) }) => {
+            let (code, description) = (&fault.code, &fault.description);
+            let words = fault_words(&subject, code, description, &payload, step.max_result, hidden);
+            Err(ToolsetError::Failed(words))
+        }
+        Err(error) => Err(error),
+    };
+    came.map_err(|error| failed(reach, &subject, step.error_message.as_deref(), &error))
 }
 
 /// What a service replies. One that is not there yet is asked again, if that does no harm.
 async fn reply(
-    effects: &ScopedEffects,
+    reach: CallReach<'_>,
     step: &NatsStep,
     request: ServiceRequest<'_>,
 ) -> std::result::Result<ServiceReply, ToolsetError> {
-    let Some(services) = effects.journal.context.broker.services.clone() else {
+    let Some(services) = reach.services else {
         let words = format!("{} was not asked: this worker has no NATS server", request.subject);
         return Err(ToolsetError::Unavailable(words));
     };

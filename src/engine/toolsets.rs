@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::bounds::{MADE, check_value};
 use crate::chat::{HumanQuestion, HumanReply, Result, WorkflowStop};
 use crate::engine::arguments::{with_data, with_injected};
+use crate::engine::call_reach::CallReach;
 use crate::engine::effects::{self, ScopedEffects};
 use crate::engine::rates::turn;
 use crate::engine::scope::ExpressionScope;
@@ -103,7 +104,7 @@ pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, s
         let next = async |key: &str| {
             // Not while the log is read again: what came of it is known then.
             wait_for(pause).await;
-            round(effects, scope, step, key, resumed.as_ref()).await
+            round(CallReach::of_run(effects), scope, step, key, resumed.as_ref()).await
         };
         // What goes on is one call, however many requests it takes.
         let rate = step.set.rate.as_ref().filter(|_| resumed.is_none());
@@ -134,7 +135,8 @@ pub(super) async fn call(effects: &ScopedEffects, scope: &mut ExpressionScope, s
             }
             ToolsetAnswer::CutOff { why } => {
                 let (set, why) = (&step.set, ToolsetError::Lost(why));
-                return Err(failed(effects, set.name.as_str(), set.error_message.as_deref(), &why));
+                let reach = CallReach::of_run(effects);
+                return Err(failed(reach, set.name.as_str(), set.error_message.as_deref(), &why));
             }
         };
     }
@@ -183,9 +185,9 @@ async fn wait_for(pause: Duration) {
     }
 }
 
-/// One round of a call.
-async fn round(
-    effects: &ScopedEffects,
+/// One round of a call: a [`ToolsetAnswer`], as the log has it.
+pub(super) async fn round(
+    reach: CallReach<'_>,
     scope: &mut ExpressionScope,
     step: &ToolsetStep,
     key: &str,
@@ -195,27 +197,27 @@ async fn round(
     let (arguments, secrets) = match set.secret_receiver() {
         // Who gets them is known when the request is there.
         SecretReceiver::Api => (with_data(scope, &step.inject, key)?, step.inject.secrets.as_slice()),
-        receiver => (with_injected(effects, scope, &step.inject, key, &receiver).await?, &[][..]),
+        receiver => (with_injected(reach, scope, &step.inject, key, &receiver).await?, &[][..]),
     };
-    let run = effects.journal.run.to_string();
+    let run = reach.run.to_string();
     let call = ToolsetCall {
         tool: &step.tool,
         arguments: &arguments,
         secrets,
-        caller: Some(&effects.journal.caller_token),
+        caller: reach.caller,
         key,
         run: &run,
         within: set.within,
         max_result: set.max_result,
         resumed,
     };
-    let came = match owner(effects, set) {
+    let came = match reach.outside.toolsets.get(&set.source) {
         Ok(owner) => went_on(&*owner, call).await,
         Err(error) => Err(error),
     };
-    let came = came.map_err(|error| failed(effects, set.name.as_str(), set.error_message.as_deref(), &error))?;
+    let came = came.map_err(|error| failed(reach, set.name.as_str(), set.error_message.as_deref(), &error))?;
     let value = serde_json::to_value(came).map_err(crate::engine::Error::unreadable)?;
-    let value = effects.journal.context.outside.secrets.hidden_in(value);
+    let value = reach.outside.secrets.hidden_in(value);
     match check_value(&value, &MADE) {
         Ok(()) => Ok(value),
         Err(exceeded) => {

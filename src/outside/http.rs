@@ -102,6 +102,14 @@ pub enum HttpAnswerBody {
     Text(String),
 }
 
+/// Where a host is, in words; one that is written as an address is not named twice.
+fn private_place(host: &str, address: IpAddr) -> String {
+    match host.trim_matches(['[', ']']).parse() == Ok(address) {
+        true => format!("{host} is an address that only this machine or its network reaches"),
+        false => format!("{host} is at {address}, an address that only this machine or its network reaches"),
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -110,8 +118,8 @@ pub enum SendError {
     NoClient(String),
     /// The address is not one that is asked.
     #[error(
-        "{host} is at {address}, which only this network reaches; if workflows may ask it, name it in fastagency.yaml: \
-             outgoing: {{ allow_private: [{host}] }}"
+        "{}; if workflows may ask it, name it in fastagency.yaml: outgoing: {{ allow_private: [{host}] }}",
+        private_place(host, *address)
     )]
     PrivateAddress {
         /// The host that was to be asked.

@@ -426,6 +426,14 @@ impl WorkflowTool {
         self.injected().map(|inject| inject.secrets.as_slice()).unwrap_or_default()
     }
 
+    /// The one thing that it does, where that needs no run; none: it has steps, asks an agent or calls a workflow.
+    pub fn single_action(&self) -> Option<&StepAction> {
+        self.steps.first().map(|step| &step.action).filter(|action| match action {
+            StepAction::Http(request) => request.is_whole_tool,
+            action => matches!(action, StepAction::Toolset(_) | StepAction::Program(_) | StepAction::Nats(_)),
+        })
+    }
+
     /// The arguments that models do not see, if it may have some.
     pub fn injected(&self) -> Option<&InjectedArguments> {
         self.steps.first().and_then(|step| match &step.action {

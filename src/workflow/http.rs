@@ -64,6 +64,8 @@ pub struct HttpRequest {
     pub inject: InjectedArguments,
     /// Of a tool: how often it may be called.
     pub rate: Option<ToolRate>,
+    /// Whether a tool consists of it.
+    pub is_whole_tool: bool,
 }
 
 /// What a request carries.
@@ -215,6 +217,7 @@ fn request(method: Method, (host, url): (String, Vec<AddressPart>), rest_of_args
         error_message: None,
         inject: InjectedArguments::default(),
         rate: None,
+        is_whole_tool: false,
     }
 }
 

@@ -50,7 +50,12 @@ pub fn of_http_tool(
     (inject, rate): (InjectedArguments, Option<ToolRate>),
 ) -> Option<Vec<WorkflowStep>> {
     let scope = NameScope::new(reader.declared()).with_local("args").with_local("context");
-    let request = http_request(reader, field, &scope, true).map(|request| HttpRequest { inject, rate, ..request });
+    let request = http_request(reader, field, &scope, true).map(|request| HttpRequest {
+        inject,
+        rate,
+        is_whole_tool: true,
+        ..request
+    });
     if let Some(request) = &request {
         request.inject.refuse_in(&request.url, field);
         for one in &request.inject.secrets {

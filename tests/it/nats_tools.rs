@@ -152,6 +152,26 @@ async fn a_service_is_asked_and_what_it_replies_is_the_result() {
     assert!(requests.lock().iter().all(|request| ["orders.lookup", "orders.eu.stock"].contains(&&*request.0)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_calls_a_tool_that_asks_a_service() {
+    let Some(server) = NatsServer::start("nats_tools::a_person_calls_a_tool_that_asks_a_service") else {
+        return;
+    };
+    let (_service, _requests) = orders(client(&server).await, &["orders.lookup"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write("fastagency.yaml", &format!("version: 1\nnats: {{ url: \"{}\" }}\n", server.url()));
+    write("workflows/clerk.yaml", CLERK);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command.args(["tools", "call", "clerk", "lookup", "--args", r#"{"article": "a"}"#, "--json"]);
+    command.current_dir(folder.path()).env_remove("FASTAGENCY_CONFIG").env_remove("NATS_URL");
+    let said = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let error = String::from_utf8_lossy(&said.stderr);
+    let found: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{error}"));
+    assert_eq!((&found["result"]["article"], &found["result"]["customer"]), (&json!("a"), &json!("Ann")));
+}
+
 #[tokio::test]
 async fn an_error_of_a_service_is_one_for_the_model_and_a_repeated_call_has_the_same_key() {
     let test = "nats_tools::an_error_of_a_service_is_one_for_the_model_and_a_repeated_call_has_the_same_key";

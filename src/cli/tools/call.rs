@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::Url;
 use serde_json::{Map, Value, json};
 
+use super::find::{FoundTool, find};
 use crate::bounds;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
 use crate::config::{Config, ConfigSection};
-use crate::engine::{SingleCall, SingleCallArguments};
+use crate::engine::{SingleCall, SingleCallEnd};
 use crate::ids::{RunId, UserId};
 use crate::openapi::{DocumentSource, OpenApiDeclaration};
 use crate::outside::OutsideServices;
 use crate::outside::openapi::{OpenApiDocuments, OpenApiToolset};
-use crate::outside::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
+use crate::outside::toolset::{Toolset, ToolsetAnswer, ToolsetCall};
 use crate::tokens::SharedTokenStore;
-use crate::workflow::{self, ToolsetDeclaration, Workflow};
+use crate::workflow::{self, StepAction, Workflow, WorkflowTool};
 
 /// How long a call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
@@ -30,7 +32,7 @@ const MAX_RESULT: u64 = 1 << 20;
 /// What to call.
 #[derive(Args)]
 pub(super) struct CallArguments {
-    /// The workflow and the tool; with --openapi the tool alone.
+    /// The workflow and the tool (of a set also SET.TOOL); with --openapi the tool alone.
     #[arg(value_names = ["WORKFLOW", "TOOL"], num_args = 1..=2, required = true)]
     names: Vec<String>,
     /// The arguments: a JSON object.
@@ -59,13 +61,10 @@ pub(super) struct CallArguments {
     data_dir: Option<PathBuf>,
 }
 
-/// A tool of a workflow.
-struct FoundTool<'w> {
-    workflow: &'w Workflow,
-    declaration: &'w ToolsetDeclaration,
-    /// The set that has it, opened.
-    set: Arc<dyn Toolset>,
-    listed: ListedTool,
+/// What a call is made with.
+struct ProjectReach<'a> {
+    config: &'a Config,
+    services: &'a OutsideServices,
 }
 
 impl CallArguments {
@@ -88,30 +87,66 @@ impl CallArguments {
         let config = project::load(&common)?;
         config.usable(ConfigSection::Worker)?;
         let services = self.services(&config, &common).await?;
-        let run = RunId::random();
-        let (set, tool, given): (Arc<dyn Toolset>, &str, SingleCallArguments) = match (&self.openapi, &self.names[..]) {
-            (Some(source), [tool]) => {
-                let given = SingleCallArguments { arguments, secrets: Vec::new() };
-                (Arc::new(self.of_specification(source, &services)?), tool, given)
-            }
-            (Some(_), _) => return Err(CliError::Usage("with --openapi, name the tool alone".to_owned())),
+        let called = match (&self.openapi, &self.names[..]) {
+            (Some(source), [tool]) => self.call_operation(source, tool, &arguments, &services).await,
+            (Some(_), _) => Err(CliError::Usage("with --openapi, name the tool alone".to_owned())),
             (None, [workflow, tool]) => {
-                let workflows = workflow::load_folder(&config.workflows)?;
-                let found = set_with(&workflows, workflow, tool, &services).await?;
-                let user = self.user.as_deref().and_then(UserId::new);
-                let FoundTool { workflow, declaration, listed, .. } = &found;
-                let call = SingleCall { workflow, set: declaration, tool: listed, arguments: &arguments, run, user };
-                let given = call.arguments(&services.secrets).await;
-                let given = given.map_err(|why| CliError::Usage(format!("tools.{}: {why}", declaration.name)))?;
-                (found.set, tool, given)
+                let reach = ProjectReach { config: &config, services: &services };
+                self.call_tool(workflow, tool, arguments, reach).await
             }
-            (None, _) => return Err(CliError::Usage("name the workflow and the tool, or use --openapi".to_owned())),
+            (None, _) => Err(CliError::Usage("name the workflow and the tool, or use --openapi".to_owned())),
         };
-        let key = run.to_string();
+        services.toolsets.close().await;
+        Ok(self.print(called?))
+    }
+
+    /// Calls a tool of a workflow.
+    async fn call_tool(
+        &self,
+        workflow: &str,
+        tool: &str,
+        arguments: Map<String, Value>,
+        reach: ProjectReach<'_>,
+    ) -> Result<Result<ToolsetAnswer, String>, CliError> {
+        let ProjectReach { config, services } = reach;
+        let workflows = workflow::load_folder(&config.workflows)?;
+        let FoundTool { workflow, tool } = find(&workflows, workflow, tool, services).await?;
+        let Some(action) = tool.single_action() else { return Err(CliError::Usage(needs_run(&workflow, &tool))) };
+        let broker = match action {
+            StepAction::Nats(_) => Some(project::connect(config, "tools").await?),
+            _ => None,
+        };
+        let call = SingleCall {
+            workflow: &workflow,
+            tool: &tool,
+            run: RunId::random(),
+            user: self.user.as_deref().and_then(UserId::new),
+            outside: services,
+            services: broker.and_then(|broker| broker.services),
+        };
+        Ok(match call.make(arguments).await {
+            SingleCallEnd::Answered(answer) => Ok(answer),
+            SingleCallEnd::Failed(why) => Err(why),
+        })
+    }
+
+    /// Calls an operation of a specification.
+    async fn call_operation(
+        &self,
+        source: &str,
+        tool: &str,
+        arguments: &Map<String, Value>,
+        services: &OutsideServices,
+    ) -> Result<Result<ToolsetAnswer, String>, CliError> {
+        let set = self.of_specification(source, services)?;
+        if let Some(unknown) = set.unknown_scheme().await.map_err(|error| CliError::Usage(error.to_string()))? {
+            return Err(CliError::Usage(unknown));
+        }
+        let key = RunId::random().to_string();
         let call = ToolsetCall {
             tool,
-            arguments: &given.arguments,
-            secrets: &given.secrets,
+            arguments,
+            secrets: &[],
             caller: None,
             key: &key,
             run: &key,
@@ -119,15 +154,13 @@ impl CallArguments {
             max_result: MAX_RESULT,
             resumed: None,
         };
-        let answer = set.call(call).await;
-        services.toolsets.close().await;
-        Ok(self.print(answer))
+        Ok(set.call(call).await.map_err(|error| error.to_string()))
     }
 
     fn of_specification(&self, written: &str, services: &OutsideServices) -> Result<OpenApiToolset, CliError> {
         let mut declaration = OpenApiDeclaration {
             source: written.to_owned(),
-            server: self.server.clone(),
+            server: self.server()?,
             security: self.mapping()?,
             ..OpenApiDeclaration::default()
         };
@@ -143,6 +176,20 @@ impl CallArguments {
         Ok(OpenApiToolset::new(declaration, documents, services.http.clone(), services.secrets.clone()))
     }
 
+    /// The address of the server.
+    fn server(&self) -> Result<Option<String>, CliError> {
+        let is_address = |text: &String| {
+            Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        match &self.server {
+            Some(text) if !is_address(text) => {
+                let words = format!("--server is an address that begins with http:// or https://, and not {text:?}");
+                Err(CliError::Usage(words))
+            }
+            server => Ok(server.clone()),
+        }
+    }
+
     fn mapping(&self) -> Result<BTreeMap<String, String>, CliError> {
         let pair = |text: &String| match text.split_once('=') {
             Some((scheme, secret)) => Ok((scheme.to_owned(), secret.to_owned())),
@@ -151,7 +198,7 @@ impl CallArguments {
         self.security.iter().map(pair).collect()
     }
 
-    fn print(&self, answer: Result<ToolsetAnswer, ToolsetError>) -> ExitCode {
+    fn print(&self, answer: Result<ToolsetAnswer, String>) -> ExitCode {
         let result = match answer {
             Ok(ToolsetAnswer::Value(value)) => Ok(value),
             Ok(ToolsetAnswer::Asks { message, .. }) => {
@@ -161,7 +208,7 @@ impl CallArguments {
             Ok(ToolsetAnswer::Continues { .. }) => {
                 Err("the tool goes on by itself, which only a run can follow".to_owned())
             }
-            Err(error) => Err(error.to_string()),
+            Err(why) => Err(why),
         };
         match (self.json, &result) {
             (true, Ok(value)) => println!("{}", json!({ "result": value })),
@@ -174,23 +221,23 @@ impl CallArguments {
     }
 }
 
-/// The set of a workflow that has a tool, with the tool.
-async fn set_with<'w>(
-    workflows: &'w [Workflow],
-    name: &str,
-    tool: &str,
-    services: &OutsideServices,
-) -> Result<FoundTool<'w>, CliError> {
-    let Some(workflow) = workflows.iter().find(|workflow| workflow.name.as_str() == name) else {
-        return Err(CliError::Usage(format!("there is no workflow {name:?}")));
+/// What to do with a tool that only a run can call.
+fn needs_run(workflow: &Workflow, tool: &WorkflowTool) -> String {
+    let (workflow, name) = (workflow.name.as_str(), tool.name.as_str());
+    let by_step = |what: &str| {
+        format!(
+            "the tool {name:?} {what}, which needs a run: write a step `call: {{ tool: {name}, args: {{ … }} }}` \
+             into a workflow, and start it: fastagency run {workflow}"
+        )
     };
-    for (entry, declaration) in workflow.tools.sets() {
-        let failed = |why: ToolsetError| CliError::Usage(format!("tools.{entry}: {why}"));
-        let set = services.toolsets.get(&declaration.source).map_err(failed)?;
-        let listed = set.list().await.map_err(failed)?;
-        if let Some(listed) = listed.into_iter().find(|listed| listed.name == tool) {
-            return Ok(FoundTool { workflow, declaration, set, listed });
+    match (&tool.called, &tool.asks) {
+        (Some(called), _) => {
+            format!(
+                "the tool {name:?} calls the workflow {:?}, which needs a run: fastagency run {called}",
+                called.as_str()
+            )
         }
+        (None, Some(agent)) => by_step(&format!("asks the agent {:?}", agent.as_str())),
+        (None, None) => by_step("has steps of its own"),
     }
-    Err(CliError::Usage(format!("no set of tools of the workflow {name:?} has a tool {tool:?}")))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use reqwest::Url;
 
 use super::read::read;
 use crate::cli::outcome::{self, CliError};
@@ -12,7 +13,10 @@ use crate::openapi::{
     DocumentSource, OpenApiDocument, OpenApiTool, RequiredScheme, SecurityAlternative, SecuritySchemeKind,
     ServerChoice, ToolSelection,
 };
-use crate::outside::openapi::{MOST_TOOLS, described, needs_person, secret_line, yaml_text};
+use crate::outside::addresses::AddressRules;
+use crate::outside::openapi::{
+    MOST_TOOLS, described, needs_person, never_allowed, secret_line, unsupported, yaml_text,
+};
 
 /// The host that is written where the specification names no server.
 const NO_HOST: &str = "api.example.com";
@@ -62,7 +66,8 @@ impl ImportArguments {
             return Err(CliError::Usage("no operation is selected that can be a tool".to_owned()));
         }
         let name = name_of(self.name.as_deref().unwrap_or(document.title()), "api");
-        print!("{}", outcome::shown(&written(&name, &self.openapi, &self.only, &found.tools)));
+        let private = private_hosts(&self.openapi, &found.tools).await;
+        print!("{}", outcome::shown(&written(&name, &self.openapi, &self.only, &found.tools, &private)));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -89,7 +94,25 @@ fn name_of(words: &str, otherwise: &str) -> String {
     if name.is_empty() { otherwise.to_owned() } else { name }
 }
 
-fn written(name: &str, source: &str, only: &[String], tools: &[OpenApiTool]) -> String {
+/// The hosts of the specification and of its servers that only this machine or its network reaches: no workflow asks them unless the
+/// configuration names them.
+async fn private_hosts(source: &str, tools: &[OpenApiTool]) -> BTreeSet<String> {
+    let rules = AddressRules::default();
+    let own = Url::parse(source).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let servers = tools.iter().filter_map(|tool| tool.server(&ServerChoice::default()).ok());
+    let hosts = servers.chain(own.clone()).filter_map(|url| url.host_str().map(str::to_owned));
+    let mut private: BTreeSet<String> = hosts.filter(|host| rules.refuses_host(host).is_some()).collect();
+    // The name of a server that was just asked is known.
+    if let Some((url, host)) = own.as_ref().and_then(|url| Some((url, url.host_str()?)))
+        && let Ok(addresses) = tokio::net::lookup_host((host, url.port_or_known_default().unwrap_or(443))).await
+        && addresses.into_iter().any(|address| !rules.allows(address.ip()))
+    {
+        private.insert(host.to_owned());
+    }
+    private.into_iter().map(|host| host.trim_matches(['[', ']']).to_owned()).collect()
+}
+
+fn written(name: &str, source: &str, only: &[String], tools: &[OpenApiTool], private: &BTreeSet<String>) -> String {
     let (schemes, others) = schemes(tools);
     let secret = |scheme: &str| name_of(&format!("{name}_{scheme}"), "secret");
     let mut text = String::from("# In the workflow; agents name the tools that they may use.\ntools:\n");
@@ -112,6 +135,7 @@ fn written(name: &str, source: &str, only: &[String], tools: &[OpenApiTool]) -> 
         for scheme in schemes.keys() {
             let _ = writeln!(text, "      {}: {}", yaml_text(scheme), secret(scheme));
         }
+        text += &outgoing(private);
         text += "\n# In fastagency.yaml. Each secret is sent to its hosts and to no others.\nsecrets:\n";
         for (scheme, used) in &schemes {
             let hosts: Vec<&str> = used.hosts.iter().map(String::as_str).collect();
@@ -132,10 +156,32 @@ fn written(name: &str, source: &str, only: &[String], tools: &[OpenApiTool]) -> 
             }
         }
     }
+    if schemes.is_empty() {
+        text += &outgoing(private);
+    }
     for (scheme, kind) in others {
-        let _ = writeln!(text, "# Some operations take {scheme} as well: {}.", described(&kind));
+        let never = if unsupported(&kind).is_some() { ", which is not supported" } else { "" };
+        let _ = writeln!(text, "# Some operations take {scheme} as well: {}{never}.", described(&kind));
+    }
+    for tool in tools {
+        if let Some(why) = never_allowed(tool.security()) {
+            let _ = writeln!(text, "# {}: {why}.", tool.name);
+        }
     }
     text
+}
+
+/// What lets workflows ask these hosts.
+fn outgoing(private: &BTreeSet<String>) -> String {
+    if private.is_empty() {
+        return String::new();
+    }
+    let hosts: Vec<String> = private.iter().map(|host| yaml_text(host)).collect();
+    format!(
+        "\n# In fastagency.yaml. Workflows ask addresses of this machine and its network only where they are named.\n\
+         outgoing: {{ allow_private: [{}] }}\n",
+        hosts.join(", ")
+    )
 }
 
 fn is_token(kind: &SecuritySchemeKind) -> bool {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::read::read;
 use crate::cli::outcome::{self, CliError};
 use crate::openapi::{DocumentSource, OpenApiWarning, SkippedOperation, ToolSelection};
-use crate::outside::openapi::MOST_TOOLS;
+use crate::outside::openapi::{MOST_TOOLS, never_allowed};
 
 /// So many tools are named beside a warning that several have.
 const NAMED_TOOLS: usize = 3;
@@ -52,8 +52,10 @@ impl ListArguments {
         for entry in document.selected(&selection) {
             match document.tool(entry) {
                 Ok(tool) => {
-                    let (name, method, path) = (tool.name, tool.method, tool.path);
-                    rows.push(ToolRow { name, method, path, warnings: tool.warnings });
+                    let refused = never_allowed(tool.security());
+                    let refused = refused.map(|message| OpenApiWarning { place: "security".to_owned(), message });
+                    let warnings = tool.warnings.iter().cloned().chain(refused).collect();
+                    rows.push(ToolRow { name: tool.name, method: tool.method, path: tool.path, warnings });
                 }
                 Err(reason) => skipped.push(reason),
             }

@@ -1,6 +1,7 @@
 //! `fastagency tools`: the tools of OpenAPI specifications, listed, called and written down for a workflow.
 
 mod call;
+mod find;
 mod import;
 mod list;
 mod read;
@@ -23,7 +24,7 @@ pub(super) struct ToolsCommand {
 enum ToolsSubcommand {
     /// List the tools that the operations of a specification become, and the operations that become none.
     List(list::ListArguments),
-    /// Call a tool once, with the secrets of the configuration.
+    /// Call a tool of a workflow, or of a specification, once: with the secrets of the configuration.
     Call(call::CallArguments),
     /// Print what to write into a workflow and into fastagency.yaml for the tools of a specification.
     Import(import::ImportArguments),

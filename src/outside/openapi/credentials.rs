@@ -94,13 +94,8 @@ fn secret_of<'m>(scheme: &'m RequiredScheme, mapping: &'m BTreeMap<String, Strin
 
 /// Whether a secret is one for a scheme.
 fn check(scheme: &RequiredScheme, secret: &str, secrets: &Secrets, host: &str) -> Result<(), String> {
-    if let SecuritySchemeKind::Unknown { why } = &scheme.kind {
-        return Err(why.clone());
-    }
-    if let SecuritySchemeKind::HttpOther { scheme } = &scheme.kind
-        && OF_CHALLENGES.contains(&scheme.to_ascii_lowercase().as_str())
-    {
-        return Err(format!("the scheme {scheme} of HTTP is not supported"));
+    if let Some(why) = unsupported(&scheme.kind) {
+        return Err(why);
     }
     if let Some(why) = secrets.refuses_host(secret, host) {
         return Err(why);
@@ -123,6 +118,29 @@ fn check(scheme: &RequiredScheme, secret: &str, secrets: &Secrets, host: &str) -
         }
         _ => Ok(()),
     }
+}
+
+/// Why no secret can stand for a scheme; none: one can.
+pub fn unsupported(kind: &SecuritySchemeKind) -> Option<String> {
+    match kind {
+        SecuritySchemeKind::Unknown { why } => Some(why.clone()),
+        SecuritySchemeKind::HttpOther { scheme } if OF_CHALLENGES.contains(&scheme.to_ascii_lowercase().as_str()) => {
+            Some(format!("the scheme {scheme} of HTTP is not supported"))
+        }
+        _ => None,
+    }
+}
+
+/// What to do with an operation that no secret opens.
+const OF_NO_SECRET: &str = "no secret makes it work: leave the operation out with `except`, or, if its server takes \
+                            another login, write a tool with `http` and a header of your own";
+
+/// What is so of an operation that can be called with no secret, whatever is configured; none: it can be called.
+pub fn never_allowed(alternatives: &[SecurityAlternative]) -> Option<String> {
+    let why = |one: &SecurityAlternative| one.schemes.iter().find_map(|scheme| unsupported(&scheme.kind));
+    let refusals: Vec<String> = alternatives.iter().map(why).collect::<Option<_>>()?;
+    let first = refusals.first()?;
+    Some(format!("each call is refused: {first}, so {OF_NO_SECRET}"))
 }
 
 /// Where a token is given, as the specification says.
@@ -198,7 +216,12 @@ fn refusal(
         let separator = if number == 0 { ": " } else { "; or " };
         let _ = write!(words, "{separator}{}: {why}", schemes.join(" and "));
     }
-    let missing = refusals.iter().find_map(|(alternative, _)| {
+    let is_possible = |one: &SecurityAlternative| one.schemes.iter().all(|scheme| unsupported(&scheme.kind).is_none());
+    let possible = || refusals.iter().map(|(alternative, _)| alternative).filter(|one| is_possible(one));
+    if possible().next().is_none() {
+        let _ = write!(words, "; {OF_NO_SECRET}");
+    }
+    let missing = possible().find_map(|alternative| {
         alternative.schemes.iter().find(|scheme| secrets.source(secret_of(scheme, mapping)).is_none())
     });
     if let Some(scheme) = missing {

@@ -20,11 +20,12 @@ use super::secrets::{CredentialRequest, Secrets};
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
 use crate::openapi::{OpenApiDeclaration, OpenApiRequest, OpenApiTool, OperationEntry, RequestError};
+use crate::problem::did_you_mean;
 use crate::workflow::{OpenApiSource, ToolsetSource};
 use crate::yaml::secrets::without_logins;
 use credentials::{CredentialPlan, FetchedCredentials};
 
-pub use credentials::{SpecifiedLogin, described, needs_person, secret_line, yaml_text};
+pub use credentials::{SpecifiedLogin, described, needs_person, never_allowed, secret_line, unsupported, yaml_text};
 pub use documents::{KeptDocument, OpenApiDocuments};
 
 /// More tools no set has: servers of models refuse them.
@@ -102,6 +103,23 @@ impl OpenApiToolset {
         self.documents.refuses(&declaration.source).into_iter().chain(unknown).collect()
     }
 
+    /// What is wrong with the names of `security`; none: each is the name of a security scheme.
+    pub async fn unknown_scheme(&self) -> Result<Option<String>, ToolsetError> {
+        let kept = self.document().await?;
+        Ok(self.unknown_scheme_of(&kept))
+    }
+
+    fn unknown_scheme_of(&self, kept: &KeptDocument) -> Option<String> {
+        let schemes = kept.document.security_schemes();
+        let unknown = self.declaration.security.keys().find(|name| !schemes.contains(&name.as_str()))?;
+        let near = did_you_mean(unknown, schemes.iter().copied()).unwrap_or_else(|| match schemes.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", schemes.join(", ")),
+        });
+        let source = without_logins(&self.declaration.source);
+        Some(format!("{source} has no security scheme {unknown:?}: {near}"))
+    }
+
     /// Where people sign in for this secret, as the specification says; none: it says nothing, or of a host that the secret is not for.
     pub async fn login_server(&self, secret: &str) -> Result<Option<SpecifiedLogin>, ToolsetError> {
         let kept = self.document().await?;
@@ -148,6 +166,9 @@ impl OpenApiToolset {
     fn listed(&self, kept: &KeptDocument) -> Result<Vec<ListedTool>, String> {
         let mut tools = Vec::new();
         let mut skipped = Vec::new();
+        if let Some(unknown) = self.unknown_scheme_of(kept) {
+            kept.warn_once(unknown);
+        }
         for entry in self.selected(kept)? {
             match kept.tool(entry) {
                 Ok(tool) => tools.push(ListedTool {
@@ -174,10 +195,12 @@ impl OpenApiToolset {
     fn tool(&self, kept: &KeptDocument, name: &str) -> Result<OpenApiTool, ToolsetError> {
         let source = || without_logins(&self.declaration.source);
         let selection = self.declaration.selection();
-        let entry = kept.document.operations().iter().find(|entry| entry.name == name);
-        let entry = entry
-            .filter(|entry| selection.selects(entry))
-            .ok_or_else(|| ToolsetError::Unavailable(format!("{} has no operation {name:?}", source())))?;
+        let mut selected = kept.document.operations().iter().filter(|entry| selection.selects(entry));
+        let entry = selected.clone().find(|entry| entry.name == name).ok_or_else(|| {
+            let near = did_you_mean(name, selected.by_ref().map(|entry| entry.name.as_str()));
+            let near = near.map(|near| format!(": {near}")).unwrap_or_default();
+            ToolsetError::Unavailable(format!("{} has no operation {name:?}{near}", source()))
+        })?;
         kept.tool(entry).map_err(|skipped| {
             ToolsetError::Unavailable(format!("{name} is no tool of {}: {}", source(), skipped.reason))
         })

@@ -51,14 +51,113 @@ async fn a_person_calls_a_tool_with_the_secrets_of_the_project() {
     let said = call(&["get_digits", "--openapi", &source]);
     assert_eq!((said.code, said.out.as_str()), (0, "{\n  \"total\": 19.90,\n  \"id\": 12345678901234567890\n}\n"));
     for (arguments, words) in [
-        (&["w", "get_open"][..], "no set of tools of the workflow \"w\" has a tool \"get_open\""),
-        (&["v", "get_open"], "there is no workflow \"v\""),
+        (&["w", "get_open"][..], "the workflow \"w\" has no tool \"get_open\": there is none"),
+        (&["v", "get_open"], "there is no workflow \"v\": there is w"),
         (&["get_open"], "name the workflow and the tool"),
         (&["get_open", "--openapi", &source, "--args", "[]"], "--args is no JSON object"),
+        (
+            &["get_open", "--openapi", &source, "--security", "headerKye=pets"],
+            "has no security scheme \"headerKye\": did you mean \"headerKey\"?",
+        ),
+        (
+            &["get_open", "--openapi", &source, "--server", "127.0.0.1:9101"],
+            "--server is an address that begins with http:// or https://, and not \"127.0.0.1:9101\"",
+        ),
     ] {
         let said = call(arguments);
         assert!(said.code == 2 && said.err.contains(words), "{}: {}", said.code, said.err);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_calls_every_kind_of_tool_that_needs_no_run() {
+    let api = ApiServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write(
+        "fastagency.yaml",
+        "version: 1\noutgoing: { allow_private: [127.0.0.1] }\npython: { interpreter: [python3, -S] }\n\
+         commands: { report: { run: [cat] } }\n\
+         secrets: { key: { value: sesame-0815, hosts: [127.0.0.1], tools: { command: [report], python: [a.py] } } }\n",
+    );
+    write("a.py", "def one(amount: int, key: str) -> list:\n    \"\"\"One\"\"\"\n    return [\"a\", amount, key]\n");
+    write("b.py", "def one(amount: int) -> list:\n    \"\"\"One\"\"\"\n    return [\"b\", amount]\n");
+    let params = "params: { type: object, properties: { amount: { type: integer } }, required: [amount] }";
+    let inject = "inject: { key: { secret: key }, who: \"{{ user.id }}\" }";
+    let workflow = format!(
+        "version: 1\nname: w\nagents: {{ clerk: {{}} }}\ntools:\n\
+         \u{20} single: {{ python: a.py:one, inject: {{ key: {{ secret: key }} }} }}\n\
+         \u{20} a: {{ python: a.py, inject: {{ key: {{ secret: key }} }} }}\n  b: {{ python: b.py }}\n\
+         \u{20} report: {{ description: d, {params}, {inject}, max_result: 100, command: report }}\n\
+         \u{20} send: {{ description: d, {params}, {inject}, http: \"POST {}/open/{{{{ args.who }}}}\" }}\n\
+         \u{20} ask: {{ agent: clerk }}\n  other: {{ workflow: v }}\n\
+         \u{20} steps: {{ description: d, do: [{{ return: 1 }}] }}\n\
+         steps: [{{ return: 1 }}]\n",
+        api.url
+    );
+    write("workflows/w.yaml", &workflow);
+    write("workflows/v.yaml", "version: 1\nname: v\nsteps: [{ return: 1 }]\n");
+    let call =
+        |tool: &str, args: &str| tools(folder.path(), &["call", "w", tool, "--args", args, "--user", "ann", "--json"]);
+    let result = |tool: &str| -> Value {
+        let said = call(tool, r#"{"amount": 7}"#);
+        assert_eq!(said.code, 0, "{tool}: {}{}", said.out, said.err);
+        serde_json::from_str::<Value>(&said.out).unwrap()["result"].clone()
+    };
+    assert_eq!(result("single"), json!(["a", 7, "[secret key]"]));
+    assert_eq!((result("a.one"), result("b.one")), (json!(["a", 7, "[secret key]"]), json!(["b", 7])));
+    assert_eq!(result("report"), json!({"amount": 7, "key": "[secret key]", "who": "ann"}));
+    assert_eq!(result("send")["uri"], "/open/ann");
+    let sent: Value = serde_json::from_str(&api.sent("/open/ann")[0].body).unwrap();
+    assert_eq!(sent, json!({"amount": 7, "key": "sesame-0815"}));
+    // What a run refuses is refused, in the same words.
+    let said = call("report", "{}");
+    assert!(said.code == 1 && said.out.contains("1 validation error for report"), "{}{}", said.out, said.err);
+    for (tool, words) in [
+        ("one", "several sets have a tool \"one\": name one of a.one, b.one, single.one"),
+        ("reprot", "the workflow \"w\" has no tool \"reprot\": did you mean \"report\"?"),
+        ("ask", "asks the agent \"clerk\", which needs a run"),
+        ("other", "calls the workflow \"v\", which needs a run: fastagency run v"),
+        ("steps", "call: { tool: steps, args: { … } }` into a workflow, and start it: fastagency run w"),
+    ] {
+        let said = call(tool, "{}");
+        assert!(said.code == 2 && said.err.contains(words), "{tool}: {}: {}", said.code, said.err);
+    }
+}
+
+#[test]
+fn where_no_secret_opens_an_operation_that_is_said_and_no_secret_is_proposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let specification = r#"{"openapi": "3.0.3", "servers": [{"url": "https://api.example"}],
+        "components": {"securitySchemes": {"dig": {"type": "http", "scheme": "digest"}}},
+        "paths": {"/a": {"get": {"operationId": "leak_dig", "security": [{"dig": []}]}}}}"#;
+    write("dig.json", specification);
+    write("fastagency.yaml", "version: 1\n");
+    let advice = "no secret makes it work: leave the operation out with `except`, or, if its server takes another login, write a tool with `http` and a header of your own";
+    let said = tools(folder.path(), &["call", "leak_dig", "--openapi", "dig.json"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(
+        said.err.contains("the scheme digest of HTTP is not supported") && said.err.contains(advice),
+        "{}",
+        said.err
+    );
+    assert!(!said.err.contains("secrets:"), "{}", said.err);
+    let said = tools(folder.path(), &["list", "--openapi", "dig.json"]);
+    assert!(said.out.contains("leak_dig: each call is refused") && said.out.contains(advice), "{}", said.out);
+    let said = tools(folder.path(), &["call", "leak_dg", "--openapi", "dig.json"]);
+    assert!(said.err.contains("has no operation \"leak_dg\": did you mean \"leak_dig\"?"), "{}", said.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_from_an_address_of_this_network_names_it() {
+    let api = ApiServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let said =
+        tools(folder.path(), &["import", "--openapi", &format!("{}/openapi.json", api.url), "--only", "get_header"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("\noutgoing: { allow_private: [\"127.0.0.1\"] }\n"), "{}", said.out);
 }
 
 #[test]
@@ -91,8 +190,9 @@ fn a_person_calls_a_tool_with_what_the_workflow_gives_it() {
     write("fastagency.yaml", &config("other.py"));
     let said = call();
     assert!(
-        said.code != 0 && said.err.contains("the secret \"books\"") && !said.err.contains("sesame"),
-        "{}",
+        said.code != 0 && said.out.contains("the secret \\\"books\\\"") && !said.out.contains("sesame"),
+        "{}{}",
+        said.out,
         said.err
     );
 }
@@ -142,7 +242,7 @@ fn what_a_specification_needs_is_written_down_for_a_workflow_and_the_configurati
       pets_more_oauth: { oauth: { token_url: "https://id.example/token", client_id: "${PETS_MORE_OAUTH_ID}", client_secret: "${PETS_MORE_OAUTH_SECRET}" }, hosts: [api.example] }
       # or by a program that prints a token: { command: [PROGRAM, ARGUMENT], refresh: 5m, hosts: [api.example] }
     # Some operations take bearer as well: a bearer token.
-    # Some operations take legacy as well: the scheme digest of HTTP.
+    # Some operations take legacy as well: the scheme digest of HTTP, which is not supported.
     "#);
     let said = tools(folder.path(), &["import", "--openapi", "pets.yaml", "--only", "tag:shops", "--name", "shops"]);
     insta::assert_snapshot!(said.out, @r#"

@@ -357,5 +357,5 @@ async fn a_specification_in_a_file_is_below_the_project_and_read_again_when_it_c
     }
     let private = OpenApiDeclaration { source: "http://169.254.169.254/openapi.json".to_owned(), ..Default::default() };
     let said = words(services.openapi(private).list().await.unwrap_err());
-    assert!(said.contains("169.254.169.254, which only this network reaches"), "{said}");
+    assert!(said.contains("169.254.169.254 is an address that only this machine or its network reaches"), "{said}");
 }
