@@ -15,6 +15,7 @@ use super::results::{error_text, value_of};
 use super::server::{CallConnection, McpServer};
 use super::waiting::{WaitingCall, WaitingCalls, WaitingTicket};
 use super::words::NoAnswer;
+use crate::config::McpRevision;
 use crate::outside::toolset::{ElicitationAnswer, ToolsetAnswer, ToolsetCall, ToolsetError};
 use crate::traces;
 
@@ -75,6 +76,30 @@ pub(super) struct ServerCall<'c> {
 impl ServerCall<'_> {
     /// Makes the call, or goes on with it.
     pub(super) async fn make(&self) -> Result<ToolsetAnswer, ToolsetError> {
+        self.made().await.map_err(|error| self.with_revision_to_set(error))
+    }
+
+    /// The error, with what to write where the server cannot ask people in the revision of the protocol that is spoken.
+    fn with_revision_to_set(&self, error: ToolsetError) -> ToolsetError {
+        if !cannot_ask(&error.to_string()) || self.server.opener.config.protocol == Some(McpRevision::Session) {
+            return error;
+        }
+        let name = &self.server.opener.name;
+        let repair = format!("in fastagency.yaml: mcp: {{ {name}: {{ protocol: \"2025-11-25\" }} }}");
+        tracing::warn!(
+            mcp.server = %name,
+            "{name} cannot ask people in the revision 2026-07-28 of the protocol, so the tool {} failed; write {repair}",
+            self.call.tool
+        );
+        error.map_words(|words| {
+            format!(
+                "{}. The MCP server {name} asks people only in an older revision of the protocol: write {repair}",
+                words.trim_end_matches('.')
+            )
+        })
+    }
+
+    async fn made(&self) -> Result<ToolsetAnswer, ToolsetError> {
         let Some(resumed) = self.call.resumed else { return self.request(None).await };
         let state = crate::bounds::from_value(resumed.state.clone())
             .map_err(|_| ToolsetError::Lost("what the call goes on with cannot be read".to_owned()))?;
@@ -389,6 +414,12 @@ impl ServerCall<'_> {
     fn idle(&self) -> Duration {
         self.call.within.min(self.server.opener.config.timeout)
     }
+}
+
+/// Whether a server says that it could not ask a person: that of the Python SDK asks in a session alone.
+fn cannot_ask(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    words.contains("elicitation/create") && (words.contains("back-channel") || words.contains("back channel"))
 }
 
 fn json(state: &CallState) -> Value {

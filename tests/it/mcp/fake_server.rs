@@ -62,6 +62,10 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
             "ttlMs": 1000, "cacheScope": "private",
         }),
+        (_, Ok(mut result)) if result["jsonrpc_error"].is_object() => {
+            let error = result["jsonrpc_error"].take();
+            return axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "error": error})).into_response();
+        }
         (_, Ok(result)) => result,
     };
     axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result})).into_response()

@@ -138,6 +138,36 @@ async fn an_address_that_cannot_be_used_is_said() {
     assert!(why.contains("outgoing: { allow_private: [127.0.0.1] }"), "{why}");
 }
 
+/// As the Python SDK answers in 2026-07-28 to a tool that asks; some servers make a result of it.
+#[tokio::test]
+async fn a_server_that_asks_only_in_an_older_revision_is_told_from_a_tool_that_fails() {
+    let refused =
+        "Cannot send 'elicitation/create': this transport context has no back-channel for server-initiated requests.";
+    let server = FakeServer::start(move |method, params, _| {
+        let names = ["error", "result", "other"];
+        let tools = names.map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+        Ok(match (method, params["name"].as_str()) {
+            ("tools/list", _) => json!({"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private"}),
+            ("tools/call", Some("error")) => json!({"jsonrpc_error": {"code": -32600, "message": refused}}),
+            ("tools/call", Some(name)) => {
+                let text = if name == "other" { "no elicitation today" } else { refused };
+                json!({"resultType": "complete", "isError": true, "content": [{"type": "text", "text": text}]})
+            }
+            _ => Value::Null,
+        })
+    })
+    .await;
+    let servers = worker(&server.config());
+    let tools = toolset(&servers);
+    let repair = "write in fastagency.yaml: mcp: { docs: { protocol: \"2025-11-25\" } }";
+    for name in ["error", "result"] {
+        let why = call(&tools, name, json!({})).await.unwrap_err().to_string();
+        assert!(why.starts_with(refused) && why.ends_with(repair), "{name}: {why}");
+    }
+    assert_eq!(call(&tools, "other", json!({})).await.unwrap_err().to_string(), "no elicitation today");
+    servers.close().await;
+}
+
 /// A server that was down for a moment is a new one all the same.
 #[tokio::test]
 async fn a_server_that_was_down_is_asked_again() {
