@@ -66,6 +66,8 @@ pub struct Config {
     /// The project's name.
     pub name: String,
     nats: NatsConfig,
+    /// Whether it says anything of a NATS server.
+    pub names_nats: bool,
     /// The folder of workflows; in the file it is relative to the file's folder.
     pub workflows: PathBuf,
     /// The models by name.

@@ -63,6 +63,7 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
     Some(Config {
         path: file.to_owned(),
         nats: fields.read("nats", |field| nats::nats(field, folder)).unwrap_or_default(),
+        names_nats: fields.get("nats").is_some(),
         workflows: path(&fields, "workflows", folder).unwrap_or_else(|| folder.join("workflows")),
         llms,
         gateway,

@@ -157,6 +157,22 @@ fn a_question_that_nobody_answers_is_left_open_and_taken_up_again() {
 }
 
 #[test]
+fn where_the_configuration_names_a_server_a_list_of_the_data_folder_says_what_it_is_of() {
+    let folder = project();
+    let said = |arguments: &[&str]| {
+        assert_eq!(fastagency(folder.path(), &["run", "fails"]).code, 1);
+        fastagency(folder.path(), arguments)
+    };
+    assert_eq!(said(&["audit", "list"]).err, "");
+    let config = "version: 1\nname: cli\nnats: { url: \"nats://127.0.0.1:4222\" }\n";
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    let listed = said(&["audit", "list"]);
+    let words = "note: this is of the data folder data; --nats reads the NATS server that fastagency.yaml names\n";
+    assert_eq!((listed.code, listed.err.as_str()), (0, words));
+    assert_eq!(said(&["audit", "list", "--data-dir", "data"]).err, "");
+}
+
+#[test]
 fn runs_are_listed_by_worker_by_time_and_by_words() {
     let folder = project();
     for (word, workflow) in [("apples", "echo"), ("pears", "echo")] {

@@ -148,6 +148,10 @@ impl AuditCommand {
             return self.of_broker(&config, broker, None);
         }
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
+        if config.names_nats && self.data_dir.is_none() {
+            let (folder, file) = (data_dir.display(), config.path.display());
+            eprintln!("note: this is of the data folder {folder}; --nats reads the NATS server that {file} names");
+        }
         if !data_dir.is_dir() {
             // Opening would make it.
             let message = format!("there is no data folder {} (--nats reads the NATS server)", data_dir.display());
