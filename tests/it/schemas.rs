@@ -104,6 +104,21 @@ fn every_key_is_read() {
     }
 }
 
+/// The page of the language has a table of the keys of tools by kind.
+#[test]
+fn the_table_of_the_keys_of_tools_has_all_of_them() {
+    let schema = workflow::json_schema();
+    let keys = schema["$defs"]["tool"]["properties"].as_object().expect("a tool has keys").keys();
+    let page = std::fs::read_to_string("docs/reference/workflows.md").unwrap();
+    let rows = page.lines().skip_while(|line| !line.starts_with("| key | `do` |"));
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    let kinds: BTreeSet<&str> = rows[0].split('`').skip(1).step_by(2).collect();
+    let listed: BTreeSet<&str> = rows.iter().skip(2).filter_map(|row| row.split('`').nth(1)).collect();
+    let missing: Vec<&String> =
+        keys.filter(|key| !kinds.contains(key.as_str()) && !listed.contains(key.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// What the reader refuses for a key or a type, the schema refuses as well.
 #[test]
 fn what_has_unknown_keys_the_schema_refuses() {
