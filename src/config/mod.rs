@@ -32,6 +32,7 @@ mod secrets;
 mod shapes;
 mod ui;
 mod variables;
+mod warnings;
 mod webhooks;
 mod worker;
 
@@ -51,7 +52,9 @@ pub use operation::{MetricsConfig, NEEDS_TOKEN, OtlpConfig};
 pub use outgoing::OutgoingConfig;
 pub use programs::{ProgramConfig, ProgramInput, SandboxConfig};
 pub use python::{PythonConfig, PythonVariable};
-pub use secrets::{OAuthConfig, OAuthGrant, OAuthServerConfig, SecretConfig, SecretSource, SecretTools};
+pub use secrets::{
+    OAuthConfig, OAuthGrant, OAuthServerConfig, SHORTEST_HIDDEN, SecretConfig, SecretSource, SecretTools,
+};
 pub use shapes::json_schema;
 pub use ui::{PATHS_OF_THE_PAGE, UiConfig, UiLimits};
 pub use variables::Environment;
@@ -110,8 +113,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Where traces are sent; none: only where the environment says so.
     pub telemetry: Option<OtlpConfig>,
-    /// What an operator should know of keys that can be guessed.
-    pub short_keys: Vec<Problem>,
+    /// What an operator should know of what is written: keys that can be guessed, secrets that cannot be hidden, names that nothing has.
+    pub warnings: Vec<Problem>,
     unset: BTreeMap<ConfigSection, Vec<Problem>>,
     /// The files of `${file:…}`.
     files: Vec<PathBuf>,
@@ -136,6 +139,18 @@ pub enum ConfigSection {
 
 /// Reads a configuration file; all that is wrong with it is in the error.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    from_text(path, &source_of(path)?, path.parent().unwrap_or(Path::new("")), environment)
+}
+
+/// A configuration file as far as it can be read, and what is wrong with it.
+pub fn look_through(path: &Path, environment: Environment<'_>) -> (Option<Config>, Option<Problems>) {
+    match source_of(path) {
+        Ok(source) => reading::look_through(path, &source, path.parent().unwrap_or(Path::new("")), environment),
+        Err(problems) => (None, Some(problems)),
+    }
+}
+
+fn source_of(path: &Path) -> Result<String, Problems> {
     let bytes = std::fs::read(path).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
@@ -144,8 +159,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
         Problem::of_file(path.display().to_string(), message)
             .with_hint("-c names the configuration (default fastagency.yaml)")
     })?;
-    let source = yaml::decoded(path, bytes).map_err(|problem| *problem)?;
-    from_text(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+    Ok(yaml::decoded(path, bytes).map_err(|problem| *problem)?)
 }
 
 /// Reads a configuration's text; paths in it are relative to the folder.

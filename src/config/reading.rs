@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::fields::{SHORTEST_SECRET, path, secret, secrets, unset_in};
+use super::fields::{path, secret, secrets, unset_in};
 use super::secrets::named_secrets;
 use super::shapes::CONFIG;
 use super::variables::{self, Environment};
+use super::warnings::{short_keys, short_secrets, unknown_tools};
 use super::{AuditConfig, AuthConfig, AuthMode, CallerLimits, Config, ConfigSection, GatewayConfig, PythonConfig};
 use super::{audit, auth, gateway, mcp, models, nats, operation, outgoing, programs, python, ui, webhooks, worker};
 use crate::problem::{Problem, Problems};
@@ -18,6 +19,22 @@ use crate::yaml::{self, FieldReader, FileReview, MapReader};
 
 /// Reads a configuration's text. Paths in it are relative to the folder.
 pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    let (config, problems) = look_through(file, source, folder, environment);
+    match problems {
+        Some(problems) => Err(problems),
+        None => {
+            config.ok_or_else(|| Problem::of_file(file.display().to_string(), "the file cannot be understood").into())
+        }
+    }
+}
+
+/// The configuration as far as it can be read, and what is wrong with it.
+pub fn look_through(
+    file: &Path,
+    source: &str,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> (Option<Config>, Option<Problems>) {
     let review = FileReview::of_secrets(file.display().to_string(), source);
     let config = yaml::parse(source, &review).and_then(|mut root| {
         review.hide_secrets(&root);
@@ -25,8 +42,7 @@ pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'
         review.hide_secrets(&root);
         Some(Config { files, ..self::config(&FieldReader::root(&root, &review), file, folder, environment)? })
     });
-    review.finish()?;
-    config.ok_or_else(|| Problem::of_file(file.display().to_string(), "the file cannot be understood").into())
+    (config, review.finish().err())
 }
 
 fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Environment<'_>) -> Option<Config> {
@@ -60,6 +76,15 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         let message = format!("{:?} is the name of a secret, too: give the MCP server another one", name.as_str());
         fields.field.review.add(fields.problem_at_key("mcp", message));
     }
+    let commands = fields.read("commands", |field| programs::programs(field, folder)).unwrap_or_default();
+    let python = fields
+        .read("python", |field| python::python(field, folder))
+        .unwrap_or_else(|| PythonConfig::default_in(folder));
+    let warnings = [
+        short_keys(&fields),
+        fields.get("secrets").map(|field| short_secrets(&field)).unwrap_or_default(),
+        fields.get("secrets").map(|field| unknown_tools(&field, &commands, &mcp, &python)).unwrap_or_default(),
+    ];
     Some(Config {
         path: file.to_owned(),
         nats: fields.read("nats", |field| nats::nats(field, folder)).unwrap_or_default(),
@@ -76,10 +101,8 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         keep_ended: fields.read("keep_ended", FieldReader::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         outgoing: fields.read("outgoing", outgoing::outgoing).unwrap_or_default(),
         secrets: secrets_by_name,
-        commands: fields.read("commands", |field| programs::programs(field, folder)).unwrap_or_default(),
-        python: fields
-            .read("python", |field| python::python(field, folder))
-            .unwrap_or_else(|| PythonConfig::default_in(folder)),
+        commands,
+        python,
         mcp,
         webhooks: fields.read("webhooks", webhooks::webhooks).unwrap_or_default(),
         seal_key: secret(&fields, "seal_key"),
@@ -89,25 +112,11 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
             .unwrap_or_else(|| AuditConfig::default_with(anchors)),
         metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
         telemetry: fields.read("telemetry", operation::telemetry).flatten(),
-        short_keys: short_keys(&fields),
+        warnings: warnings.concat(),
         unset: unset(&fields),
         files: Vec::new(),
         name,
     })
-}
-
-/// What is to be known of keys that hold, but not for long.
-fn short_keys(fields: &MapReader<'_>) -> Vec<Problem> {
-    let audit = fields.get("audit").filter(FieldReader::is_map);
-    let audit_key = audit.and_then(|audit| audit.entries()?.into_iter().find(|(entry, _)| entry.key == "key"));
-    let keys = [("seal_key", fields.get("seal_key")), ("audit.key", audit_key.map(|(_, field)| field))];
-    let short = keys.into_iter().filter_map(|(name, field)| {
-        let field = field?;
-        let bytes = field.scalar().filter(|scalar| !scalar.text.is_empty())?.text.len();
-        let message = format!("{name} has fewer than {SHORTEST_SECRET} bytes, so it can be guessed");
-        (bytes < SHORTEST_SECRET).then(|| field.problem(message).with_hint("make one with: openssl rand -base64 32"))
-    });
-    short.collect()
 }
 
 fn version(field: &FieldReader<'_>) -> Option<()> {

@@ -11,8 +11,10 @@ use super::fields::{path, secret};
 use super::outgoing::host;
 use super::shapes::{OAUTH, SECRET, SECRET_TOOLS};
 use crate::problem::Problem;
-use crate::yaml::{FieldReader, MapReader};
+use crate::yaml::{FieldReader, MapEntry, MapReader};
 
+/// Shorter texts are not hidden: they would be taken out of words that only look like them.
+pub const SHORTEST_HIDDEN: usize = 6;
 /// How long what a command printed is used, unless it is said.
 const COMMAND_REFRESH: Duration = Duration::from_secs(300);
 
@@ -25,6 +27,8 @@ pub struct SecretConfig {
     pub hosts: Vec<String>,
     /// The tools that it may be an argument of.
     pub tools: SecretTools,
+    /// Why it has no value: which variable is not set.
+    pub missing: Option<String>,
 }
 
 /// The tools that a secret is for, by what they call: nothing else gets it, whatever a workflow says.
@@ -153,7 +157,7 @@ impl SecretConfig {
 
     /// A text that nobody gets, so that it is only hidden.
     pub fn only_hidden(value: Option<SecretString>) -> Self {
-        Self { source: SecretSource::Value(value), hosts: Vec::new(), tools: SecretTools::default() }
+        Self { source: SecretSource::Value(value), hosts: Vec::new(), tools: SecretTools::default(), missing: None }
     }
 
     /// A text for these hosts.
@@ -162,6 +166,7 @@ impl SecretConfig {
             source: SecretSource::Value(Some(text.into())),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             tools: SecretTools::default(),
+            missing: None,
         }
     }
 }
@@ -192,7 +197,21 @@ fn named_secret(field: &FieldReader<'_>, folder: &Path) -> Option<SecretConfig> 
         let hint = "write `hosts: [api.example.com]`, or `tools: { command: [report] }`";
         field.note_with_hint("nothing may get this secret", hint);
     }
-    Some(SecretConfig { source: source?, hosts: hosts.unwrap_or_default(), tools: tools.unwrap_or_default() })
+    let (hosts, tools, missing) = (hosts.unwrap_or_default(), tools.unwrap_or_default(), missing(field));
+    Some(SecretConfig { source: source?, hosts, tools, missing })
+}
+
+/// Why a text below this field has no value.
+fn missing(field: &FieldReader<'_>) -> Option<String> {
+    if let Some(scalar) = field.scalar() {
+        return scalar.missing.clone();
+    }
+    entries_of(field).iter().find_map(|(_, field)| missing(field))
+}
+
+/// The entries of a map; of anything else none.
+pub(super) fn entries_of<'a>(field: &FieldReader<'a>) -> Vec<(&'a MapEntry, FieldReader<'a>)> {
+    field.is_map().then(|| field.entries()).flatten().unwrap_or_default()
 }
 
 fn secret_tools(field: &FieldReader<'_>) -> Option<SecretTools> {

@@ -9,9 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::encoding::encoded_query;
+use crate::config::SHORTEST_HIDDEN;
 
-/// Shorter ones are no secrets that a text could be searched for: `abc` stands in many words.
-const SHORTEST_HIDDEN: usize = 6;
 /// How many texts are known by one name, beside those of the configuration: a token is hidden a while after it was renewed.
 const MOST_LEARNED: usize = 8;
 

@@ -10,13 +10,16 @@ use crate::outside::addresses::AddressRules;
 use crate::outside::programs::Programs;
 use crate::outside::secrets::Secrets;
 use crate::problem::{Problem, Problems};
-use crate::workflow::{self, SecretReceiver};
+use crate::workflow::{self, SecretReceiver, Workflow};
 
 mod answerers;
 mod caller_tokens;
+mod python_files;
 mod toolsets;
 
 pub use answerers::{answerer_warnings, check_answerers};
+use python_files::PythonFiles;
+
 pub use caller_tokens::{check_caller_token_key, check_caller_tokens, has_caller_tokens};
 
 /// The file that is read if none is named.
@@ -55,59 +58,123 @@ pub fn load_config(named: Option<&Path>, environment: Environment<'_>) -> Result
     }
 }
 
-/// Checks the configuration and all workflows. If the configuration is wrong, the workflows are looked for in `workflows`
-/// beside it all the same.
+/// Checks the configuration and all workflows. Where one of them is wrong, what else can be said of the others is said all the same.
 pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> ProjectReport {
     let (mut problems, mut warnings): (Vec<Problem>, Vec<Problem>) = (Vec::new(), Vec::new());
-    let config = load_config(named, environment).map_err(|wrong| problems.extend(wrong)).ok();
+    let (config, unread) = look_through_config(named, environment, &mut problems);
+    let is_usable = problems.is_empty();
     let beside = named.and_then(Path::parent).unwrap_or(Path::new("")).join("workflows");
     let folder = config.as_ref().map_or(beside, |config| config.workflows.clone());
+    let usable = config.as_ref().filter(|_| is_usable);
     let mut summary = ProjectSummary {
-        config: config.as_ref().map(|config| config.path.display().to_string()),
+        config: usable.map(|config| config.path.display().to_string()),
         folder: folder.display().to_string(),
+        models: usable.map(|config| config.llms.keys().cloned().collect()).unwrap_or_default(),
         ..ProjectSummary::default()
     };
-    problems.extend(config.iter().filter_map(|config| check_caller_tokens(config).err()).flatten());
-    warnings.extend(config.iter().flat_map(|config| config.short_keys.clone()));
-    let models: Option<BTreeSet<Name>> = config.as_ref().map(|config| config.llms.keys().cloned().collect());
-    match workflow::load_folder(&folder) {
-        Ok(workflows) => {
-            // Without a configuration nobody knows the models.
-            if let (Some(models), Some(config)) = (&models, &config) {
-                let unpriced = config::unpriced(&config.llms);
-                let secrets = Secrets::new(config.secrets.clone());
-                let rules = AddressRules::new(&config.outgoing.allow_private);
-                let programs = Programs::new(config.commands.clone());
-                for workflow in &workflows {
-                    problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
-                    let refuses = |name: &str, receiver: &SecretReceiver| secrets.refuses_receiver(name, receiver);
-                    let repair = |name: &str, receiver: &SecretReceiver| secrets.repair(name, receiver);
-                    problems.extend(workflow::check_secrets(workflow, refuses, repair).err().into_iter().flatten());
-                    let refuses = |host: &str| rules.refuses_host(host);
-                    problems.extend(workflow::check_hosts(workflow, refuses).err().into_iter().flatten());
-                    let refuses = |name: &str| programs.check(name).err();
-                    problems.extend(toolsets::check_toolsets(workflow, config));
-                    problems.extend(
-                        workflow::check_programs(workflow, refuses, |name| programs.near(name))
-                            .err()
-                            .into_iter()
-                            .flatten(),
-                    );
-                    problems.extend(check_answerers(workflow, &config.auth).err().into_iter().flatten());
-                }
-                warnings.extend(answerer_warnings(&workflows, &config.auth));
+    problems.extend(usable.and_then(|config| check_caller_tokens(config).err()).into_iter().flatten());
+    warnings.extend(config.iter().flat_map(|config| config.warnings.clone()));
+    match workflow::look_through(&folder) {
+        Ok(found) => {
+            if found.problems.is_empty() {
+                summary.workflows = Some(found.workflows.iter().map(|workflow| workflow.name.clone()).collect());
             }
-            summary.workflows = Some(workflows.into_iter().map(|workflow| workflow.name).collect());
+            problems.extend(found.problems);
+            let known = problems.clone();
+            if let Some(config) = &config {
+                let all: Vec<&Workflow> = found.workflows.iter().chain(&found.incomplete).collect();
+                let together = check_together(&all, config, &unread);
+                problems.extend(together.into_iter().filter(|problem| !known.contains(problem)));
+                if !unread.contains("auth") {
+                    warnings.extend(answerer_warnings(&found.workflows, &config.auth));
+                }
+            }
         }
         // Missing workflows are no second mistake where the configuration, which may name them, is the first.
-        Err(wrong) if config.is_some() || folder.exists() => {
-            problems.extend(wrong);
-            problems.extend(models.iter().flat_map(|models| workflow::unknown_models(&folder, models)));
-        }
+        Err(wrong) if is_usable || folder.exists() => problems.extend(wrong),
         Err(_) => {}
     }
-    summary.models = models.into_iter().flatten().collect();
     ProjectReport { summary, problems: Problems::new(problems), warnings: Problems::new(warnings) }
+}
+
+/// The parts of a configuration that workflows can be compared with although others are wrong.
+const COMPARED_SECTIONS: [&str; 16] = [
+    "llms",
+    "prices",
+    "secrets",
+    "commands",
+    "python",
+    "mcp",
+    "outgoing",
+    "auth",
+    "gateway",
+    "ui",
+    "nats",
+    "worker",
+    "webhooks",
+    "audit",
+    "metrics",
+    "telemetry",
+];
+
+/// The configuration as far as it can be read, with the names of its sections that cannot. None: nothing can be said of what it means.
+fn look_through_config(
+    named: Option<&Path>,
+    environment: Environment<'_>,
+    problems: &mut Vec<Problem>,
+) -> (Option<Config>, BTreeSet<String>) {
+    let file = named.or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|file| file.exists()));
+    let (config, wrong) = match file {
+        Some(path) => config::look_through(path, environment),
+        None => match Config::default_in(Path::new(""), environment) {
+            Ok(config) => (Some(config), None),
+            Err(wrong) => (None, Some(wrong)),
+        },
+    };
+    let wrong: Vec<Problem> = wrong.into_iter().flatten().collect();
+    let section = |problem: &Problem| problem.path.split(['.', '[']).next().unwrap_or_default().to_owned();
+    let unread: BTreeSet<String> = wrong.iter().map(section).collect();
+    problems.extend(wrong);
+    // A key that nobody knows may be one of the others, misspelt.
+    let is_comparable = unread.iter().all(|name| COMPARED_SECTIONS.contains(&name.as_str()));
+    (config.filter(|_| is_comparable), unread)
+}
+
+/// What only the workflows and the configuration together tell. `unread`: the sections of the configuration that are wrong.
+fn check_together(workflows: &[&Workflow], config: &Config, unread: &BTreeSet<String>) -> Vec<Problem> {
+    let has = |sections: &[&str]| !sections.iter().any(|section| unread.contains(*section));
+    let mut problems = Vec::new();
+    let mut add = |found: Result<(), Problems>| problems.extend(found.err().into_iter().flatten());
+    let models: BTreeSet<Name> = config.llms.keys().cloned().collect();
+    let unpriced = config::unpriced(&config.llms);
+    let secrets = Secrets::new(config.secrets.clone());
+    let rules = AddressRules::new(&config.outgoing.allow_private);
+    let programs = Programs::new(config.commands.clone());
+    for workflow in workflows {
+        if has(&["llms", "prices"]) {
+            add(workflow::check_models(workflow, &models, &unpriced));
+        }
+        if has(&["secrets"]) {
+            let refuses = |name: &str, receiver: &SecretReceiver| secrets.refuses_receiver(name, receiver);
+            let repair = |name: &str, receiver: &SecretReceiver| secrets.repair(name, receiver);
+            add(workflow::check_secrets(workflow, refuses, repair));
+        }
+        if has(&["outgoing"]) {
+            add(workflow::check_hosts(workflow, |host: &str| rules.refuses_host(host)));
+        }
+        if has(&["commands"]) {
+            let refuses = |name: &str| programs.check(name).err();
+            add(workflow::check_programs(workflow, refuses, |name| programs.near(name)));
+        }
+        if has(&["auth"]) {
+            add(check_answerers(workflow, &config.auth));
+        }
+    }
+    if has(&["secrets", "mcp", "python"]) {
+        let files = PythonFiles::look_at(workflows, config);
+        problems.extend(workflows.iter().flat_map(|workflow| toolsets::check_toolsets(workflow, config, &files)));
+    }
+    problems
 }
 
 impl fmt::Display for ProjectSummary {

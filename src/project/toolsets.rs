@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::python_files::PythonFiles;
 use crate::config::{Config, McpAddress, McpCredential, McpReach};
 use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiTool, ToolSelection, files_below, read_file};
@@ -14,17 +15,12 @@ use crate::protocol::toolset::ListedTool;
 use crate::workflow::{MOST_TOOLS_OF_A_SET, McpSource, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
 
 /// What is wrong with the sets of a workflow.
-pub fn check_toolsets(workflow: &Workflow, config: &Config) -> Vec<Problem> {
-    let folder = config.path.parent().unwrap_or(Path::new(""));
+pub(super) fn check_toolsets(workflow: &Workflow, config: &Config, python: &PythonFiles) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut known = workflow.clone();
     for set in workflow.tools.sets().values() {
-        let wrong = check_security(set, config);
-        if !wrong.is_empty() {
-            problems.extend(wrong);
-            continue;
-        }
-        match check_set(workflow, set, config, folder) {
+        problems.extend(check_security(set, config));
+        match check_set(workflow, set, config, python) {
             Ok(None) => {}
             Ok(Some(listed)) => match known.with_list(&set.name, listed) {
                 Ok(longer) => known = longer,
@@ -46,7 +42,17 @@ fn check_security(set: &ToolsetDeclaration, config: &Config) -> Vec<Problem> {
         let at = set.security_problems.get(scheme).unwrap_or(&set.problem);
         Problem { message: format!("there is no secret {name:?}"), ..at.clone() }.with_hint(hint)
     };
-    unknown.map(problem).collect()
+    let homeless = tools
+        .security
+        .iter()
+        .filter(|(_, name)| config.secrets.get(*name).is_some_and(|secret| secret.hosts.is_empty()));
+    let no_hosts = |(scheme, name): (&String, &String)| {
+        let at = set.security_problems.get(scheme).unwrap_or(&set.problem);
+        let hint = format!("in fastagency.yaml: secrets.{name}: {{ hosts: [HOST OF THE API] }}");
+        Problem { message: format!("the secret {name:?} has no hosts, so no server gets it"), ..at.clone() }
+            .with_hint(hint)
+    };
+    unknown.map(problem).chain(homeless.map(no_hosts)).collect()
 }
 
 /// The tools of a set, as far as files say them.
@@ -54,9 +60,10 @@ fn check_set(
     workflow: &Workflow,
     set: &ToolsetDeclaration,
     config: &Config,
-    folder: &Path,
+    python: &PythonFiles,
 ) -> Result<Option<Vec<ListedTool>>, Box<Problem>> {
     let problem = |message: String| Problem { message, ..set.problem.clone() };
+    let folder = config.path.parent().unwrap_or(Path::new(""));
     match &set.source {
         ToolsetSource::Python(tools) if !config.python.folder.join(&tools.file).is_file() => {
             let hint = "files are looked for below the folder of fastagency.yaml, or below python.folder";
@@ -72,7 +79,9 @@ fn check_set(
             check_inject(set, &listed, problem).map_or(Ok(Some(listed)), |wrong| Err(Box::new(wrong)))
         }
         ToolsetSource::Mcp(tools) => check_mcp(tools, config, problem).map_or(Ok(None), |wrong| Err(Box::new(wrong))),
-        ToolsetSource::Python(_) => Ok(None),
+        ToolsetSource::Python(tools) => {
+            python.check(set, tools, problem).map_or(Ok(None), |wrong| Err(Box::new(wrong)))
+        }
     }
 }
 
@@ -122,6 +131,13 @@ fn check_mcp(tools: &McpSource, config: &Config, problem: impl Fn(String) -> Pro
             return Some(
                 problem(message).with_hint("call the server's API with http or openapi, or give it another secret"),
             );
+        }
+        Some(secret) if secret.hosts.is_empty() => {
+            let hint = format!("in fastagency.yaml: secrets.{name}: {{ hosts: [HOST OF THE SERVER] }}");
+            let message = format!(
+                "the secret {name:?}, which the MCP server has as its `auth`, has no hosts, so no server gets it"
+            );
+            return Some(problem(message).with_hint(hint));
         }
         Some(_) => return None,
         None => {}

@@ -9,7 +9,7 @@ use super::reading::{self, WorkflowReading};
 use super::{SecretReceiver, Workflow, WorkflowDefinition, WorkflowTool};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
-use crate::yaml::{self, FieldReader, FileReview, YamlNode};
+use crate::yaml::{self, FieldReader, FileReview};
 
 /// Reads all workflows of a folder: each `*.yaml` and `*.yml` but `*.test.yaml`. All problems of all files are in the error.
 pub fn load_folder(folder: &Path) -> Result<Vec<Workflow>, Problems> {
@@ -23,6 +23,26 @@ pub fn load_folder_without(folder: &Path, excluded: &BTreeSet<String>) -> Result
     let workflows = connect(reads, &mut problems);
     Problems::refuse(problems)?;
     Ok(workflows)
+}
+
+/// What is in a folder of workflows, whatever is wrong with it.
+#[derive(Debug, Default)]
+pub struct FolderReading {
+    /// The workflows that are right.
+    pub workflows: Vec<Workflow>,
+    /// What could be read of the others: nobody can run them, and what else is wrong with them can be said.
+    pub incomplete: Vec<Workflow>,
+    /// All problems of all files.
+    pub problems: Vec<Problem>,
+}
+
+/// Looks through all workflows of a folder, those in which something is wrong, too.
+pub fn look_through(folder: &Path) -> Result<FolderReading, Problems> {
+    let mut problems = Vec::new();
+    let mut reads = read_files(folder, &BTreeSet::new(), &mut problems)?;
+    let incomplete = reads.iter_mut().filter_map(|read| read.incomplete.take()).collect();
+    let workflows = connect(reads, &mut problems);
+    Ok(FolderReading { workflows, incomplete, problems })
 }
 
 /// Reads the workflow that a run is pinned to, with the same checks.
@@ -144,29 +164,6 @@ pub fn check_services(workflow: &Workflow, has_nats: bool) -> Result<(), Problem
         Problem { message, ..problem.clone() }.with_hint("start with --nats, or with --nats-url nats://127.0.0.1:4222")
     });
     Problems::refuse(refused.collect())
-}
-
-/// Which agents of the files in a folder name a model that is not there: for files that cannot be used, so that everything that
-/// is wrong with them is said at once.
-pub fn unknown_models(folder: &Path, known: &BTreeSet<Name>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for path in paths_of(folder).unwrap_or_default() {
-        let Some(source) = std::fs::read(&path).ok().and_then(|bytes| yaml::decoded(&path, bytes).ok()) else {
-            continue;
-        };
-        let review = FileReview::new(path.display().to_string(), &source);
-        let Some(root) = yaml::parse(&source, &review) else { continue };
-        let found = FileReview::new(path.display().to_string(), &source);
-        for node in root.get("agents").into_iter().flat_map(YamlNode::values).filter_map(|agent| agent.get("llm")) {
-            let field = FieldReader { node, path: "llm".to_owned(), review: &review };
-            let name = field.name().filter(|name| !known.contains(name));
-            if let Some(name) = name {
-                found.add(no_model(&name, known, field.problem("")));
-            }
-        }
-        problems.extend(found.finish().err().into_iter().flatten());
-    }
-    problems
 }
 
 fn no_price(name: &Name, problem: Problem) -> Problem {

@@ -185,7 +185,7 @@ pub(super) fn http_request(
         whole_response: fields
             .read("returns", |field| field.one_of(&[("body", false), ("response", true)]))
             .unwrap_or(false),
-        max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+        max_result: fields.read("max_result", FieldReader::some_size).unwrap_or(MAX_RESULT),
         error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
         ..usual
     };

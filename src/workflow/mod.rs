@@ -50,8 +50,8 @@ pub use conversation::{
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{
-    check_hosts, check_models, check_programs, check_secrets, check_services, from_definition, load_folder,
-    load_folder_without, unknown_models,
+    FolderReading, check_hosts, check_models, check_programs, check_secrets, check_services, from_definition,
+    load_folder, load_folder_without, look_through,
 };
 pub use http::{HttpBody, HttpRequest};
 pub use inject::{InjectedArguments, InjectedSecret, SecretReceiver};

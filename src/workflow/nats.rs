@@ -98,8 +98,8 @@ pub(super) fn nats_step(
     inject.refuse_in(&subject, field);
     Some(NatsStep {
         subject,
-        within: tool.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
-        max_result: tool.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+        within: tool.read("timeout", FieldReader::some_time).unwrap_or(WITHIN),
+        max_result: tool.read("max_result", FieldReader::some_size).unwrap_or(MAX_RESULT),
         idempotent: tool.read("idempotent", FieldReader::bool).unwrap_or(false),
         error_message: tool.read("error_message", FieldReader::text).map(str::to_owned),
         inject,

@@ -39,6 +39,8 @@ pub struct WorkflowReading {
     pub name: Option<Name>,
     /// The workflow; its definition has only its own text yet. None: something is wrong.
     pub workflow: Option<Workflow>,
+    /// What could be read of one in which something is wrong.
+    pub incomplete: Option<Workflow>,
     /// The workflows that it calls.
     pub calls: Vec<WorkflowCall>,
     /// What is wrong.
@@ -56,6 +58,7 @@ pub fn read(file: &str, source: &str) -> WorkflowReading {
         source: source.to_owned(),
         name: None,
         workflow: None,
+        incomplete: None,
         calls: Vec::new(),
         problems: Vec::new(),
         name_problem: Problem::of_file(file, ""),
@@ -64,7 +67,7 @@ pub fn read(file: &str, source: &str) -> WorkflowReading {
         read_root(&FieldReader::root(root, &review), &mut read);
     }
     if !review.is_clean() {
-        read.workflow = None;
+        read.incomplete = read.workflow.take();
     }
     read.problems = review.take();
     read

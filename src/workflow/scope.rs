@@ -80,6 +80,16 @@ impl WorkflowDeclarations {
     }
 }
 
+/// Whether something whose parts are known has this one.
+fn check_part(what: &str, part: &str, parts: &[&str]) -> Result<(), (String, Option<String>)> {
+    if parts.contains(&part) {
+        return Ok(());
+    }
+    let near = did_you_mean(part, parts.iter().copied());
+    let hint = near.unwrap_or_else(|| format!("it has {}", parts.join(", ")));
+    Err((format!("`{what}` has no {part:?}"), Some(hint)))
+}
+
 /// What may be named at one place.
 #[derive(Debug, Clone)]
 pub struct NameScope<'d> {
@@ -167,6 +177,7 @@ impl<'d> NameScope<'d> {
         if self.locals.contains(root) {
             return match (root.as_str(), rest.first()) {
                 ("args", Some(name)) => self.check_arg(name),
+                ("call", Some(part)) => check_part("call", part, &["id"]),
                 _ => Ok(()),
             };
         }
@@ -176,6 +187,8 @@ impl<'d> NameScope<'d> {
             ("replies", Some(id)) => self.check_reply(id, rest.get(1).map(String::as_str)),
             ("vars", Some(name)) => self.check_var(name),
             ("params", Some(name)) => self.check_param(name),
+            ("user", Some(part)) => check_part("user", part, &["id", "name", "groups"]),
+            ("run", Some(part)) => check_part("run", part, &["id", "workflow"]),
             ("steps" | "replies" | "vars" | "params" | "user" | "run", _) => Ok(()),
             _ => self.unknown(root),
         }

@@ -62,7 +62,7 @@ pub fn of_http_tool(
             reader.note_secret(&one.secret, SecretReceiver::Host(request.host.clone()), one.problem.clone());
         }
     }
-    let timeout = tool.read("timeout", FieldReader::duration);
+    let timeout = tool.read("timeout", FieldReader::some_time);
     let retry = tool.read("retry", retry);
     let id = Name::parse("response").ok()?;
     let place = place(reader, field);
@@ -151,7 +151,7 @@ fn one_step(
     };
     fields.read("name", FieldReader::text);
     let when = fields.read("when", |field| expression(field, scope));
-    let timeout = fields.read("timeout", FieldReader::duration);
+    let timeout = fields.read("timeout", FieldReader::some_time);
     let retry = fields.read("retry", retry);
     let before = scope.clone();
     let action = match action(reader, &fields, scope, &path) {

@@ -189,8 +189,8 @@ impl ToolReader<'_> {
                     program: program.to_string(),
                     inject,
                     rate,
-                    within: fields.read("timeout", FieldReader::duration).unwrap_or(WITHIN),
-                    max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+                    within: fields.read("timeout", FieldReader::some_time).unwrap_or(WITHIN),
+                    max_result: fields.read("max_result", FieldReader::some_size).unwrap_or(MAX_RESULT),
                     idempotent: fields.read("idempotent", FieldReader::bool).unwrap_or(false),
                     error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
                 };

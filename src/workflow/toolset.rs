@@ -194,13 +194,13 @@ pub(super) fn toolset(
         any_agent_may_call: fields.read("any_agent_may_call", FieldReader::bool).unwrap_or(false),
         parallel: fields.read("parallel", FieldReader::bool).unwrap_or(true),
         inject: fields.read("inject", |field| inject(field, &scope)).unwrap_or_default(),
-        within: fields.read("timeout", FieldReader::duration).unwrap_or(if kind == "mcp" {
+        within: fields.read("timeout", FieldReader::some_time).unwrap_or(if kind == "mcp" {
             WITHIN_OF_MCP
         } else {
             WITHIN
         }),
         retry: fields.read("retry", retry),
-        max_result: fields.read("max_result", FieldReader::size).unwrap_or(MAX_RESULT),
+        max_result: fields.read("max_result", FieldReader::some_size).unwrap_or(MAX_RESULT),
         idempotent: fields.read("idempotent", FieldReader::bool),
         error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
         problem: fields.get(kind)?.problem(""),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::scope::NameScope;
 use super::{DataTemplate, EvaluationError, Expression, InjectedArguments, InjectedSecret, OnCut, Template};
+use crate::problem::did_you_mean;
 use crate::yaml::{FieldReader, MapReader, NodeContent};
 
 /// Notes what is wrong with a template or an expression.
@@ -76,6 +77,8 @@ pub fn inject(field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<Injected
             let problem = named.problem("");
             let secret = named.name().map(|name| name.to_string());
             injected.secrets.extend(secret.map(|secret| InjectedSecret { argument, secret, problem }));
+        } else if let Some(key) = misspelt_secret(&value) {
+            value.note_with_hint(format!("{key:?} is not `secret`"), "a secret is given so: { secret: NAME }");
         } else if let Some(data) = data(&value, scope) {
             injected.data.push((argument, data));
         }
@@ -91,6 +94,19 @@ fn secret<'a>(field: &FieldReader<'a>) -> Option<FieldReader<'a>> {
     let mut entries = field.entries()?;
     match entries.pop() {
         Some((entry, name)) if entry.key == "secret" && entries.is_empty() => Some(name),
+        _ => None,
+    }
+}
+
+/// The key of a map that was probably meant to be `{ secret: NAME }`.
+fn misspelt_secret(field: &FieldReader<'_>) -> Option<String> {
+    if !field.is_map() {
+        return None;
+    }
+    match &field.entries()?[..] {
+        [(entry, value)] if value.scalar().is_some() && did_you_mean(&entry.key, ["secret"]).is_some() => {
+            Some(entry.key.clone())
+        }
         _ => None,
     }
 }

@@ -325,6 +325,18 @@ impl<'a> FieldReader<'a> {
         read
     }
 
+    /// A size of which something is left: not 0.
+    pub fn some_size(&self) -> Option<u64> {
+        let size = self.size()?;
+        if size == 0 { self.is_not("more than nothing") } else { Some(size) }
+    }
+
+    /// A duration in which something can happen: not 0.
+    pub fn some_time(&self) -> Option<Duration> {
+        let duration = self.duration()?;
+        if duration.is_zero() { self.is_not("more than no time") } else { Some(duration) }
+    }
+
     /// A name.
     pub fn name(&self) -> Option<Name> {
         let text = match self.typed() {

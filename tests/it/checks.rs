@@ -55,6 +55,93 @@ fn sets_that_fail_in_every_run_are_said() {
 }
 
 #[test]
+fn what_is_wrong_with_python_files_is_said_and_nothing_of_them_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write("fastagency.yaml", "version: 1\npython: { interpreter: [python3, -S] }\n");
+    write("right.py", "open('run', 'w')\nfrom json import dumps\ndef book(amount: int):\n    'Books'\n");
+    write("wrong.py", "def book(:\n");
+    let tools = "tools:\n  broken: { python: wrong.py }\n  near: { python: \"right.py:bok\" }\n  dumps: { python: \"right.py:dumps\" }\n\
+                 \u{20} one: { python: \"right.py:book\", inject: { amuont: 1 } }\n  set: { python: right.py, inject: { amount: 1 } }\n";
+    write("workflows/w.yaml", &format!("version: 1\nname: w\n{tools}\nsteps:\n{STEPS}\n"));
+    let said = checked(folder.path());
+    for words in [
+        "Python cannot read wrong.py: line 1: ",
+        "right.py has no function \"bok\"",
+        "did you mean \"book\"?",
+        "no tool of one has an argument \"amuont\", which `inject` gives",
+        "did you mean \"amount\"?",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(said.matches("workflows/w.yaml:").count(), 3, "{said}");
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn names_and_numbers_in_a_tool_that_mean_nothing_are_said() {
+    let tool = |keys: &str| format!("tools:\n  t: {{ description: d, command: shout, {keys} }}");
+    let config = "commands: { shout: { run: [cat] } }\n";
+    for (keys, words) in [
+        ("inject: { k: { secrt: z } }", "\"secrt\" is not `secret`"),
+        ("inject: { k: \"{{ call.idd }}\" }", "`call` has no \"idd\""),
+        ("inject: { k: \"{{ user.nme }}\" }", "did you mean \"name\"?"),
+        ("timeout: 0s", "\"0s\" is not more than no time"),
+        ("max_result: 0", "0 is not more than nothing"),
+    ] {
+        let said = said(config, &tool(keys), STEPS);
+        assert!(said.contains(words), "{keys}: {said}");
+    }
+    let right = tool(
+        "inject: { k: \"{{ call.id }} {{ user.name }} {{ run.id }}\", m: { other: 1, secrt: 2 } }, timeout: 1s, max_result: 1",
+    );
+    assert!(!said(config, &right, STEPS).contains("w.yaml:"));
+}
+
+#[test]
+fn a_secret_that_cannot_do_what_it_is_for_is_said() {
+    let openapi = "tools:\n  a: { openapi: pets.json, security: { petKey: g } }";
+    let secret = |keys: &str| format!("commands: {{ report: {{ run: [cat] }} }}\nsecrets: {{ g: {{ {keys} }} }}\n");
+    let no_hosts = said(&secret("value: sesame-0815, tools: { command: [report] }"), openapi, STEPS);
+    assert!(no_hosts.contains("the secret \"g\" has no hosts, so no server gets it"), "{no_hosts}");
+    let short = said(&secret("value: abcde, hosts: [a.example]"), "", STEPS);
+    assert!(short.contains("warning") && short.contains("the secret \"g\" has fewer than 6 characters"), "{short}");
+    assert!(!short.contains("abcde"), "{short}");
+    let unknown =
+        said(&secret("value: sesame-0815, tools: { command: [reprot], python: [no.py], mcp: [docs] }"), "", STEPS);
+    for words in ["no command \"reprot\"", "did you mean \"report\"?", "no file \"no.py\"", "no MCP server \"docs\""] {
+        assert!(unknown.contains(words), "{words}: {unknown}");
+    }
+    let steps =
+        format!("  - http: {{ url: \"https://a.example/x\", headers: {{ X: \"{{{{ secrets.g }}}}\" }} }}\n{STEPS}");
+    let unset = said(&secret("value: \"${NO_SUCH_VARIABLE_0815}\", hosts: [a.example]"), "", &steps);
+    let words = "the secret \"g\" has no value: the environment variable NO_SUCH_VARIABLE_0815 is not set";
+    assert!(unset.contains(words), "{unset}");
+}
+
+/// A mistake in one place hides no mistake in another that does not depend on it.
+#[test]
+fn mistakes_of_all_kinds_are_said_at_once() {
+    let config = "gateway: { port: 70000 }\n";
+    let tools = "agents: { x: { llm: big } }\ntools:\n  a: { openapi: pets.json, security: { petKey: g }, inject: { tennant: x } }\n\
+                 \u{20} b: { description: d, command: shout, wrong: 1 }\n";
+    let steps = format!("  - http: {{ url: \"http://127.0.0.1:9/x\" }}\n{STEPS}");
+    let said = said(config, tools, &steps);
+    for words in [
+        "70000 is not a port",
+        "unknown key \"wrong\"",
+        "there is no model \"big\"",
+        "there is no secret \"g\"",
+        "has an argument \"tennant\"",
+        "there is no command \"shout\"",
+        "network reaches",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn a_request_to_an_address_that_is_never_asked_is_said() {
     for host in ["127.0.0.1:9", "10.0.0.7", "[::1]:9", "localhost:9", "169.254.169.254"] {
         let steps = format!("  - http: {{ url: \"http://{host}/x\" }}\n{STEPS}");

@@ -239,7 +239,8 @@ fn secrets_of(
     {
         let host = Url::parse(address.url.expose_secret()).ok().and_then(|url| url.host_str().map(str::to_owned));
         let source = SecretSource::OAuth(Box::new(oauth.clone()));
-        let secret = SecretConfig { source, hosts: host.into_iter().collect(), tools: SecretTools::default() };
+        let secret =
+            SecretConfig { source, hosts: host.into_iter().collect(), tools: SecretTools::default(), missing: None };
         all.insert(name.to_string(), secret);
     }
     Secrets::new(all).beside(hidden)

@@ -174,7 +174,11 @@ impl Secrets {
 
     /// What to write in `fastagency.yaml` so that a tool may be given this secret; none: what is written for a text.
     pub fn repair(&self, name: &str, receiver: &SecretReceiver) -> Option<String> {
-        let SecretSource::OAuth(_) = self.source(name)? else { return None };
+        let secret = self.secrets.get(name)?;
+        if let (true, Some(_)) = (is_unset(&secret.source), &secret.missing) {
+            return Some("set it in the environment, or in an env file that the service reads".to_owned());
+        }
+        let SecretSource::OAuth(_) = &secret.source else { return None };
         Some(match (is_unset(self.source(name)?), self.refuses_text(name)) {
             (true, _) => format!("set the variable that secrets.{name}.oauth names"),
             (false, Some(_)) => {
@@ -222,8 +226,7 @@ impl Secrets {
         let Some(secret) = self.secrets.get(name) else {
             return Some(format!("there is no secret {name:?} (fastagency.yaml: secrets)"));
         };
-        is_unset(&secret.source)
-            .then(|| format!("the secret {name:?} has no value: the variable that it comes from is not set"))
+        is_unset(&secret.source).then(|| without_value(name, secret))
     }
 
     /// The grant that a login for this secret belongs to.
@@ -237,7 +240,7 @@ impl Secrets {
     /// The text of a secret as it is now; the error is a sentence without secrets. Who asks has made sure that it is for the host.
     pub async fn value(&self, name: &str, wanted: CredentialRequest<'_>) -> Result<SecretString, String> {
         let secret = self.secrets.get(name).ok_or_else(|| format!("there is no secret {name:?}"))?;
-        let unset = || format!("the secret {name:?} has no value: the variable that it comes from is not set");
+        let unset = || without_value(name, secret);
         match &secret.source {
             SecretSource::Value(value) => value.clone().ok_or_else(unset),
             SecretSource::Login { username, password } => {
@@ -343,6 +346,11 @@ fn configured_texts(source: &SecretSource) -> Vec<String> {
         | SecretSource::Caller(_)
         | SecretSource::Certificate { .. } => Vec::new(),
     }
+}
+
+fn without_value(name: &str, secret: &SecretConfig) -> String {
+    let why = secret.missing.as_deref().unwrap_or("the variable that it comes from is not set");
+    format!("the secret {name:?} has no value: {why}")
 }
 
 fn is_unset(source: &SecretSource) -> bool {
