@@ -133,7 +133,7 @@ fn set(path: &Path, server: &str, tools: &[OpenApiTool]) -> OpenApiToolset {
         names.insert(scheme.name.clone());
         secrets.insert(
             scheme.name.clone(),
-            SecretConfig { source, hosts: vec![host.clone()], tools: SecretTools::default() },
+            SecretConfig { source, hosts: vec![host.clone()], tools: SecretTools::default(), missing: None },
         );
     }
     let http = Arc::new(HttpSender::new(AddressRules::new(&[host]), None));

@@ -134,7 +134,7 @@ impl RunDriver<'_> {
                 lost = &mut lost => DriverEvent::Unowned(lost),
                 // What was stopped before it was taken does nothing.
                 done = &mut execution, if looked => DriverEvent::Executed(done),
-                failure = journal.log.failure_behind() => DriverEvent::Unstored(failure),
+                failure = journal.log.failure_behind(), if looked => DriverEvent::Unstored(failure),
                 found = &mut look, if !looked => DriverEvent::LookedForCancel(found?),
                 // Also by a run that does one thing after the other without ever waiting.
                 rang = tokio::task::coop::unconstrained(inbox_updates.next()) => DriverEvent::Rang(rang),

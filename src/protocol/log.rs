@@ -485,7 +485,12 @@ impl Record {
     pub fn take_claim_of_pieces(&mut self) -> Option<Self> {
         self.claim.as_ref()?;
         let is_one = self.payloads().is_ok_and(|payloads| payloads.len() == 1);
-        let claim = self.claim.take_if(|_| !is_one)?;
+        if is_one { None } else { self.take_claim() }
+    }
+
+    /// Takes the claim that it carries, as a record of its own.
+    pub fn take_claim(&mut self) -> Option<Self> {
+        let claim = self.claim.take()?;
         self.version = if self.version == CLAIMING { Self::version_of(&self.body) } else { self.version };
         Some(Self::from(*claim))
     }

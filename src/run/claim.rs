@@ -1,6 +1,8 @@
 //! Taking over a run: reading its log, deciding whether it is to be taken at all, and appending the claim. Two workers may
 //! both try; the log lets one of them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
@@ -101,7 +103,8 @@ where
             return Ok(ClaimOutcome::Nothing);
         };
         let last = history.last().expect("it has a first record");
-        let expected = last.seq;
+        // Behind the last whole record may lie pieces of one whose writer was cut off.
+        let expected = stored.last().map_or(last.seq, |stored| stored.seq);
         let claimant = last_claim(&history);
         match &last.record.body {
             RecordBody::Ended(_) | RecordBody::Removed(_) => return Ok(ClaimOutcome::Nothing),
@@ -161,11 +164,14 @@ where
                 return Ok(ClaimOutcome::Mine(Box::new(owned), with));
             }
             // Somebody wrote meanwhile, or an earlier try of ours arrived: look again.
-            Err(broker::Error::Conflict { .. }) => continue,
+            Err(broker::Error::Conflict { .. }) => tokio::time::sleep(AFTER_CONFLICT).await,
             Err(error) => return Err(error.into()),
         }
     }
 }
+
+/// How long is waited before a run is looked at again that somebody wrote to meanwhile.
+const AFTER_CONFLICT: Duration = Duration::from_millis(10);
 
 async fn append_all(broker: &Broker, run: RunId, payloads: Vec<Bytes>, mut last: u64) -> broker::Result<u64> {
     for payload in payloads {
@@ -238,10 +244,14 @@ pub fn last_claim(history: &[LogEntry]) -> Option<(WorkerId, u64)> {
     })
 }
 
-/// Whether the claim at sequence `claimed` is still the last one, and the run there.
-pub async fn is_still_mine(broker: &Broker, run: RunId, claimed: u64) -> Result<bool> {
+/// Whether no other worker has claimed the run since sequence `claimed`, and it is there.
+pub async fn is_still_mine(broker: &Broker, run: RunId, claimed: u64, mine: WorkerId) -> Result<bool> {
     let since = read(broker, run, claimed).await?;
-    Ok(!since.iter().any(|placed| matches!(placed.record.body, RecordBody::Claimed { .. } | RecordBody::Removed(_))))
+    Ok(!since.iter().any(|placed| match placed.record.body {
+        RecordBody::Claimed { worker, .. } => worker != mine,
+        RecordBody::Removed(_) => true,
+        _ => false,
+    }))
 }
 
 /// Whether the inbox holds something that the log does not know yet.

@@ -71,20 +71,31 @@ impl RunWriter {
 
     /// Appends a record and gives what it says as it is stored. While the broker is away it waits: drop the future to give up.
     /// [`Error::Lost`] if another worker has claimed the run; [`Error::Touched`] if it was to be claimed, and somebody was faster.
-    pub async fn append(&mut self, record: Record, now: Timestamp) -> Result<impl Iterator<Item = LogEntry> + use<>> {
+    pub async fn append(
+        &mut self,
+        mut record: Record,
+        now: Timestamp,
+    ) -> Result<impl Iterator<Item = LogEntry> + use<>> {
         let run = self.run;
         let unstorable = move |source| Error::Unstorable { run, source };
         let payloads = record.payloads().map_err(unstorable)?;
+        let mut claimed = None;
         match self.append_all(&record, payloads).await {
             // This broker carries less than most do.
             Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < LARGEST_PIECE => {
+                // A claim is one message, or two workers might both have half of one.
+                if let Some(claim) = record.take_claim() {
+                    let payloads = claim.payloads_within(max).map_err(unstorable)?;
+                    self.append_all(&claim, payloads).await?;
+                    claimed = Some(LogEntry { seq: self.last, at: now, record: claim });
+                }
                 let payloads = record.payloads_within(max).map_err(unstorable)?;
                 self.append_all(&record, payloads).await?;
             }
             appended => appended?,
         }
         let seq = self.last;
-        Ok(record.steps().map(move |record| LogEntry { seq, at: now, record }))
+        Ok(claimed.into_iter().chain(record.steps().map(move |record| LogEntry { seq, at: now, record })))
     }
 
     async fn append_all(&mut self, record: &Record, payloads: Vec<Bytes>) -> Result<()> {

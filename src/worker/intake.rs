@@ -514,6 +514,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_run_whose_writer_was_cut_off_between_two_pieces_goes_on() {
+        let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::Nothing).await;
+        let piece = RecordBody::Part { of: crate::ids::MessageId::random(), index: 0, count: 2, text: "{".to_owned() };
+        append(&worker.broker, run, piece).await;
+        assert_eq!(drive(&worker, run, job(JobReason::Wake)).await, DeliverySettlement::Done);
+        let log = crate::run::read(&worker.broker, run, 0).await.unwrap();
+        assert!(matches!(log.last().unwrap().record.body, RecordBody::Ended(_)), "{log:#?}");
+    }
+
+    #[tokio::test]
     async fn a_new_run_that_is_stopped_before_its_first_record_says_nothing() {
         let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::SomebodyStopsTheRun).await;
         assert_eq!(drive(&worker, run, job(JobReason::Start)).await, DeliverySettlement::Done);

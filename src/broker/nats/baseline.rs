@@ -16,8 +16,9 @@ use crate::config::NatsConfig;
 
 /// The stream that is made for it, and deleted afterwards.
 pub const STREAM: &str = "fa_bench_floor";
-/// How many messages a conversation stores.
-pub const MESSAGES: usize = 8;
+/// How many messages a conversation of `echo` stores: `created`, the job, the claim with the question, the answer, the end, and the line
+/// of the lists.
+pub const MESSAGES: usize = 6;
 /// How large each is.
 pub const BYTES: usize = 300;
 

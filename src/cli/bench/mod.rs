@@ -65,7 +65,7 @@ pub(super) struct BenchCommand {
     /// The longest that a step of a conversation may take.
     #[arg(long, default_value = "60s", value_parser = span, value_name = "TIME")]
     timeout: Duration,
-    /// Measure the baseline: as many conversations of 8 messages of 300 bytes, stored in the NATS server of the configuration
+    /// Measure the baseline: as many conversations of 6 messages of 300 bytes, stored in the NATS server of the configuration
     /// (or of --nats-url) and nothing else, with the replicas of the stream that keeps runs.
     #[arg(long)]
     baseline: bool,

@@ -264,22 +264,27 @@ impl EffectLog {
         noting: PendingPrompt,
         took: Duration,
     ) -> Result<()> {
-        self.settle().await?;
         let (asked, known) = noting.took(took);
-        self.keep_back(FinishedEffect { key, outcome, asked: Some(asked) });
+        self.keep_back(FinishedEffect { key, outcome, asked: Some(asked) }).await?;
         lock(&self.prompts).remember(known);
         Ok(())
     }
 
     /// Takes note of what came from outside, or from a person: the next record carries it, as in [`EffectLog::done`].
     pub(in crate::engine) async fn came(self: &Arc<Self>, key: EffectKey, outcome: EffectOutcome) -> Result<()> {
-        self.settle().await?;
-        self.keep_back(FinishedEffect { key, outcome, asked: None });
-        Ok(())
+        self.keep_back(FinishedEffect { key, outcome, asked: None }).await
     }
 
-    fn keep_back(&self, done: FinishedEffect) {
-        *lock(&self.behind) = UnstoredWork::Carried(CarriedStep::Done(Box::new(done)));
+    async fn keep_back(self: &Arc<Self>, done: FinishedEffect) -> Result<()> {
+        loop {
+            self.settle().await?;
+            let mut behind = lock(&self.behind);
+            // Another branch of the run may have come first.
+            if matches!(*behind, UnstoredWork::Nothing) {
+                *behind = UnstoredWork::Carried(CarriedStep::Done(Box::new(done)));
+                return Ok(());
+            }
+        }
     }
 
     /// Waits until everything that has happened is in the log.

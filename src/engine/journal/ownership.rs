@@ -51,7 +51,8 @@ impl OwnershipGuard {
         while !self.is_certain() {
             lease.held().await;
             let lapses = lease.lapses();
-            match is_still_mine(&self.context.broker, self.run, self.claimed.load(Ordering::Relaxed)).await {
+            let claimed = self.claimed.load(Ordering::Relaxed);
+            match is_still_mine(&self.context.broker, self.run, claimed, lease.worker()).await {
                 Ok(true) => self.confirmed.store(lapses, Ordering::Relaxed),
                 Ok(false) => return Err(Error::Lost { run: self.run }),
                 Err(run::Error::Broker(broker::Error::Unavailable { .. })) => {

@@ -32,7 +32,7 @@ pub(super) struct PublishedSummary {
 }
 
 impl PublishedSummary {
-    /// That of a run that was claimed just now, which is published.
+    /// That of a run, which is published if the run was claimed.
     pub(super) fn begin(
         run: RunId,
         history: &[LogEntry],
@@ -45,7 +45,10 @@ impl PublishedSummary {
             summary = RunSummary::new(run);
             history.iter().for_each(|entry| summary.apply(&redaction::placed(redactor, entry)));
         }
-        publisher.put(&summary, false);
+        // A run that is not claimed yet may be another worker's by now, who has said more of it.
+        if !matches!(history, [_created]) {
+            publisher.put(&summary, false);
+        }
         Self { summary, watch, publisher, records: history.len(), published: history.len() }
     }
 }

@@ -47,6 +47,8 @@ pub struct RunSweeper {
     removals: RunRemovals,
     /// Who lived on the last scan; a worker that has gone without a word may have left wrong lines.
     living: Option<BTreeSet<WorkerId>>,
+    /// Some lines were left to the next scan.
+    looks_again: bool,
     /// Runs that have ended and whose logs are as they were written.
     ended_in_clear: Vec<RunId>,
     /// What lines in the lists are not to show.
@@ -79,6 +81,7 @@ impl RunSweeper {
             cleaning: RunCleaning::default(),
             removals: RunRemovals::new(keep_ended, keep_evidence),
             living: None,
+            looks_again: false,
             ended_in_clear: Vec::new(),
             redactor: Redactor::default(),
         }
@@ -113,6 +116,7 @@ impl RunSweeper {
         let served: BTreeSet<Name> = workers.into_iter().flat_map(|card| card.workflows).collect();
         // After a scan that failed the lines are looked at, too: it may have taken a run away and left its line.
         let somebody_died = self.living.take().is_none_or(|before| !before.is_subset(&living));
+        let looks_again = std::mem::take(&mut self.looks_again);
         let runs = stand::scan(&self.broker).await?;
         let there = runs.values().filter(|met| met.stand != RunPhase::Removed).count();
         let mut swept = SweepReport { runs: there, ..SweepReport::default() };
@@ -128,7 +132,7 @@ impl RunSweeper {
             }
         }
         let mut lines = CorrectedLines::default();
-        if somebody_died {
+        if somebody_died || looks_again {
             lines = correct_lines(&self.broker, &self.redactor, &runs, now).await?;
             swept.lines = lines.corrected;
         }
@@ -143,8 +147,9 @@ impl RunSweeper {
                 self.cleaning.are_clean(removed);
             }
         }
-        // Lines that may be on their way yet are looked at on the next scan, as if somebody had died again.
-        self.living = (!lines.some_left).then_some(living);
+        self.living = Some(living);
+        // Those that may be on their way yet have come by the next scan, or never come.
+        self.looks_again = somebody_died && lines.some_left;
         self.turns.took(begun.elapsed().saturating_sub(self.removals.took));
         self.turns.note_scan(&self.broker, lease).await?;
         Ok(swept)
