@@ -171,7 +171,9 @@ impl Config {
     /// What a project without a `fastagency.yaml` has.
     pub fn default_in(folder: &Path, environment: Environment<'_>) -> Result<Self, Problems> {
         let folder = if folder == Path::new(".") { Path::new("") } else { folder };
-        reading::read(Path::new("the default configuration"), include_str!("default.yaml"), folder, environment)
+        let read =
+            reading::read(Path::new("the default configuration"), include_str!("default.yaml"), folder, environment)?;
+        Ok(Self { names_nats: false, ..read })
     }
 
     /// The NATS server; an error if something about it is not set.

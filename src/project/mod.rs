@@ -212,6 +212,7 @@ mod tests {
         assert_eq!(
             found,
             [
+                (5, "shop.json cannot be read: No such file or directory (os error 2)", "tools.shop.openapi"),
                 (8, "there is no secret \"shpo\"", "tools.shop.security.login"),
                 (9, "there is no secret \"gone\"", "tools.shop.security.other"),
             ]

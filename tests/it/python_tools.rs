@@ -214,7 +214,7 @@ def _hidden(a: int): ...
     let strange = failed("strange", json!({})).await;
     assert_eq!(
         strange,
-        "the result of strange holds a object, which is no JSON: return a text, a dictionary or a model"
+        "the result of strange holds an object, which is no JSON: return a text, a dictionary or a model"
     );
     assert!(failed("deep", json!({})).await.contains("levels deep"));
     let unfit = failed("later", json!({"points": [{"y": 1}, {"x": []}]})).await;

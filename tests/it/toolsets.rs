@@ -195,9 +195,8 @@ async fn a_list_that_took_all_its_time_is_not_asked_for_again() {
     let late = "tools.py was not imported within 120 seconds";
     *office.list_error.lock() = Some(ToolsetError::TimedOut(late.to_owned()));
     let (_folder, system, _, mut follower) = played(&office, AGENTS, "- Done.").await;
-    let (outcome, end) = follower.ended().await;
-    assert_eq!(outcome, RunOutcome::Failed);
-    assert!(end.to_string().contains(&format!("the tools of office cannot be listed: {late}")), "{end}");
+    let end = failed(&mut follower).await;
+    assert!(end.contains(&format!("the tools of office cannot be listed: {late}")), "{end}");
     assert_eq!(*office.lists.lock(), 1);
     system.end().await;
 }

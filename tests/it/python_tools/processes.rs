@@ -232,7 +232,7 @@ async fn the_process_ends_by_itself_when_its_worker_was_killed() {
                   def busy():\n    while True:\n        pass\n";
     let project = PythonProject::new(&[("tools.py", source)]);
     let mut python = OrphanPython::start(&project.folder.path().canonicalize().unwrap()).await;
-    let call = |id: u64, tool: &str| json!({"kind": "call", "id": id, "file": "tools.py", "function": null, "tool": tool, "max_result": 99});
+    let call = |id: u64, tool: &str| json!({"kind": "call", "id": id, "file": "tools.py", "function": null, "tool": tool, "max_result": 99, "hidden": 0});
     python.send(&format!("{}\n{{}}", call(1, "starts"))).await;
     let answer = python.read().await;
     let sleep: u64 = answer.lines().last().unwrap().parse().unwrap_or_else(|_| panic!("{answer}"));
