@@ -161,11 +161,23 @@ export async function until(what, isThere) {
   }
 }
 
+/** @type {Set<number>} */
+const givenPorts = new Set();
+
+/** A port that nobody has, that was not given before, and that no connection is given meanwhile: those come from above 32 768. */
 export async function freePort() {
-  const listener = createListener().listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (listener.address());
-  listener.close();
-  await once(listener, 'close');
-  return port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    if (givenPorts.has(port)) continue;
+    givenPorts.add(port);
+    const listener = createListener().listen(port, '127.0.0.1');
+    const listens = await new Promise((resolve) => {
+      listener.once('listening', () => resolve(true));
+      listener.once('error', () => resolve(false));
+    });
+    if (!listens) continue;
+    listener.close();
+    await once(listener, 'close');
+    return port;
+  }
 }
