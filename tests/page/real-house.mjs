@@ -72,11 +72,26 @@ ${ui}${auth}`);
     adding.stdin.end(`${password}\n`);
     await once(adding, 'exit');
   }
-  fastagency('worker');
-  let gateway = await startGateway();
-  fastagency('ui');
+  const close = async () => {
+    const ends = [...processes].map((child) => once(child, 'exit'));
+    for (const child of processes) child.kill('SIGKILL');
+    await Promise.all(ends);
+    model.close();
+    await rm(folder, { recursive: true, force: true });
+  };
   const url = `http://127.0.0.1:${ports.ui}`;
-  await answers(`${url}/readyz`);
+  fastagency('worker');
+  /** @type {import('node:child_process').ChildProcess} */
+  let gateway;
+  try {
+    gateway = await startGateway();
+    fastagency('ui');
+    await answers(`${url}/readyz`);
+  } catch (error) {
+    // Processes that nobody ends would keep the file's test from ending.
+    await close();
+    throw error;
+  }
 
   return {
     url, model,
@@ -109,13 +124,7 @@ ${ui}${auth}`);
       const text = await (await fetch(`${gatewayUrl}/api/runs/${run}/events?follow=false`)).text();
       return text.split('\n\n').filter((block) => /^event: ?record$/m.test(block)).map((block) => JSON.parse(/^data: ?(.*)$/m.exec(block)?.[1] ?? 'null'));
     },
-    close: async () => {
-      const ends = [...processes].map((child) => once(child, 'exit'));
-      for (const child of processes) child.kill('SIGKILL');
-      await Promise.all(ends);
-      model.close();
-      await rm(folder, { recursive: true, force: true });
-    },
+    close,
   };
 }
 
