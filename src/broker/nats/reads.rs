@@ -97,15 +97,19 @@ pub(super) async fn last_message(
     direct(server, doing, format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new()).await
 }
 
-/// The first message under `subject`, from whichever replica answers. Not for a subject with wildcards: the server would
-/// look at every message for it.
+/// The first message under `subject`, from whichever replica answers; that there is none is for the leader to say, as a replica may be
+/// behind. Not for a subject with wildcards: the server would look at every message for it.
 pub(super) async fn first_message(
     server: &NatsConnection,
     doing: &str,
     stream: &str,
     subject: &str,
 ) -> Result<Option<StreamMessage>> {
-    direct_by(server, doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
+    let wanted = json!({ "seq": 1, "next_by_subj": subject });
+    match direct_by(server, doing, stream, wanted.clone()).await? {
+        None if server.replicated => leaders_message(server, doing, stream, wanted).await,
+        found => Ok(found),
+    }
 }
 
 /// The message at a sequence, from whichever replica answers.
