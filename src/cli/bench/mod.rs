@@ -298,7 +298,7 @@ impl BenchObserver for BenchProgress {
 
     async fn hold(&self, open: usize) {
         let line = format!("{open} conversations are open and wait for an answer, for {:?}", self.hold_for);
-        // Whoever measures memory meanwhile waits for this line.
+        // A script that measures memory meanwhile waits for this line.
         self.bar.suspend(|| {
             if self.json {
                 eprintln!("{line}");
