@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use fastagency::broker::nats::baseline::BaselineStream;
+use fastagency::client::GatewayClient;
 use fastagency::config::NatsConfig;
 use serde_json::Value;
 
 use crate::support::deployment::Deployment;
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 
 struct Bench {
@@ -122,6 +124,12 @@ async fn a_process_of_a_system_that_runs_is_counted_and_one_that_is_not_there_is
     let deployment = building.workflow(include_str!("../../workflows/echo.yaml")).start().await;
     let worker = deployment.worker("worker").await;
     let url = deployment.url.clone();
+    let client = GatewayClient::new(&url).unwrap();
+    // The gateway hears of a worker that is ready a moment later.
+    eventually("the gateway knows the workflow", async || {
+        client.workflows().await.is_ok_and(|known| !known.is_empty())
+    })
+    .await;
     let bench = |process: String| {
         let url = url.clone();
         tokio::task::spawn_blocking(move || {
