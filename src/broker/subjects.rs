@@ -65,6 +65,18 @@ pub fn is_answered_by_ours(subject: &str) -> bool {
     is_stored || is_of_api()
 }
 
+/// Where JetStream says that a stream has chosen its leader.
+pub const LEADER_ELECTED: &str = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*";
+
+/// Whether a question to JetStream's API may be asked a second time while the first is still open: it reads, or makes a consumer that
+/// may be there already.
+pub fn may_be_asked_again(subject: &str) -> bool {
+    const QUESTIONS: [&str; 6] =
+        ["STREAM.MSG.GET.", "DIRECT.GET.", "CONSUMER.CREATE.", "CONSUMER.INFO.", "STREAM.INFO.", "STREAM.NAMES"];
+    let question = subject.strip_prefix("$JS.API.");
+    question.is_some_and(|question| QUESTIONS.iter().any(|known| question.starts_with(known)))
+}
+
 /// What the runs' stream republishes, once it is stored.
 pub const REPUBLISHED: &str = "fa.*.*.*";
 

@@ -12,13 +12,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::audit::keep;
-use crate::broker::{AnyDelivery, JobReason};
+use crate::broker::{self, AnyDelivery, JobReason};
 use crate::clock::{self, Timestamp};
 use crate::engine::{DriveEnd, Error};
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
 use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunCreation};
 use crate::protocol::queue_name::QueueName;
+use crate::run;
 use crate::run::claim::{ClaimOutcome, PreparedRun, claim};
 use crate::run::summary::RunSummary;
 use crate::traces::{KeyValue, Kind, SpanParent, TraceSpan, genai};
@@ -26,6 +27,8 @@ use crate::worker::Worker;
 
 /// How long a delivery rests before it is tried again after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// The same if the broker did not answer: it may again at any moment, and people wait.
+const WHILE_UNAVAILABLE: Duration = Duration::from_secs(1);
 /// How late a delivery may come back before its run is queued again.
 pub(super) const REDELIVERY_MARGIN: Duration = Duration::from_secs(5);
 /// How long a delivery rests if this worker cannot execute the run: a newer one may come.
@@ -263,9 +266,13 @@ async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<Deliv
         }
         Err(error) => {
             tracing::warn!(run.id = %run, "the run could not be taken: {error}");
+            let rest = match error {
+                run::Error::Broker(broker::Error::Unavailable { .. }) => WHILE_UNAVAILABLE,
+                _ => AFTER_FAILURE,
+            };
             // Perhaps it was taken all the same.
-            worker.unheld.note(run, REDELIVERY_MARGIN + AFTER_FAILURE);
-            return Some(DeliverySettlement::Again(AFTER_FAILURE));
+            worker.unheld.note(run, REDELIVERY_MARGIN + rest);
+            return Some(DeliverySettlement::Again(rest));
         }
     };
     let span = span(&owned.created, run, trace.as_deref());

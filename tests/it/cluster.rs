@@ -1,19 +1,20 @@
 //! A cluster of three NATS servers that hold everything three times: conversations go on while any one of them is away. Each of
 //! the three is killed in turn, then whichever leads a stream of ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fastagency::broker::{RecordLane, nats};
+use fastagency::broker::{InboxUpdate, RecordLane, RunUpdate, nats};
 use fastagency::config::NatsConfig;
 use fastagency::ids::RunId;
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::support::client::{Heard, hear, say, socket};
-use crate::support::eventually::{eventually_within, soon};
+use crate::support::client::{Heard, client, hear, say, socket};
+use crate::support::eventually::{PATIENCE, eventually_within, soon};
 use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::{Project, free_port};
@@ -114,6 +115,8 @@ struct Load {
     is_over: AtomicBool,
     number: AtomicUsize,
     outcomes: [Mutex<Outcome>; 3],
+    /// The conversations that are held now: their kind and their run, once it is known.
+    open: Mutex<BTreeMap<usize, (&'static str, Option<String>)>>,
 }
 
 const KINDS: [&str; 3] = ["events", "socket", "requests"];
@@ -123,14 +126,40 @@ impl Load {
         while !self.is_over.load(Ordering::Relaxed) {
             let number = self.number.fetch_add(1, Ordering::Relaxed);
             let begun = Instant::now();
+            self.open.lock().insert(number, (KINDS[kind], None));
             let said = match kind {
                 0 => self.over_events(number).await,
                 1 => self.over_socket(number).await,
                 _ => self.over_requests(number).await,
             };
+            if said.is_err() {
+                self.print(number).await;
+            }
+            self.open.lock().remove(&number);
             let mut outcome = self.outcomes[kind].lock();
             outcome.times.push(begun.elapsed());
             outcome.wrong.extend(said.err());
+        }
+    }
+
+    fn has_run(&self, number: usize, run: &str) {
+        if let Some((_, known)) = self.open.lock().get_mut(&number) {
+            *known = Some(run.to_owned());
+        }
+    }
+
+    /// Prints what the gateways say of a conversation that went wrong, or has not ended.
+    async fn print(&self, number: usize) {
+        let Some((kind, run)) = self.open.lock().get(&number).cloned() else { return };
+        eprintln!("{} conversation {number} over {kind}: {run:?}", jiff::Timestamp::now());
+        let Some(run) = run else { return };
+        for url in &self.urls {
+            let asked = client().get(format!("{url}/api/runs/{run}")).timeout(Duration::from_secs(5));
+            let said = match asked.send().await {
+                Ok(response) => response.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            eprintln!("  {url}: {said}");
         }
     }
 
@@ -141,6 +170,7 @@ impl Load {
     /// As the page does: starts, follows, answers what is asked; each record comes once and in order.
     async fn over_events(&self, number: usize) -> Result<(), String> {
         let run = self.gateways.start("twice", json!({}), &Self::key(number)).await;
+        self.has_run(number, &run);
         let begun = Instant::now();
         let (mut last, mut asked, mut result) = (0, BTreeSet::new(), None);
         let mut attempt = number;
@@ -181,6 +211,7 @@ impl Load {
     /// As FastAgency's clients do, over a socket; one that breaks is opened again.
     async fn over_socket(&self, number: usize) -> Result<(), String> {
         let run = uuid::Uuid::new_v4().simple().to_string();
+        self.has_run(number, &run);
         let begun = Instant::now();
         let mut attempt = number;
         while begun.elapsed() < Duration::from_secs(60) {
@@ -212,6 +243,7 @@ impl Load {
     /// As scripts do: one request after the other.
     async fn over_requests(&self, number: usize) -> Result<(), String> {
         let run = self.gateways.start("twice", json!({}), &Self::key(number)).await;
+        self.has_run(number, &run);
         let begun = Instant::now();
         let mut answered = BTreeSet::new();
         while begun.elapsed() < Duration::from_secs(60) {
@@ -264,6 +296,31 @@ async fn a_record_is_stored_while_its_stream_chooses_another_leader() {
     assert!(failed.is_empty(), "{} of 20 failed: {}", failed.len(), failed[0]);
 }
 
+/// What a leader republished when it was lost may have come to nobody, though each listener's own connection stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_run_reads_it_again_once_its_stream_has_another_leader() {
+    const NAME: &str = "cluster::who_follows_a_run_reads_it_again_once_its_stream_has_another_leader";
+    let Some(cluster) = NatsCluster::start(NAME) else { return };
+    eventually_within(Duration::from_secs(60), "the servers have found each other", async || cluster.ask("INFO").await)
+        .await;
+    let settings = NatsConfig { url: cluster.urls(), replicas: 3, ..NatsConfig::default() };
+    let broker = nats::connect(&settings, "a test").await.expect("a broker");
+    cluster.is_whole().await;
+    let run = broker.log.new_run_id();
+    let mut followed = broker.log.follow(run).await.expect("it is heard");
+    let mut inbox = broker.inbox.subscribe(run).await.expect("it is heard");
+    let first = broker.log.append(run, RecordLane::Did, "{}".into(), 0).await.expect("stored");
+    let heard = soon(followed.next()).await;
+    assert!(matches!(&heard, Some(RunUpdate::Record { stored, .. }) if stored.seq == first), "{heard:?}");
+    assert!(broker.log.heard(run).is_some());
+    cluster.ask("STREAM.LEADER.STEPDOWN.FA_RUNS").await;
+    let heard = soon(followed.next()).await;
+    assert!(matches!(heard, Some(RunUpdate::Gap)), "{heard:?}");
+    let heard = soon(inbox.next()).await;
+    assert!(matches!(heard, Some(InboxUpdate::Gap)), "{heard:?}");
+    assert!(broker.log.heard(run).is_none(), "what was heard may not be all");
+}
+
 fn expected(number: usize, result: Option<Value>) -> Result<(), String> {
     let wanted = json!(format!("{number}-1 {number}-2"));
     match result {
@@ -301,6 +358,7 @@ async fn conversations_go_on_while_any_one_server_is_away() {
         is_over: AtomicBool::new(false),
         number: AtomicUsize::new(0),
         outcomes: Default::default(),
+        open: Mutex::default(),
     });
     let running: Vec<_> = (0..3)
         .flat_map(|kind| (0..lanes).map(move |_| kind))
@@ -342,9 +400,17 @@ async fn conversations_go_on_while_any_one_server_is_away() {
         cluster.is_whole().await;
     }
     load.is_over.store(true, Ordering::Relaxed);
-    for lane in running {
-        soon(lane).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, futures_util::future::try_join_all(running)).await;
+    if ended.is_err() {
+        let open: Vec<usize> = load.open.lock().keys().copied().collect();
+        for number in open {
+            load.print(number).await;
+        }
+        for tier in &tiers {
+            eprintln!("{}", tier.log());
+        }
     }
+    ended.expect("every conversation ends").unwrap();
     let mut all = Vec::new();
     for (kind, outcome) in KINDS.iter().zip(&load.outcomes) {
         let mut outcome = outcome.lock();

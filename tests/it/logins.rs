@@ -147,9 +147,11 @@ fn publishing() -> Vec<Doing> {
 }
 
 /// The same for hearing.
-const HEARING: [Hearing; 8] = [
+const HEARING: [Hearing; 10] = [
     ("hear runs live", &["fa.live.run.*.*.*", "fa.live.shelf.workflows.>"], &["worker", "gateway"]),
     ("hear passwords that are stored nowhere", &["fa.live.inbox.*.*.*", "fa.live.>"], &["worker"]),
+    ("hear which server leads a stream", &["$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*"], &["worker", "gateway"]),
+    ("hear what else JetStream says", &["$JS.EVENT.>"], &[]),
     ("hear calls for the cleaner", &["fa.live.clean.*"], &["worker"]),
     ("hear what is published before it is stored", &["fa.run.>", "fa.inbox.>", "fa.queue.>", "$KV.>"], &[]),
     ("hear the answers to everybody", &["_INBOX.>", ">"], &[]),

@@ -14,6 +14,7 @@ use super::cleaner::OVERWRITTEN_AT_ONCE;
 use super::follow;
 use super::follow::MOST_UNREAD;
 use super::headers::{KV_OPERATION, TTL, seconds};
+use super::monitor::LeaderElections;
 use super::reads;
 use super::server::NatsConnection;
 use super::streams::MARKER_TTL;
@@ -177,7 +178,15 @@ impl Catalogue for NatsConnection {
     }
 
     async fn watch(&self, bucket: Bucket) -> Result<BoxStream<'static, ()>> {
-        let changes = follow::hear(self, "watch the catalogue", bucket_changes(bucket), |_| Some(()), || ()).await?;
+        let changes = follow::hear(
+            self,
+            "watch the catalogue",
+            bucket_changes(bucket),
+            LeaderElections::of_buckets,
+            |_| Some(()),
+            || (),
+        );
+        let changes = changes.await?;
         // Many changes at once are one: whoever watches reads the bucket again anyway.
         Ok(stream::once(async {}).chain(changes.ready_chunks(MOST_UNREAD).map(drop)).boxed())
     }

@@ -109,6 +109,8 @@ impl Cleaner for NatsCleaner {
             &self.eyes,
             "hear calls for the cleaner",
             subjects::ALL_CLEANER_CALLS.to_owned(),
+            // Nobody stores them.
+            |_| 0,
             read,
             || None,
         );

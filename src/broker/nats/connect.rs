@@ -139,6 +139,9 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
             Some(Arc::new(hand))
         }
     };
+    if server.replicated {
+        server.hear_elections().await.map_err(setup)?;
+    }
     server.may_clean = hand.is_some() || patiently(|| Box::pin(cleaner::may_clean(&server))).await.map_err(setup)?;
     let server = Arc::new(server);
     let cleaner = server.may_clean.then(|| -> Arc<dyn Cleaner> {

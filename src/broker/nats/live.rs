@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::follow;
 use super::headers::{self, PREVIOUS};
+use super::monitor::LeaderElections;
 use super::multiplexer::{MultiplexedUpdate, RunMultiplexer, UpdateReader};
 use super::recent_logs::RecentLogs;
 use super::server::NatsConnection;
@@ -50,7 +51,10 @@ impl LiveUpdates {
         match multiplexer.hear(server, DOING, run).await? {
             Some(heard) => Ok(heard),
             None => {
-                let heard = follow::hear(server, DOING, subjects::live(run), update, || RunUpdate::Gap).await;
+                let heard = follow::hear(server, DOING, subjects::live(run), LeaderElections::of_runs, update, || {
+                    RunUpdate::Gap
+                })
+                .await;
                 // What comes before the server has this subscription was perhaps not heard over the other one: it is read.
                 self.recent.forget(run);
                 heard
@@ -65,7 +69,17 @@ impl LiveUpdates {
         let multiplexer = self.inboxes.lock().entry(partition).or_insert_with(|| inboxes_of(partition)).clone();
         match multiplexer.hear(server, DOING, run).await? {
             Some(heard) => Ok(heard),
-            None => follow::hear(server, DOING, subjects::inbox_updates(run), inbox_update, || InboxUpdate::Gap).await,
+            None => {
+                follow::hear(
+                    server,
+                    DOING,
+                    subjects::inbox_updates(run),
+                    LeaderElections::of_runs,
+                    inbox_update,
+                    || InboxUpdate::Gap,
+                )
+                .await
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::follow;
 use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::live::LiveUpdates;
+use super::monitor::LeaderElections;
 use super::reads;
 use super::reads::StreamMessage;
 use super::scan;
@@ -142,10 +143,14 @@ impl Log for NatsLog {
     }
 
     async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {
-        let heard =
-            follow::hear(&self.server, "listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), update, || {
-                Some(LogUpdate::Gap)
-            });
+        let heard = follow::hear(
+            &self.server,
+            "listen to all runs",
+            subjects::ALL_LIVE_RUNS.to_owned(),
+            LeaderElections::of_runs,
+            update,
+            || Some(LogUpdate::Gap),
+        );
         Ok(heard.await?.filter_map(std::future::ready).boxed())
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Event};
 use tokio::sync::watch;
 
+use crate::broker::subjects::RUNS_STREAM;
 use crate::metrics::metrics;
 
 /// How often a slow reader is said.
@@ -106,6 +107,35 @@ impl ConnectionMonitor {
             tracing::warn!(
                 "a reader of this process is slower than NATS; messages were dropped, and will be read again"
             );
+        }
+    }
+}
+
+/// How often streams have chosen their leaders, as far as this process has heard. What a leader has republished when it was lost may
+/// never have come to whoever listens over another server, whose connection stands: each of them counts as a gap.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LeaderElections {
+    runs: u64,
+    buckets: u64,
+}
+
+impl LeaderElections {
+    /// Those of the stream of the runs.
+    pub(super) fn of_runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// Those of the buckets' streams.
+    pub(super) fn of_buckets(&self) -> u64 {
+        self.buckets
+    }
+
+    /// Counts one that was heard on [`LEADER_ELECTED`].
+    pub(super) fn count(&mut self, subject: &str) {
+        match subject.rsplit('.').next() {
+            Some(RUNS_STREAM) => self.runs += 1,
+            Some(stream) if stream.starts_with("KV_fa_") => self.buckets += 1,
+            _ => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::follow::{self, MOST_UNREAD};
+use super::monitor::LeaderElections;
 use super::server::NatsConnection;
 use crate::broker::Result;
 use crate::ids::RunId;
@@ -112,7 +113,8 @@ impl<T: Clone + Send + 'static> RunMultiplexer<T> {
             return Ok(());
         }
         let (subject, read) = (self.subject.clone(), self.reader.read);
-        let mut updates = follow::hear(server, doing, subject, read, || MultiplexedUpdate::Gap).await?;
+        let mut updates =
+            follow::hear(server, doing, subject, LeaderElections::of_runs, read, || MultiplexedUpdate::Gap).await?;
         self.hearers.lock().is_open = true;
         let (held, mut dropped) = watch::channel(());
         let multiplexer = Arc::downgrade(self);

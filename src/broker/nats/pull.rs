@@ -20,12 +20,13 @@ use crate::broker::{Error, Result};
 pub(super) const LONG_EXPIRY: Duration = Duration::from_secs(60);
 /// The shortest that is asked for: an idle consumer costs a request each time.
 const SHORTEST_EXPIRY: Duration = Duration::from_millis(500);
-/// How often the server says meanwhile that it is still there, if the request does not end sooner.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often the server says meanwhile that it is still there, if the request does not end sooner. A server that dies takes the request
+/// with it, and nobody says so.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How much longer than the server should it may be silent.
-const SILENCE_MARGIN: Duration = Duration::from_secs(3);
+const SILENCE_MARGIN: Duration = Duration::from_secs(2);
 /// How long to wait before a consumer is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often it is said that this does not succeed.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 /// A caller who comes back within this time takes messages faster than single requests bring them.

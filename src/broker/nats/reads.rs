@@ -42,7 +42,7 @@ pub(super) async fn read_all(
     filter: &str,
     after: u64,
 ) -> Result<Vec<StreamMessage>> {
-    let mut pages = pages(server, doing, stream, filter).await?;
+    let mut pages = PagedRead::start(server, doing, stream, filter).await?;
     let mut found: Vec<StreamMessage> = Vec::new();
     while pages.read(server, doing, found.last().map_or(after, |read| read.stored.seq) + 1, &mut found).await? > 0 {}
     Ok(found)
@@ -58,7 +58,7 @@ pub(super) async fn read_many(
     has_older: bool,
 ) -> Result<Vec<StreamMessage>> {
     let mut found = Vec::new();
-    let left = pages(server, doing, stream, filter).await?.read(server, doing, 1, &mut found).await?;
+    let left = PagedRead::start(server, doing, stream, filter).await?.read(server, doing, 1, &mut found).await?;
     if left == 0 {
         return Ok(found);
     }
@@ -74,12 +74,6 @@ pub(super) async fn read_many(
         found.push(StreamMessage { subject: subject.to_string(), stored, headers });
     }
     Ok(found)
-}
-
-async fn pages(server: &NatsConnection, doing: &str, stream: &str, filter: &str) -> Result<PagedRead> {
-    let inbox = server.client.new_inbox();
-    let replies = server.subscribe(doing, inbox.clone()).await?;
-    Ok(PagedRead { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
 }
 
 /// The last message under `subject`, which has no wildcards; never an older one.
@@ -165,6 +159,12 @@ struct PagedRead {
 }
 
 impl PagedRead {
+    async fn start(server: &NatsConnection, doing: &str, stream: &str, filter: &str) -> Result<Self> {
+        let inbox = server.client.new_inbox();
+        let replies = server.subscribe(doing, inbox.clone()).await?;
+        Ok(Self { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
+    }
+
     /// Reads the page that begins at `from`, and returns how many messages are left after it.
     async fn read(
         &mut self,
@@ -174,20 +174,37 @@ impl PagedRead {
         found: &mut Vec<StreamMessage>,
     ) -> Result<u64> {
         let page = json!({ "seq": from, "next_by_subj": self.filter, "batch": PAGE_SIZE, "max_bytes": PAGE_BYTES });
+        let had = found.len();
         server.ask(doing, self.call.clone(), self.inbox.clone(), &page).await?;
-        loop {
+        let mut asked = 1;
+        let left = loop {
             let reply = match self.replies.next().now_or_never() {
                 Some(reply) => reply,
-                None => server.answered(doing, &self.call, self.replies.next()).await?,
+                None => match server.answered_soon(doing, &self.call, asked, self.replies.next()).await? {
+                    Some(reply) => reply,
+                    None => {
+                        server.ask(doing, self.call.clone(), self.inbox.clone(), &page).await?;
+                        asked += 1;
+                        continue;
+                    }
+                },
             };
             let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
             match reply.status.map(|status| status.as_u16()) {
                 None => found.push(read(doing, reply)?),
-                Some(NOT_FOUND) => return Ok(0),
-                Some(END_OF_BATCH) => return Ok(headers::pending(&reply)),
+                Some(NOT_FOUND) => break 0,
+                Some(END_OF_BATCH) => break headers::pending(&reply),
                 Some(_) => return Err(refused(doing, &reply)),
             }
+        };
+        if asked > 1 {
+            // The same may have come twice, and may come still.
+            found[had..].sort_by_key(|read| read.stored.seq);
+            found.dedup_by_key(|read| read.stored.seq);
+            self.inbox = server.client.new_inbox();
+            self.replies = server.subscribe(doing, self.inbox.clone()).await?;
         }
+        Ok(left)
     }
 }
 

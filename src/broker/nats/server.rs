@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::RequestError;
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,14 +19,18 @@ use tokio::sync::watch;
 use super::expiry::ServerClock;
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
 use super::login::{LoginRenewal, OpenConnection};
-use super::monitor::{ConnectionTroubles, SubjectHash};
-use crate::broker::subjects::is_answered_by_ours;
+use super::monitor::{ConnectionTroubles, LeaderElections, SubjectHash};
+use crate::broker::subjects::{LEADER_ELECTED, is_answered_by_ours, may_be_asked_again};
 use crate::broker::{Error, Result};
 use crate::traces;
 
 /// How long an answer may take. A stream without a leader sends no answer at all, so the request must be sent again; most streams
 /// have the next leader within five seconds.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// How long a cluster is given to answer what may be asked again, until it is, and how often it is asked in all: a stream whose leader is
+/// lost has the next one at some moment, and what was asked before that is lost with it.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const TIMES_ASKED: u32 = 5;
 /// How often the calls that wait look at the clock. One timer for each call would cost more than the rest of its waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a tier asks at its start: a cluster chooses its leaders, and makes a stream with its copies, in seconds, and a busy one in more.
@@ -60,6 +67,8 @@ pub(super) struct NatsConnection {
     pub(super) client: Client,
     /// Counts the connections made; it changes when one was lost and another made.
     pub(super) connections: watch::Receiver<u64>,
+    /// Changes when a stream with copies has chosen its leader.
+    pub(super) elections: watch::Receiver<LeaderElections>,
     /// Changes when the connection is lost, or something is refused: what is asked then is never answered. And from time to
     /// time, so that what waits looks at the clock.
     troubles: watch::Receiver<ConnectionTroubles>,
@@ -148,6 +157,7 @@ impl NatsConnection {
         Self {
             client,
             connections,
+            elections: watch::Sender::default().subscribe(),
             troubles,
             gate,
             may_clean: false,
@@ -158,19 +168,38 @@ impl NatsConnection {
         }
     }
 
+    /// Listens from now on which leaders are chosen, for [`NatsConnection::elections`].
+    pub(super) async fn hear_elections(&mut self) -> Result<()> {
+        let heard = self.subscribe("hear which server leads a stream", LEADER_ELECTED.to_owned()).await?;
+        let elections = watch::Sender::default();
+        self.elections = elections.subscribe();
+        #[expect(clippy::disallowed_methods, reason = "it holds nothing, and ends when nobody can hear any more")]
+        tokio::spawn(count_elections(heard, elections));
+        Ok(())
+    }
+
     /// Waits for what the server answers to something published on `subject`: until it does or refuses, the connection is lost,
     /// or [`ANSWER_WAIT`] is over. While there is no connection nothing is begun, so that nothing is sent later that was given
     /// up long ago.
     pub(super) async fn answered<T>(&self, doing: &str, subject: &str, answer: impl Future<Output = T>) -> Result<T> {
-        self.answered_at(doing, SubjectHash::of(subject), answer).await
+        let answer = self.answer(SubjectHash::of(subject), Some(ANSWER_WAIT), answer);
+        answer.await.map_err(|missing| missing.into_broker(doing))
     }
 
-    async fn answered_at<T>(&self, doing: &str, place: SubjectHash, answer: impl Future<Output = T>) -> Result<T> {
-        self.answer(place, Some(ANSWER_WAIT), answer).await.map_err(|missing| match missing {
-            MissingAnswer::NotAsked(why) | MissingAnswer::Lost(why) => unavailable(doing, why),
-            MissingAnswer::Denied(what) => Error::Denied { doing: doing.to_owned(), what },
-            MissingAnswer::Late => unavailable(doing, "the server did not answer in time"),
-        })
+    /// The same where it may be asked again: `asked` counts how often it was, with this time. `None`: it is to be asked again now.
+    pub(super) async fn answered_soon<T>(
+        &self,
+        doing: &str,
+        subject: &str,
+        asked: u32,
+        answer: impl Future<Output = T>,
+    ) -> Result<Option<T>> {
+        let longest = if self.replicated { ASK_AGAIN } else { ANSWER_WAIT };
+        match self.answer(SubjectHash::of(subject), Some(longest), answer).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(MissingAnswer::Late) if self.replicated && asked < TIMES_ASKED => Ok(None),
+            Err(missing) => Err(missing.into_broker(doing)),
+        }
     }
 
     /// The same for what somebody else answers, however long that takes.
@@ -261,17 +290,21 @@ impl NatsConnection {
     ) -> Result<Message> {
         self.fits(&payload)?;
         let subject = subject.into();
-        let place = SubjectHash::of(&subject);
         let may_elect = self.replicated && is_answered_by_ours(&subject);
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut request = Request::new().payload(payload.clone()).timeout(None);
-            // Only where it may have to be sent again it is kept.
-            if let Some(headers) = if may_elect { headers.clone() } else { headers.take() } {
-                request = request.headers(headers);
-            }
-            match self.answered_at(doing, place, self.client.send_request(subject.clone(), request)).await? {
+            let answer = if self.replicated && may_be_asked_again(&subject) {
+                self.ask_until_answered(&subject, &payload).await.map_err(|missing| missing.into_broker(doing))?
+            } else {
+                let mut request = Request::new().payload(payload.clone()).timeout(None);
+                // Only where it may have to be sent again it is kept.
+                if let Some(headers) = if may_elect { headers.clone() } else { headers.take() } {
+                    request = request.headers(headers);
+                }
+                self.answered(doing, &subject, self.client.send_request(subject.clone(), request)).await?
+            };
+            match answer {
                 Ok(message) => return Ok(message),
                 // In a cluster a stream that chooses its leader answers nobody for a moment; what it did not hear it did not store.
                 Err(source) if source.kind() == RequestErrorKind::NoResponders => match may_elect {
@@ -284,6 +317,24 @@ impl NatsConnection {
                 Err(source) => return Err(unavailable(doing, source)),
             }
         }
+    }
+
+    /// Asks the same again and again until somebody answers; the first answer counts, also to what was asked earlier.
+    async fn ask_until_answered(
+        &self,
+        subject: &Subject,
+        payload: &Bytes,
+    ) -> Result<Result<Message, RequestError>, MissingAnswer> {
+        let mut open = FuturesUnordered::new();
+        for _ in 0..TIMES_ASKED {
+            let request = Request::new().payload(payload.clone()).timeout(None);
+            let answer = self.client.send_request(subject.clone(), request);
+            open.push(self.answer(SubjectHash::of(subject), None, answer));
+            if let Ok(Some(answer)) = tokio::time::timeout(ASK_AGAIN, open.next()).await {
+                return answer;
+            }
+        }
+        Err(MissingAnswer::Late)
     }
 
     /// Publishes and waits until the stream has stored it; returns the sequence. With `expected`, only if that is the last
@@ -396,6 +447,28 @@ impl NatsConnection {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(unavailable(doing, source)),
             Err(_) => Err(unavailable(doing, "the connection takes no more")),
+        }
+    }
+}
+
+async fn count_elections(mut heard: Subscriber, elections: watch::Sender<LeaderElections>) {
+    loop {
+        tokio::select! {
+            () = elections.closed() => return,
+            message = heard.next() => match message {
+                Some(message) => elections.send_modify(|elections| elections.count(&message.subject)),
+                None => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl MissingAnswer {
+    fn into_broker(self, doing: &str) -> Error {
+        match self {
+            Self::NotAsked(why) | Self::Lost(why) => unavailable(doing, why),
+            Self::Denied(what) => Error::Denied { doing: doing.to_owned(), what },
+            Self::Late => unavailable(doing, "the server did not answer in time"),
         }
     }
 }
