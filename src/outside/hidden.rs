@@ -17,6 +17,9 @@ const MOST_LEARNED: usize = 8;
 /// The same of a secret that is another text for each person.
 const MOST_LEARNED_OF_MANY: usize = 256;
 
+/// The shortest line of a text of several that is hidden by itself.
+const SHORTEST_HIDDEN_LINE: usize = 8;
+
 /// The texts, in the forms in which a server sends them back.
 #[derive(Debug, Default)]
 pub struct HiddenTexts {
@@ -176,18 +179,29 @@ impl HiddenForms {
     }
 }
 
-/// A text as it is, within JSON, within an address, within a form.
+/// A text as it is, within JSON, within an address, within a form; and each of its lines so, as what is printed comes line by line.
 fn written_forms(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = std::iter::once(text).chain(telling_lines(text)).flat_map(written).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn written(text: &str) -> [String; 4] {
     let quoted = Value::String(text.to_owned()).to_string();
-    let mut all = vec![
+    [
         text.to_owned(),
         quoted[1..quoted.len() - 1].to_owned(),
         encoded_query(text),
         form_urlencoded::byte_serialize(text.as_bytes()).collect(),
-    ];
-    all.sort();
-    all.dedup();
-    all
+    ]
+}
+
+/// The lines of a text of several, without what is too short to be told from other words, and the first and last of a PEM file, which are
+/// the same in all of them.
+fn telling_lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_HIDDEN_LINE);
+    lines.filter(|line| !line.starts_with("-----"))
 }
 
 /// A user and a password as HTTP has them: `Basic` and this (RFC 7617).
@@ -248,6 +262,21 @@ mod tests {
         }
         assert_eq!(hidden.hidden_beginning(text, false), "open [secret key] and [secret key] again");
         assert_eq!(hidden.hidden_beginning("ü", true) + &hidden.hidden_end("ü", true), "", "less than a secret");
+    }
+
+    #[test]
+    fn of_a_text_of_several_lines_each_is_hidden_by_itself() {
+        let hidden = HiddenTexts::default();
+        hidden.add(
+            "pem",
+            "-----BEGIN PRIVATE KEY-----\nMIIEvgIBADAN\n  SRDorrMZsmxi\r\nbEim+9==\nab==\n-----END PRIVATE KEY-----\n",
+        );
+        for line in ["MIIEvgIBADAN", "SRDorrMZsmxi", "bEim+9==", "bEim%2B9%3D%3D"] {
+            assert_eq!(hidden.hidden(&format!("m: {line} .")), "m: [secret pem] .");
+        }
+        assert_eq!(hidden.hidden("-----BEGIN PRIVATE KEY-----"), "-----BEGIN PRIVATE KEY-----");
+        hidden.add("one", "sesame of one line\n");
+        assert_eq!(hidden.hidden("sesame of one line"), "[secret one]");
     }
 
     #[test]
