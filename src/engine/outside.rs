@@ -188,7 +188,7 @@ fn outgoing(scope: &ExpressionScope, request: &HttpRequest) -> Result<OutgoingRe
     Ok(OutgoingRequest { method, url, headers, body: body.map(Into::into), within })
 }
 
-/// The arguments of the tool that the address does not name.
+/// The arguments of the tool that go along.
 fn rest_of_args(scope: &ExpressionScope, request: &HttpRequest) -> Result<Map<String, Value>> {
     if !request.rest_of_args {
         return Ok(Map::new());

@@ -50,7 +50,7 @@ pub struct HttpRequest {
     pub headers: Vec<(String, Template)>,
     /// Its body.
     pub body: HttpBody,
-    /// Of a tool: the arguments that the address does not name go along, in the query or, as JSON, in the body.
+    /// Of a tool: the arguments that address and headers do not name go along, in the query or, as JSON, in the body.
     pub rest_of_args: bool,
     /// Whether it may be sent again if nobody knows whether it was.
     pub idempotent: bool,
@@ -82,9 +82,11 @@ pub enum HttpBody {
 }
 
 impl HttpRequest {
-    /// The arguments of the tool that its address names.
+    /// The arguments of the tool that its address and its headers name.
     pub fn named_args(&self) -> BTreeSet<&str> {
-        args_in(&self.url)
+        let in_headers = self.headers.iter().flat_map(|(_, template)| template.names());
+        let names = in_headers.filter(|path| path.first().is_some_and(|root| root == "args"));
+        args_in(&self.url).into_iter().chain(names.filter_map(|path| path.get(1)).map(String::as_str)).collect()
     }
 
     /// The secrets that it names, and those that it is given as arguments.
@@ -123,7 +125,7 @@ impl HttpRequest {
     }
 }
 
-/// Reads `http`: one line, or a map. In a tool, one line sends its arguments along.
+/// Reads `http`: one line, or a map. In a tool its arguments go along, unless a map says what does.
 pub(super) fn http_request(
     reader: &StepReader<'_>,
     field: &FieldReader<'_>,
@@ -176,7 +178,8 @@ pub(super) fn http_request(
     if matches!(method, "GET" | "HEAD") && !matches!(body, HttpBody::None) {
         field.note_with_hint(format!("a {method} request has no body"), "say `method: POST`, or put it into `query`");
     }
-    let usual = request(method.parse().ok()?, address?, false);
+    let says_what_goes = query.is_some() || !matches!(body, HttpBody::None);
+    let usual = request(method.parse().ok()?, address?, is_tool && !says_what_goes);
     let request = HttpRequest {
         query: query.unwrap_or_default(),
         headers: headers.unwrap_or_default(),

@@ -336,7 +336,7 @@ steps:
 }
 
 #[tokio::test]
-async fn a_tool_is_one_line_and_what_the_address_does_not_name_goes_along() {
+async fn what_neither_address_nor_headers_name_goes_along_with_a_tool() {
     let billing = BillingServer::start().await;
     let system = billing
         .system(
@@ -352,7 +352,22 @@ tools:
     description: Pays money back
     params: { type: object, properties: { amount: { type: number }, reason: { type: string } } }
     http: POST BILLING/refunds
+  refund_as:
+    description: Pays money back, as somebody
+    params: { type: object, properties: { amount: { type: number }, who: { type: string } } }
+    http: { method: POST, url: BILLING/refunds, headers: { X-Who: "{{ args.who }}" } }
+  search:
+    description: Searches invoices
+    params: { type: object, properties: { year: { type: integer }, page: { type: integer } } }
+    http: { url: BILLING/invoices/all, headers: { X-Who: me } }
+  first_page:
+    description: Searches invoices
+    params: { type: object, properties: { year: { type: integer }, page: { type: integer } } }
+    http: { url: BILLING/invoices/all, query: { year: "{{ args.year }}" } }
 steps:
+  - { id: map, call: { tool: refund_as, args: { amount: 7, who: Ada } } }
+  - { id: query, call: { tool: search, args: { year: 2026, page: 2 } } }
+  - { id: said, call: { tool: first_page, args: { year: 2026, page: 2 } } }
   - { id: one, call: { tool: get_invoice, args: { number: "47/11", year: 2026, tags: [a, b] } } }
   - { id: two, call: { tool: refund, args: { amount: "{{ steps.one.total }}", reason: broken } } }
   - { id: three, call: { tool: get_invoice, args: { number: none } }, on_error: { value: "{{ error.message }}" } }
@@ -365,11 +380,14 @@ steps:
     assert_eq!(result["one"]["number"], "47/11", "{end}");
     assert_eq!(result["one"]["query"], "year=2026&tags=a&tags=b");
     assert_eq!(result["two"]["body"], r#"{"amount":19.90,"reason":"broken"}"#);
+    assert_eq!(result["map"]["body"], r#"{"amount":7}"#, "what a header names is left out");
+    assert_eq!(result["query"]["query"], "year=2026&page=2");
+    assert_eq!(result["said"]["query"], "year=2026", "a map that has a query says what is sent");
     assert!(
         result["three"].as_str().unwrap().ends_with(r#"answered 404 Not Found: {"detail":"there is no such invoice"}"#),
         "{end}"
     );
-    assert_eq!(log.matches("/begun").count(), 1, "only what must not be done twice is noted before it is done");
+    assert_eq!(log.matches("/begun").count(), 2, "only what must not be done twice is noted before it is done");
     system.end().await;
 }
 
