@@ -1,6 +1,7 @@
 //! Which operations become tools: globs, which are looked at before anything else is read of an operation.
 
 use super::operations::{OperationEntry, SkippedOperation};
+use crate::problem::did_you_mean;
 
 /// How a glob begins that is compared with tags.
 const TAG: &str = "tag:";
@@ -39,16 +40,27 @@ impl ToolSelection {
         (self.include.is_empty() || self.include.iter().any(&matches)) && !self.exclude.iter().any(&matches)
     }
 
-    /// The globs of `include` that select none of these operations: probably misspelt.
+    /// The globs that fit none of these operations: probably misspelt.
     pub fn unmatched<'s>(&'s self, operations: &[OperationEntry]) -> Vec<&'s str> {
-        let matches = |glob: &&String| operations.iter().any(|entry| is_selected(glob, entry));
-        self.include.iter().filter(|glob| !matches(glob)).map(String::as_str).collect()
+        self.fitting_nothing(|glob| operations.iter().any(|entry| is_selected(glob, entry)))
     }
 
     /// The same of tools that have a name and nothing else.
     pub fn unmatched_names<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
-        let matches = |glob: &&String| names.iter().any(|name| is_match(glob, name));
-        self.include.iter().filter(|glob| !matches(glob)).map(String::as_str).collect()
+        self.fitting_nothing(|glob| names.iter().any(|name| is_match(glob, name)))
+    }
+
+    /// What is wrong with `except`, if one of these names is probably meant by it and misspelt: that tool would be offered. What is not
+    /// there at all may have been removed by whoever makes the server, and hurts nobody.
+    pub fn misspelt_exception(&self, unmatched: &[&str], names: &[&str]) -> Option<String> {
+        let exceptions = unmatched.iter().filter(|glob| self.exclude.iter().any(|known| known == *glob));
+        let meant =
+            |glob: &&str| Some(format!("`except` names {glob:?}, {}", did_you_mean(glob, names.iter().copied())?));
+        exceptions.filter_map(meant).next()
+    }
+
+    fn fitting_nothing(&self, fits: impl Fn(&String) -> bool) -> Vec<&str> {
+        self.include.iter().chain(&self.exclude).filter(|glob| !fits(glob)).map(String::as_str).collect()
     }
 }
 
@@ -101,6 +113,17 @@ mod tests {
         };
         assert_eq!(only(&["get_*", "serch_docs"]).unmatched_names(&["get_page", "search_docs"]), ["serch_docs"]);
         assert!(only(&[]).unmatched_names(&["a"]).is_empty());
+        let except = |glob: &str| ToolSelection { include: Vec::new(), exclude: vec![glob.to_owned()] };
+        let told = |glob: &str| {
+            let (except, names) = (except(glob), ["createOrder", "getOrder"]);
+            let unmatched = except.unmatched_names(&names);
+            (unmatched.len(), except.misspelt_exception(&unmatched, &names))
+        };
+        assert_eq!(told("createOrder"), (0, None));
+        assert_eq!(told("dropTables"), (1, None), "it may have been removed");
+        let (unmatched, words) = told("createorder");
+        assert_eq!(unmatched, 1);
+        assert!(words.unwrap().contains("createOrder"));
     }
 
     #[test]

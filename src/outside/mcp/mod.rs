@@ -172,7 +172,11 @@ impl Toolset for McpToolset {
         let tools = server.tools().await?;
         let mut allowed = server.allowed(&tools, &self.only)?;
         let names: Vec<&str> = allowed.iter().map(|tool| tool.name.as_str()).collect();
-        let unmatched = self.selection.unmatched_names(&names).join(", ");
+        let unmatched = self.selection.unmatched_names(&names);
+        if let Some(wrong) = self.selection.misspelt_exception(&unmatched, &names) {
+            return Err(ToolsetError::Failed(format!("of the MCP server {} nothing is offered: {wrong}", self.server)));
+        }
+        let unmatched = unmatched.join(", ");
         if !unmatched.is_empty() {
             let (server, names) = (&self.server, names.join(", "));
             let words = format!("the MCP server {server} has no tool that matches {unmatched}; it has {names}");

@@ -150,6 +150,10 @@ impl OpenApiToolset {
             ));
         }
         let unmatched = selection.unmatched(kept.document.operations());
+        let names: Vec<&str> = kept.document.operations().iter().map(|entry| entry.name.as_str()).collect();
+        if let Some(wrong) = selection.misspelt_exception(&unmatched, &names) {
+            return Err(format!("of {source} nothing is offered: {wrong}"));
+        }
         if entries.is_empty() {
             return Err(match (kept.document.operations().is_empty(), unmatched.is_empty()) {
                 (true, _) => format!("{source} has no operation"),
