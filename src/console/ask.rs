@@ -226,10 +226,27 @@ fn changed_argument(asked: &ApprovalQuestion, text: &str) -> Result<Option<Argum
     if !may_be_name(name) {
         return Ok(None);
     }
+    if let Some(second) = argument_names(asked).find(|known| is_changed_in(value, known)) {
+        return Err(format!(
+            "this would be the new {name}, with \"{second}=\" in it, and nothing else would change: to change several, write \
+             {{\"decision\": \"once\", \"changes\": [{{\"path\": \"/{name}\", \"json\": \"…\"}}, {{\"path\": \"/{second}\", \"json\": \"…\"}}]}}"
+        ));
+    }
     let schema = asked.schema.as_ref().and_then(|schema| schema.get("properties")?.get(name));
     let value = value_for(value.trim(), schema).map_err(|why| format!("{name}: {why}"))?;
     let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     Ok(Some(ArgumentChange { path, json: Some(value.to_string()) }))
+}
+
+/// The arguments that the call has, or may have.
+fn argument_names(asked: &ApprovalQuestion) -> impl Iterator<Item = &String> {
+    let schema = asked.schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+    asked.arguments.keys().chain(schema.into_iter().flat_map(Map::keys))
+}
+
+/// Whether a text looks as if it changed this argument, too.
+fn is_changed_in(text: &str, name: &str) -> bool {
+    text.split([',', ';', ' ']).any(|part| part.split_once('=').is_some_and(|(before, _)| before.trim() == name))
 }
 
 /// Whether a name before `=` is one of an argument: a reason and JSON have these letters, too.
@@ -489,6 +506,10 @@ mod tests {
         assert_eq!(refused("amout=1"), "(there is no argument amout)\n> ");
         assert_eq!(refused("who=Bo"), "(who is given by the workflow, and cannot be changed)\n> ");
         assert!(refused("amount=much").contains("amount"));
+        for two in ["note=partial, amount=4.50", "note=x amount=4.50", "amount=4.50,note=x"] {
+            assert!(refused(two).contains("\"changes\""), "{two}: what was meant for both is not taken for one");
+        }
+        assert_eq!(decided("note=b=c"), changed("/note", "\"b=c\""));
         assert_eq!(
             asking(approval()).words(),
             "  1) once — this call\n  2) same — this call, and each one with the same arguments in this run\n  \
