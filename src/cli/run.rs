@@ -193,7 +193,11 @@ impl RunCommand {
         };
         let client = &gateway.client;
         let run = match self.run {
-            Some(run) => run,
+            Some(run) => {
+                // Only a connection that was there is made again for ever.
+                patiently(START_TIMEOUT, async || client.get(run).await).await.map_err(refused)?;
+                run
+            }
             None => {
                 let known = workflows(gateway).await?;
                 let workflow = self.workflow(&known, style.interactive).await?;

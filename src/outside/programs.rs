@@ -220,10 +220,12 @@ async fn run(
 }
 
 fn not_started(name: &str, program: &ProgramConfig, error: &std::io::Error) -> ToolsetError {
-    tracing::warn!(command = name, "the program cannot be run: {error}");
+    let folder = program.folder.as_deref().map(|folder| folder.display().to_string());
+    tracing::warn!(command = name, program = program.run[0], folder, "the program cannot be run: {error}");
     // What is started is the sandbox, where there is one.
     let what = match &program.sandbox {
-        None | Some(SandboxConfig::None) => "it",
+        _ if program.folder.as_ref().is_some_and(|folder| !folder.is_dir()) => "its folder",
+        None | Some(SandboxConfig::None) => "its program",
         Some(SandboxConfig::Bwrap) => "its sandbox (bwrap)",
         Some(SandboxConfig::Container { engine: "docker", .. }) => "its sandbox (docker)",
         Some(SandboxConfig::Container { .. }) => "its sandbox (podman)",
@@ -425,7 +427,7 @@ mod tests {
         let failed = called(&["sh", "-c", "echo first >&2; echo no such order >&2; exit 3"], json!({}), SOON).await;
         assert_eq!(failed, Err(ToolsetError::Failed("it failed (exit code 3): no such order".to_owned())));
         let missing = called(&["no-such-program-here"], json!({}), SOON).await;
-        let words = "the command it cannot be run: it is not there";
+        let words = "the command it cannot be run: its program is not there";
         assert_eq!(missing, Err(ToolsetError::Unavailable(words.to_owned())));
     }
 

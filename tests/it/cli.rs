@@ -157,6 +157,15 @@ fn a_question_that_nobody_answers_is_left_open_and_taken_up_again() {
 }
 
 #[test]
+fn a_run_at_a_gateway_that_is_not_there_is_no_run_to_wait_for() {
+    let folder = project();
+    let id = "0123456789abcdef0123456789abcdef";
+    let left = fastagency(folder.path(), &["run", "--run", id, "--gateway-url", "http://127.0.0.1:1"]);
+    assert_eq!(left.code, 3, "{}{}", left.out, left.err);
+    assert!(left.err.contains("http://127.0.0.1:1"), "{}", left.err);
+}
+
+#[test]
 fn where_the_configuration_names_a_server_a_list_of_the_data_folder_says_what_it_is_of() {
     let folder = project();
     let said = |arguments: &[&str]| {
