@@ -381,7 +381,7 @@ pub enum JobReason {
 pub trait Delivery: Send + Sync {
     /// What to do.
     fn job(&self) -> &Job;
-    /// How often it was delivered, this time included.
+    /// How often it was delivered, this time included; 2 or more if a restarted store does not know any more how often.
     fn attempt(&self) -> u64;
     /// The place in a trace of whoever queued it ([`crate::traces::HEADER`]), if the broker passes that on.
     fn trace(&self) -> Option<&str> {

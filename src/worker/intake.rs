@@ -136,12 +136,7 @@ impl RunHolder<'_> {
         let settled = loop {
             let mut came = false;
             let settled = {
-                let taken = TakenJob {
-                    reason: delivery.job().reason,
-                    is_first_attempt: delivery.attempt() == 1,
-                    trace: delivery.trace().map(Box::from),
-                };
-                let mut driving = Box::pin(drive(self.worker, self.run, taken));
+                let mut driving = Box::pin(drive(self.worker, self.run, TakenJob::of(&delivery)));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
                 loop {
                     tokio::select! {
@@ -216,6 +211,16 @@ struct TakenJob {
     is_first_attempt: bool,
     /// The place in a trace of whoever has called for the run.
     trace: Option<Box<str>>,
+}
+
+impl TakenJob {
+    fn of(delivery: &AnyDelivery) -> Self {
+        Self {
+            reason: delivery.job().reason,
+            is_first_attempt: delivery.attempt() == 1,
+            trace: delivery.trace().map(Box::from),
+        }
+    }
 }
 
 /// Drives a run, if it is to be driven.
@@ -461,14 +466,37 @@ mod tests {
         broker.log.append(run, RecordLane::Did, Record::new(body).payload(), last).await.unwrap();
     }
 
+    /// The workflow of these tests, with these steps.
+    fn definition(steps: &str) -> WorkflowDefinition {
+        let name = Name::parse("test").unwrap();
+        let source = format!("version: 1\nname: test\nsteps: {steps}\n");
+        WorkflowDefinition { name: name.clone(), sources: [(name, source)].into() }
+    }
+
     /// A worker that serves one workflow, and a run of that.
     async fn worker(steps: &str, meanwhile: Meanwhile) -> (Worker, RunId, TempDir) {
         let folder = tempfile::tempdir().unwrap();
+        let worker = worker_in(&folder, steps, meanwhile);
+        let definition = definition(steps);
+        let start_of = RunStart {
+            run: RunId::random(),
+            workflow: definition.name.clone(),
+            definition: Some(definition.hash()),
+            params: Map::new(),
+            user: None,
+            groups: Box::default(),
+            origin: RunOrigin::Gateway,
+        };
+        let run = start_of.run;
+        start(&worker.broker, start_of, None).await.unwrap();
+        (worker, run, folder)
+    }
+
+    /// A worker of its own, with the store in this folder.
+    fn worker_in(folder: &TempDir, steps: &str, meanwhile: Meanwhile) -> Worker {
         let plain = broker::embedded::open(folder.path()).unwrap();
         let broker = Broker { inbox: Arc::new(MeddlingBroker { broker: plain.clone(), meanwhile }), ..plain };
-        let name = Name::parse("test").unwrap();
-        let source = format!("version: 1\nname: test\nsteps: {steps}\n");
-        let definition = WorkflowDefinition { name: name.clone(), sources: [(name.clone(), source)].into() };
+        let definition = definition(steps);
         let workflow = Arc::new(from_definition(&definition).unwrap_or_else(|problems| panic!("{problems}")));
         let clock = clock::system();
         let lease = Arc::new(Lease::new(WorkerId::random(), LEASE, clock.clone(), Lease::moment(&*clock)));
@@ -478,25 +506,14 @@ mod tests {
         let models = ModelRegistry::default();
         let engine =
             Engine::new(broker.clone(), models.clone(), None, summary_publisher, lease.clone(), notices, park_after);
-        let start_of = RunStart {
-            run: RunId::random(),
-            workflow: name.clone(),
-            definition: Some(definition.hash()),
-            params: Map::new(),
-            user: None,
-            groups: Box::default(),
-            origin: RunOrigin::Gateway,
-        };
-        let run = start_of.run;
-        start(&broker, start_of, None).await.unwrap();
-        let worker = Worker {
+        Worker {
             broker,
             clock,
             engine,
             models,
             rates: Arc::default(),
             lease,
-            serves: [(name, workflow.clone())].into(),
+            serves: [(definition.name.clone(), workflow.clone())].into(),
             definitions: [(definition.hash(), workflow)].into_iter().collect::<HashMap<_, _>>().into(),
             trusted: Vec::new(),
             held: HashMap::new().into(),
@@ -504,8 +521,7 @@ mod tests {
             permits: Arc::new(Semaphore::new(1)),
             redactor: Redactor::default(),
             shutdown: crate::lifecycle::Shutdown::default(),
-        };
-        (worker, run, folder)
+        }
     }
 
     #[tokio::test]
@@ -554,6 +570,30 @@ mod tests {
                 [(false, None), (true, is_first_attempt.then_some(1)), (is_first_attempt, None), (false, None)];
             assert_eq!(steps, wanted);
         }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_the_end_of_each_process_before_its_first_record_is_given_up() {
+        let steps = "[{ message: a }]";
+        let (mut worker, run, folder) = worker(steps, Meanwhile::TheBrokerRefuses).await;
+        let queue = QueueName::Workflow(definition(steps).name);
+        let mut processes = 1;
+        loop {
+            let delivery = worker.broker.queue.take(&queue, LEASE).await.unwrap().next().await.unwrap().unwrap();
+            if drive(&worker, run, TakenJob::of(&delivery)).await == DeliverySettlement::Done {
+                break;
+            }
+            // The process is gone, and has not settled its delivery.
+            drop(worker);
+            processes += 1;
+            assert!(processes <= 2 * MOST_DEATHS, "it is tried for ever");
+            worker = worker_in(&folder, steps, Meanwhile::TheBrokerRefuses);
+        }
+        let log = crate::run::read(&worker.broker, run, 0).await.unwrap();
+        let RecordBody::Ended(ended) = &log.last().unwrap().record.body else { panic!("{log:#?}") };
+        assert_eq!(ended.outcome, RunOutcome::Failed);
+        // The first one has left no claim, and the last one has given the run up.
+        assert_eq!(processes, MOST_DEATHS + 2);
     }
 
     #[tokio::test]

@@ -80,11 +80,9 @@ impl Dispatcher {
             StoreChange::FollowInbox(run, publisher) => self.inbox_subscribers.add(run, publisher),
             StoreChange::BucketChanged(bucket) => self.buckets[&bucket].send_replace(()),
             StoreChange::WatchBucket(bucket, reply) => drop(reply.send(self.buckets[&bucket].subscribe())),
-            StoreChange::JobQueued(id, queue, job) => {
-                self.jobs
-                    .insert(id, KnownJob { queue, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 });
-                self.ready(id, now);
-            }
+            StoreChange::JobQueued(id, queue, job) => self.add(id, queue, job, 0, now),
+            // How often it was delivered is not known any more. It may have been the end of the process that had it.
+            StoreChange::JobFound(id, queue, job) => self.add(id, queue, job, 1, now),
             StoreChange::JobDone(id) => drop(self.jobs.remove(&id)),
             StoreChange::CountJobs(queue, reply) => drop(reply.send(self.depth(&queue))),
             StoreChange::WantJob(queue, wanting) => self.wanted(queue, wanting, now),
@@ -110,6 +108,12 @@ impl Dispatcher {
     /// When [`Dispatcher::turn`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Takes a job that was delivered so often.
+    fn add(&mut self, id: u64, queue: QueueName, job: Job, attempt: u64, now: Instant) {
+        self.jobs.insert(id, KnownJob { queue, job, attempt, held: false, patience: Duration::ZERO, stamp: 0 });
+        self.ready(id, now);
     }
 
     fn ready(&mut self, id: u64, now: Instant) {

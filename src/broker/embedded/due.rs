@@ -21,7 +21,7 @@ pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<StoreChange>> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some((queue, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
-            queued.push(StoreChange::JobQueued(row.get(0)?, queue, job));
+            queued.push(StoreChange::JobFound(row.get(0)?, queue, job));
         }
     }
     Ok(queued)

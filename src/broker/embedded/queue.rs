@@ -1,5 +1,5 @@
 //! Jobs and timers in the embedded store. The file knows which jobs there are; who holds them is known in memory alone
-//! (`dispatcher.rs`), so that after a restart everything unacknowledged is delivered again.
+//! (`dispatcher.rs`), so that after a restart everything unacknowledged is delivered again, as what was delivered before.
 
 use std::time::Duration;
 
@@ -136,5 +136,27 @@ impl Delivery for EmbeddedDelivery {
 
     async fn retry_after(self: Box<Self>, delay: Duration) -> Result<()> {
         self.tell("give a job back", StoreChange::PutOff(self.id, self.attempt, delay)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{JobReason, embedded};
+    use crate::ids::{Name, RunId};
+
+    #[tokio::test]
+    async fn no_delivery_after_a_restart_is_the_first_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = QueueName::Workflow(Name::parse("work").unwrap());
+        let broker = embedded::open(folder.path()).unwrap();
+        let job = Job { run: RunId::random(), reason: JobReason::Start };
+        broker.queue.enqueue(&queue, &job, "job").await.unwrap();
+        let taken = broker.queue.take(&queue, Duration::from_secs(30)).await.unwrap().next().await.unwrap().unwrap();
+        assert_eq!(taken.attempt(), 1);
+        drop((taken, broker));
+        let broker = embedded::open(folder.path()).unwrap();
+        let again = broker.queue.take(&queue, Duration::from_secs(30)).await.unwrap().next().await.unwrap().unwrap();
+        assert_eq!((again.job(), again.attempt()), (&job, 2));
     }
 }

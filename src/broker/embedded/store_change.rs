@@ -34,6 +34,8 @@ pub(super) enum StoreChange {
     WatchBucket(Bucket, oneshot::Sender<watch::Receiver<()>>),
     /// A job was queued.
     JobQueued(u64, QueueName, Job),
+    /// A job was in the file when that was opened: a worker may have had it before.
+    JobFound(u64, QueueName, Job),
     /// A job is done.
     JobDone(u64),
     /// Somebody asks how many jobs a queue has.
