@@ -35,7 +35,7 @@ impl Usd {
     }
 
     /// So many of the smallest amounts.
-    pub fn from_picos(picos: u64) -> Self {
+    pub const fn from_picos(picos: u64) -> Self {
         Self { picos }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use super::api::Cost;
 use super::run_state::{RunOutcome, RunState};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId, UserId, WorkerId};
@@ -18,6 +18,11 @@ pub const TITLE_KEY: &str = "title";
 /// The most words of a title that are looked for, and the most letters of one.
 const MOST_WORDS: usize = 32;
 const LONGEST_WORD: usize = 40;
+
+/// The most that one run adds to totals, so that many add up: a model's server may say any number.
+const MOST_TOKENS: u64 = 1 << 40;
+/// The same in money: some 9000 dollars.
+const MOST_COST: Usd = Usd::from_picos(1 << 53);
 
 /// How a run is doing, or how it ended: what lists are chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,19 +99,14 @@ pub struct RunLineHead {
     /// The worker that claimed it last.
     #[serde(default)]
     pub worker: Option<WorkerId>,
-    /// Tokens that models have read and written for it.
     #[serde(default)]
-    pub tokens: u64,
-    /// What they cost.
+    tokens: u64,
     #[serde(default)]
-    pub cost_usd: Usd,
-    /// Some of these tokens are estimated.
+    cost_usd: Usd,
     #[serde(default)]
-    pub estimated: bool,
+    estimated: bool,
     /// When it was created.
     pub created_at: Timestamp,
-    #[serde(default)]
-    removed: Option<IgnoredAny>,
 }
 
 impl RunLineHead {
@@ -121,9 +121,14 @@ impl RunLineHead {
         }
     }
 
-    /// Whether it was removed or erased.
-    pub fn is_removed(&self) -> bool {
-        self.removed.is_some()
+    /// What it adds to the totals.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            runs: 1,
+            tokens: self.tokens.min(MOST_TOKENS),
+            cost_usd: self.cost_usd.min(MOST_COST),
+            estimated: self.estimated,
+        }
     }
 }
 

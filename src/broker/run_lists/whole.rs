@@ -163,11 +163,11 @@ fn costs(
 ) -> Vec<(Option<String>, Cost)> {
     let mut costs: BTreeMap<Option<String>, Cost> = BTreeMap::new();
     for ReadLine { head, .. } in lines {
-        let cost = costs.entry(of(head)).or_default();
-        cost.runs += 1;
-        cost.tokens += head.tokens;
-        cost.cost_usd += head.cost_usd;
-        cost.estimated |= head.estimated;
+        let (sum, Cost { runs, tokens, cost_usd, estimated }) = (costs.entry(of(head)).or_default(), head.cost());
+        sum.runs += runs;
+        sum.tokens = sum.tokens.saturating_add(tokens);
+        sum.cost_usd += cost_usd;
+        sum.estimated |= estimated;
     }
     let mut costs: Vec<_> = costs.into_iter().collect();
     costs.sort_by_key(|(_, cost)| Reverse((cost.cost_usd, cost.tokens, cost.runs)));

@@ -57,6 +57,7 @@ impl IndexedLine {
 
     /// What the index is to have of a line, with the title that a person gave the run.
     pub(super) fn of(key: &str, head: &RunLineHead, given: Option<String>) -> Self {
+        let cost = head.cost();
         Self {
             created: nanoseconds(head.created_at),
             key: key.to_owned(),
@@ -70,13 +71,13 @@ impl IndexedLine {
             title: given.or_else(|| head.title.clone()),
             reason: head.reason.clone(),
             open: head.questions.len() as i64,
-            tokens: whole(head.tokens),
-            cost: whole(head.cost_usd.picos()),
-            estimated: head.estimated,
+            tokens: cell(cost.tokens),
+            cost: cell(cost.cost_usd.picos()),
+            estimated: cost.estimated,
         }
     }
 }
 
-fn whole(number: u64) -> i64 {
+fn cell(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -255,3 +255,52 @@ async fn a_file_of_an_older_version_gets_its_index_when_it_is_opened() {
     assert_eq!(broker.lists.totals(50).await.unwrap(), totals);
     assert_eq!(all_pages(&*broker.lists, &all, LineOrder::WaitingFirst, 100, MOST_LOOKED_THROUGH).await, list);
 }
+
+/// A run's line that says so much of what it cost.
+fn dear_line(run: RunId, tokens: u64, cost_usd: f64) -> Vec<u8> {
+    let line = json!({
+        "id": run, "workflow": "a", "title": null, "state": "running", "outcome": null, "questions": [], "user": null,
+        "tokens": tokens, "cost_usd": cost_usd, "created_at": at(1000), "updated_at": at(5000), "seq": 1,
+    });
+    serde_json::to_vec(&line).unwrap()
+}
+
+#[tokio::test]
+async fn totals_are_told_whatever_a_models_server_says_that_it_has_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let whole = WholeRunLists::new(broker.catalogue.clone());
+    let put = async |run: RunId, tokens: u64, cost_usd: f64| {
+        let line = dear_line(run, tokens, cost_usd);
+        broker.catalogue.put(Bucket::Runs, &format!("{}.{run}", user_token(None)), line.into(), None).await.unwrap();
+    };
+    let cost = async || {
+        let totals = broker.lists.totals(50).await.unwrap();
+        assert_eq!(totals, whole.totals(50).await.unwrap());
+        totals.by_workflow[0].1.clone()
+    };
+    let runs = [RunId::random(), RunId::random()];
+    put(runs[0], 7, 0.25).await;
+    let before = cost().await;
+    for run in runs {
+        put(run, u64::MAX, 1e30).await;
+        put(run, u64::MAX - 1, 1e29).await;
+    }
+    assert!(cost().await.tokens > 1_000_000_000_000);
+    put(runs[0], 7, 0.25).await;
+    broker.catalogue.delete(Bucket::Runs, &format!("{}.{}", user_token(None), runs[1])).await.unwrap();
+    assert_eq!(cost().await, before);
+}
+
+#[tokio::test]
+async fn a_total_that_is_no_number_of_ours_is_told_as_near_as_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(embedded::open(folder.path()).unwrap());
+    let file = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+    file.execute_batch("insert into run_totals values (1, 'a', 1, 1.5e19, -7, 0), (0, '3', -2, 0, 0, 0)").unwrap();
+    drop(file);
+    let totals = embedded::open(folder.path()).unwrap().lists.totals(50).await.unwrap();
+    let cost = &totals.by_workflow[0].1;
+    assert_eq!((cost.runs, cost.tokens, cost.cost_usd.picos()), (1, i64::MAX as u64, 0));
+    assert!(totals.by_status.iter().all(|(_, runs)| *runs == 0));
+}

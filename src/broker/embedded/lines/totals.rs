@@ -1,6 +1,7 @@
 //! What all runs come to, counted as lines change.
 
-use rusqlite::{Connection, params};
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::row::IndexedLine;
 use super::{REMOVED, status_code};
@@ -54,8 +55,9 @@ pub(super) fn change(sql: &Connection, before: &IndexedLine, after: &IndexedLine
     if counted(before) == counted(after) {
         return Ok(());
     }
-    add(sql, after)?;
-    subtract(sql, before)
+    // In this order a sum is never larger than what it comes to.
+    subtract(sql, before)?;
+    add(sql, after)
 }
 
 fn each(
@@ -98,9 +100,26 @@ pub(in super::super) fn totals(sql: &Connection, dearest: usize) -> rusqlite::Re
     })
 }
 
+/// A sum as it is told. Of very many dear runs it may be larger than a whole number of SQLite's, which then keeps about what it is.
+struct Sum(u64);
+
+impl FromSql for Sum {
+    fn column_result(cell: ValueRef<'_>) -> FromSqlResult<Self> {
+        let sum = match cell {
+            // The conversion saturates.
+            ValueRef::Real(sum) => (sum as i64).max(0),
+            cell => i64::column_result(cell)?.max(0),
+        };
+        Ok(Self(sum.unsigned_abs()))
+    }
+}
+
 fn runs(sql: &Connection, kind: TotalKind, name: &str) -> rusqlite::Result<u64> {
-    sql.prepare_cached("select coalesce(sum(runs), 0) from run_totals where kind = ?1 and name = ?2")?
+    let found = sql
+        .prepare_cached("select runs from run_totals where kind = ?1 and name = ?2")?
         .query_row(params![kind as i64, name], |row| row.get(0))
+        .optional()?;
+    Ok(found.map_or(0, |Sum(runs)| runs))
 }
 
 fn costs(sql: &Connection, kind: TotalKind, dearest: usize) -> rusqlite::Result<Vec<(Option<String>, Cost)>> {
@@ -109,9 +128,8 @@ fn costs(sql: &Connection, kind: TotalKind, dearest: usize) -> rusqlite::Result<
          order by cost desc, tokens desc, runs desc, name limit ?2",
     )?
     .query_map(params![kind as i64, dearest], |row| {
-        let (runs, tokens) = (row.get(1)?, row.get(2)?);
-        let cost_usd = Usd::from_picos(row.get(3)?);
-        let cost = Cost { runs, tokens, cost_usd, estimated: row.get::<_, i64>(4)? > 0 };
+        let (Sum(runs), Sum(tokens), Sum(picos), Sum(estimated)) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        let cost = Cost { runs, tokens, cost_usd: Usd::from_picos(picos), estimated: estimated > 0 };
         let name: String = row.get(0)?;
         Ok(((!name.is_empty()).then_some(name), cost))
     })?
