@@ -87,8 +87,13 @@ async fn measure(runs: usize, users: usize) -> anyhow::Result<()> {
         look_through: MOST_LOOKED_THROUGH,
     };
     show("the audit's", async || Ok(lists::page(&broker, &query).await?.runs.len())).await?;
-    let query =
-        QuestionQuery { owner: LineOwner::Everybody, workflow: None, asked_before: None, after: None, limit: 50 };
+    let query = QuestionQuery {
+        owner: LineOwner::Everybody,
+        asked_before: None,
+        after: None,
+        limit: 50,
+        look_through: MOST_LOOKED_THROUGH,
+    };
     let open = |run: &mut RunSummary, _| run.questions.first().cloned();
     show("open questions", async || Ok(lists::questions(&broker, &query, open).await?.questions.len())).await?;
     show("totals", async || Ok(broker.lists.totals(50).await?.by_user.len())).await?;

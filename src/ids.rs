@@ -31,6 +31,11 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
+            /// Comes before all others. It is the id of nothing.
+            pub const LOWEST: Self = Self(Uuid::nil());
+            /// Comes after all others. It is the id of nothing.
+            pub const HIGHEST: Self = Self(Uuid::max());
+
             /// Makes a new random one.
             pub fn random() -> Self {
                 Self(Uuid::new_v4())

@@ -8,7 +8,7 @@ use axum::extract::State;
 use futures_util::future::join_all;
 
 use crate::auth::Caller;
-use crate::broker::run_lists::{LineOwner, QuestionPlace, QuestionQuery};
+use crate::broker::run_lists::{LineOwner, MOST_LOOKED_THROUGH, QuestionPlace, QuestionQuery};
 use crate::gateway::error::Result;
 use crate::gateway::{GatewayState, guard};
 use crate::protocol::api::{
@@ -76,8 +76,13 @@ fn costs<C>(found: Vec<(Option<String>, Cost)>, view: impl Fn(Option<String>, Co
 
 /// The oldest open questions, redacted.
 async fn oldest_questions(gateway: &GatewayState) -> Result<Vec<WaitingQuestionView>> {
-    let owner = LineOwner::Everybody;
-    let query = QuestionQuery { owner, workflow: None, asked_before: None, after: None, limit: QUESTIONS };
+    let query = QuestionQuery {
+        owner: LineOwner::Everybody,
+        asked_before: None,
+        after: None,
+        limit: QUESTIONS,
+        look_through: MOST_LOOKED_THROUGH,
+    };
     let shown = |run: &mut RunSummary, place: QuestionPlace| {
         redaction::summary(&gateway.settings.redactor, run);
         run.questions.iter().find(|open| open.id == place.question).cloned()

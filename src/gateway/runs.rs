@@ -23,7 +23,7 @@ use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::permissions::{RunPermissions, question_view, run_view};
 use crate::gateway::run_start::{StartError, StartRequest, StartedRun, begin};
-use crate::ids::{MessageId, RunId, UserId};
+use crate::ids::{MessageId, Name, RunId, UserId};
 use crate::message::{MessageContent, OTHER_DIGEST, check_answer};
 use crate::protocol::api::{
     AnswerQuestion, LISTED, LONGEST_REASON, LONGEST_TITLE, ListQuestionsQuery, ListRunsQuery, MOST_LISTED,
@@ -258,13 +258,17 @@ pub async fn questions(
     };
     let query = QuestionQuery {
         owner,
-        workflow: asked.workflow.clone(),
         asked_before: asked.asked_before,
         after: asked.cursor.as_deref().map(read_cursor).transpose()?,
         limit: asked.limit.unwrap_or(LISTED).min(MOST_LISTED),
+        look_through: MOST_LOOKED_THROUGH,
     };
     let search = asked.search.as_deref().unwrap_or_default().trim().to_lowercase();
     let shown = |run: &mut RunSummary, place: QuestionPlace| {
+        let workflow = run.workflow.as_ref().map(Name::as_str).unwrap_or_default();
+        if asked.workflow.as_deref().is_some_and(|wanted| wanted != workflow) {
+            return None;
+        }
         gateway.recent_ends.apply(std::slice::from_mut(run));
         redaction::summary(&gateway.settings.redactor, run);
         let question = run.questions.iter().find(|open| open.id == place.question)?;

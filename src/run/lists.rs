@@ -3,13 +3,10 @@
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
 use crate::broker::Broker;
-use crate::broker::run_lists::{LinePlace, LineQuery, MOST_LOOKED_THROUGH, QuestionPlace, QuestionQuery, RunLine};
-use crate::ids::RunId;
+use crate::broker::run_lists::{LinePlace, LineQuery, QuestionPlace, QuestionQuery, RunLine};
+use crate::ids::{MessageId, RunId};
 use crate::run::Result;
 use crate::run::summary::{OpenQuestion, RunSummary};
-
-/// The most questions that are read at once.
-const MOST_READ: usize = 2000;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,27 +49,26 @@ pub async fn questions(
     query: &QuestionQuery,
     shown: impl Fn(&mut RunSummary, QuestionPlace) -> Option<OpenQuestion>,
 ) -> Result<OpenQuestionPage> {
-    let mut found = OpenQuestionPage { questions: Vec::new(), next: query.after };
-    let (mut read_at_once, mut looked_through) = (query.limit, 0);
-    loop {
-        let part = QuestionQuery { after: found.next, limit: read_at_once, ..query.clone() };
-        let page = broker.lists.questions(&part).await?;
-        looked_through += page.questions.len();
-        let mut rest = page.questions.iter().peekable();
-        while let Some((place, line)) = rest.next() {
-            let question = summary(line).and_then(|mut run| Some((shown(&mut run, *place)?, run)));
-            found.questions.extend(question.map(|(question, run)| (run, question)));
-            if found.questions.len() >= query.limit {
-                let is_more = rest.peek().is_some() || page.next.is_some();
-                return Ok(OpenQuestionPage { next: is_more.then_some(*place), ..found });
-            }
+    let mut found = OpenQuestionPage { questions: Vec::new(), next: None };
+    let mut asked = broker.lists.questions(query);
+    let (mut looked_through, mut last) = (0, query.after);
+    while let Some((place, line)) = asked.try_next().await? {
+        if found.questions.len() >= query.limit {
+            return Ok(OpenQuestionPage { next: last, ..found });
         }
-        found.next = page.next;
-        if found.next.is_none() || looked_through >= MOST_LOOKED_THROUGH {
-            return Ok(found);
+        // The last one may be a question that the caller may not see: the page ends behind a moment, which names none.
+        if let Some(QuestionPlace { at, .. }) = last.filter(|last| last.at < place.at)
+            && looked_through >= query.look_through
+        {
+            let next = QuestionPlace { at, question: MessageId::HIGHEST };
+            return Ok(OpenQuestionPage { next: Some(next), ..found });
         }
-        read_at_once = (read_at_once * 8).clamp(1, MOST_READ);
+        looked_through += 1;
+        last = Some(place);
+        let question = summary(&line).and_then(|mut run| Some((shown(&mut run, place)?, run)));
+        found.questions.extend(question.map(|(question, run)| (run, question)));
     }
+    Ok(found)
 }
 
 /// A line as a summary. One that cannot be read is one of another version; the log still has the run.
@@ -82,4 +78,73 @@ fn summary(line: &RunLine) -> Option<RunSummary> {
         summary.title.clone_from(&line.title);
     }
     Some(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::broker::run_lists::{LineOwner, WholeRunLists};
+    use crate::broker::{Bucket, embedded};
+    use crate::clock::Timestamp;
+
+    const LOOK_THROUGH: usize = 3;
+
+    /// Puts lines of runs that each ask something, four of them at each moment. Returns the questions of those that may be seen.
+    async fn some_questions(broker: &Broker) -> BTreeSet<MessageId> {
+        let mut visible = BTreeSet::new();
+        for number in 0..60 {
+            let (run, question) = (RunId::random(), MessageId::random());
+            let workflow = if number % 7 == 0 { "mine" } else { "others" };
+            visible.extend((workflow == "mine").then_some(question));
+            let at = Timestamp::from_second(number / 4).unwrap();
+            let line = json!({
+                "id": run, "workflow": workflow, "title": null, "state": "waiting", "outcome": null, "user": null,
+                "questions": [{"id": question, "prompt": "?", "at": at}], "created_at": at, "updated_at": at, "seq": 1,
+            });
+            let key = RunSummary::new(run).key();
+            broker.catalogue.put(Bucket::Runs, &key, line.to_string().into(), None).await.unwrap();
+        }
+        visible
+    }
+
+    #[tokio::test]
+    async fn questions_go_on_after_what_may_not_be_seen_without_naming_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let indexed = embedded::open(folder.path()).unwrap();
+        let visible = some_questions(&indexed).await;
+        let whole = Broker { lists: Arc::new(WholeRunLists::new(indexed.catalogue.clone())), ..indexed.clone() };
+        for broker in [indexed, whole] {
+            let mut found = Vec::new();
+            let mut query = QuestionQuery {
+                owner: LineOwner::Everybody,
+                asked_before: None,
+                after: None,
+                limit: 2,
+                look_through: LOOK_THROUGH,
+            };
+            loop {
+                let looked_at = Cell::new(0);
+                let shown = |run: &mut RunSummary, place: QuestionPlace| {
+                    looked_at.set(looked_at.get() + 1);
+                    let is_visible = run.workflow.as_ref().is_some_and(|name| name.as_str() == "mine");
+                    run.questions.iter().find(|open| is_visible && open.id == place.question).cloned()
+                };
+                let page = questions(&broker, &query, shown).await.unwrap();
+                assert!(looked_at.get() <= LOOK_THROUGH + 3, "{} were looked at", looked_at.get());
+                found.extend(page.questions.iter().map(|(_, question)| question.id));
+                let Some(next) = page.next else { break };
+                let names = next.question;
+                assert!(visible.contains(&names) || names == MessageId::HIGHEST, "{next} names a question of others");
+                query.after = Some(next);
+            }
+            assert_eq!(found.len(), visible.len(), "each once");
+            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), visible);
+        }
+    }
 }

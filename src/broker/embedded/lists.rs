@@ -3,15 +3,18 @@
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+use super::session::StoreTransaction;
 use super::{EmbeddedBroker, lines};
 use crate::broker::Result;
 use crate::broker::run_lists::{
-    LineFilter, LineOrder, LinePage, LineQuery, QuestionPage, QuestionQuery, RunLine, RunLists, RunTotals,
+    LineFilter, LineOrder, LinePage, LineQuery, QuestionPlace, QuestionQuery, RunLine, RunLists, RunTotals,
 };
 use crate::ids::{RunId, UserId, user_token};
 
 /// How many lines are looked through before others have their turn.
 const LOOKED_THROUGH_AT_ONCE: usize = 2000;
+/// So much larger is each piece of a list of questions than the one before: of those who may see few, many are looked through.
+const PIECE_GROWTH: usize = 8;
 const DOING: &str = "list the runs";
 
 #[async_trait]
@@ -36,9 +39,19 @@ impl RunLists for EmbeddedBroker {
         }
     }
 
-    async fn questions(&self, query: &QuestionQuery) -> Result<QuestionPage> {
-        let query = query.clone();
-        self.store.call(DOING, move |session| Ok(lines::questions(session.sql, &query)?)).await
+    fn questions(&self, query: &QuestionQuery) -> BoxStream<'_, Result<(QuestionPlace, RunLine)>> {
+        // One more says whether there is a next page.
+        let first = Some((query.clone(), query.limit.saturating_add(1)));
+        let pieces = stream::try_unfold(first, move |at| async move {
+            let Some((query, most)) = at else { return Ok(None) };
+            let most = most.min(LOOKED_THROUGH_AT_ONCE);
+            let asked = query.clone();
+            let read = move |session: &mut StoreTransaction<'_>| Ok(lines::questions(session.sql, &asked, most)?);
+            let piece = self.store.call(DOING, read).await?;
+            let rest = piece.next.map(|next| (QuestionQuery { after: Some(next), ..query }, most * PIECE_GROWTH));
+            Ok(Some((stream::iter(piece.questions).map(Ok), rest)))
+        });
+        pieces.try_flatten().boxed()
     }
 
     async fn line(&self, run: RunId) -> Result<Option<RunLine>> {

@@ -186,7 +186,7 @@ pub struct LinePlace {
     pub waits: bool,
     /// When the run was created, in nanoseconds; some stores move it by a few, so that no two are at one place.
     pub at: i64,
-    /// The run.
+    /// The run. In a place behind a run that may not be shown it is [`RunId::LOWEST`], behind all that were created then.
     pub run: RunId,
 }
 
@@ -259,14 +259,14 @@ pub struct LinePage {
 pub struct QuestionQuery {
     /// Of whose runs.
     pub owner: LineOwner,
-    /// Only those of runs of this workflow.
-    pub workflow: Option<String>,
     /// Only those that were asked before then.
     pub asked_before: Option<Timestamp>,
     /// Only what comes after this place.
     pub after: Option<QuestionPlace>,
-    /// How many at most.
+    /// How many are wanted.
     pub limit: usize,
+    /// How many are looked at for them at most, but for those that were asked at the same moment as the last of these.
+    pub look_through: usize,
 }
 
 /// The place of an open question in a list, the oldest first.
@@ -274,7 +274,7 @@ pub struct QuestionQuery {
 pub struct QuestionPlace {
     /// When it was asked, in nanoseconds.
     pub at: i64,
-    /// The question.
+    /// The question. In a place behind a question that may not be shown it is [`MessageId::HIGHEST`], behind all that were asked then.
     pub question: MessageId,
 }
 
@@ -292,15 +292,6 @@ impl FromStr for QuestionPlace {
         let question = MessageId::parse(question).map_err(|_| InvalidPlace)?;
         Ok(Self { at: at.parse().map_err(|_| InvalidPlace)?, question })
     }
-}
-
-/// A page of open questions.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct QuestionPage {
-    /// The place of each, and the line of its run.
-    pub questions: Vec<(QuestionPlace, RunLine)>,
-    /// Where the list goes on; none: this was all.
-    pub next: Option<QuestionPlace>,
 }
 
 /// What all runs come to.
@@ -322,8 +313,8 @@ pub trait RunLists: Send + Sync {
     /// A page of a list.
     async fn page(&self, query: &LineQuery) -> Result<LinePage>;
 
-    /// A page of open questions, the oldest first.
-    async fn questions(&self, query: &QuestionQuery) -> Result<QuestionPage>;
+    /// The open questions that are meant, the oldest first, each with the line of its run. It goes on after as many as are wanted.
+    fn questions(&self, query: &QuestionQuery) -> BoxStream<'_, Result<(QuestionPlace, RunLine)>>;
 
     /// The line of a run, whoever it belongs to; not of one that was removed.
     async fn line(&self, run: RunId) -> Result<Option<RunLine>>;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::{
-    LineOrder, LineOwner, LinePage, LinePlace, LineQuery, QuestionPage, QuestionPlace, QuestionQuery, RunLine,
-    RunLists, RunTotals, nanoseconds,
+    LineOrder, LineOwner, LinePage, LinePlace, LineQuery, QuestionPlace, QuestionQuery, RunLine, RunLists, RunTotals,
+    nanoseconds,
 };
 use crate::bounds::parse;
 use crate::broker::{Bucket, Catalogue, Result};
@@ -102,26 +102,26 @@ impl RunLists for WholeRunLists {
         Ok(LinePage { looked_through: lines.len(), lines, next })
     }
 
-    async fn questions(&self, query: &QuestionQuery) -> Result<QuestionPage> {
-        let before = query.asked_before.map(nanoseconds);
-        let mut questions = Vec::new();
-        for line in self.read(&query.owner, false).await? {
-            let workflow = line.head.workflow.as_deref().unwrap_or_default();
-            if query.workflow.as_deref().is_some_and(|wanted| wanted != workflow) {
-                continue;
+    fn questions(&self, query: &QuestionQuery) -> BoxStream<'_, Result<(QuestionPlace, RunLine)>> {
+        let QuestionQuery { owner, asked_before, after, .. } = query.clone();
+        let before = asked_before.map(nanoseconds);
+        let questions = async move {
+            let mut questions = Vec::new();
+            for line in self.read(&owner, false).await? {
+                let places = line
+                    .head
+                    .questions
+                    .iter()
+                    .map(|open| QuestionPlace { at: nanoseconds(open.at), question: open.id });
+                let is_wanted = |place: &QuestionPlace| {
+                    after.is_none_or(|after| *place > after) && before.is_none_or(|before| place.at < before)
+                };
+                questions.extend(places.filter(is_wanted).map(|place| (place, line.line(LineOrder::Newest))));
             }
-            let places =
-                line.head.questions.iter().map(|open| QuestionPlace { at: nanoseconds(open.at), question: open.id });
-            let is_wanted = |place: &QuestionPlace| {
-                query.after.is_none_or(|after| *place > after) && before.is_none_or(|before| place.at < before)
-            };
-            questions.extend(places.filter(is_wanted).map(|place| (place, line.line(LineOrder::Newest))));
-        }
-        questions.sort_by_key(|(place, _)| *place);
-        let is_more = questions.len() > query.limit;
-        questions.truncate(query.limit);
-        let next = questions.last().filter(|_| is_more).map(|(place, _)| *place);
-        Ok(QuestionPage { questions, next })
+            questions.sort_by_key(|(place, _)| *place);
+            Ok(stream::iter(questions).map(Ok))
+        };
+        stream::once(questions).try_flatten().boxed()
     }
 
     async fn line(&self, run: RunId) -> Result<Option<RunLine>> {

@@ -128,7 +128,7 @@ struct PageReading<'q> {
     owner: Option<String>,
     few: Option<Vec<i64>>,
     page: LinePage,
-    /// The place of the last line that was looked at.
+    /// The place of the last line that was looked at. It may be one that the caller may not see, and has its own place here: no run is named.
     last: Option<LinePlace>,
 }
 
@@ -222,7 +222,7 @@ impl PageReading<'_> {
             return Ok(true);
         }
         self.page.looked_through += 1;
-        self.last = line.at(waits);
+        self.last = Some(LinePlace { waits, at: line.place, run: RunId::LOWEST });
         if !line.is_meant(filter, self.owner.as_deref()) {
             return Ok(false);
         }

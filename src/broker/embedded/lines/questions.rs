@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::page::{LineRow, load};
-use crate::broker::run_lists::{MOST_LOOKED_THROUGH, QuestionPage, QuestionPlace, QuestionQuery, nanoseconds};
+use super::page::load;
+use crate::broker::run_lists::{QuestionPlace, QuestionQuery, RunLine, nanoseconds};
 use crate::ids::MessageId;
 use crate::protocol::run_line::LineQuestion;
 
@@ -29,38 +29,41 @@ pub(super) fn remove(sql: &Connection, place: i64, open: i64) -> rusqlite::Resul
     Ok(())
 }
 
-/// A page of open questions.
-pub(in super::super) fn questions(sql: &Connection, query: &QuestionQuery) -> rusqlite::Result<QuestionPage> {
+/// A piece of the list of open questions.
+pub(in super::super) struct QuestionPiece {
+    /// The questions, in order, each with the line of its run.
+    pub(in super::super) questions: Vec<(QuestionPlace, RunLine)>,
+    /// Where the list goes on; none: these are the last.
+    pub(in super::super) next: Option<QuestionPlace>,
+}
+
+/// So many open questions at most.
+pub(in super::super) fn questions(
+    sql: &Connection,
+    query: &QuestionQuery,
+    most: usize,
+) -> rusqlite::Result<QuestionPiece> {
     let owner = query.owner.token();
     let whose = if owner.is_some() { "owner = ?4 and" } else { "?4 is null and" };
     let mut statement = sql.prepare_cached(&format!(
         "select asked, question, place from run_questions
-         where {whose} (asked, question) > (?1, ?2) and asked < ?3 order by asked, question"
+         where {whose} (asked, question) > (?1, ?2) and asked < ?3 order by asked, question limit ?5"
     ))?;
     let (at, question) = query.after.map_or((i64::MIN, String::new()), |after| (after.at, after.question.to_string()));
     let before = query.asked_before.map_or(i64::MAX, nanoseconds);
-    let mut rows = statement.query(params![at, question, before, owner])?;
-    let mut page = QuestionPage::default();
-    let mut looked_through = 0;
+    let mut rows = statement.query(params![at, question, before, owner, most])?;
+    let (mut questions, mut read, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.next()? {
+        read += 1;
         let (at, question, place): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let Ok(question) = MessageId::parse(&question) else { continue };
         let at = QuestionPlace { at, question };
-        looked_through += 1;
-        let Some(line) = load(sql, place)? else { continue };
-        if query.workflow.as_ref().is_none_or(|wanted| *wanted == line.indexed.workflow) {
-            if page.questions.len() == query.limit {
-                page.next = page.questions.last().map(|(place, _)| *place);
-                break;
-            }
-            if let Some(line) = LineRow::line(&line, sql, false)? {
-                page.questions.push((at, line));
-            }
-        }
-        if looked_through == MOST_LOOKED_THROUGH {
-            page.next = Some(at);
-            break;
+        last = Some(at);
+        if let Some(line) = load(sql, place)?
+            && let Some(line) = line.line(sql, false)?
+        {
+            questions.push((at, line));
         }
     }
-    Ok(page)
+    Ok(QuestionPiece { questions, next: last.filter(|_| read == most) })
 }

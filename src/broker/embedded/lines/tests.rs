@@ -5,8 +5,8 @@ use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::broker::run_lists::{
-    LineFilter, LineOrder, LineOwner, LinePage, LineQuery, MOST_LOOKED_THROUGH, QuestionQuery, RunLists, SearchedText,
-    WholeRunLists,
+    LineAccess, LineFilter, LineOrder, LineOwner, LinePage, LineQuery, MOST_LOOKED_THROUGH, QuestionPlace,
+    QuestionQuery, RunLine, RunLists, SearchedText, WholeRunLists, nanoseconds,
 };
 use crate::broker::{Broker, Bucket, embedded};
 use crate::clock::Timestamp;
@@ -189,26 +189,16 @@ async fn questions_and_totals_from_the_index_are_those_of_all_lines() {
     some_lines(&broker, WorkerId::random()).await;
     let whole = Arc::new(WholeRunLists::new(broker.catalogue.clone()));
     for owner in [LineOwner::Everybody].into_iter().chain(users().map(LineOwner::User)) {
-        for (workflow, asked_before) in [(None, None), (Some("b".to_owned()), None), (None, Some(at(25)))] {
-            let query = |after, limit| {
-                let (owner, workflow) = (owner.clone(), workflow.clone());
-                QuestionQuery { owner, workflow, asked_before, after, limit }
-            };
-            let wanted = whole.questions(&query(None, usize::MAX)).await.unwrap().questions;
-            let mut found = Vec::new();
-            let mut after = None;
-            loop {
-                let page = broker.lists.questions(&query(after, 3)).await.unwrap();
-                found.extend(page.questions);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
+        for asked_before in [None, Some(at(25))] {
+            for after in [None, Some(QuestionPlace { at: nanoseconds(at(20)), question: MessageId::HIGHEST })] {
+                let query = QuestionQuery { owner: owner.clone(), asked_before, after, limit: 3, look_through: 3 };
+                let found: Vec<_> = broker.lists.questions(&query).try_collect().await.unwrap();
+                let wanted: Vec<_> = whole.questions(&query).try_collect().await.unwrap();
+                let told = |questions: &[(QuestionPlace, RunLine)]| -> Vec<_> {
+                    questions.iter().map(|(place, line)| (*place, line.value.clone(), line.title.clone())).collect()
+                };
+                assert_eq!(told(&found), told(&wanted), "{query:?}");
             }
-            let places = |questions: &[(_, crate::broker::run_lists::RunLine)]| -> Vec<_> {
-                questions.iter().map(|(place, line)| (*place, line.value.clone(), line.title.clone())).collect()
-            };
-            assert_eq!(places(&found), places(&wanted), "{owner:?} {workflow:?} {asked_before:?}");
         }
     }
     for dearest in [1, 50] {
@@ -303,4 +293,36 @@ async fn a_total_that_is_no_number_of_ours_is_told_as_near_as_can_be() {
     let cost = &totals.by_workflow[0].1;
     assert_eq!((cost.runs, cost.tokens, cost.cost_usd.picos()), (1, i64::MAX as u64, 0));
     assert!(totals.by_status.iter().all(|(_, runs)| *runs == 0));
+}
+
+#[tokio::test]
+async fn a_page_goes_on_after_what_may_not_be_seen_without_naming_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let mut own = BTreeSet::new();
+    // Some were created at the same moment.
+    for number in 0..60 {
+        let run = RunId::random();
+        let workflow = if number % 7 == 0 { "mine" } else { "others" };
+        own.extend((workflow == "mine").then_some(run));
+        let line = json!({
+            "id": run, "workflow": workflow, "title": null, "state": "running", "outcome": null, "questions": [],
+            "user": null, "created_at": at(1000 + number / 4), "updated_at": at(5000), "seq": 1,
+        });
+        let line = serde_json::to_vec(&line).unwrap();
+        broker.catalogue.put(Bucket::Runs, &format!("{}.{run}", user_token(None)), line.into(), None).await.unwrap();
+    }
+    let access = LineAccess::new(|workflow, _| workflow == "mine");
+    let filter = LineFilter { access: Some(access), ..LineFilter::default() };
+    let mut query = LineQuery { filter, order: LineOrder::WaitingFirst, after: None, limit: 2, look_through: 3 };
+    let mut found = Vec::new();
+    loop {
+        let page = broker.lists.page(&query).await.unwrap();
+        found.extend(page.lines.iter().map(|line| line.place.run));
+        let Some(next) = page.next else { break };
+        assert!(own.contains(&next.run) || next.run == RunId::LOWEST, "{next} names a run that is not to be seen");
+        query.after = Some(next);
+    }
+    assert_eq!(found.len(), own.len(), "each once");
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), own);
 }
