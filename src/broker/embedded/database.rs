@@ -393,3 +393,34 @@ impl EmbeddedDatabase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Bucket;
+
+    #[test]
+    fn lines_that_expire_together_are_removed_in_several_transactions() {
+        const LINES: i64 = 700;
+        let dir = tempfile::tempdir().unwrap();
+        let lock = folder::lock(dir.path()).unwrap();
+        let room = FileSizeLimit::on_disk_of(dir.path(), None);
+        let mut database = EmbeddedDatabase::open(dir.path(), lock, room).unwrap();
+        let put = |session: &mut StoreTransaction<'_>| {
+            let line = "insert into catalogue (shelf, key, value, put, expires) values (?1, ?2, x'', 0, 1)";
+            for number in 0..LINES {
+                session.sql.execute(line, (Bucket::Runs.name(), format!("ann.{number}")))?;
+            }
+            Ok(())
+        };
+        database.transact_one("put lines", put).unwrap();
+        let count = "select count(*) from catalogue";
+        let mut left = vec![LINES];
+        while *left.last().unwrap() > 0 {
+            database.turn();
+            left.push(database.connection.query_row(count, [], |row| row.get(0)).unwrap());
+        }
+        assert_eq!(left, [LINES, LINES - 512, 0]);
+        assert_eq!(database.next_due, None);
+    }
+}

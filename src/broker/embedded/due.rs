@@ -13,6 +13,8 @@ use crate::protocol::queue_name::QueueName;
 const RIPE_AT_ONCE: i64 = 512;
 /// Removed runs that are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 512;
+/// Entries of a bucket that expire in one transaction.
+const EXPIRED_AT_ONCE: i64 = 512;
 
 /// The jobs in the file, as the dispatcher is told of them.
 pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<StoreChange>> {
@@ -65,9 +67,11 @@ pub(super) fn ripen(session: &mut StoreTransaction<'_>) -> rusqlite::Result<()> 
         let gone: Vec<String> = session
             .sql
             .prepare_cached(
-                "delete from catalogue where shelf = ?1 and expires is not null and expires <= ?2 returning key",
+                "delete from catalogue where shelf = ?1 and key in
+                     (select key from catalogue where shelf = ?1 and expires is not null and expires <= ?2 limit ?3)
+                 returning key",
             )?
-            .query_map(params![bucket.name(), now], |row| row.get(0))?
+            .query_map(params![bucket.name(), now, EXPIRED_AT_ONCE], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         if bucket == Bucket::Runs {
             gone.iter().try_for_each(|key| lines::follow_catalogue(session.sql, key))?;
