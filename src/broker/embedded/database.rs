@@ -118,7 +118,7 @@ impl EmbeddedDatabase {
         let write_ahead = dir.join(schema::WRITE_AHEAD);
         // A process that was killed has left it, and perhaps had just removed something.
         let was_killed = std::fs::metadata(&write_ahead).is_ok_and(|found| found.len() > 0);
-        let mut connection = schema::open(dir)?;
+        let mut connection = schema::open(dir, room.free())?;
         let pages = schema::count_pages(&mut connection).map_err(trouble)?;
         let many_pages = schema::pages_of_a_large_write_ahead(&connection).map_err(trouble)?;
         room.look(&connection).map_err(trouble)?;

@@ -49,6 +49,11 @@ impl FileSizeLimit {
         Self { max_bytes, disk, looked: None, is_tight: false, is_lifted: false }
     }
 
+    /// How many bytes are free on the disk, if that can be found out.
+    pub(super) fn free(&self) -> Option<u64> {
+        (self.disk)().map(|disk| disk.free)
+    }
+
     /// Looks at the disk now and then, and holds the file to what that can spare. Not to be called inside a transaction.
     pub(super) fn look(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {

@@ -37,6 +37,8 @@ pub use folder::{admin_token, running_address, write_address, write_admin_token}
 /// The largest record, answer or entry in bytes: what a NATS server carries by default, so that moving to one is no surprise.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 
+const MEGABYTE: u64 = 1_000_000;
+
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
@@ -64,6 +66,24 @@ pub enum StoreOpenError {
         found: i64,
         /// The newest format that this program reads.
         known: i64,
+    },
+    /// Its disk has no room for what this version of the program adds to the store.
+    #[error(
+        "the store in {} needs an index of its {runs} runs before this version can open it, and the disk has not the room for that: \
+         about {} MB are needed, {} MB are free. Nothing was changed; make room, and start again",
+        dir.display(),
+        needed.div_ceil(MEGABYTE),
+        free / MEGABYTE
+    )]
+    NoRoom {
+        /// The folder.
+        dir: PathBuf,
+        /// How many runs the store has.
+        runs: u64,
+        /// About how many bytes are needed.
+        needed: u64,
+        /// How many are free.
+        free: u64,
     },
     /// The folder or a file in it cannot be made, read or written.
     #[error("cannot use {} as a data folder", dir.display())]

@@ -73,8 +73,9 @@ pub(super) fn check_ours(connection: &Connection, dir: &Path) -> Result<(), Resu
     }
 }
 
-/// Opens the file in `dir`, making its tables if it is new.
-pub(super) fn open(dir: &Path) -> Result<Connection, StoreOpenError> {
+/// Opens the file in `dir`, making its tables if it is new, and bringing it up to this format if its disk has the room. `free`: so many
+/// bytes, if that can be found out.
+pub(super) fn open(dir: &Path, free: Option<u64>) -> Result<Connection, StoreOpenError> {
     let file = dir.join(FILE);
     let trouble = |source| StoreOpenError::Store { file: file.clone(), source };
     let connection = Connection::open(&file).map_err(trouble)?;
@@ -90,7 +91,9 @@ pub(super) fn open(dir: &Path) -> Result<Connection, StoreOpenError> {
         connection.execute_batch(&script).map_err(trouble)?;
     }
     if found < FORMAT {
-        index_lines(&connection).map_err(trouble)?;
+        let runs = lines::count(&connection).map_err(trouble)?;
+        check_room(dir, runs, free)?;
+        index_lines(&connection, runs).map_err(trouble)?;
     }
     connection.execute_batch(LATER_TABLES).map_err(trouble)?;
     // Whoever worked here is gone with the process that held the folder.
@@ -98,11 +101,27 @@ pub(super) fn open(dir: &Path) -> Result<Connection, StoreOpenError> {
     Ok(connection)
 }
 
+/// Refuses to make an index for which the disk has no room.
+fn check_room(dir: &Path, runs: u64, free: Option<u64>) -> Result<(), StoreOpenError> {
+    let needed = runs.saturating_mul(lines::BYTES_OF_A_RUN);
+    match free {
+        Some(free) if free < needed => Err(StoreOpenError::NoRoom { dir: dir.to_owned(), runs, needed, free }),
+        _ => Ok(()),
+    }
+}
+
 /// Brings a file of format 1 to format 2, which has an index of the lists. A program of format 1 would let the index fall behind.
-fn index_lines(connection: &Connection) -> rusqlite::Result<()> {
+fn index_lines(connection: &Connection, runs: u64) -> rusqlite::Result<()> {
+    if runs > 0 {
+        tracing::info!(runs, "the store is brought to the format of this version: its runs get an index");
+    }
     connection.execute_batch(&format!("begin; {}", lines::TABLES))?;
     lines::fill(connection)?;
-    connection.execute_batch(&format!("pragma user_version = {FORMAT}; commit;"))
+    connection.execute_batch(&format!("pragma user_version = {FORMAT}; commit;"))?;
+    if runs > 0 {
+        tracing::info!(runs, "the store has the format of this version");
+    }
+    Ok(())
 }
 
 /// Keeps count of the pages that the write-ahead log holds since it was last brought into the main file.

@@ -43,6 +43,15 @@ pub(super) const TABLES: &str = "
     create index run_totals_dearest on run_totals (kind, cost desc, tokens desc, runs desc);
 ";
 
+/// About how many bytes a run takes in the index, and as many in the write-ahead log while the index is made.
+pub(super) const BYTES_OF_A_RUN: u64 = 2 * 2048;
+
+/// How many lines the catalogue has.
+pub(super) fn count(sql: &Connection) -> rusqlite::Result<u64> {
+    let lines = "select count(*) from catalogue where shelf = ?1 and key like '%.%' and key not like '%.%.%'";
+    sql.query_row(lines, [Bucket::Runs.name()], |row| row.get(0))
+}
+
 /// Makes the index of all lines that the catalogue has.
 pub(super) fn fill(sql: &Connection) -> rusqlite::Result<()> {
     let mut statement = sql.prepare("select key from catalogue where shelf = ?1")?;

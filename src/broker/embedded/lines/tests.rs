@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use serde_json::json;
 
+use super::super::file_size::{DiskSpace, FileSizeLimit};
 use crate::broker::run_lists::{
     LineAccess, LineFilter, LineOrder, LineOwner, LinePage, LineQuery, MOST_LOOKED_THROUGH, QuestionPlace,
     QuestionQuery, RunLine, RunLists, SearchedText, WholeRunLists, nanoseconds,
@@ -228,6 +230,13 @@ async fn nothing_of_a_line_stays_in_the_index_when_the_line_goes() {
     }
 }
 
+/// Makes of the store in a folder one as the version before the index left it.
+fn make_older(folder: &Path) {
+    let file = rusqlite::Connection::open(folder.join("store.sqlite")).unwrap();
+    let tables = "drop table run_lines; drop table run_words; drop table run_questions; drop table run_totals;";
+    file.execute_batch(&format!("{tables} pragma user_version = 1")).unwrap();
+}
+
 #[tokio::test]
 async fn a_file_of_an_older_version_gets_its_index_when_it_is_opened() {
     let folder = tempfile::tempdir().unwrap();
@@ -237,11 +246,11 @@ async fn a_file_of_an_older_version_gets_its_index_when_it_is_opened() {
     let all = LineFilter::default();
     let list = all_pages(&*broker.lists, &all, LineOrder::WaitingFirst, 100, MOST_LOOKED_THROUGH).await;
     drop(broker);
-    let file = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
-    let tables = "drop table run_lines; drop table run_words; drop table run_questions; drop table run_totals;";
-    file.execute_batch(&format!("{tables} pragma user_version = 1")).unwrap();
-    drop(file);
-    let broker = embedded::open(folder.path()).unwrap();
+    make_older(folder.path());
+    let disk = |free| Box::new(move || Some(DiskSpace { size: 100 << 30, free }));
+    let refused = embedded::open_with(folder.path(), FileSizeLimit::of(None, disk(100_000))).err().unwrap().to_string();
+    assert!(refused.contains("MB are needed, 0 MB are free"), "{refused}");
+    let broker = embedded::open_with(folder.path(), FileSizeLimit::of(None, disk(10 << 30))).unwrap();
     assert_eq!(broker.lists.totals(50).await.unwrap(), totals);
     assert_eq!(all_pages(&*broker.lists, &all, LineOrder::WaitingFirst, 100, MOST_LOOKED_THROUGH).await, list);
 }
