@@ -28,7 +28,7 @@ use crate::broker::{LogUpdate, StoredRecord};
 use crate::gateway::body::{JsonBody, ValidatedQuery};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::events::EventIds;
-use crate::gateway::runs::{read_cursor, run_id, show_ends};
+use crate::gateway::runs::{read_cursor, run_id, show_lines};
 use crate::gateway::{GatewayState, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
@@ -65,8 +65,8 @@ pub async fn runs(
         }
         None => page_of_logs(&gateway, &selection, after, limit).await?,
     };
-    show_ends(&gateway, &mut found.runs, |run| selection.takes(run));
-    let runs = found.runs.iter_mut().map(|run| line(&gateway, run)).collect();
+    show_lines(&gateway, &mut found.runs, |run| selection.takes(run));
+    let runs = found.runs.iter().map(AuditRunView::from).collect();
     Ok(Reply(AuditRunList { runs, next: found.next.map(|next| next.to_string()) }))
 }
 

@@ -13,7 +13,7 @@ use crate::auth::{Caller, KeyScope};
 use crate::broker::RemovalMethod;
 use crate::broker::run_lists::{
     InvalidPlace, LineAccess, LineFilter, LineOrder, LineOwner, LineQuery, MOST_LOOKED_THROUGH, QuestionPlace,
-    QuestionQuery, SearchedText,
+    QuestionQuery, SearchableLine, SearchedText,
 };
 use crate::clock::Timestamp;
 use crate::config::AccessRight;
@@ -30,7 +30,7 @@ use crate::protocol::api::{
     QuestionList, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList, WorkflowView,
 };
 use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunRemoval, TitleEvent};
-use crate::protocol::run_line::{LineStatus, title_words};
+use crate::protocol::run_line::{LineStatus, has_words, title_words};
 use crate::run;
 use crate::run::answer::{AnswerAcceptance, AnswerPayload};
 use crate::run::attach::{FollowedEvent, attach};
@@ -213,9 +213,8 @@ pub async fn list(
         look_through: MOST_LOOKED_THROUGH,
     };
     let SummaryPage { mut runs, next } = lists::page(&gateway.broker, &query).await?;
-    show_ends(&gateway, &mut runs, |run| asked.state.is_none_or(|state| run.state == state));
-    // Workers have written these lines, perhaps before it was said what is not to be seen.
-    runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
+    let is_in_state = |run: &RunSummary| asked.state.is_none_or(|state| run.state == state);
+    show_lines(&gateway, &mut runs, |run| is_in_state(run) && has_searched(run, &query.filter));
     let runs = runs.iter().map(|run| run_view(&gateway, &caller, run)).collect();
     Ok(Reply(RunList { runs, next: next.map(|next| next.to_string()) }))
 }
@@ -229,10 +228,20 @@ fn access_to_all(gateway: &Arc<GatewayState>, caller: &Caller, act: AccessRight,
     Ok(LineAccess::new(move |workflow, user| gateway.auth.may(&caller, act, workflow, user)))
 }
 
-/// Shows the runs as ended of which that is known here before it is in the lists; of those, only such that are still meant.
-pub fn show_ends(gateway: &GatewayState, runs: &mut Vec<RunSummary>, is_meant: impl Fn(&RunSummary) -> bool) {
+/// Shows the runs as ended of which that is known here before it is in the lists, and redacted: workers have written these lines,
+/// perhaps before it was said what is not to be seen. Leaves those that are still meant: nobody finds a run by what is not shown.
+pub fn show_lines(gateway: &GatewayState, runs: &mut Vec<RunSummary>, is_meant: impl Fn(&RunSummary) -> bool) {
     gateway.recent_ends.apply(runs);
+    runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
     runs.retain(is_meant);
+}
+
+/// Whether a run has the words and the text that are looked for.
+fn has_searched(run: &RunSummary, filter: &LineFilter) -> bool {
+    let (id, title) = (run.id.to_string(), run.title.as_deref());
+    let workflow = run.workflow.as_ref().map(Name::as_str);
+    let searched = SearchableLine { run: &id, title, workflow, user: None, reason: None };
+    has_words(title.unwrap_or_default(), &filter.words) && filter.text.as_ref().is_none_or(|text| text.is_in(&searched))
 }
 
 /// Reads the cursor of a list.

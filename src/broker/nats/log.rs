@@ -107,6 +107,8 @@ impl Log for NatsLog {
 
     async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
         let subject = subjects::record(run, RecordLane::Did);
+        // The claim may lie in the other lane, with the first thing that the run said. Such a run is taken for a new one here; the
+        // append to it is refused then, and all of it is read.
         match reads::last_message(&self.server, "read a new run's log", RUNS_STREAM, &subject).await? {
             Some(read) if before(&read) == Some(0) => Ok(vec![read.stored]),
             Some(_) => self.read(run, 0).await,

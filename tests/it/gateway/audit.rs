@@ -186,6 +186,13 @@ async fn what_is_redacted_is_redacted_on_every_way() {
         assert!(answer.contains("[redacted]"), "{path}: {answer}");
         assert!(!answer.contains("s3cret-42") && !answer.contains("1234"), "{path}: {answer}");
     }
+    // Nobody finds the run by what is not shown.
+    for (words, found) in [("s3cret-42", 0), ("my", 1)] {
+        for list in ["runs?title", "runs?search", "audit/runs?title", "audit/runs?q"] {
+            let (status, list) = deployment.call("GET", &format!("/api/{list}={words}"), None).await;
+            assert_eq!((status, list["runs"].as_array().unwrap().len()), (200, found), "{words}: {list}");
+        }
+    }
     // A run that still asks, and one that was given a title: pages, lists, events, and FastAgency's socket. The played
     // worker knows nothing of redaction, as one whose configuration is older.
     let asking = deployment.started("echo").await;

@@ -100,7 +100,12 @@ pub(in super::super) fn page(sql: &Connection, query: &LineQuery) -> rusqlite::R
 fn few_places(sql: &Connection, filter: &LineFilter, owner: Option<&str>) -> rusqlite::Result<Option<Vec<i64>>> {
     if let Some(run) = filter.text.as_ref().and_then(|text| text.run()) {
         let mut statement = sql.prepare_cached("select place from run_lines where run = ?1 order by place desc")?;
-        return statement.query_map([run.to_string()], |row| row.get(0))?.collect::<rusqlite::Result<_>>().map(Some);
+        let places: Vec<i64> =
+            statement.query_map([run.to_string()], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        // Other things have such ids too, and a title may have one of those.
+        if !places.is_empty() {
+            return Ok(Some(places));
+        }
     }
     let mut words: Vec<&String> = filter.words.iter().collect();
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));

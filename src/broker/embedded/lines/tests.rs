@@ -305,6 +305,22 @@ async fn a_total_that_is_no_number_of_ours_is_told_as_near_as_can_be() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_no_runs_is_found_in_titles() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let (run, order) = (RunId::random(), RunId::random());
+    let key = format!("{}.{run}", user_token(None));
+    broker.catalogue.put(Bucket::Runs, &key, dear_line(run, 0, 0.0).into(), None).await.unwrap();
+    let title = json!(format!("Order {}", order.dashed())).to_string();
+    broker.catalogue.put(Bucket::Runs, &format!("{key}.title"), title.into(), None).await.unwrap();
+    for (searched, found) in [(order, vec![run]), (run, vec![run]), (RunId::random(), vec![])] {
+        let filter = LineFilter { text: SearchedText::new(&searched.dashed(), false), ..LineFilter::default() };
+        let pages = all_pages(&*broker.lists, &filter, LineOrder::Newest, 100, MOST_LOOKED_THROUGH).await;
+        assert_eq!(pages, found);
+    }
+}
+
+#[tokio::test]
 async fn a_page_goes_on_after_what_may_not_be_seen_without_naming_it() {
     let folder = tempfile::tempdir().unwrap();
     let broker = embedded::open(folder.path()).unwrap();
