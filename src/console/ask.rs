@@ -226,7 +226,7 @@ fn changed_argument(asked: &ApprovalQuestion, text: &str) -> Result<Option<Argum
     if !may_be_name(name) {
         return Ok(None);
     }
-    if let Some(second) = argument_names(asked).find(|known| is_changed_in(value, known)) {
+    if let Some(second) = argument_names(asked).find(|known| *known != name && is_changed_in(value, known)) {
         return Err(format!(
             "this would be the new {name}, with \"{second}=\" in it, and nothing else would change: to change several, write \
              {{\"decision\": \"once\", \"changes\": [{{\"path\": \"/{name}\", \"json\": \"…\"}}, {{\"path\": \"/{second}\", \"json\": \"…\"}}]}}"
@@ -246,7 +246,11 @@ fn argument_names(asked: &ApprovalQuestion) -> impl Iterator<Item = &String> {
 
 /// Whether a text looks as if it changed this argument, too.
 fn is_changed_in(text: &str, name: &str) -> bool {
-    text.split([',', ';', ' ']).any(|part| part.split_once('=').is_some_and(|(before, _)| before.trim() == name))
+    let is_before = |(at, _): (usize, &str)| {
+        let before = text[..at].trim_end().strip_suffix(name);
+        before.is_some_and(|before| !before.ends_with(|letter: char| letter.is_alphanumeric() || "_-".contains(letter)))
+    };
+    text.match_indices('=').any(is_before)
 }
 
 /// Whether a name before `=` is one of an argument: a reason and JSON have these letters, too.
@@ -506,10 +510,14 @@ mod tests {
         assert_eq!(refused("amout=1"), "(there is no argument amout)\n> ");
         assert_eq!(refused("who=Bo"), "(who is given by the workflow, and cannot be changed)\n> ");
         assert!(refused("amount=much").contains("amount"));
-        for two in ["note=partial, amount=4.50", "note=x amount=4.50", "amount=4.50,note=x"] {
+        for two in ["note=partial, amount=4.50", "note=x amount = 4.50", "amount=4.50,note=x", "note=x\tamount= 4"] {
             assert!(refused(two).contains("\"changes\""), "{two}: what was meant for both is not taken for one");
         }
-        assert_eq!(decided("note=b=c"), changed("/note", "\"b=c\""));
+        for (typed, note) in
+            [("note=b=c", "\"b=c\""), ("note=note=5", "\"note=5\""), ("note=theamount=5", "\"theamount=5\"")]
+        {
+            assert_eq!(decided(typed), changed("/note", note));
+        }
         assert_eq!(
             asking(approval()).words(),
             "  1) once — this call\n  2) same — this call, and each one with the same arguments in this run\n  \

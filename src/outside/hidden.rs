@@ -17,8 +17,9 @@ const MOST_LEARNED: usize = 8;
 /// The same of a secret that is another text for each person.
 const MOST_LEARNED_OF_MANY: usize = 256;
 
-/// The shortest line of a text of several that is hidden by itself.
+/// The shortest line of a text of several that is hidden by itself, and the shortest word of a line of several.
 const SHORTEST_HIDDEN_LINE: usize = 8;
+const SHORTEST_HIDDEN_WORD: usize = 20;
 
 /// The texts, in the forms in which a server sends them back.
 #[derive(Debug, Default)]
@@ -70,10 +71,11 @@ impl HiddenTexts {
         if text.len() < SHORTEST_HIDDEN {
             return;
         }
-        if let Some(learned) = self.known(text) {
-            return if is_learned {
-                self.renew(learned)
-            };
+        match self.known(text) {
+            Some(learned) if is_learned => return self.renew(learned),
+            Some(None) => return,
+            // What was learned is forgotten some day; this stays.
+            Some(Some(_)) | None => {}
         }
         let mut guard = self.forms.write();
         let forms = Arc::make_mut(&mut guard);
@@ -181,7 +183,7 @@ impl HiddenForms {
 
 /// A text as it is, within JSON, within an address, within a form; and each of its lines so, as what is printed comes line by line.
 fn written_forms(text: &str) -> Vec<String> {
-    let mut all: Vec<String> = std::iter::once(text).chain(telling_lines(text)).flat_map(written).collect();
+    let mut all: Vec<String> = std::iter::once(text).chain(telling_parts(text)).flat_map(written).collect();
     all.sort();
     all.dedup();
     all
@@ -197,11 +199,15 @@ fn written(text: &str) -> [String; 4] {
     ]
 }
 
-/// The lines of a text of several, without what is too short to be told from other words, and the first and last of a PEM file, which are
-/// the same in all of them.
-fn telling_lines(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_HIDDEN_LINE);
-    lines.filter(|line| !line.starts_with("-----"))
+/// Of a text of several lines those that are one word, and the long words of the others: not what is too short, or is words that other
+/// texts have too, such as the first and last line of a PEM file.
+fn telling_parts(text: &str) -> impl Iterator<Item = &str> {
+    let shortest = if text.trim().contains('\n') { SHORTEST_HIDDEN_LINE } else { SHORTEST_HIDDEN };
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
+    lines.flat_map(move |line| {
+        let shortest = if line.contains(char::is_whitespace) { SHORTEST_HIDDEN_WORD } else { shortest };
+        line.split_whitespace().filter(move |word| word.len() >= shortest)
+    })
 }
 
 /// A user and a password as HTTP has them: `Basic` and this (RFC 7617).
@@ -275,8 +281,10 @@ mod tests {
             assert_eq!(hidden.hidden(&format!("m: {line} .")), "m: [secret pem] .");
         }
         assert_eq!(hidden.hidden("-----BEGIN PRIVATE KEY-----"), "-----BEGIN PRIVATE KEY-----");
-        hidden.add("one", "sesame of one line\n");
-        assert_eq!(hidden.hidden("sesame of one line"), "[secret one]");
+        hidden.add("one", "abc123\n");
+        assert_eq!(hidden.hidden("abc123"), "[secret one]");
+        hidden.add("file", "apiVersion: v1\ntoken: eyJhbGciOiJSUzI1NiIsImtpZCI6\n");
+        assert_eq!(hidden.hidden("apiVersion: eyJhbGciOiJSUzI1NiIsImtpZCI6"), "apiVersion: [secret file]");
     }
 
     #[test]

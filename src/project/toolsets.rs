@@ -187,7 +187,8 @@ fn check_names(
 ) -> Option<Problem> {
     let selection = ToolSelection { include: tools.only.clone(), exclude: tools.except.clone() };
     let show = "fastagency tools list shows their names";
-    if let Some(glob) = selection.unmatched(document.operations()).first() {
+    let exceptions = selection.unmatched_exceptions(document.operations());
+    if let Some(glob) = selection.unmatched(document.operations()).iter().chain(&exceptions).next() {
         return Some(problem(format!("no operation matches {glob:?}")).with_hint(show));
     }
     let names: Vec<&str> = document.selected(&selection).map(|entry| entry.name.as_str()).collect();

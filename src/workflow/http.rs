@@ -178,7 +178,9 @@ pub(super) fn http_request(
     if matches!(method, "GET" | "HEAD") && !matches!(body, HttpBody::None) {
         field.note_with_hint(format!("a {method} request has no body"), "say `method: POST`, or put it into `query`");
     }
-    let says_what_goes = query.is_some() || !matches!(body, HttpBody::None);
+    let names_all = |template: &Template| template.names().iter().any(|path| path.len() == 1 && path[0] == "args");
+    let in_headers = headers.iter().flatten().any(|(_, template)| names_all(template));
+    let says_what_goes = query.is_some() || in_headers || !matches!(body, HttpBody::None);
     let usual = request(method.parse().ok()?, address?, is_tool && !says_what_goes);
     let request = HttpRequest {
         query: query.unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! Arguments that models do not see: `inject` of a tool. A value is data whose texts are templates, or one of `secrets:` in
 //! `fastagency.yaml`, which only what is called gets: `api_key: { secret: billing }`.
 
+use std::collections::BTreeSet;
+
 use super::address::args_in;
 use super::{AddressPart, DataTemplate};
 use crate::problem::Problem;
@@ -103,8 +105,17 @@ impl InjectedArguments {
     /// Says which secrets would stand in an address.
     pub(super) fn refuse_in(&self, parts: &[AddressPart], field: &FieldReader<'_>) {
         let named = args_in(parts);
-        for one in self.secrets.iter().filter(|one| named.contains(one.argument.as_str())) {
-            let hint = "addresses and subjects stand in logs: send it as an argument, or in a header";
+        self.refuse(field, |argument| named.contains(argument));
+    }
+
+    /// Says which secrets would go along into the query, as nothing names them.
+    pub(super) fn refuse_along(&self, named: &BTreeSet<&str>, field: &FieldReader<'_>) {
+        self.refuse(field, |argument| !named.contains(argument));
+    }
+
+    fn refuse(&self, field: &FieldReader<'_>, is_in_the_address: impl Fn(&str) -> bool) {
+        for one in self.secrets.iter().filter(|one| is_in_the_address(&one.argument)) {
+            let hint = "addresses and subjects stand in logs: send it in a header or a body";
             field.note_with_hint(format!("the secret {:?} would stand in the address", one.secret), hint);
         }
     }

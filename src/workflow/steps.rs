@@ -58,6 +58,9 @@ pub fn of_http_tool(
     });
     if let Some(request) = &request {
         request.inject.refuse_in(&request.url, field);
+        if request.rest_in_query() {
+            request.inject.refuse_along(&request.named_args(), field);
+        }
         for one in &request.inject.secrets {
             reader.note_secret(&one.secret, SecretReceiver::Host(request.host.clone()), one.problem.clone());
         }

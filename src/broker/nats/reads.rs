@@ -201,6 +201,8 @@ impl PagedRead {
             // The same may have come twice, and may come still.
             found[had..].sort_by_key(|read| read.stored.seq);
             found.dedup_by_key(|read| read.stored.seq);
+        }
+        if asked > 1 && left > 0 {
             self.inbox = server.client.new_inbox();
             self.replies = server.subscribe(doing, self.inbox.clone()).await?;
         }

@@ -30,7 +30,7 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// How long a cluster is given to answer what may be asked again, until it is, and how often it is asked in all: a stream whose leader is
 /// lost has the next one at some moment, and what was asked before that is lost with it.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-const TIMES_ASKED: u32 = 5;
+const TIMES_ASKED: u32 = 4;
 /// How often the calls that wait look at the clock. One timer for each call would cost more than the rest of its waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a tier asks at its start: a cluster chooses its leaders, and makes a stream with its copies, in seconds, and a busy one in more.
@@ -131,6 +131,21 @@ pub(super) async fn patiently<'a, T>(ask: impl Fn() -> BoxFuture<'a, Result<T>>)
     }
 }
 
+/// What has happened to the connection so far, for one who waits for what happens next.
+#[derive(Clone)]
+struct SeenTroubles {
+    troubles: watch::Receiver<ConnectionTroubles>,
+    losses: u64,
+    refusals: u64,
+}
+
+impl SeenTroubles {
+    fn of(mut troubles: watch::Receiver<ConnectionTroubles>) -> Self {
+        let (losses, refusals) = troubles.borrow_and_update().known();
+        Self { troubles, losses, refusals }
+    }
+}
+
 impl NatsConnection {
     /// One over a connection that is there.
     pub(super) fn new(opened: OpenConnection) -> Self {
@@ -214,18 +229,33 @@ impl NatsConnection {
         answer: impl Future<Output = T>,
     ) -> Result<T, MissingAnswer> {
         let _open = self.gate.read().await;
-        let mut troubles = self.troubles.clone();
-        let (mut losses, mut refusals) = troubles.borrow_and_update().known();
+        let troubles = self.connected().await?;
+        self.awaited(place, longest, troubles, answer).await
+    }
+
+    /// Waits for the connection, and returns what happens to it from then on.
+    async fn connected(&self) -> Result<SeenTroubles, MissingAnswer> {
+        let mut seen = SeenTroubles::of(self.troubles.clone());
         let waiting = Instant::now();
-        let mut asked = waiting;
         while !self.is_connected() {
             if waiting.elapsed() > DOWN_PATIENCE {
-                return Err(MissingAnswer::NotAsked(troubles.borrow().without_connection()));
+                return Err(MissingAnswer::NotAsked(seen.troubles.borrow().without_connection()));
             }
             tokio::time::sleep(DOWN_PAUSE).await;
-            (losses, refusals) = troubles.borrow_and_update().known();
-            asked = Instant::now();
+            seen = SeenTroubles::of(seen.troubles);
         }
+        Ok(seen)
+    }
+
+    async fn awaited<T>(
+        &self,
+        place: SubjectHash,
+        longest: Option<Duration>,
+        seen: SeenTroubles,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, MissingAnswer> {
+        let SeenTroubles { mut troubles, losses, refusals } = seen;
+        let asked = Instant::now();
         let mut answer = std::pin::pin!(answer);
         loop {
             tokio::select! {
@@ -325,11 +355,13 @@ impl NatsConnection {
         subject: &Subject,
         payload: &Bytes,
     ) -> Result<Result<Message, RequestError>, MissingAnswer> {
+        let _open = self.gate.read().await;
+        let seen = self.connected().await?;
         let mut open = FuturesUnordered::new();
         for _ in 0..TIMES_ASKED {
             let request = Request::new().payload(payload.clone()).timeout(None);
             let answer = self.client.send_request(subject.clone(), request);
-            open.push(self.answer(SubjectHash::of(subject), None, answer));
+            open.push(self.awaited(SubjectHash::of(subject), None, seen.clone(), answer));
             if let Ok(Some(answer)) = tokio::time::timeout(ASK_AGAIN, open.next()).await {
                 return answer;
             }
@@ -457,7 +489,7 @@ async fn count_elections(mut heard: Subscriber, elections: watch::Sender<LeaderE
             () = elections.closed() => return,
             message = heard.next() => match message {
                 Some(message) => elections.send_modify(|elections| elections.count(&message.subject)),
-                None => return std::future::pending().await,
+                None => return,
             }
         }
     }

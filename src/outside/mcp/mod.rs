@@ -173,7 +173,7 @@ impl Toolset for McpToolset {
         let mut allowed = server.allowed(&tools, &self.only)?;
         let names: Vec<&str> = allowed.iter().map(|tool| tool.name.as_str()).collect();
         let unmatched = self.selection.unmatched_names(&names);
-        if let Some(wrong) = self.selection.misspelt_exception(&unmatched, &names) {
+        if let Some(wrong) = self.selection.misspelt_exception(&names) {
             return Err(ToolsetError::Failed(format!("of the MCP server {} nothing is offered: {wrong}", self.server)));
         }
         let unmatched = unmatched.join(", ");

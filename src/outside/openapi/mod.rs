@@ -150,8 +150,8 @@ impl OpenApiToolset {
             ));
         }
         let unmatched = selection.unmatched(kept.document.operations());
-        let names: Vec<&str> = kept.document.operations().iter().map(|entry| entry.name.as_str()).collect();
-        if let Some(wrong) = selection.misspelt_exception(&unmatched, &names) {
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        if let Some(wrong) = selection.misspelt_exception(&names) {
             return Err(format!("of {source} nothing is offered: {wrong}"));
         }
         if entries.is_empty() {
