@@ -115,7 +115,7 @@ impl InjectedArguments {
 
     fn refuse(&self, field: &FieldReader<'_>, is_in_the_address: impl Fn(&str) -> bool) {
         for one in self.secrets.iter().filter(|one| is_in_the_address(&one.argument)) {
-            let hint = "addresses and subjects stand in logs: send it in a header or a body";
+            let hint = "addresses and subjects stand in logs: send it in a header, or in the body";
             field.note_with_hint(format!("the secret {:?} would stand in the address", one.secret), hint);
         }
     }
