@@ -35,6 +35,11 @@ pub enum ClaimOutcome<T> {
         /// That worker.
         by: WorkerId,
     },
+    /// Its log cannot be read now: the broker does not answer. Nothing was stored.
+    Unread {
+        /// Why not.
+        why: broker::Error,
+    },
     /// This worker cannot execute it; another may.
     Unfit {
         /// Why, in a sentence.
@@ -88,8 +93,13 @@ where
         // Had somebody written meanwhile, all of it is read.
         let seems_new = std::mem::take(&mut is_new);
         let stored = match seems_new {
-            true => broker.log.read_new(run).await?,
-            false => broker.log.read(run, 0).await?,
+            true => broker.log.read_new(run).await,
+            false => broker.log.read(run, 0).await,
+        };
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(why @ broker::Error::Unavailable { .. }) => return Ok(ClaimOutcome::Unread { why }),
+            Err(error) => return Err(error.into()),
         };
         let ReadableLog { records: mut history, unreadable, bytes } = look_through(run, &stored, 0);
         if let Some(unread) = unreadable.into_iter().next() {

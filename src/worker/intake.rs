@@ -12,14 +12,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::audit::keep;
-use crate::broker::{self, AnyDelivery, JobReason};
+use crate::broker::{AnyDelivery, JobReason};
 use crate::clock::{self, Timestamp};
 use crate::engine::{DriveEnd, Error};
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
 use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunCreation};
 use crate::protocol::queue_name::QueueName;
-use crate::run;
 use crate::run::claim::{ClaimOutcome, PreparedRun, claim};
 use crate::run::summary::RunSummary;
 use crate::traces::{KeyValue, Kind, SpanParent, TraceSpan, genai};
@@ -27,8 +26,9 @@ use crate::worker::Worker;
 
 /// How long a delivery rests before it is tried again after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// The same if the broker did not answer: it may again at any moment, and people wait.
-const WHILE_UNAVAILABLE: Duration = Duration::from_secs(1);
+/// The same if its run could not even be read: the broker may answer again at any moment, and people wait. Not after a claim whose fate
+/// is not known: each of those may be stored, and counts as a worker that died.
+const WHILE_UNREAD: Duration = Duration::from_secs(1);
 /// How late a delivery may come back before its run is queued again.
 pub(super) const REDELIVERY_MARGIN: Duration = Duration::from_secs(5);
 /// How long a delivery rests if this worker cannot execute the run: a newer one may come.
@@ -265,19 +265,20 @@ async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<Deliv
             tracing::debug!(run.id = %run, "the run belongs to worker {by}, which lives");
             return Some(DeliverySettlement::Again(WHILE_HELD));
         }
+        Ok(ClaimOutcome::Unread { why }) => {
+            tracing::warn!(run.id = %run, "the run could not be taken: {why}");
+            worker.unheld.note(run, REDELIVERY_MARGIN + WHILE_UNREAD);
+            return Some(DeliverySettlement::Again(WHILE_UNREAD));
+        }
         Ok(ClaimOutcome::Unfit { why }) => {
             tracing::error!(run.id = %run, "the run cannot be executed here: {why}");
             return Some(DeliverySettlement::Again(UNTIL_ANOTHER_CAN));
         }
         Err(error) => {
             tracing::warn!(run.id = %run, "the run could not be taken: {error}");
-            let rest = match error {
-                run::Error::Broker(broker::Error::Unavailable { .. }) => WHILE_UNAVAILABLE,
-                _ => AFTER_FAILURE,
-            };
             // Perhaps it was taken all the same.
-            worker.unheld.note(run, REDELIVERY_MARGIN + rest);
-            return Some(DeliverySettlement::Again(rest));
+            worker.unheld.note(run, REDELIVERY_MARGIN + AFTER_FAILURE);
+            return Some(DeliverySettlement::Again(AFTER_FAILURE));
         }
     };
     let span = span(&owned.created, run, trace.as_deref());

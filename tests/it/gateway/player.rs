@@ -61,7 +61,9 @@ impl Player {
                 ClaimOutcome::Mine(owned, ()) => Some(*owned),
                 ClaimOutcome::Nothing => None,
                 ClaimOutcome::Held { by } => panic!("{by} has it"),
-                ClaimOutcome::NotYet { .. } | ClaimOutcome::Unfit { .. } => panic!("it cannot be taken"),
+                ClaimOutcome::NotYet { .. } | ClaimOutcome::Unread { .. } | ClaimOutcome::Unfit { .. } => {
+                    panic!("it cannot be taken")
+                }
             }
         })
         .await;
