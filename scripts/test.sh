@@ -87,11 +87,16 @@ fi
 
 step scripts/check.sh
 
+# Most of a test is waiting for a program: one more than there are cores at a time keeps them busy.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + 1))}"
 if cargo nextest --version >/dev/null 2>&1; then
   step cargo nextest run --locked
 else
   step cargo test --locked --lib --bins --tests
 fi
+
+# It needs the machine for itself: hundreds of conversations while servers are killed.
+step cargo test --locked --test it -- --ignored --nocapture cluster::
 
 if [ "$page" = yes ]; then
   step cargo build --locked

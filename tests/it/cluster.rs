@@ -1,12 +1,12 @@
 //! A cluster of three NATS servers that hold everything three times: conversations go on while any one of them is away. Each of
-//! the three is killed in turn, then whichever leads a stream of ours.
+//! the three is killed in turn, then the leader of each stream of ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fastagency::broker::{InboxUpdate, RecordLane, RunUpdate, nats};
+use fastagency::broker::{Broker, InboxUpdate, RecordLane, RunUpdate, nats};
 use fastagency::config::NatsConfig;
 use fastagency::ids::RunId;
 use futures_util::StreamExt;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Heard, client, hear, say, socket};
 use crate::support::eventually::{PATIENCE, eventually_within, soon};
-use crate::support::http::Gateways;
+use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
 use crate::support::project::{Project, free_port};
 
@@ -30,6 +30,9 @@ steps:
   - return: "{{ steps.first }} {{ steps.second }}"
 "#;
 
+/// How many questions a conversation has.
+const QUESTIONS: u32 = 2;
+
 /// How long after a kill somebody may wait: 99 of 100 conversations, and all of them.
 const MOST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -41,7 +44,26 @@ struct NatsCluster {
 }
 
 impl NatsCluster {
-    fn start(test: &str) -> Option<Self> {
+    /// Three servers that have found each other.
+    async fn start(test: &str) -> Option<Self> {
+        let cluster = Self::launch(test)?;
+        eventually_within(Duration::from_secs(60), "the servers have found each other", async || {
+            cluster.ask("INFO").await
+        })
+        .await;
+        Some(cluster)
+    }
+
+    /// The same with a broker that has made our streams, each with three copies.
+    async fn start_with_broker(test: &str) -> Option<(Self, Broker)> {
+        let cluster = Self::start(test).await?;
+        let settings = NatsConfig { url: cluster.urls(), replicas: 3, ..NatsConfig::default() };
+        let broker = nats::connect(&settings, "a test").await.expect("a broker");
+        cluster.is_whole().await;
+        Some((cluster, broker))
+    }
+
+    fn launch(test: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let all: Vec<String> = routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
@@ -79,6 +101,13 @@ impl NatsCluster {
         Some(streams.into_iter().filter(|stream| stream["config"]["num_replicas"] == 3).collect())
     }
 
+    /// The streams of ours that a server leads.
+    async fn led_by(&self, server: usize) -> Vec<String> {
+        let streams = self.streams().await.unwrap_or_default();
+        let is_led = |stream: &&Value| stream["cluster"]["leader"] == format!("n{server}");
+        streams.iter().filter(is_led).filter_map(|stream| Some(stream["config"]["name"].as_str()?.to_owned())).collect()
+    }
+
     /// Who leads a stream.
     async fn leader(&self, stream: &str) -> usize {
         eventually_within(Duration::from_secs(60), "a stream has a leader", async || {
@@ -105,6 +134,7 @@ impl NatsCluster {
 /// What the conversations of one kind met.
 #[derive(Default)]
 struct Outcome {
+    /// How long each took, without what its person thought.
     times: Vec<Duration>,
     wrong: Vec<String>,
 }
@@ -112,14 +142,17 @@ struct Outcome {
 struct Load {
     gateways: Gateways,
     urls: Vec<String>,
+    /// How long a person thinks over a question, and looks away between two looks at a run.
+    thinks: Duration,
+    looks_each: Duration,
     is_over: AtomicBool,
     number: AtomicUsize,
-    outcomes: [Mutex<Outcome>; 3],
+    outcomes: [Mutex<Outcome>; KINDS.len()],
     /// The conversations that are held now: their kind and their run, once it is known.
     open: Mutex<BTreeMap<usize, (&'static str, Option<String>)>>,
 }
 
-const KINDS: [&str; 3] = ["events", "socket", "requests"];
+const KINDS: [&str; 4] = ["events", "socket", "page", "requests"];
 
 impl Load {
     async fn lane(self: Arc<Self>, kind: usize) {
@@ -128,8 +161,9 @@ impl Load {
             let begun = Instant::now();
             self.open.lock().insert(number, (KINDS[kind], None));
             let said = match kind {
-                0 => self.over_events(number).await,
+                0 => self.over_events(number, false).await,
                 1 => self.over_socket(number).await,
+                2 => self.over_events(number, true).await,
                 _ => self.over_requests(number).await,
             };
             if said.is_err() {
@@ -137,7 +171,7 @@ impl Load {
             }
             self.open.lock().remove(&number);
             let mut outcome = self.outcomes[kind].lock();
-            outcome.times.push(begun.elapsed());
+            outcome.times.push(begun.elapsed().saturating_sub(self.thinks * QUESTIONS));
             outcome.wrong.extend(said.err());
         }
     }
@@ -167,8 +201,8 @@ impl Load {
         format!("conversation-{number}")
     }
 
-    /// As the page does: starts, follows, answers what is asked; each record comes once and in order.
-    async fn over_events(&self, number: usize) -> Result<(), String> {
+    /// Starts, follows, answers what is asked; each record comes once and in order.
+    async fn over_events(&self, number: usize, as_a_page: bool) -> Result<(), String> {
         let run = self.gateways.start("twice", json!({}), &Self::key(number)).await;
         self.has_run(number, &run);
         let begun = Instant::now();
@@ -177,29 +211,34 @@ impl Load {
         while result.is_none() && begun.elapsed() < Duration::from_secs(60) {
             let mut open = None;
             let mut wrong = None;
-            self.gateways
-                .follow(attempt, &run, last, |event| {
-                    if event.name != "record" {
-                        return event.name != "goodbye" && event.name != "error";
-                    }
-                    if event.id.is_some_and(|seq| seq <= last && last > 0) {
-                        wrong = Some(format!("{run}: record {:?} came after {last}", event.id));
-                    }
-                    last = event.id.unwrap_or(last);
-                    if event.data["message"]["type"] == "text_input" {
-                        let id = event.data["message"]["uuid"].as_str().unwrap_or_default().to_owned();
-                        open = asked.insert(id.clone()).then_some(id);
-                    }
-                    if event.data["kind"] == "ended" {
-                        result = Some(event.data["result"].clone());
-                    }
-                    open.is_none() && result.is_none()
-                })
-                .await;
+            let before = last;
+            let take = |event: Event| {
+                if event.name != "record" {
+                    return event.name != "goodbye" && event.name != "error";
+                }
+                if event.id.is_some_and(|seq| seq <= last && last > 0) {
+                    wrong = Some(format!("{run}: record {:?} came after {last}", event.id));
+                }
+                last = event.id.unwrap_or(last);
+                if event.data["message"]["type"] == "text_input" {
+                    let id = event.data["message"]["uuid"].as_str().unwrap_or_default().to_owned();
+                    open = asked.insert(id.clone()).then_some(id);
+                }
+                if event.data["kind"] == "ended" {
+                    result = Some(event.data["result"].clone());
+                }
+                open.is_none() && result.is_none()
+            };
+            if as_a_page {
+                self.gateways.follow_as_a_page(attempt, &run, before, take).await;
+            } else {
+                self.gateways.follow(attempt, &run, before, take).await;
+            }
             if let Some(wrong) = wrong {
                 return Err(wrong);
             }
             if let Some(question) = open {
+                tokio::time::sleep(self.thinks).await;
                 let value = format!("{number}-{}", asked.len());
                 self.gateways.answer(&run, &question, &value).await;
             }
@@ -227,6 +266,7 @@ impl Load {
                     }
                     Heard::Json(frame) if frame["type"] == "text_input" => {
                         asked += 1;
+                        tokio::time::sleep(self.thinks).await;
                         say(&mut socket, format!("{number}-{asked}")).await;
                     }
                     Heard::Json(frame) if frame["type"] == "workflow_completed" => {
@@ -265,9 +305,10 @@ impl Load {
             {
                 let value = format!("{number}-{}", answered.len() + 1);
                 answered.insert(question.to_owned());
+                tokio::time::sleep(self.thinks).await;
                 self.gateways.answer(&run, question, &value).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(self.looks_each).await;
         }
         expected(number, None)
     }
@@ -277,12 +318,7 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_stored_while_its_stream_chooses_another_leader() {
     const NAME: &str = "cluster::a_record_is_stored_while_its_stream_chooses_another_leader";
-    let Some(cluster) = NatsCluster::start(NAME) else { return };
-    eventually_within(Duration::from_secs(60), "the servers have found each other", async || cluster.ask("INFO").await)
-        .await;
-    let settings = NatsConfig { url: cluster.urls(), replicas: 3, ..NatsConfig::default() };
-    let broker = nats::connect(&settings, "a test").await.expect("a broker");
-    cluster.is_whole().await;
+    let Some((cluster, broker)) = NatsCluster::start_with_broker(NAME).await else { return };
     let mut failed = Vec::new();
     for _ in 0..20 {
         let run = RunId::random();
@@ -300,12 +336,7 @@ async fn a_record_is_stored_while_its_stream_chooses_another_leader() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_follows_a_run_reads_it_again_once_its_stream_has_another_leader() {
     const NAME: &str = "cluster::who_follows_a_run_reads_it_again_once_its_stream_has_another_leader";
-    let Some(cluster) = NatsCluster::start(NAME) else { return };
-    eventually_within(Duration::from_secs(60), "the servers have found each other", async || cluster.ask("INFO").await)
-        .await;
-    let settings = NatsConfig { url: cluster.urls(), replicas: 3, ..NatsConfig::default() };
-    let broker = nats::connect(&settings, "a test").await.expect("a broker");
-    cluster.is_whole().await;
+    let Some((cluster, broker)) = NatsCluster::start_with_broker(NAME).await else { return };
     let run = broker.log.new_run_id();
     let mut followed = broker.log.follow(run).await.expect("it is heard");
     let mut inbox = broker.inbox.subscribe(run).await.expect("it is heard");
@@ -329,14 +360,16 @@ fn expected(number: usize, result: Option<Value>) -> Result<(), String> {
     }
 }
 
+/// 100 conversations of each kind at once. A person thinks over each question, so that a program which was built for tests keeps up;
+/// with CLUSTER_CONVERSATIONS nobody thinks, and the leader of each stream is killed for that stream alone.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes the whole machine: scripts/test.sh runs it after the others"]
 async fn conversations_go_on_while_any_one_server_is_away() {
     const NAME: &str = "cluster::conversations_go_on_while_any_one_server_is_away";
-    let lanes: usize = std::env::var("CLUSTER_CONVERSATIONS").ok().and_then(|value| value.parse().ok()).unwrap_or(4);
-    let is_long = std::env::var_os("CLUSTER_CONVERSATIONS").is_some();
-    let Some(mut cluster) = NatsCluster::start(NAME) else { return };
-    eventually_within(Duration::from_secs(60), "the servers have found each other", async || cluster.ask("INFO").await)
-        .await;
+    let lanes = std::env::var("CLUSTER_CONVERSATIONS").ok().and_then(|value| value.parse().ok());
+    let is_long = lanes.is_some();
+    let lanes: usize = lanes.unwrap_or(100);
+    let Some(mut cluster) = NatsCluster::start(NAME).await else { return };
     let config = format!("version: 1\nname: cluster\nnats: {{ url: \"{}\", replicas: 3 }}\n", cluster.urls());
     let project = Project::new(&config, &[("twice.yaml", WORKFLOW)]);
     let ports = [free_port(), free_port()];
@@ -355,28 +388,28 @@ async fn conversations_go_on_while_any_one_server_is_away() {
     let load = Arc::new(Load {
         gateways: Gateways::new(urls.clone()),
         urls,
+        thinks: if is_long { Duration::ZERO } else { Duration::from_secs(4) },
+        looks_each: Duration::from_millis(if is_long { 50 } else { 1000 }),
         is_over: AtomicBool::new(false),
         number: AtomicUsize::new(0),
         outcomes: Default::default(),
         open: Mutex::default(),
     });
-    let running: Vec<_> = (0..3)
+    let running: Vec<_> = (0..KINDS.len())
         .flat_map(|kind| (0..lanes).map(move |_| kind))
         .map(|kind| tokio::spawn(load.clone().lane(kind)))
         .collect();
     let mut kills: Vec<(String, usize)> = (0..3).map(|number| (format!("server n{number}"), number)).collect();
     cluster.is_whole().await;
-    let streams: Vec<String> = if is_long {
-        let streams = cluster.streams().await.unwrap();
-        streams.iter().map(|stream| stream["config"]["name"].as_str().unwrap().to_owned()).collect()
-    } else {
-        vec!["FA_RUNS".to_owned()]
-    };
-    let mut next_stream = streams.into_iter();
+    let mut streams: BTreeSet<String> = BTreeSet::new();
+    for number in 0..3 {
+        streams.extend(cluster.led_by(number).await);
+    }
+    assert!(streams.contains("FA_RUNS"), "{streams:?}");
     loop {
         let (what, number) = match kills.pop() {
             Some(kill) => kill,
-            None => match next_stream.next() {
+            None => match streams.pop_first() {
                 Some(stream) => {
                     let leader = cluster.leader(&stream).await;
                     (format!("the leader of {stream}"), leader)
@@ -384,18 +417,20 @@ async fn conversations_go_on_while_any_one_server_is_away() {
                 None => break,
             },
         };
+        if !is_long {
+            let led = cluster.led_by(number).await;
+            streams.retain(|stream| !led.contains(stream));
+        }
         let before = load.outcomes.iter().map(|outcome| outcome.lock().times.len()).collect::<Vec<_>>();
         cluster.servers[number].kill();
         let killed = Instant::now();
-        // Every lane has to get through while it is away.
+        // As many of each kind as there are at once begin and end while it is away, or have waited for it.
         eventually_within(LONGEST_WAIT * 2, &format!("conversations go on without {what}"), async || {
             let now = load.outcomes.iter().map(|outcome| outcome.lock().times.len());
             now.zip(&before).all(|(now, before)| now >= before + 2 * lanes).then_some(())
         })
         .await;
-        if is_long {
-            eprintln!("{what}: all lanes went on within {:?}", killed.elapsed());
-        }
+        eprintln!("{what}: all went on within {:?}", killed.elapsed());
         cluster.servers[number].start_again();
         cluster.is_whole().await;
     }
@@ -420,11 +455,7 @@ async fn conversations_go_on_while_any_one_server_is_away() {
     all.sort_unstable();
     let most = all[(all.len() * 99 / 100).min(all.len() - 1)];
     let longest = *all.last().unwrap();
-    if is_long {
-        eprintln!("{} conversations, 99 of 100 within {most:?}, all within {longest:?}", all.len());
-    }
-    // A machine that builds and tests other things at the same time is given half as long again.
-    let given = if is_long { LONGEST_WAIT } else { LONGEST_WAIT * 3 / 2 };
-    assert!(longest <= given, "all within {longest:?}");
-    assert!(!is_long || most <= MOST_WAIT, "99 of 100 within {most:?}");
+    eprintln!("{} conversations, 99 of 100 within {most:?}, all within {longest:?}", all.len());
+    assert!(most <= MOST_WAIT, "99 of 100 within {most:?}");
+    assert!(longest <= LONGEST_WAIT, "all within {longest:?}");
 }

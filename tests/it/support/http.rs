@@ -95,9 +95,18 @@ impl Gateways {
 
     /// Follows a run from after `after` at one of the gateways, for as long as that lives, and hands on what comes.
     /// `false` from `take` ends it.
-    pub async fn follow(&self, which: usize, run: &str, after: u64, mut take: impl FnMut(Event) -> bool) {
+    pub async fn follow(&self, which: usize, run: &str, after: u64, take: impl FnMut(Event) -> bool) {
         let url = format!("{}/api/runs/{run}/events", self.urls[which % self.urls.len()]);
-        let call = self.http.get(url).header("last-event-id", after.to_string());
+        Self::take_events(self.http.get(url).header("last-event-id", after.to_string()), take).await;
+    }
+
+    /// The same over the stream that all pages of a person share.
+    pub async fn follow_as_a_page(&self, which: usize, run: &str, after: u64, take: impl FnMut(Event) -> bool) {
+        let url = format!("{}/api/events?runs={run}:{after}", self.urls[which % self.urls.len()]);
+        Self::take_events(self.http.get(url), take).await;
+    }
+
+    async fn take_events(call: reqwest::RequestBuilder, mut take: impl FnMut(Event) -> bool) {
         // A stopped gateway takes connections and says nothing; a living one sends a comment every 15 s.
         const SILENCE: Duration = Duration::from_secs(20);
         let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, call.send()).await else { return };
@@ -145,8 +154,18 @@ impl Event {
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(": ")).collect();
         Some(Self {
             name: (*fields.get("event")?).to_owned(),
-            id: fields.get("id").map(|id| id.parse().expect("a number")),
+            id: fields.get("id").and_then(|id| Self::seq(id)),
             data: serde_json::from_str(fields["data"]).expect("JSON"),
         })
+    }
+
+    /// The id of a record is its number; in the stream of several runs it comes after the run's id, which also stands alone.
+    fn seq(id: &str) -> Option<u64> {
+        let seq = match id.split_once(':') {
+            Some((_, seq)) => seq,
+            None if id.len() == 32 => return None,
+            None => id,
+        };
+        Some(seq.parse().expect("a number"))
     }
 }
