@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import pathlib
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from tiers import ROOT, Tiers, call, get
 options = argparse.ArgumentParser()
 options.add_argument("--rounds", type=int, default=11)
 options.add_argument("--calls", type=int, default=200, help="of one run, one after the other")
-options.add_argument("--runs", type=int, default=200, help="at once, over all kinds")
+options.add_argument("--runs", type=int, default=200, help="at once, over all kinds; as many runs of agents follow")
 options.add_argument("--calls-at-once", type=int, default=50, help="of each of these runs")
 options = options.parse_args()
 
@@ -30,7 +31,8 @@ PARAMS = "description: Adds one, params: { type: object, properties: { n: { type
 AG2_PYTHON = os.environ["AG2_PYTHON"]
 # What is called, and how many ms a call may cost.
 TARGETS = {"do": 1.5, "http GET": 1.5, "http POST": 1.5, "python": 2.5, "mcp": 2.5}
-AT_ONCE = ("do", "http GET", "python", "mcp")
+AT_ONCE = ("do", "http GET", "http POST", "python", "mcp", "command")
+LOGIN = {"user": "fastagency", "pass": "fastagency_nats_password", "verbose": False, "headers": True, "no_responders": True}
 
 
 def tools(server: str) -> dict[str, tuple[str, str]]:
@@ -41,6 +43,7 @@ def tools(server: str) -> dict[str, tuple[str, str]]:
         "http POST": (f"add: {{ {PARAMS}, http: 'POST {server}/' }}", "add"),
         "python": ("add: { python: tools.py:add }", "add"),
         "mcp": ("instant: { mcp: instant }", "instant.add"),
+        "command": (f"add: {{ {PARAMS}, command: echo }}", "add"),
     }
 
 
@@ -63,8 +66,80 @@ steps:
 """
 
 
+def agents_workflow(kind: str, entry: str, tool: str) -> str:
+    return f"""
+version: 1
+name: agent_{name(kind)}
+agents:
+  caller: {{ llm: {name(kind)}, system_message: You call., tools: [{tool}] }}
+tools:
+  {entry}
+steps:
+  - agent: {{ agent: caller, message: Add, max_tool_rounds: {options.calls_at_once + 1} }}
+"""
+
+
+def scripts(kinds: dict[str, tuple[str, str]]) -> str:
+    """A model for the agent of each kind, which calls the tool again and again and then ends."""
+
+    def script(tool: str) -> list:
+        name = tool.split(".")[-1]
+        calls = [{"tool_calls": [{"id": f"c{number}", "name": name, "arguments": {"n": 1}}]} for number in range(options.calls_at_once)]
+        return [*calls, "That is all."]
+
+    models = {name(kind): {"provider": "scripted", "stream": False, "script": script(tool)} for kind, (_, tool) in kinds.items()}
+    return f"llms: {json.dumps(models)}\n"
+
+
 def begin(gateway: str, kind: str, calls: int) -> str:
     return call(f"{gateway}/api/runs", {"workflow": name(kind), "params": {"calls": calls}})["id"]
+
+
+def begin_agent(gateway: str, kind: str) -> str:
+    return call(f"{gateway}/api/runs", {"workflow": f"agent_{name(kind)}"})["id"]
+
+
+class Stored:
+    """What the NATS server noted of messages of the runs' stream, over its own protocol: their time, to the nanosecond."""
+
+    def __init__(self, url: str) -> None:
+        place, port = url.removeprefix("nats://").split(":")
+        self.socket = socket.create_connection((place, int(port)))
+        self.lines = self.socket.makefile("rb")
+        self.lines.readline()
+        self.socket.sendall(f"CONNECT {json.dumps(LOGIN)}\r\nSUB _INBOX.cost 1\r\n".encode())
+
+    def times(self, run: str) -> list[float]:
+        """When each message of a run was stored, in ms."""
+        times, after = [], 0
+        while True:
+            ask = json.dumps({"seq": after + 1, "next_by_subj": f"fa.run.{run}.>", "batch": 256}).encode()
+            self.socket.sendall(b"PUB $JS.API.DIRECT.GET.FA_RUNS _INBOX.cost %d\r\n%s\r\n" % (len(ask), ask))
+            found = 0
+            while (headers := self.headers()) and "Nats-Sequence" in headers:
+                found, after = found + 1, int(headers["Nats-Sequence"])
+                day, fraction = headers["Nats-Time-Stamp"].removesuffix("Z").split(".")
+                times.append(datetime.datetime.fromisoformat(day + "+00:00").timestamp() * 1000 + float(f"0.{fraction}") * 1000)
+            if not found:
+                return times
+
+    def headers(self) -> dict[str, str]:
+        while not (line := self.lines.readline()).startswith(b"HMSG"):
+            if line.startswith(b"PING"):
+                self.socket.sendall(b"PONG\r\n")
+        size, whole = (int(field) for field in line.split()[-2:])
+        text = self.lines.read(whole + 2)[:size].decode()
+        return dict(field.split(": ", 1) for field in text.splitlines()[1:] if ": " in field)
+
+
+def p50_of_single_calls(gateway: str, stored: Stored, kind: str) -> float:
+    """The median of the times from one call to the next in a run: each call stores the same number of messages."""
+    run = begin(gateway, kind, options.calls)
+    ended(gateway, run)
+    times = stored.times(run)
+    each = len(times) // options.calls
+    ends = times[len(times) % options.calls :: each]
+    return statistics.median(later - earlier for earlier, later in zip(ends, ends[1:]))
 
 
 def ended(gateway: str, run: str) -> tuple[float, float]:
@@ -94,16 +169,20 @@ def ag2(file: pathlib.Path) -> float:
     return json.loads(done.stdout.splitlines()[-1])["p50_ms"]
 
 
-def one_after_the_other(gateway: str, folder: pathlib.Path) -> None:
+def one_after_the_other(gateway: str, folder: pathlib.Path, stored: Stored) -> None:
     columns = [*TARGETS, "AG2"]
     figures: dict[str, list[float]] = {column: [] for column in columns}
+    p50: dict[str, list[float]] = {kind: [] for kind in TARGETS}
     # The first round warms everything up, and does not count.
     for number in range(options.rounds + 1):
         load = os.getloadavg()[0]
         order = list(TARGETS) if number % 2 else list(reversed(TARGETS))
         found = {kind: ms_each(gateway, kind) for kind in order}
         found["AG2"] = ag2(folder / "tools.py")
+        single = {kind: p50_of_single_calls(gateway, stored, kind) for kind in order}
         if number:
+            for kind in TARGETS:
+                p50[kind].append(single[kind])
             for column in columns:
                 figures[column].append(found[column])
             shown = ", ".join(f"{column} {found[column]:.2f}" for column in columns)
@@ -113,19 +192,22 @@ def one_after_the_other(gateway: str, folder: pathlib.Path) -> None:
         values = figures[column]
         goal = f"target {TARGETS[column]}" if column in TARGETS else "in its own process, nothing stored"
         print(f"  {column:<10} {statistics.median(values):6.2f}  ({min(values):.2f} to {max(values):.2f})  {goal}")
+    print("p50 from one call of a run to the next, in ms, by the NATS server's own times: the median of the rounds (best and worst)")
+    for kind, values in p50.items():
+        print(f"  {kind:<10} {statistics.median(values):6.2f}  ({min(values):.2f} to {max(values):.2f})  target {TARGETS[kind]}")
 
 
-def at_once(gateway: str) -> None:
+def at_once(gateway: str, whose: str, begun_run) -> None:
     kinds = [AT_ONCE[number % len(AT_ONCE)] for number in range(options.runs)]
     load, begun = os.getloadavg()[0], time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        runs = list(pool.map(lambda kind: begin(gateway, kind, options.calls_at_once), kinds))
+        runs = list(pool.map(begun_run, kinds))
     started = time.perf_counter() - begun
     times = [ended(gateway, run) for run in runs]
     first, last = min(created for created, _ in times), max(updated for _, updated in times)
     calls = options.runs * options.calls_at_once
     print(
-        f"{options.runs} runs at once, {options.calls_at_once} calls each: {last - first:.2f} s, {calls / (last - first):.0f} calls/s"
+        f"{options.runs} {whose} at once, {options.calls_at_once} calls each: {last - first:.2f} s, {calls / (last - first):.0f} calls/s"
         f" (all were started after {started:.2f} s; load {load:.1f})"
     )
     for kind in AT_ONCE:
@@ -146,14 +228,17 @@ with tempfile.TemporaryDirectory() as place:
         instant = ["python3", str(ROOT / "tests/speed/instant_mcp.py"), str(told)]
         settings = (
             "outgoing: { allow_private: [127.0.0.1] }\nworker: { max_runs: 1000 }\n"
-            f"python: {{ interpreter: {AG2_PYTHON} }}\nmcp: {{ instant: {{ command: {json.dumps(instant)} }} }}\n"
+            f"python: {{ interpreter: {AG2_PYTHON} }}\ncommands: {{ echo: {{ run: [cat] }} }}\n{scripts(tools(server))}mcp: {{ instant: {{ command: {json.dumps(instant)} }} }}\n"
         )
         (folder / "tools.py").write_text(TOOLS)
         workflows = {name(kind): workflow(kind, *entry) for kind, entry in tools(server).items()}
-        tiers.project(tiers.nats(), workflows, settings)
+        workflows |= {f"agent_{name(kind)}": agents_workflow(kind, *entry) for kind, entry in tools(server).items()}
+        nats = tiers.nats()
+        tiers.project(nats, workflows, settings)
         house = tiers.house()
-        one_after_the_other(house.url, folder)
-        at_once(house.url)
+        one_after_the_other(house.url, folder, Stored(nats))
+        at_once(house.url, "runs", lambda kind: begin(house.url, kind, options.calls_at_once))
+        at_once(house.url, "agents", lambda kind: begin_agent(house.url, kind))
         tiers.end(house.worker)
     own = json.loads(told.read_text())
     print(f"the MCP server's own time: {own['ms_each']:.3f} ms for each of {own['calls']} calls, included above")
