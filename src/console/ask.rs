@@ -10,7 +10,8 @@ use crate::bounds::{UNAMBIGUOUS, UnfitJson, read};
 use crate::client::event::ClientMessage;
 use crate::ids::MessageId;
 use crate::message::{
-    ApprovalQuestion, ArgumentChange, MessageContent, MultipleChoice, TextValue, check_answer, check_text_answer,
+    ApprovalQuestion, ArgumentChange, CANCELLED, DECLINED, MessageContent, MultipleChoice, TextValue, check_answer,
+    check_text_answer,
 };
 
 /// A question that is being asked.
@@ -93,6 +94,9 @@ impl AskedQuestion {
                 words += &numbered(DECISIONS.iter().map(|(decision, about)| (*decision, *about)));
                 words += &how_to_decide(asked);
             }
+            says if says.can_decline() => {
+                words += "(/decline: you do not want to say it; /cancel: what asks for it is given up)\n";
+            }
             _ => {}
         }
         words += &until_in_words(&self.question.says);
@@ -151,6 +155,9 @@ impl AskedQuestion {
                 lines.push(typed.to_owned());
                 LineOutcome::More("> ".to_owned())
             }
+            InputStage::Form { .. } if self.question.says.can_decline() && is_without_form(typed) => {
+                LineOutcome::Value(json!(typed.trim().trim_start_matches('/')))
+            }
             InputStage::Form { fields, at, values } => {
                 let Some(field) = fields.get(*at) else { return LineOutcome::Value(Value::Object(values.clone())) };
                 match field.take(typed) {
@@ -184,6 +191,11 @@ pub fn value_of(question: &MessageContent, text: &str) -> Result<Value, String> 
         MessageContent::Approval(asked) => with_digest(decision_of(question, asked, text)?, asked),
         _ => json!(text),
     })
+}
+
+/// Whether a line says in place of a field that the form is not filled in.
+fn is_without_form(typed: &str) -> bool {
+    typed.trim().strip_prefix('/').is_some_and(|word| matches!(word, DECLINED | CANCELLED))
 }
 
 /// What may be said to a call, as a person types it or its number, and what it means.
@@ -577,5 +589,28 @@ mod tests {
             value(&mut asked, &["1234"]),
             json!({"street": "High St", "floor": 3, "delivery": "today", "ring": false, "code": "1234"})
         );
+    }
+
+    #[test]
+    fn what_a_tool_asks_for_may_be_declined_and_cancelled_at_any_field() {
+        let schema = json!({"type": "object", "properties": {"who": {"type": "string"}, "why": {"type": "string"}}});
+        let form = |can_decline| {
+            MessageContent::Form(FormQuestion {
+                prompt: None,
+                schema: schema.clone(),
+                can_decline,
+                answerers: None,
+                deadline: AnswerDeadline::default(),
+            })
+        };
+        let words = asking(form(true)).words();
+        assert!(
+            words.starts_with("(/decline: you do not want to say it; /cancel: what asks for it is given up)\n"),
+            "{words}"
+        );
+        assert_eq!(value(&mut asking(form(true)), &["/decline"]), "decline");
+        assert_eq!(value(&mut asking(form(true)), &["me", " /cancel "]), "cancel");
+        assert_eq!(value(&mut asking(form(true)), &["cancel", "decline"]), json!({"who": "cancel", "why": "decline"}));
+        assert_eq!(value(&mut asking(form(false)), &["/cancel", ""]), json!({"who": "/cancel"}));
     }
 }

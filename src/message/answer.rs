@@ -43,8 +43,8 @@ pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<Vali
             };
             check_choice(asked, &Value::Array(labels))
         }
-        MessageContent::Form(asked) if asked.can_decline && answer.trim() == DECLINED => {
-            check_form(asked, &json!(DECLINED))
+        MessageContent::Form(asked) if asked.can_decline && matches!(answer.trim(), DECLINED | CANCELLED) => {
+            check_form(asked, &json!(answer.trim()))
         }
         MessageContent::Form(asked) => {
             let object = read(answer.as_bytes(), &UNAMBIGUOUS)
@@ -175,10 +175,17 @@ fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<ValidAnswer, S
 
 /// The answer to a form of who does not want to say it.
 pub const DECLINED: &str = "decline";
+/// The answer to such a form of who decides nothing: what asked for it is given up.
+pub const CANCELLED: &str = "cancel";
 
 fn check_form(asked: &FormQuestion, answer: &Value) -> Result<ValidAnswer, String> {
-    if asked.can_decline && answer == DECLINED {
-        return Ok(ValidAnswer { value: answer.clone(), text: "Declined".to_owned() });
+    let without_form = match answer.as_str() {
+        Some(DECLINED) => Some("Declined"),
+        Some(CANCELLED) => Some("Cancelled"),
+        _ => None,
+    };
+    if let Some(text) = without_form.filter(|_| asked.can_decline) {
+        return Ok(ValidAnswer { value: answer.clone(), text: text.to_owned() });
     }
     if !answer.is_object() {
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::visible;
 
 pub use crate::protocol::message::*;
-pub use answer::{DECLINED, OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
+pub use answer::{CANCELLED, DECLINED, OTHER_DIGEST, ValidAnswer, check_answer, check_text_answer};
 pub use permission::{CalledTool, PASSWORD, differ_in_number_format_only};
 
 /// FastAgency's words for a workflow that failed; its clients show them.

@@ -378,6 +378,11 @@ impl MessageContent {
         matches!(self, MessageContent::TextInput(TextInput { password: true, .. }))
     }
 
+    /// Whether a person may say in place of the answer that there will be none.
+    pub fn can_decline(&self) -> bool {
+        matches!(self, MessageContent::Form(FormQuestion { can_decline: true, .. }))
+    }
+
     /// What a question asks, as markdown.
     pub fn prompt(&self) -> Option<&str> {
         match self {

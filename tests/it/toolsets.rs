@@ -117,7 +117,8 @@ impl Toolset for OfficeDoor {
             },
             ("survey", Some(ResumedCall { state, answer: Some(answer) })) => match answer {
                 ElicitationAnswer::Accept { content } => ToolsetAnswer::Value(json!([state, content])),
-                _ => ToolsetAnswer::Value(json!("nothing said")),
+                ElicitationAnswer::Decline => ToolsetAnswer::Value(json!("nothing said")),
+                ElicitationAnswer::Cancel => ToolsetAnswer::Value(json!("given up")),
             },
             ("job", None) => ToolsetAnswer::Continues { state: json!("j1"), after_ms: 1, only_looks: true },
             ("job", Some(ResumedCall { state, .. })) => {
@@ -298,9 +299,11 @@ steps:
 
 #[tokio::test]
 async fn a_tool_asks_a_person_and_its_question_outlives_the_worker() {
-    for (given, expected) in
-        [(json!({"stars": 5}), json!([{"page": 1}, {"stars": 5}])), (json!("decline"), json!("nothing said"))]
-    {
+    for (given, expected) in [
+        (json!({"stars": 5}), json!([{"page": 1}, {"stars": 5}])),
+        (json!("decline"), json!("nothing said")),
+        (json!("cancel"), json!("given up")),
+    ] {
         let office = Office::new();
         let folder = tempfile::tempdir().unwrap();
         let broker = fastagency::broker::embedded::open(folder.path()).unwrap();

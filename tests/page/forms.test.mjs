@@ -58,6 +58,15 @@ await describePage('forms and what is written in them', (onNew) => {
     await becomes(() => page.getByRole('button', { name: 'Decline' }).count(), 0);
   });
 
+  test('what a tool asks for can be cancelled, too', async () => {
+    const { page, gateway } = house;
+    await house.open('declinable');
+    await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+    await page.locator('.answer').waitFor();
+    assert.deepEqual([...gateway.runs.values()].map((run) => run.state), ['ended']);
+    assert.ok(JSON.stringify([...gateway.runs.values()]).includes('"cancel"'));
+  });
+
   test('what only the server refuses is said at its field, and the focus goes there', async () => {
     const { page } = house;
     await openForm();

@@ -415,7 +415,7 @@ function problemOf({ type, content }, value) {
     if (!Array.isArray(values) || !values.every((each) => content.choices.includes(each))) return 'the answer must be one of the choices';
   }
   if (type === 'approval' && !['once', 'same', 'always', 'deny'].includes(value?.decision)) return 'the decision must be once, same, always or deny';
-  if (type === 'form' && !(content.can_decline && value === 'decline')) {
+  if (type === 'form' && !(content.can_decline && ['decline', 'cancel'].includes(value))) {
     const missing = (content.schema.required ?? []).find((name) => value?.[name] === undefined);
     if (missing) return `"${missing}" is missing`;
     if (value.guests > 40) return 'there are only 40 chairs';

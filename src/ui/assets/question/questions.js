@@ -462,10 +462,12 @@ function askForForm(item, context, means) {
     means.say('');
     keepDraft(context.run, item.key, form.written());
   });
+  /** @param {string} word @param {string} label */
+  const withoutForm = (word, label) => h('button', { type: 'button', class: 'secondary-button', onclick: () => { means.send(word); } }, label);
   return {
     element: h('div', { role: 'group', 'aria-labelledby': means.promptId }, form.element,
       h('div', { class: 'form-actions' }, h('button', { type: 'submit', class: 'primary-button' }, 'Send'),
-        ...item.content.can_decline ? [h('button', { type: 'button', class: 'secondary-button', onclick: () => { means.send('decline'); } }, 'Decline')] : [])),
+        ...item.content.can_decline ? [withoutForm('decline', 'Decline'), withoutForm('cancel', 'Cancel')] : [])),
     invalid: null, focus: form.focus, refuse: form.refuse, unsent: (answer) => form.touchedWords(answer?.value),
     read: () => {
       const read = form.read();
