@@ -10,14 +10,16 @@ use crate::yaml::FieldReader;
 pub struct OutgoingConfig {
     /// Hosts (`*.internal` for all below), addresses and networks that are not public and may be asked all the same.
     pub allow_private: Vec<String>,
+    /// Hosts, addresses and networks that an answer may send on to; nothing that was for the first server goes along.
+    pub allow_hosts: Vec<String>,
     /// The proxy that all requests of workflows go through; none: they go there themselves.
     pub proxy: Option<String>,
 }
 
 pub(super) fn outgoing(field: &FieldReader<'_>) -> Option<OutgoingConfig> {
     let fields = field.fields(&OUTGOING)?;
-    let allow_private =
-        fields.read("allow_private", |field| field.items()?.iter().map(host).collect::<Option<Vec<_>>>());
+    let hosts = |key| fields.read(key, |field| field.items()?.iter().map(host).collect::<Option<Vec<_>>>());
+    let (allow_private, allow_hosts) = (hosts("allow_private"), hosts("allow_hosts"));
     let proxy = fields.read("proxy", |field| {
         let text = field.text()?;
         match Url::parse(text) {
@@ -27,7 +29,11 @@ pub(super) fn outgoing(field: &FieldReader<'_>) -> Option<OutgoingConfig> {
             _ => field.is_not("the address of a proxy, like http://proxy.example.com:3128"),
         }
     });
-    Some(OutgoingConfig { allow_private: allow_private.unwrap_or_default(), proxy })
+    Some(OutgoingConfig {
+        allow_private: allow_private.unwrap_or_default(),
+        allow_hosts: allow_hosts.unwrap_or_default(),
+        proxy,
+    })
 }
 
 /// A host, an address or a network.

@@ -440,6 +440,11 @@ pub static OUTGOING: MapShape = MapShape {
             "Hosts (*.internal for all below), addresses and networks that are not public and may be asked all the same (default: none, this machine included).",
         ),
         may(
+            "allow_hosts",
+            ValueKind::List(&ValueKind::Text),
+            "Hosts (*.example.com for all below), addresses and networks that a server may redirect to when something is only read; nothing that was for that server goes along (default: none).",
+        ),
+        may(
             "proxy",
             ValueKind::Text,
             "The proxy that these requests go through (default: none, whatever the environment says).",

@@ -1,4 +1,5 @@
-//! Sends requests to servers outside: to addresses that are allowed, within time and size. A redirect to another server is not followed.
+//! Sends requests to servers outside: to addresses that are allowed, within time and size. A redirect to another server is followed only
+//! where `outgoing.allow_hosts` names it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Client, Identity, Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -33,6 +34,8 @@ const MOST_CERTIFICATES: usize = 16;
 pub struct HttpSender {
     client: Result<Client, String>,
     rules: Arc<AddressRules>,
+    /// Other servers that an answer may send to.
+    followed: AddressRules,
     /// It may hold a password.
     proxy: Option<SecretString>,
     /// Clients that show a certificate, by the hash of it.
@@ -128,7 +131,9 @@ pub enum SendError {
         address: IpAddr,
     },
     /// The server sends elsewhere.
-    #[error("{server} redirects to {target}, which is another server; if that is right, write its address into `url`")]
+    #[error(
+        "{server} redirects to {target}, which is another server; if that is right, write its address into `url`, or its host into `outgoing.allow_hosts`"
+    )]
     RedirectsElsewhere {
         /// Who was asked.
         server: String,
@@ -196,7 +201,21 @@ impl HttpSender {
         let at_proxy = proxy.and_then(|proxy| Url::parse(proxy).ok()?.host_str().map(str::to_owned));
         let rules = Arc::new(rules.with_name(at_proxy));
         let client = client(&rules, proxy, redirect::Policy::none(), None).map_err(|error| chain(&error));
-        Self { client, rules, proxy: proxy.map(Into::into), with_certificate: Mutex::default() }
+        let (followed, proxy) = (AddressRules::default(), proxy.map(Into::into));
+        Self { client, rules, followed, proxy, with_certificate: Mutex::default() }
+    }
+
+    /// The same, which goes on at these hosts, too, if a server sends there; what was for that server does not go along.
+    pub fn following(self, hosts: &[String]) -> Self {
+        Self { followed: AddressRules::new(hosts), ..self }
+    }
+
+    /// Whether a request for something that is only read goes on at another server.
+    fn follows(&self, from: &Url, to: &Url) -> bool {
+        let host = to.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse();
+        let is_named = self.followed.allows_name(host) || address.is_ok_and(|address| self.followed.names(address));
+        is_named && (to.scheme() == "https" || to.scheme() == from.scheme())
     }
 
     /// A client for connections that others keep open to this address, by the same rules: redirects are followed on the same
@@ -292,9 +311,9 @@ impl HttpSender {
         max_result: u64,
         hidden: &HiddenTexts,
     ) -> Result<HttpAnswer, SendError> {
-        let client = self.client(certificate)?;
-        let server = server_of(&request.url);
-        let OutgoingRequest { mut method, mut url, headers, mut body, within } = request;
+        let mut client = self.client(certificate)?;
+        let mut server = server_of(&request.url);
+        let OutgoingRequest { mut method, mut url, mut headers, mut body, within } = request;
         for _ in 0..=MOST_REDIRECTS {
             self.check_literal(&url)?;
             let mut call = client.request(method.clone(), url.clone()).headers(headers.clone()).timeout(within);
@@ -305,10 +324,15 @@ impl HttpSender {
             let Some(target) = redirection(&answer, &url) else {
                 return read_answer(server, &method, answer, max_result, hidden).await;
             };
-            if target.origin() != url.origin() {
-                return Err(SendError::RedirectsElsewhere { server, target: server_of(&target) });
-            }
             let is_see_other = answer.status() == StatusCode::SEE_OTHER;
+            if target.origin() != url.origin() {
+                if !(method.is_safe() || is_see_other) || !self.follows(&url, &target) {
+                    return Err(SendError::RedirectsElsewhere { server, target: server_of(&target) });
+                }
+                // Credentials were for the first server: nothing but the wish for a kind of answer goes along.
+                let accept = headers.remove(ACCEPT).map(|accept| (ACCEPT, accept));
+                (client, server, headers) = (self.client(None)?, server_of(&target), accept.into_iter().collect());
+            }
             // 301 and 302 say of a POST either, depending on who reads them (RFC 9110, 15.4): nobody guesses here.
             let is_plain = matches!(answer.status(), StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND);
             if is_plain && !method.is_safe() {

@@ -60,7 +60,8 @@ impl OutsideServices {
     /// The same, with tokens that are kept elsewhere, such as where all workers share them.
     pub fn with_tokens(config: &Config, tokens: Arc<dyn TokenStore>) -> Self {
         let rules = AddressRules::new(&config.outgoing.allow_private);
-        let http = Arc::new(HttpSender::new(rules, config.outgoing.proxy.as_deref()));
+        let http = HttpSender::new(rules, config.outgoing.proxy.as_deref());
+        let http = Arc::new(http.following(&config.outgoing.allow_hosts));
         let folder = config.path.parent().unwrap_or(Path::new(""));
         let services = Self::of_parts(http, Secrets::new(config.secrets.clone()).with_tokens(tokens.clone()), folder);
         let hidden = services.secrets.shared_hidden_texts();

@@ -290,7 +290,7 @@ steps:
     assert_eq!(said("none"), r#"http: BILLING answered 404 Not Found: {"detail":"there is no such invoice"}"#);
     assert_eq!(
         said("elsewhere"),
-        "BILLING redirects to http://127.0.0.2:9, which is another server; if that is right, write its address into `url`"
+        "BILLING redirects to http://127.0.0.2:9, which is another server; if that is right, write its address into `url`, or its host into `outgoing.allow_hosts`"
     );
     assert!(said("closed").starts_with("http://127.0.0.1:1 cannot be reached: "), "{}", said("closed"));
     assert_eq!(said("empty"), "params.url: it would lead out of its place in the address");

@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use fastagency::config::{OAuthConfig, OAuthGrant, SecretConfig, SecretSource};
 use fastagency::openapi::OpenApiDeclaration;
+use fastagency::outside::OutsideServices;
+use fastagency::outside::addresses::AddressRules;
+use fastagency::outside::http::HttpSender;
+use fastagency::outside::secrets::Secrets;
 use fastagency::outside::toolset::{Toolset, ToolsetError};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -137,8 +141,28 @@ async fn a_redirect_to_another_host_is_not_followed_and_carries_nothing() {
     let said = words(call(&set, "get_moved", json!({})).await.unwrap_err());
     assert_eq!(
         said.replace(&api.url, "API"),
-        "API redirects to http://127.0.0.2:9, which is another server, and is not followed; if it is the right one, write `server`"
+        "API redirects to http://127.0.0.2:9, which is another server, and is not followed; if it is the right one, write `server`, \
+         or its host into `outgoing.allow_hosts`"
     );
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_named_host_is_followed_without_what_the_first_one_was_shown() {
+    let (api, files) = (ApiServer::start().await, ApiServer::start().await);
+    *api.state.moves_to.lock() = Some(format!("{}/either?signed=1", files.url));
+    let rules = AddressRules::new(&["127.0.0.1".to_owned()]);
+    let secrets = [("headerKey".to_owned(), SecretConfig::value("header-key-1", HERE))];
+    let moved = async |hosts: &[String]| {
+        let http = Arc::new(HttpSender::new(rules.clone(), None).following(hosts));
+        let services = OutsideServices::of_parts(http, Secrets::new(secrets.clone().into()), Path::new(""));
+        call(&services.openapi(api.declaration()), "get_moved", json!({})).await
+    };
+    assert_eq!(moved(&["127.0.0.1".to_owned()]).await.unwrap()["uri"], "/either?signed=1");
+    assert_eq!(api.sent("/moved")[0].header("x-key"), "header-key-1");
+    let followed = files.sent("/either").pop().unwrap();
+    assert_eq!((followed.method.as_str(), followed.header("x-key")), ("GET", ""));
+    moved(&["*.example.com".to_owned()]).await.unwrap_err();
+    assert_eq!(files.sent("/either").len(), 1);
 }
 
 #[tokio::test]
@@ -267,7 +291,7 @@ async fn a_set_has_the_operations_that_are_chosen_and_no_more_than_models_take()
         let listed = set(only, except).list().await.unwrap();
         listed.into_iter().map(|tool| (tool.name, tool.idempotent)).collect::<Vec<_>>()
     };
-    let (pay, put) = (("pay".to_owned(), false), ("putInvoice".to_owned(), true));
+    let (pay, put) = (("pay".to_owned(), false), ("putInvoice".to_owned(), false));
     assert_eq!(names(&["tag:money"], &[]).await, [pay.clone(), put]);
     assert_eq!(names(&["tag:money", "nothing*"], &["PUT /*"]).await, [pay]);
     let listed = set(&["pay"], &[]).list().await.unwrap();

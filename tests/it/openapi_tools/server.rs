@@ -50,6 +50,8 @@ pub struct ServerState {
     pub tokens: AtomicUsize,
     /// No token is given.
     pub gives_none: AtomicBool,
+    /// Where `/moved` redirects to; none: to where nobody listens.
+    pub moves_to: Mutex<Option<String>>,
     /// How long a token lasts, in seconds.
     pub lifetime: Mutex<Option<u64>>,
     /// Bearers that are refused.
@@ -185,7 +187,8 @@ async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Resp
         "/openapi.json" => given_specification(&state, &sent),
         "/token" => token(&state).await,
         "/moved" => {
-            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "http://127.0.0.2:9/elsewhere")]).into_response()
+            let target = state.moves_to.lock().clone().unwrap_or_else(|| "http://127.0.0.2:9/elsewhere".to_owned());
+            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, target)]).into_response()
         }
         "/empty" => StatusCode::NO_CONTENT.into_response(),
         "/long" => "x".repeat(3000).into_response(),
