@@ -455,6 +455,7 @@ mod tests {
             approve: ToolApproval::default(),
             any_agent_may_call: false,
             parallel: false,
+            on_lost: None,
             asks: None,
             called: None,
             steps: Vec::new(),

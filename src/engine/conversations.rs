@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use crate::chat::{
 };
 use crate::engine::arguments::shown_data;
 use crate::engine::chat_messages::shown;
-use crate::engine::effects::{self, ScopedEffects};
+use crate::engine::effects::{self, CutOffCall, ScopedEffects};
 use crate::engine::execution::WorkflowExecution;
 use crate::engine::permits::{DigestedCall, RequestedCall, check_permit, permit};
 use crate::engine::repeats::RepeatedCalls;
@@ -29,7 +29,7 @@ use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::log::RunUsage;
 use crate::protocol::participant::{USER, WORKFLOW};
-use crate::workflow::{self, AgentRequest, DataTemplate, ModelUse, WorkflowTool};
+use crate::workflow::{self, AgentRequest, DataTemplate, ModelUse, OnLost, WorkflowTool};
 
 /// How deep tools may call each other: steps of a tool may call tools, and agents in them as well.
 const DEEPEST_TOOLS: u32 = 8;
@@ -231,7 +231,7 @@ async fn execute(
         .as_ref()
         .map(|agent| InnerConversation { id: place.to_string(), title: format!("{by} asks {agent}") });
     let around = execution.within.iter().cloned().chain(asks).collect();
-    let execution = &WorkflowExecution { within: around, ..*execution };
+    let execution = &WorkflowExecution { within: around, call: cut_off_call(tool, arguments, by), ..*execution };
     let mut within = scope.of_tool(tool, arguments, context);
     let flow = calling.span.instrument(execution.body(&tool.steps, &mut within, place)).await;
     calling.end(tool, &flow);
@@ -290,10 +290,29 @@ fn text(value: Value) -> String {
     }
 }
 
+/// The call, if a person decides about it once it is cut off: of what an agent calls that is so by itself.
+fn cut_off_call(tool: &WorkflowTool, arguments: &Map<String, Value>, by: &str) -> Option<Arc<CutOffCall>> {
+    let usual = if by == WORKFLOW { OnLost::Tell } else { OnLost::Ask };
+    let is_asked = tool.single_action().is_some() && tool.on_lost.unwrap_or(usual) == OnLost::Ask;
+    is_asked.then(|| {
+        Arc::new(CutOffCall {
+            tool: tool.name.to_string(),
+            by: by.to_owned(),
+            arguments: arguments.clone(),
+            answerers: tool.approve.answerers.clone(),
+        })
+    })
+}
+
 /// A failure of a tool is a result for the model; what is wrong with the run is nothing that a model could mend.
-fn for_the_model(executed: Result<Value>) -> Result<std::result::Result<Value, WorkflowFailure>> {
+fn for_the_model(tool: &WorkflowTool, executed: Result<Value>) -> Result<std::result::Result<Value, WorkflowFailure>> {
     match executed {
         Ok(value) => Ok(Ok(value)),
+        Err(WorkflowStop::Failed(failure))
+            if failure.kind == FailureKind::Lost && tool.on_lost == Some(OnLost::Fail) =>
+        {
+            Err(WorkflowStop::Failed(failure))
+        }
         Err(WorkflowStop::Failed(failure)) if !matches!(failure.kind, FailureKind::Limit | FailureKind::Replay) => {
             Ok(Err(failure))
         }
@@ -413,12 +432,12 @@ impl Effects for ConversationEffects<'_, '_> {
             return Err(called_at_once());
         };
         let within = self.effects.within();
-        let execution = WorkflowExecution { within, ..*self.execution };
+        let execution = WorkflowExecution { within, call: None, ..*self.execution };
         let AllowedCall { tool, arguments, agent, context, permit, .. } = call;
         let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit };
         let executed = execute(&execution, allowed, context, scope, place).await;
         *self.scope() = Some(scope);
-        for_the_model(executed)
+        for_the_model(tool, executed)
     }
 
     async fn call_tools(
@@ -426,7 +445,7 @@ impl Effects for ConversationEffects<'_, '_> {
         calls: Vec<AllowedCall<'_>>,
     ) -> Result<Vec<std::result::Result<Value, WorkflowFailure>>> {
         let Some(scope) = self.scope().take() else { return Err(called_at_once()) };
-        let execution = WorkflowExecution { within: self.effects.within(), ..*self.execution };
+        let execution = WorkflowExecution { within: self.effects.within(), call: None, ..*self.execution };
         let before: &ExpressionScope = scope;
         let running = calls.iter().map(|call| {
             let number = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -437,7 +456,7 @@ impl Effects for ConversationEffects<'_, '_> {
                 let AllowedCall { tool, arguments, agent, context, permit, .. } = *call;
                 let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit };
                 let executed = execute(execution, allowed, context, &mut branch, place).await;
-                for_the_model(executed).map(|came| (came, branch.into_changes()))
+                for_the_model(tool, executed).map(|came| (came, branch.into_changes()))
             }
         });
         let ended = futures_util::future::try_join_all(running).await;

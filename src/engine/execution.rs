@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::chat::{Result, WorkflowStop};
+use crate::engine::effects::CutOffCall;
 use crate::engine::journal::Journal;
 use crate::engine::scope::ExpressionScope;
 use crate::ids::Name;
@@ -37,6 +38,8 @@ pub(super) struct WorkflowExecution<'a> {
     pub journal: &'a Arc<Journal>,
     /// The conversations that it is inside of, if another workflow called it.
     pub within: Vec<InnerConversation>,
+    /// The call of a tool whose steps these are, of which a person decides if it is cut off.
+    pub call: Option<Arc<CutOffCall>>,
     pub execute_body: BodyExecutor,
 }
 

@@ -38,8 +38,13 @@ use crate::workflow::{
 /// Executes a workflow from its start.
 pub(super) async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> Result<Value> {
     let mut scope = ExpressionScope::new(&workflow, journal.run, &journal.created, &journal.created.params);
-    let execution =
-        WorkflowExecution { workflow: &workflow, journal: &journal, within: Vec::new(), execute_body: body };
+    let execution = WorkflowExecution {
+        workflow: &workflow,
+        journal: &journal,
+        within: Vec::new(),
+        call: None,
+        execute_body: body,
+    };
     let listed = Box::pin(with_toolsets(&execution, &EffectScope::root())).await?;
     let execution = WorkflowExecution { workflow: listed.as_ref().unwrap_or(&workflow), ..execution };
     Ok(execution.body(&workflow.steps, &mut scope, EffectScope::root()).await?.into_returned())
@@ -170,7 +175,7 @@ async fn action(
     scope: &mut ExpressionScope,
     place: &EffectScope,
 ) -> Result<BodyEnd> {
-    let effects = scoped(execution, place.clone());
+    let effects = scoped(execution, place.clone()).of_call(execution.call.clone());
     let value = match &step.action {
         StepAction::TextInput { asking, suggestions, suggestions_fill, password, multiline, pattern, value_type } => {
             let says = MessageContent::TextInput(TextInput {
@@ -410,7 +415,7 @@ async fn call_workflow(
         .map_err(|problem| WorkflowStop::failed(FailureKind::Params, problem))?;
     let title = called.title.clone().unwrap_or_else(|| name.to_string());
     let within = [execution.within.as_slice(), &[InnerConversation { id: place.to_string(), title }]].concat();
-    let execution = WorkflowExecution { workflow: &called, within, ..*execution };
+    let execution = WorkflowExecution { workflow: &called, within, call: None, ..*execution };
     let listed = Box::pin(with_toolsets(&execution, &place.named(name))).await?;
     let execution = WorkflowExecution { workflow: listed.as_ref().unwrap_or(&called), ..execution };
     let mut scope = ExpressionScope::new(&called, execution.journal.run, &execution.journal.created, &params);

@@ -313,11 +313,6 @@ impl OpenApiTool {
         self.plan.servers.address(choice)
     }
 
-    /// Whether HTTP promises that a repeated call does what one call does (RFC 9110: GET, HEAD, OPTIONS, TRACE, PUT, DELETE).
-    pub fn is_idempotent(&self) -> bool {
-        !matches!(self.method, "POST" | "PATCH")
-    }
-
     /// Whether a header of this name is one of its parameters.
     pub fn has_header(&self, name: &str) -> bool {
         let is_it = |parameter: &RequestParameter| {
@@ -330,7 +325,8 @@ impl OpenApiTool {
         declared.any(is_it) || self.plan.constants.iter().any(is_it)
     }
 
-    /// Whether HTTP promises that a call changes nothing (RFC 9110: GET, HEAD, OPTIONS, TRACE).
+    /// Whether HTTP promises that a call changes nothing (RFC 9110: GET, HEAD, OPTIONS, TRACE), so that it may be made again. PUT and DELETE
+    /// are idempotent by their definition, but many servers answer the second one otherwise, or have done something else meanwhile.
     pub fn is_safe(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
     }

@@ -12,7 +12,7 @@ use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiTool, ToolSelection, files_below, read_file};
 use crate::problem::{Problem, did_you_mean};
 use crate::protocol::toolset::ListedTool;
-use crate::workflow::{MOST_TOOLS_OF_A_SET, McpSource, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
+use crate::workflow::{MOST_TOOLS_OF_AN_AGENT, McpSource, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
 
 /// What is wrong with the sets of a workflow.
 pub(super) fn check_toolsets(workflow: &Workflow, config: &Config, python: &PythonFiles) -> Vec<Problem> {
@@ -90,7 +90,7 @@ fn listed(tool: &OpenApiTool) -> ListedTool {
         name: tool.name.clone(),
         description: tool.description.clone(),
         params: Value::clone(tool.schema()),
-        idempotent: tool.is_idempotent(),
+        idempotent: tool.is_safe(),
     }
 }
 
@@ -195,8 +195,8 @@ fn check_names(
     if names.is_empty() && !document.operations().is_empty() {
         return Some(problem(format!("`except` leaves no operation of {}", tools.document)).with_hint(show));
     }
-    if names.len() > MOST_TOOLS_OF_A_SET {
-        let message = format!("these are {} tools, and models take {MOST_TOOLS_OF_A_SET} at most", names.len());
+    if names.len() > MOST_TOOLS_OF_AN_AGENT {
+        let message = format!("these are {} tools, and models take {MOST_TOOLS_OF_AN_AGENT} at most", names.len());
         return Some(problem(message).with_hint("choose some: only: [\"get_*\", \"POST /orders\"]"));
     }
     let hint = |name: &str| did_you_mean(name, names.iter().copied()).unwrap_or_else(|| show.to_owned());

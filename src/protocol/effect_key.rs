@@ -67,6 +67,11 @@ impl EffectScope {
         self.inside("timeout")
     }
 
+    /// What people say of an effect that was cut off, by its number in this scope.
+    pub fn cut_off(&self, number: u32) -> Self {
+        self.inside(format_args!("cut_off{number}"))
+    }
+
     /// What is done about a failure.
     pub fn on_error(&self) -> Self {
         self.inside("on_error")

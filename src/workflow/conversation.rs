@@ -412,6 +412,8 @@ pub struct WorkflowTool {
     pub any_agent_may_call: bool,
     /// Whether it may be called at the same time as the other calls of a reply.
     pub parallel: bool,
+    /// What happens to a call of it that nobody knows to be done; none: who calls it decides.
+    pub on_lost: Option<OnLost>,
     /// The agent that it asks: people see that conversation folded.
     pub asks: Option<Name>,
     /// The workflow that it calls, whose parameters are its own.
@@ -481,6 +483,17 @@ pub enum ApprovalRule {
     First,
     /// Each time, unless the person allows it for the whole run.
     Always,
+}
+
+/// What happens to a call that was under way when its worker was lost, if it may not be made again without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLost {
+    /// A person says whether it is made again. What an agent calls has this by itself.
+    Ask,
+    /// The call fails with the kind `lost`: a model is told, or the `on_error` of a step decides. What a step calls has this by itself.
+    Tell,
+    /// The conversation in which an agent called it fails.
+    Fail,
 }
 
 /// What a tool's `return` is.

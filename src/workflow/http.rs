@@ -206,7 +206,7 @@ pub(super) fn http_request(
 
 fn request(method: Method, (host, url): (String, Vec<AddressPart>), rest_of_args: bool) -> HttpRequest {
     // RFC 9110, 9.2.2.
-    let idempotent = !matches!(method, Method::POST | Method::PATCH);
+    let idempotent = method.is_safe();
     HttpRequest {
         method,
         host,

@@ -2,7 +2,7 @@
 //! `shapes`, how it is read and what may be wrong with it in `reading` and `steps`, what a place in it may name in `scope`,
 //! how files find each other in `folder`; nothing above this module ever sees an unchecked workflow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ mod folder;
 mod http;
 mod inject;
 mod json_schema;
+mod lost_calls;
 mod names;
 mod nats;
 mod params;
@@ -45,8 +46,8 @@ pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
     AgentHandoffs, ApprovalRule, ApprovalTimeout, ContextHandoff, GroupChat, GroupChatManager, GroupPattern,
     HandoffGroup, HandoffTarget, LlmHandoff, NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, OnCut,
-    SelectionMethod, SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolApproval, ToolReturn,
-    TwoAgentChat, WorkflowTool,
+    OnLost, SelectionMethod, SelectionPrompts, SelectionRole, SpeakerTransitions, SummaryMethod, ToolApproval,
+    ToolReturn, TwoAgentChat, WorkflowTool,
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{
@@ -58,7 +59,7 @@ pub use inject::{InjectedArguments, InjectedSecret, SecretReceiver};
 pub use nats::{NatsStep, is_token, refuses_subject};
 pub use rate::ToolRate;
 pub use shapes::json_schema;
-pub use tool_table::{MOST_TOOLS_OF_A_SET, ProgramStep, ToolTable, ToolsetStep};
+pub use tool_table::{MOST_TOOLS_OF_AN_AGENT, ProgramStep, ToolTable, ToolsetStep};
 pub use toolset::{McpSource, OpenApiSource, PythonSource, ToolsetDeclaration, ToolsetSource};
 
 /// A map from text to JSON values, in the order written.
@@ -126,7 +127,20 @@ impl Workflow {
 
     /// The workflow with the tools of one more of its sets, whatever the others have. The error is a sentence for who wrote it.
     pub fn with_list(&self, set: &Name, listed: Vec<ListedTool>) -> Result<Self, String> {
-        Ok(Self { tools: self.tools.with_lists(&[(set.clone(), listed)])?, ..self.clone() })
+        let tools = self.tools.with_lists(&[(set.clone(), listed)])?;
+        self.refuse_too_many(&tools)?;
+        Ok(Self { tools, ..self.clone() })
+    }
+
+    /// Says which agent would have more tools than models take.
+    fn refuse_too_many(&self, tools: &ToolTable) -> Result<(), String> {
+        for agent in self.agents.values() {
+            let offered: BTreeSet<&Name> = tools.offered(&agent.tools).map(|tool| &tool.name).collect();
+            if offered.len() > MOST_TOOLS_OF_AN_AGENT {
+                return Err(too_many_tools(agent, offered.len()));
+            }
+        }
+        Ok(())
     }
 
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
@@ -138,8 +152,18 @@ impl Workflow {
         {
             return Err(format!("there is no tool {:?}", unknown.as_str()));
         }
+        self.refuse_too_many(&tools)?;
         Ok(Self { tools, ..self.clone() })
     }
+}
+
+/// What is wrong with an agent that has so many tools.
+fn too_many_tools(agent: &Agent, count: usize) -> String {
+    let name = &agent.name;
+    format!(
+        "the agent {name} has {count} tools, and models take {MOST_TOOLS_OF_AN_AGENT} at most. Choose some of a set (only: [\"get_*\"]; \
+         or offer SET.TOOL), or share them out among several agents"
+    )
 }
 
 /// The texts that a workflow was made from: what a run is pinned to.

@@ -13,6 +13,7 @@ use super::reader::{OutsideReferences, StepReader, WorkflowCall};
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{AGENT, LIMITS, WORKFLOW};
 use super::steps;
+use super::tool_table::MOST_TOOLS_OF_AN_AGENT;
 use super::tools::ToolReader;
 use super::values;
 use super::{
@@ -180,6 +181,16 @@ fn agents(
     Some(field.named_entries()?.into_iter().filter_map(read).collect())
 }
 
+/// The tools that a model is offered.
+fn offered(names: &DeclaredNames, field: &FieldReader<'_>) -> Option<Vec<Name>> {
+    let tools = names.tools(field)?;
+    if tools.len() > MOST_TOOLS_OF_AN_AGENT {
+        let message = format!("these are {} tools, and models take {MOST_TOOLS_OF_AN_AGENT} at most", tools.len());
+        field.note_with_hint(message, "share them out among several agents");
+    }
+    Some(tools)
+}
+
 fn agent(name: Name, field: &FieldReader<'_>, names: &DeclaredNames, declared: &WorkflowDeclarations) -> Option<Agent> {
     let fields = field.fields(&AGENT)?;
     let kinds = [
@@ -223,7 +234,7 @@ fn agent(name: Name, field: &FieldReader<'_>, names: &DeclaredNames, declared: &
         default_auto_reply: fields.read("default_auto_reply", FieldReader::text).unwrap_or_default().to_owned(),
         is_termination_msg: fields
             .read("is_termination_msg", |field| values::expression(field, &NameScope::only(declared, "message"))),
-        tools: fields.read("tools", |field| names.tools(field)).unwrap_or_default(),
+        tools: fields.read("tools", |field| offered(names, field)).unwrap_or_default(),
         executes: fields.read("executes", |field| names.tools(field)).unwrap_or_default(),
         output: fields.read("output", schema),
         nested_chats: fields.read("nested_chats", |field| nested_chats(field, names, declared)).unwrap_or_default(),

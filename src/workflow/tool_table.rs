@@ -14,8 +14,8 @@ use super::{
 use crate::ids::Name;
 use crate::protocol::toolset::ListedTool;
 
-/// The most tools that a set may have: servers of models take no more of one agent.
-pub const MOST_TOOLS_OF_A_SET: usize = 128;
+/// The most tools that an agent may have, and so a set: servers of models take no more.
+pub const MOST_TOOLS_OF_AN_AGENT: usize = 128;
 
 /// The tools of a workflow.
 #[derive(Debug, Clone, Default)]
@@ -102,10 +102,10 @@ impl ToolTable {
         let mut table = self.clone();
         for (set, listed) in lists {
             let Some(declared) = self.sets.get(set) else { continue };
-            if listed.len() > MOST_TOOLS_OF_A_SET {
+            if listed.len() > MOST_TOOLS_OF_AN_AGENT {
                 let count = listed.len();
                 return Err(format!(
-                    "{set} has {count} tools; models take {MOST_TOOLS_OF_A_SET} at most. Choose some: only: [\"get_*\"]"
+                    "{set} has {count} tools; models take {MOST_TOOLS_OF_AN_AGENT} at most. Choose some: only: [\"get_*\"]"
                 ));
             }
             let asked_about = |glob: &&String| listed.iter().any(|tool| declared.names(glob, &tool.name));
@@ -154,6 +154,7 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
         approve: if asks { set.approve.clone() } else { ToolApproval::default() },
         any_agent_may_call: set.any_agent_may_call,
         parallel: set.parallel,
+        on_lost: set.on_lost,
         asks: None,
         called: None,
         steps: steps_of(&format!("the tool {}", set.name), call, set.retry.clone())

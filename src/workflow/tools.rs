@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::approval::approval;
+use super::lost_calls::on_lost;
 use super::names::DeclaredNames;
 use super::nats::nats_step;
 use super::params::{declared_params, no_params, params};
@@ -28,7 +29,7 @@ use crate::yaml::{FieldReader, MapReader};
 /// The kinds of tools that a workflow has itself.
 const OWN_KINDS: [&str; 6] = ["do", "http", "agent", "workflow", "command", "nats"];
 /// Keys that only some kinds have, and which.
-const KEYS_OF_KINDS: [(&str, &[&str]); 12] = [
+const KEYS_OF_KINDS: [(&str, &[&str]); 13] = [
     ("only", &[]),
     ("except", &[]),
     ("server", &[]),
@@ -37,6 +38,7 @@ const KEYS_OF_KINDS: [(&str, &[&str]); 12] = [
     ("inject", &["http", "command", "nats"]),
     ("max_result", &["command", "nats"]),
     ("idempotent", &["command", "nats"]),
+    ("on_lost", &["http", "command", "nats"]),
     ("error_message", &["command", "nats"]),
     ("timeout", &["http", "command", "nats"]),
     ("retry", &["http", "command", "nats"]),
@@ -113,6 +115,8 @@ impl ToolReader<'_> {
             let hint = match (key, kind) {
                 ("rate", "do") => "give it to the tools that its steps call".to_owned(),
                 ("timeout" | "retry", "do") => format!("give {key} to the steps that need it"),
+                ("on_lost", "do") => "give it to the tools that its steps call".to_owned(),
+                ("on_lost", _) => "what it does is remembered: it goes on from there on another worker".to_owned(),
                 (_, "http") => format!("write it into `http`, if it has {key}"),
                 _ => "leave it out".to_owned(),
             };
@@ -147,6 +151,7 @@ impl ToolReader<'_> {
             fields.read("parallel", FieldReader::bool).unwrap_or(matches!(kind, "http" | "command" | "nats"));
         let field = fields.get(kind)?;
         let rate = rate(fields, self.workflow, &name);
+        let on_lost = on_lost(fields);
         let unfinished = |description: Option<String>, params: Option<Arc<CompiledSchema>>| {
             let steps = Vec::new();
             let (asks, called) = (None, None);
@@ -159,6 +164,7 @@ impl ToolReader<'_> {
                 approve,
                 any_agent_may_call,
                 parallel,
+                on_lost,
                 asks,
                 called,
                 steps,

@@ -9,12 +9,13 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::approval::approval;
+use super::lost_calls::on_lost;
 use super::rate::rate;
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::TOOLSET_KINDS;
 use super::steps::retry;
 use super::values::inject;
-use super::{InjectedArguments, RetryPolicy, SecretReceiver, ToolApproval, ToolRate};
+use super::{InjectedArguments, OnLost, RetryPolicy, SecretReceiver, ToolApproval, ToolRate};
 use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::problem::Problem;
@@ -59,6 +60,8 @@ pub struct ToolsetDeclaration {
     pub max_result: u64,
     /// Whether its tools may be called again if nobody knows whether they were; none: what each tool says.
     pub idempotent: Option<bool>,
+    /// What happens to a call that nobody knows to be done; none: who calls it decides.
+    pub on_lost: Option<OnLost>,
     /// The words for models and people in place of the owner's own.
     pub error_message: Option<String>,
     /// A problem at the place where its source is said; the message is to be filled in.
@@ -202,6 +205,7 @@ pub(super) fn toolset(
         retry: fields.read("retry", retry),
         max_result: fields.read("max_result", FieldReader::some_size).unwrap_or(MAX_RESULT),
         idempotent: fields.read("idempotent", FieldReader::bool),
+        on_lost: on_lost(fields),
         error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
         problem: fields.get(kind)?.problem(""),
         security_problems: fields

@@ -55,6 +55,36 @@ fn sets_that_fail_in_every_run_are_said() {
 }
 
 #[test]
+fn an_agent_has_no_more_tools_than_models_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write("fastagency.yaml", "version: 1\nllms: { default: { provider: scripted } }\n");
+    let paths: Vec<String> = (0..65).map(|number| format!("\"/p{number}\": {{\"get\": {{}}}}")).collect();
+    let api = API.replace("\"paths\": {", &format!("\"paths\": {{ {},", paths.join(",")));
+    write("api.json", &api);
+    let said = |agent: &str, tools: &str| {
+        write(
+            "workflows/w.yaml",
+            &format!("version: 1\nname: w\nagents: {{ x: {agent} }}\n{tools}\nsteps:\n{STEPS}\n"),
+        );
+        checked(folder.path())
+    };
+    let two = "tools:\n  a: { openapi: api.json, except: [list_pets] }\n  b: { openapi: api.json, except: [list_pets], prefix: b_ }";
+    let too_many = said("{ tools: [a, b] }", two);
+    let words = "the agent x has 130 tools, and models take 128 at most. Choose some of a set (only: [\"get_*\"]; or offer SET.TOOL), \
+                 or share them out among several agents";
+    assert!(too_many.contains(words) && too_many.contains("w.yaml:"), "{too_many}");
+    let fitting = said("{ tools: [a] }", two);
+    assert!(!fitting.contains("models take"), "{fitting}");
+    let own: Vec<String> = (0..129).map(|number| format!("t{number}")).collect();
+    let declared: Vec<String> =
+        own.iter().map(|name| format!("  {name}: {{ description: d, do: [ {{ return: 1 }} ] }}")).collect();
+    let many = said(&format!("{{ tools: [{}] }}", own.join(", ")), &format!("tools:\n{}", declared.join("\n")));
+    assert!(many.contains("these are 129 tools, and models take 128 at most"), "{many}");
+}
+
+#[test]
 fn what_is_wrong_with_python_files_is_said_and_nothing_of_them_is_run() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -212,6 +212,11 @@ steps:
 
 /// A service that gives its first request no reply, and each later one a reply at once; and what it was asked.
 async fn slow_at_first(client: async_nats::Client) -> (async_nats::service::Service, Requests) {
+    silent_for(1, client).await
+}
+
+/// A service that gives so many requests no reply, and each later one a reply at once; and what it was asked.
+async fn silent_for(first: usize, client: async_nats::Client) -> (async_nats::service::Service, Requests) {
     let service = client.service_builder().start("orders", "1.0.0").await.unwrap();
     let mut endpoint = service.endpoint("orders.place").await.unwrap();
     let requests = Requests::default();
@@ -222,7 +227,7 @@ async fn slow_at_first(client: async_nats::Client) -> (async_nats::service::Serv
             let key = key.map(ToString::to_string).unwrap_or_default();
             let payload = serde_json::from_slice(&request.message.payload).unwrap();
             noted.lock().push((request.message.subject.to_string(), key, payload));
-            if noted.lock().len() > 1 {
+            if noted.lock().len() > first {
                 request.respond(Ok(Bytes::from("\"placed\""))).await.unwrap();
             }
         }
@@ -259,6 +264,93 @@ async fn a_request_of_a_killed_worker_is_sent_again_with_its_key_only_where_the_
         let same = ("orders.place".to_owned(), key.clone(), json!({"article": "pen", "call": key}));
         assert!(!same.1.is_empty());
         assert_eq!(requests, vec![same; asked], "{more}: the key is the same over all workers");
+    }
+}
+
+const CLERKS_DESK: &str = r#"
+version: 1
+name: desk
+agents:
+  clerk: { system_message: You place orders., tools: [place] }
+tools:
+  place:
+    description: Places an order
+    params: { type: object, properties: { article: { type: string } } }
+    nats: orders.placeMORE
+steps:
+  - id: it
+    agent: { agent: clerk, message: "A pen, please." }
+    on_error: { value: "{{ error.kind }}" }
+  - return: "{{ steps.it }}"
+"#;
+const CLERK_SAYS: &str = r#"
+llms:
+  default:
+    provider: scripted
+    script:
+      - { tool_calls: [{ id: c1, name: place, arguments: { article: pen } }] }
+      - That is all.
+"#;
+
+/// What came of a call of an agent whose worker was killed in the middle of it, so many times: the run's result, what was asked of
+/// people, how often the service was asked, and everything that the run shows.
+async fn killed_in_a_call(test: &str, more: &str, answers: &[&str]) -> Option<(Value, Vec<String>, usize, String)> {
+    let builder = Deployment::of(test)?;
+    let deployment = builder.settings(CLERK_SAYS).workflow(&CLERKS_DESK.replace("MORE", more)).start().await;
+    let kills = answers.len().max(1);
+    let (_service, requests) = silent_for(kills, client(&deployment.nats).await).await;
+    let mut worker = deployment.worker("worker").await;
+    let gateways = deployment.gateways();
+    let run = gateways.start("desk", json!({}), "the run").await;
+    let mut asked: Vec<String> = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for kill in 1..=kills {
+        eventually("the service is asked", async || (requests.lock().len() == kill).then_some(())).await;
+        let next = deployment.worker(&format!("worker{kill}")).await;
+        worker.kill();
+        worker = next;
+        let Some(answer) = answers.get(kill - 1) else { break };
+        let question = eventually("a person is asked", async || {
+            let (_, view) = gateways.call("GET", &format!("/api/runs/{run}"), None, None).await;
+            let id = view["question"]["id"].as_str().map(str::to_owned);
+            id.filter(|id| !seen.contains(id)).ok_or(view)
+        })
+        .await;
+        let history = gateways.history(&run).await;
+        let says = history.iter().find(|event| event.data["message"]["uuid"] == json!(question)).expect("it is shown");
+        asked.push(says.data["message"]["content"]["prompt"].as_str().unwrap_or_default().to_owned());
+        assert!(gateways.answer(&run, &question, answer).await);
+        seen.insert(question);
+    }
+    let log = deployment.ended(&run).await;
+    let Some(RecordBody::Ended(end)) = log.last().map(|last| &last.record.body) else { panic!("{log:#?}") };
+    let shown: Vec<String> = gateways.history(&run).await.iter().map(|event| event.data.to_string()).collect();
+    let requests = requests.lock().clone();
+    assert!(requests.iter().all(|request| !request.1.is_empty() && *request == requests[0]), "one key: {requests:?}");
+    Some((end.result.clone(), asked, requests.len(), shown.join("\n")))
+}
+
+/// An agent must not do it twice by itself: a person is asked, unless the workflow says otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_says_whether_an_agents_call_is_made_again_that_was_cut_off() {
+    let test = "nats_tools::a_person_says_whether_an_agents_call_is_made_again_that_was_cut_off";
+    const UNKNOWN: &str = "nobody knows whether it was done";
+    let cases: [(&str, &[&str], &str, usize, &str); 5] = [
+        ("", &["Call it again"], "That is all.", 2, "placed"),
+        ("\n    on_lost: ask", &["Call it again", "Call it again"], "That is all.", 3, "placed"),
+        ("", &["Do not call it again"], "That is all.", 1, UNKNOWN),
+        ("\n    on_lost: tell", &[], "That is all.", 1, UNKNOWN),
+        ("\n    on_lost: fail", &[], "lost", 1, "lost"),
+    ];
+    let ended = cases.map(async |(more, answers, ..)| killed_in_a_call(test, more, answers).await);
+    let ended = futures_util::future::join_all(ended).await;
+    for ((more, answers, result, requests, shown), came) in cases.into_iter().zip(ended) {
+        let Some((came, asked, sent, all)) = came else { return };
+        assert_eq!((came.as_str(), asked.len(), sent), (Some(result), answers.len(), requests), "{more} {answers:?}");
+        assert!(all.contains(shown), "{more} {answers:?}: {all}");
+        let words = "The worker was lost while the tool `place` was called with {\"article\":\"pen\"}. Nobody knows whether it was \
+                     done. Is it to be called again?";
+        assert!(asked.iter().all(|asked| asked == words), "{asked:?}");
     }
 }
 

@@ -21,11 +21,13 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::log::{EffectOutcome, RecordBody};
 
 mod asking;
+mod cut_off;
 mod models;
 mod outside;
 mod reminders;
 
 pub(super) use asking::{ask, ask_and_show};
+pub(super) use cut_off::CutOffCall;
 pub(super) use models::{ask_model, say_cut_off};
 pub(super) use outside::outside;
 
@@ -40,6 +42,8 @@ pub(super) struct ScopedEffects {
     scope: EffectScope,
     within: Mutex<Vec<InnerConversation>>,
     next: AtomicU32,
+    /// The call of a tool that it is, of which a person decides if it is cut off.
+    call: Option<Arc<CutOffCall>>,
     /// What the engine itself says of the run's end, which no bound keeps out of the log.
     is_last: bool,
 }
@@ -47,7 +51,12 @@ pub(super) struct ScopedEffects {
 impl ScopedEffects {
     /// The effects of the scope with that name, in the conversations that it is inside of.
     pub(super) fn new(journal: Arc<Journal>, scope: EffectScope, within: Vec<InnerConversation>) -> Self {
-        Self { journal, scope, within: Mutex::new(within), next: AtomicU32::new(0), is_last: false }
+        Self { journal, scope, within: Mutex::new(within), next: AtomicU32::new(0), call: None, is_last: false }
+    }
+
+    /// The same as the call of a tool; none: nobody is asked if it is cut off.
+    pub(super) fn of_call(self, call: Option<Arc<CutOffCall>>) -> Self {
+        Self { call, ..self }
     }
 
     /// The effects of the engine itself when the run ends.

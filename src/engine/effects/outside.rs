@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::cut_off::begins_again;
 use super::{ScopedEffects, diverged};
 use crate::chat::{Result, WorkflowStop};
 use crate::engine::journal::RememberedEffect;
@@ -30,8 +31,12 @@ pub(in crate::engine) async fn outside(
     }
     let begun = effects.begun();
     let is_cut_off = matches!(log.remembered(&begun), Some(RememberedEffect::Did(_)));
+    let begins_again = match &effects.call {
+        Some(call) if is_cut_off && !is_idempotent => begins_again(effects, call).await?,
+        _ => is_idempotent,
+    };
     let _busy = effects.journal.idle.busy();
-    if is_cut_off && !is_idempotent {
+    if is_cut_off && !begins_again {
         let message = "the worker was lost while this was under way, so nobody knows whether it was done; it is not done twice \
                        (`idempotent: true` says that this does no harm)";
         let outcome = EffectOutcome::Failed { kind: FailureKind::Lost, message: message.to_owned() };

@@ -179,7 +179,7 @@ impl OpenApiToolset {
                     name: tool.name.clone(),
                     description: tool.description.clone(),
                     params: Value::clone(tool.schema()),
-                    idempotent: tool.is_idempotent(),
+                    idempotent: tool.is_safe(),
                 }),
                 Err(one) => skipped.push(format!("{}: {}", one.operation, one.reason)),
             }
@@ -291,7 +291,7 @@ impl OpenApiToolset {
         let words = match error {
             SendError::RedirectsElsewhere { server, target } => {
                 format!(
-                    "{server} redirects to {target}, which is another server, and is not followed; if it is the right one, write `server`"
+                    "{server} redirects to {target}, which is another server, and is not followed; if it is the right one, write `server`, or its host into `outgoing.allow_hosts`"
                 )
             }
             error => error.to_string(),
@@ -302,7 +302,7 @@ impl OpenApiToolset {
                 ToolsetError::Unavailable(words)
             }
             SendError::TimedOut { .. } | SendError::TimedOutAfter { .. } => ToolsetError::TimedOut(words),
-            SendError::LostAfter { .. } if !tool.is_idempotent() => ToolsetError::Lost(words),
+            SendError::LostAfter { .. } if !tool.is_safe() => ToolsetError::Lost(words),
             _ => ToolsetError::Failed(words),
         }
     }

@@ -438,6 +438,11 @@ pub static TOOL: MapShape = MapShape {
             ValueKind::Bool,
             "Whether its tools may be called again if a worker is lost during a call (default: what each tool says).",
         ),
+        may(
+            "on_lost",
+            ValueKind::OneOf(&["ask", "tell", "fail"]),
+            "What happens if a worker is lost during a call that may not be made again: a person is asked (ask; default where an agent calls), the call fails with the kind `lost` (tell; default of steps), or the agent's conversation fails (fail). Not with `do`, `agent`, `workflow`.",
+        ),
         may("error_message", ValueKind::Text, "The words for models and people in place of the owner's own."),
         may(
             "rate",
@@ -519,7 +524,7 @@ pub static HTTP: MapShape = MapShape {
         may(
             "idempotent",
             ValueKind::Bool,
-            "Whether it may be sent again if a worker is lost while it waits for the answer (default: GET, HEAD, PUT, DELETE).",
+            "Whether it may be sent again if a worker is lost while it waits for the answer (default: GET, HEAD).",
         ),
         may(
             "returns",

@@ -64,7 +64,7 @@ impl DeploymentBuilder {
         Self { worker: format!(", {keys}"), ..self }
     }
 
-    /// More sections of the configuration.
+    /// More sections of the configuration, or other models.
     pub fn settings(self, sections: &str) -> Self {
         Self { settings: sections.to_owned(), ..self }
     }
@@ -81,7 +81,7 @@ impl DeploymentBuilder {
             "version: 1\nnats: {{ url: '{}' }}\nshutdown_grace: 3s\nworker: {{ lease: {}s{worker} }}\n{}{settings}",
             nats.url(),
             LEASE.as_secs(),
-            llms(&model)
+            if settings.contains("llms:") { String::new() } else { llms(&model) }
         );
         let project = Project::new(&config, &[(&file_of(&workflow), &workflow)]);
         let (gateway, url) = gateway_of(&project, "gateway").await;
