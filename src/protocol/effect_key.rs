@@ -202,6 +202,22 @@ impl EffectKey {
         }
     }
 
+    /// The permission to call a tool (`workflow/tool`) with any arguments.
+    pub fn tool_permission(tool: Arc<str>) -> Self {
+        Self::Permission(tool)
+    }
+
+    /// The permission to make one call of a tool (`workflow/tool`) again and again, by the digest of the call.
+    pub fn call_permission(tool: &str, digest: &str) -> Self {
+        Self::Permission(format!("{tool}/{digest}").into())
+    }
+
+    /// The tool and the digest that `call_permission` was given. The text of a key does not say which of the two permissions it is:
+    /// the outcome that is stored with it does.
+    pub fn permitted_call(&self) -> Option<(&str, &str)> {
+        self.permission()?.rsplit_once('/')
+    }
+
     /// The tool, or the call of it, that it is a permission for.
     pub fn permission(&self) -> Option<&Arc<str>> {
         if let Self::Permission(tool) = self { Some(tool) } else { None }
@@ -391,8 +407,8 @@ mod tests {
             (numbered(&talk.message(question), 0, EffectPart::Whole), "talk/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d#0"),
             (numbered(&EffectScope::of_engine("end", false), 0, EffectPart::Whole), "end#0"),
             (numbered(&EffectScope::of_engine("end", true), 0, EffectPart::Whole), "!end#0"),
-            (EffectKey::Permission("trip/look".into()), "!allowed/trip/look"),
-            (EffectKey::Permission("trip/look/0f3a".into()), "!allowed/trip/look/0f3a"),
+            (EffectKey::tool_permission("trip/look".into()), "!allowed/trip/look"),
+            (EffectKey::call_permission("trip/look", "0f3a"), "!allowed/trip/look/0f3a"),
             (EffectKey::ForeignMessage(17), "foreign/17"),
             (EffectKey::ForeignAnswer(question), "foreign/answer/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d"),
             (numbered(&EffectScope::root().step("foreign"), 17, EffectPart::Whole), "foreign#17"),
@@ -400,6 +416,14 @@ mod tests {
             assert_eq!(key.to_string(), text);
             assert!(EffectKey::from(text) == key, "{text} is read as something else");
         }
+    }
+
+    #[test]
+    fn the_permission_for_a_call_says_which_call_it_is() {
+        let key = EffectKey::from("!allowed/trip/docs.look/0f3a");
+        assert_eq!(key.permitted_call(), Some(("trip/docs.look", "0f3a")));
+        assert!(key == EffectKey::call_permission("trip/docs.look", "0f3a"));
+        assert_eq!(EffectKey::from("talk#3").permitted_call(), None);
     }
 
     #[test]

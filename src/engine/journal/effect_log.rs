@@ -186,7 +186,7 @@ impl EffectLog {
     pub(in crate::engine) async fn allow(self: &Arc<Self>, tool: Arc<str>) -> Result<()> {
         if !self.is_allowed(&tool) {
             let outcome = EffectOutcome::Value(Value::Bool(true));
-            self.append(RecordBody::Did { key: EffectKey::Permission(tool.clone()), outcome }).await?;
+            self.append(RecordBody::Did { key: EffectKey::tool_permission(tool.clone()), outcome }).await?;
             lock(&self.allowed).add_tool(tool);
         }
         Ok(())
@@ -203,7 +203,7 @@ impl EffectLog {
         if lock(&self.allowed).calls_of(tool).contains(&permit) {
             return Ok(());
         }
-        let key = EffectKey::Permission(format!("{tool}/{}", permit.digest).into());
+        let key = EffectKey::call_permission(tool, &permit.digest);
         self.append(RecordBody::Did { key, outcome: EffectOutcome::Value(asked.into()) }).await?;
         lock(&self.allowed).add_call(tool, permit);
         Ok(())
@@ -397,13 +397,13 @@ fn take_permissions(remembered: &mut HashMap<EffectKey, RememberedEffect>) -> St
     let mut salts: Option<HashMap<&str, &str>> = None;
     let mut standing = StandingPermissions::default();
     for (key, effect) in given {
-        let Some(text) = key.permission() else { continue };
+        let Some(tool) = key.permission() else { continue };
         let RememberedEffect::Did(EffectOutcome::Value(Value::String(asked))) = effect else {
-            standing.add_tool(text.clone());
+            standing.add_tool(tool.clone());
             continue;
         };
         let salts = salts.get_or_insert_with(|| salts_of_questions(remembered));
-        if let (Some((tool, digest)), Some(salt)) = (text.rsplit_once('/'), salts.get(asked.as_str())) {
+        if let (Some((tool, digest)), Some(salt)) = (key.permitted_call(), salts.get(asked.as_str())) {
             let permit = CallPermit { digest: digest.to_owned(), salt: (*salt).to_owned() };
             standing.add_call(tool, permit);
         }
