@@ -152,6 +152,25 @@ mod tests {
         }
     }
 
+    /// What later versions write besides: fields with their first values.
+    const ADDED_SINCE: [&str; 1] = [r#""tool_calls":0,"#];
+
+    #[test]
+    fn every_stored_record_is_read_and_written_back_byte_for_byte() {
+        let mut differences = Vec::new();
+        for text in stored_records() {
+            let stored = String::from_utf8(text).unwrap();
+            let payload = read(stored.as_bytes()).unwrap().payload();
+            let written = String::from_utf8(payload.to_vec()).unwrap();
+            let added = ADDED_SINCE.into_iter().filter(|field| !stored.contains(field));
+            let written = added.fold(written, |written, field| written.replace(field, ""));
+            if written != stored {
+                differences.push(format!("{stored}\n{written}"));
+            }
+        }
+        assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+    }
+
     #[test]
     fn what_is_odd_is_read_as_serde_derives_it() {
         const ID: &str = "e79a083188c5482698261b2f9647f1cd";
