@@ -48,7 +48,7 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
 /// What the page runs around its first paint: the one before it, the other to fetch the modules behind it.
 const INLINE_SCRIPTS: [&str; 2] = ["before-paint.js", "after-paint.js"];
 
-/// The cookie that stores the theme which a person chose; `page/theme.js` writes it.
+/// The cookie that stores the theme which a person chose; `src/ui/assets/page/theme.js` writes it.
 const THEME_COOKIE: &str = "fastagency_theme";
 
 /// A page as the system has it, and in the two themes that can be chosen: what is sent has the right colours already. A script

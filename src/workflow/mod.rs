@@ -361,7 +361,7 @@ pub struct WorkflowStep {
     /// Its place in the workflow, the same for the same text: `2`, `2/do/0`, or its id where it has one. The keys of its effects
     /// begin with it.
     pub path: String,
-    /// Where it stands, for messages to people: `workflows/lesson.yaml:14`.
+    /// Where it stands, for messages to people: `workflows/echo.yaml:14`.
     pub place: String,
     /// Run it only if this holds.
     pub when: Option<Expression>,

@@ -1,4 +1,5 @@
-//! A page of documentation that a comment, a message or a script names exists, and so does the section that it names there.
+//! A page of documentation that a comment, a message or a script names exists, and so does the section that it names there; so do
+//! all other files that a comment names.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ const LEFT_OUT: [&str; 7] = ["node_modules", "__pycache__", "ag2", "ag2-more", "
 const TEXTS: [&str; 11] = ["rs", "js", "mjs", "ts", "py", "sh", "css", "html", "toml", "yaml", "conf"];
 /// Signs that begin a line of a comment.
 const COMMENT_SIGNS: [&str; 5] = ["//!", "///", "//", "#", "*"];
+/// How the files end that comments name by their path. Pages are looked for everywhere, and not in comments alone.
+const NAMED_FILES: [&str; 13] =
+    [".rs", ".js", ".mjs", ".ts", ".py", ".sh", ".css", ".html", ".toml", ".yaml", ".conf", ".json", ".jsonl"];
 
 /// A page that a text names.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,6 +110,40 @@ fn citations(text: &str) -> Vec<Citation> {
     found
 }
 
+/// The comment of each line, or nothing: lines that begin with a sign of comments, and what follows code behind such a sign.
+fn comments(text: &str, extension: &str) -> String {
+    let is_script = matches!(extension, "py" | "sh" | "toml" | "yaml" | "conf" | "");
+    let signs = if is_script { &["#"][..] } else { &["//", "*", "/*"] };
+    let behind = if is_script { " # " } else { " // " };
+    let mut whole = String::new();
+    for line in text.lines() {
+        let is_comment = signs.iter().any(|sign| line.trim_start().starts_with(sign));
+        let comment = if is_comment { line } else { line.split_once(behind).map_or("", |(_, comment)| comment) };
+        whole.push_str(comment);
+        whole.push('\n');
+    }
+    whole
+}
+
+/// The files that the comments of a text name by a path, each with its line. A path with a gap (`$HOME/x.sh`, `<name>/x.rs`), and an
+/// address, are none.
+fn files_in_comments(text: &str, extension: &str) -> Vec<(String, usize)> {
+    let (whole, starts) = joined(&comments(text, extension));
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | '/');
+    let mut found = Vec::new();
+    let mut at = 0;
+    for word in whole.split(|letter| !is_part(letter)) {
+        let before = whole[..at].chars().next_back().unwrap_or(' ');
+        let path = word.trim_end_matches('.');
+        let is_whole = !matches!(before, '$' | '{' | '}' | '<' | '>' | '*' | '~' | ':') && !path.starts_with('/');
+        if is_whole && path.contains('/') && NAMED_FILES.iter().any(|ending| path.ends_with(ending)) {
+            found.push((path.to_owned(), starts.partition_point(|start| *start <= at)));
+        }
+        at += word.len() + whole[at + word.len()..].chars().next().map_or(0, char::len_utf8);
+    }
+    found
+}
+
 /// The headings of a page, each with the number of the section that it stands in.
 fn headings(page: &str) -> Vec<(Option<u32>, String)> {
     let mut section = None;
@@ -150,14 +188,46 @@ fn problem(citation: &Citation, file: &Path) -> Option<String> {
     (!is_there).then(|| format!("{} has no heading {wanted:?} there", citation.page))
 }
 
-#[test]
-fn every_page_and_section_that_is_named_exists() {
+/// The files of the repository in which pages and files are named.
+fn naming_files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = ["Cargo.toml", "clippy.toml", "deny.toml"].map(|file| root().join(file)).into();
     for folder in FOLDERS {
         collect_files(&root().join(folder), &mut files);
     }
+    files
+}
+
+#[test]
+fn every_file_that_a_comment_names_exists() {
     let (mut count, mut problems) = (0, String::new());
-    for file in files {
+    for file in naming_files() {
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let extension = file.extension().unwrap_or_default().to_string_lossy();
+        for (path, line) in files_in_comments(&text, &extension) {
+            count += 1;
+            if ![root(), file.parent().unwrap_or(root())].iter().any(|folder| folder.join(&path).is_file()) {
+                let place = file.strip_prefix(root()).unwrap_or(&file).display();
+                let _ = writeln!(problems, "{place}:{line}: there is no {path}");
+            }
+        }
+    }
+    assert!(problems.is_empty(), "\n{problems}");
+    assert!(count > 150, "only {count} files are named");
+}
+
+#[test]
+fn a_file_is_found_in_comments_alone_and_with_its_line() {
+    let code = "let made_up = \"src/none.rs\"; // as src/bounds/mod.rs does\n//! See (`scripts/\n//! nats.sh`) and\n\
+                //! `tests/it/main.rs`, not $HOME/x.sh or https://a.example/x.js, `<name>/x.rs`.\n";
+    let found = files_in_comments(code, "rs");
+    let found: Vec<(&str, usize)> = found.iter().map(|(path, line)| (path.as_str(), *line)).collect();
+    assert_eq!(found, [("src/bounds/mod.rs", 1), ("tests/it/main.rs", 4)]);
+}
+
+#[test]
+fn every_page_and_section_that_is_named_exists() {
+    let (mut count, mut problems) = (0, String::new());
+    for file in naming_files() {
         let Ok(text) = std::fs::read_to_string(&file) else { continue };
         for citation in citations(&text) {
             count += 1;

@@ -1,4 +1,4 @@
-//! The types in the page's `gateway/api.js` are those of the interface: `BLESS=1` writes them anew from the schemas.
+//! The types in the page's `src/ui/assets/gateway/api.js` are those of the interface: `BLESS=1` writes them anew from the schemas.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
