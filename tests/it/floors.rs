@@ -1,7 +1,7 @@
 //! The house of `docs/explanation/architecture.md`, kept true: a module names only modules on lower floors, neighbours on one
 //! floor do not name each other, and inside a module no neighbours name each other in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 mod source;
@@ -139,6 +139,37 @@ fn a_module_with_files_of_its_own_is_a_folder_with_mod_rs() {
     let breaches: Vec<String> =
         modules().0.into_values().filter(beside).map(|source| source.file.display().to_string()).collect();
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+/// Files outside of `src/fastagency` that treat runs of FastAgency's tiers in another way than ours. All else about FastAgency is in
+/// that folder, in its endpoints (`src/gateway/fastagency.rs`, which stand on the gateway's own) and in the broker's thin port
+/// (`contract.rs`).
+const ASKS_FOR_FASTAGENCY: [(&str, &str); 7] = [
+    ("protocol/log.rs", "the word is stored"),
+    ("engine/mod.rs", "such a run is copied to FastAgency's stream"),
+    ("run/start.rs", "no queue of ours has a run of a Python worker"),
+    ("run/sweeper/calls.rs", "nor is it called again"),
+    ("gateway/run_start.rs", "a workflow without a worker of ours is a Python worker's"),
+    ("gateway/answers.rs", "its answers and its cancel go to the Python worker"),
+    ("console/timeline.rs", "the terminal says where a run came from"),
+];
+
+#[test]
+fn fastagencys_compatibility_is_one_room() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let asks = |source: &source::Module| {
+        ["RunOrigin::FastAgency", "RunOrigin::ForeignWorker", "Self::ForeignWorker", "ForeignWorker,"]
+            .iter()
+            .any(|name| source.code.contains(name))
+    };
+    let files = modules()
+        .0
+        .into_values()
+        .filter(asks)
+        .map(|source| source.file.strip_prefix(&root).expect("a file below src").display().to_string());
+    let asking: BTreeSet<String> = files.filter(|file| !file.starts_with("fastagency/")).collect();
+    let known: BTreeSet<String> = ASKS_FOR_FASTAGENCY.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(asking, known, "put what is FastAgency's alone into src/fastagency");
 }
 
 /// What reads JSON without measuring it first, and where that harms nothing.
