@@ -3,6 +3,10 @@
 //!
 //! All workers together keep to the rate without asking each other: each takes an equal share of it ([`WorkerCount`]), and a
 //! worker learns how many there are from the leases that all of them renew anyway.
+//!
+//! Written here, though `governor` counts the callers of the gateway: `governor` decides at once and refills evenly, so that a minute
+//! may have more than its rate after a pause. Here tokens are counted after the reply that used them, no minute has more, and those
+//! who wait keep their order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

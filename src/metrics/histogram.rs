@@ -1,5 +1,8 @@
 //! A histogram made of atomics: nobody who observes waits for anybody. A scrape in between may see a count without its
 //! sum, by one observation.
+//!
+//! Written here, because the histogram of `prometheus-client`, which writes the text of all other metrics, has a lock around its
+//! buckets, and every worker's task and every request observes.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,6 +1,9 @@
 //! Keeps requests from an endpoint that is down. After a number of failures in a row nobody asks it for a while; then one
 //! request tries it, and the others wait for how that goes. The state is this worker's own: each finds out for itself, within
 //! a few requests, and no worker has to be told.
+//!
+//! Written here, because a breaker of a library (`failsafe`) lets every request through once its rest is over. Here exactly one tries
+//! the endpoint, and the others learn how long to wait. It is a hundred lines, on tokio's clock, which tests move.
 
 use std::time::Duration;
 

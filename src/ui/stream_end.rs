@@ -1,6 +1,9 @@
 //! How the ui parts from those who listen through it when its end begins: a stream of events ends with `goodbye` and the place
 //! to go on from, a socket with a close frame that says "come back". Both only where one event or frame is over and the next
 //! has not begun, so that nobody is left with half of one.
+//!
+//! Written here, because the bytes pass through as they are: only where an event or a frame ends must be known. `sse-stream` and
+//! `tungstenite` read whole messages, which would be held in memory and written anew for every client.
 
 use std::time::Duration;
 
