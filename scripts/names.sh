@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Counts how types are named: like another type, in one word, by a lone participle or gerund. CONTRIBUTING.md has the rules.
+# Counts how types are named: like another type, in one word, by a lone participle or gerund; and how long files and functions
+# are. CONTRIBUTING.md has the rules.
 #   scripts/names.sh              a table for src/
 #   scripts/names.sh FOLDER...    one column for each folder: an older checkout, or another project's sources
 #   scripts/names.sh --list       the names behind the counts
-# Strings, comments and test modules are left out.
+# Names in strings and comments do not count, and nothing in test modules does. Lines are those of the file, comments included.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec python3 - "$@" <<'PYTHON'
@@ -17,6 +18,7 @@ STRIPPED = re.compile(
 )
 TYPE = re.compile(r"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?(?:struct|enum|union|trait|type)[ \t]+([A-Z]\w*)", re.M)
 TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+\w+\s*\{")
+FUNCTION = re.compile(r"\bfn[ \t]+\w+")
 ASSOCIATED = re.compile(r"^[ \t]+type[ \t]+\w+[^=\n]*=?[^\n]*;", re.M)
 # One word that ends like a participle or a gerund, and is none.
 NOUNS = set("Bed Feed Seed Speed Need Shed Thing String Ring Ping King Spring Wing Kind Embed Timing Setting Ceiling".split())
@@ -38,15 +40,36 @@ def without_tests(code):
     return code
 
 
-def types_in(folder):
-    names = []
+def code_in(folder):
+    """The code of each file: comments and strings are blank, and the lines are as many."""
     for path in sorted(Path(folder).rglob("*.rs")):
         parts = path.relative_to(folder).parts
         if any(part in ("tests", "target") for part in parts) or re.search(r"(^|_)tests\.rs$|^testing\.rs$", parts[-1]):
             continue
-        code = STRIPPED.sub(" ", path.read_text(encoding="utf-8", errors="replace"))
-        names += TYPE.findall(ASSOCIATED.sub("", without_tests(code)))
-    return names
+        text = path.read_text(encoding="utf-8", errors="replace")
+        yield without_tests(STRIPPED.sub(lambda found: " " + "\n" * found.group().count("\n"), text))
+
+
+def function_lengths(code):
+    """The lines of each function that has a body, from its name to its last brace."""
+    for function in FUNCTION.finditer(code):
+        depth, at = 0, function.end()
+        while at < len(code) and (depth or code[at] not in ";{"):
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(code[at], 0)
+            at += 1
+        if at == len(code) or code[at] == ";":
+            continue
+        depth, end = 1, at + 1
+        while depth and end < len(code):
+            depth += {"{": 1, "}": -1}.get(code[end], 0)
+            end += 1
+        yield code.count("\n", function.start(), end) + 1
+
+
+def spread(lengths):
+    ordered = sorted(lengths)
+    at = lambda part: ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+    return f"{at(0.5)} / {at(0.9)} / {at(0.99)} / {ordered[-1]}"
 
 
 def words(name):
@@ -60,7 +83,8 @@ def is_participle(name):
 
 
 def measures(folder):
-    names = types_in(folder)
+    files = list(code_in(folder))
+    names = [name for code in files for name in TYPE.findall(ASSOCIATED.sub("", code))]
     if not names:
         sys.exit(f"no Rust types are in {folder}")
     often = Counter(names)
@@ -76,6 +100,8 @@ def measures(folder):
             ("names of one word", share(sum(len(words(name)) == 1 for name in often), len(often))),
             ("names that are a lone participle or gerund", share(sum(map(is_participle, often)), len(often))),
             ("mean length of a name", f"{sum(map(len, often)) / len(often):.1f}"),
+            ("lines of a file: median / p90 / p99 / most", spread(code.rstrip().count("\n") + 1 for code in files)),
+            ("lines of a function: median / p90 / p99 / most", spread(n for code in files for n in function_lengths(code))),
         ],
     }
 
