@@ -39,18 +39,13 @@ async fn conversation(system: &System, number: usize) -> Result<(), String> {
     if taken.0 != 202 {
         return refused("answer", taken);
     }
-    let begun = Instant::now();
-    loop {
+    let view = eventually_within(Duration::from_secs(20), "the run ends", async || {
         let view = system.get(&format!("/api/runs/{run}")).await;
-        if view.0 != 200 || begun.elapsed() > Duration::from_secs(20) {
-            return refused("end", view);
-        }
-        if view.1["state"] == "ended" {
-            let is_whole = view.1["outcome"] == "completed";
-            return if is_whole { Ok(()) } else { refused("end", view) };
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        // A request that is refused is not made again: none may be.
+        if view.0 != 200 || view.1["state"] == "ended" { Ok(view) } else { Err(view) }
+    })
+    .await;
+    if view.1["outcome"] == "completed" { Ok(()) } else { refused("end", view) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
