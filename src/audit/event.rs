@@ -99,7 +99,7 @@ fn body(body: RecordBody) -> AuditEventBodyView {
             groups: created.groups.into_vec(),
             origin: origin(created.origin),
             trace: created.trace,
-            vouched: created.signature,
+            signature: created.signature,
         },
         RecordBody::Claimed { worker, epoch, message } => AuditEventBodyView::Claimed {
             worker: worker.to_string(),

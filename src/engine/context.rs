@@ -23,7 +23,7 @@ pub(super) struct EngineContext {
     pub models: ModelRegistry,
     /// What seals passwords; none: they live in memory only.
     pub sealer: Option<Sealer>,
-    /// The gateways without whose signature nobody is believed; none: everybody is.
+    /// The gateways whose signature a start, an answer or a cancel needs; none: no signature is needed.
     pub trusted_gateways: Arc<[PublicKey]>,
     /// What signs the starts of runs that workflows start.
     pub gateway_signer: Option<StatementSigner>,
@@ -49,8 +49,8 @@ impl EngineContext {
         self.summary_publisher.redactor()
     }
 
-    /// Whether something may be done in the name of whom it says.
-    pub fn believes<T: Signable>(&self, statement: SignedStatement, thing: &T) -> bool {
+    /// Whether something may be done in the name of the user that it names: a trusted gateway has signed it, or none has to.
+    pub fn trusts<T: Signable>(&self, statement: SignedStatement, thing: &T) -> bool {
         self.trusted_gateways.is_empty() || thing.is_signed(&self.trusted_gateways, statement)
     }
 

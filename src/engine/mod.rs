@@ -129,7 +129,7 @@ impl Engine {
 
     /// Whether it does what a run was started for in somebody's name.
     pub fn trusts_start_of(&self, run: RunId, created: &RunCreation) -> bool {
-        self.context.believes(SignedStatement::Start(run), created)
+        self.context.trusts(SignedStatement::Start(run), created)
     }
 
     /// What seals passwords.

@@ -381,7 +381,7 @@ pub struct RunCreation {
     /// The place in a trace that it was started from ([`crate::traces::HEADER`]): whoever takes it up goes on there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// The signature of a gateway ([`crate::signing`]).
+    /// The signature of a gateway ([`crate::signing`]), under the name that every version reads and writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "vouched")]
     pub signature: Option<String>,

@@ -30,7 +30,7 @@ pub struct SubmittedAnswer {
     /// The groups that they belonged to then, where the question is not for everybody who may answer in the run.
     #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
     pub groups: Box<[String]>,
-    /// The signature of a gateway ([`crate::signing`]).
+    /// The signature of a gateway ([`crate::signing`]), under the name that every version reads and writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "vouched")]
     pub signature: Option<String>,

@@ -80,8 +80,8 @@ impl RunInbox {
             // Only its mark is signed, and the password might be anybody's.
             answer::AnswerPayload::NotStored => Some("a password cannot be signed without a seal_key"),
             _ => {
-                let believed = self.context.believes(SignedStatement::Answer(self.run, question), given);
-                (!believed).then_some("no trusted gateway has signed the answer")
+                let is_trusted = self.context.trusts(SignedStatement::Answer(self.run, question), given);
+                (!is_trusted).then_some("no trusted gateway has signed the answer")
             }
         }
     }
@@ -89,7 +89,7 @@ impl RunInbox {
     /// Whose wish it was that the run ends; none: that is not known.
     pub(in crate::engine) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
         let given: SubmittedAnswer = crate::bounds::parse(payload).ok()?;
-        let believed = self.context.believes(SignedStatement::Cancel(self.run), &given);
-        given.by.filter(|_| believed)
+        let is_trusted = self.context.trusts(SignedStatement::Cancel(self.run), &given);
+        given.by.filter(|_| is_trusted)
     }
 }

@@ -65,8 +65,8 @@ pub enum AuditEventBodyView {
         #[serde(skip_serializing_if = "Option::is_none")]
         trace: Option<String>,
         /// The signature of the gateway that started it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        vouched: Option<String>,
+        #[serde(alias = "vouched", skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
     },
     /// A worker took the run; the second and later ones took it over.
     Claimed {
@@ -383,3 +383,19 @@ pub struct AuditHistory {
 /// An event of the audit's live tail that says no more than its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EmptyEvent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_read_under_the_name_that_it_had_before_too() {
+        for name in ["signature", "vouched"] {
+            let text = format!(r#"{{"kind":"created","params":{{}},"origin":"gateway","{name}":"s"}}"#);
+            let AuditEventBodyView::Created { signature, .. } = serde_json::from_str(&text).unwrap() else {
+                panic!("{text} is another event");
+            };
+            assert_eq!(signature.as_deref(), Some("s"), "{text}");
+        }
+    }
+}

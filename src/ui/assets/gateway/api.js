@@ -128,7 +128,7 @@
  * @property {string[]} [groups]   What its user belonged to.
  * @property {string} [origin]   Where it came from: gateway, fast_agency or foreign_worker.
  * @property {string} [trace]   The place in a trace that it was started from.
- * @property {string} [vouched]   The signature of the gateway that started it.
+ * @property {string} [signature]   The signature of the gateway that started it.
  * @property {string} [worker]   The id of the worker.
  * @property {number} [epoch]   How often the run was taken, this time included.
  * @property {{uuid: string, sender: string | null, recipient: string | null, type: string, content: Record<string, any>, within?: Within[]}} [message]   In the first claim: the message `workflow_started`.
