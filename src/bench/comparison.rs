@@ -1,4 +1,4 @@
-//! Two programs, compared round by round: each round measures both, and the ratio of a round is of figures from the same
+//! Two programs, compared round by round: each round measures both, and the ratio of a round is of measurements from the same
 //! moment, whatever else the machine does. What counts is the median of the ratios, and how far they spread.
 
 use std::fmt;
@@ -8,19 +8,20 @@ use serde::Serialize;
 use super::cost::ConversationCost;
 use super::tally::BenchReport;
 
-/// One figure of one program in one round.
+/// One measurement of one program in one round.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RoundFigure {
-    /// What it is a figure of.
+pub struct RoundMeasurement {
+    /// What is measured.
     pub measure: String,
     /// How much.
     pub value: f64,
 }
 
-/// All figures of one program in one round, in the order of the report.
-pub fn figures(report: &BenchReport, cost: &ConversationCost) -> Vec<RoundFigure> {
-    let mut figures = Vec::new();
-    let mut add = |measure: &str, value: f64| figures.push(RoundFigure { measure: measure.to_owned(), value });
+/// All measurements of one program in one round, in the order of the report.
+pub fn measurements(report: &BenchReport, cost: &ConversationCost) -> Vec<RoundMeasurement> {
+    let mut measurements = Vec::new();
+    let mut add =
+        |measure: &str, value: f64| measurements.push(RoundMeasurement { measure: measure.to_owned(), value });
     add("conversations per second", report.per_second);
     add("answer to next, p50 in ms", report.answer_to_next.p50.as_secs_f64() * 1000.0);
     add("answer to next, p99 in ms", report.answer_to_next.p99.as_secs_f64() * 1000.0);
@@ -37,13 +38,13 @@ pub fn figures(report: &BenchReport, cost: &ConversationCost) -> Vec<RoundFigure
         add("bytes to NATS", nats.bytes_in);
         add("bytes from NATS", nats.bytes_out);
     }
-    figures
+    measurements
 }
 
 /// The rounds of two programs: this one and another.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramComparison {
-    rounds: Vec<(Vec<RoundFigure>, Vec<RoundFigure>)>,
+    rounds: Vec<(Vec<RoundMeasurement>, Vec<RoundMeasurement>)>,
 }
 
 /// One measure over all rounds.
@@ -55,7 +56,7 @@ pub struct MeasureComparison {
     pub this: f64,
     /// The median of the other one.
     pub other: f64,
-    /// This program's figure divided by the other one's, round by round.
+    /// This program's value divided by the other one's, round by round.
     pub ratio: RatioSpread,
 }
 
@@ -89,7 +90,7 @@ impl RatioSpread {
     }
 }
 
-/// The middle of sorted figures; of an even number, the mean of the two in the middle.
+/// The middle of sorted values; of an even number, the mean of the two in the middle.
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
@@ -97,19 +98,20 @@ fn median(sorted: &[f64]) -> f64 {
 
 impl ProgramComparison {
     /// Adds a round.
-    pub fn add(&mut self, this: Vec<RoundFigure>, other: Vec<RoundFigure>) {
+    pub fn add(&mut self, this: Vec<RoundMeasurement>, other: Vec<RoundMeasurement>) {
         self.rounds.push((this, other));
     }
 
     /// Each measure that both programs have in all rounds.
     pub fn measures(&self) -> Vec<MeasureComparison> {
         let Some((first, _)) = self.rounds.first() else { return Vec::new() };
-        first.iter().filter_map(|figure| self.measure(&figure.measure)).collect()
+        first.iter().filter_map(|measurement| self.measure(&measurement.measure)).collect()
     }
 
     fn measure(&self, measure: &str) -> Option<MeasureComparison> {
-        let value =
-            |figures: &[RoundFigure]| figures.iter().find(|figure| figure.measure == measure).map(|it| it.value);
+        let value = |measurements: &[RoundMeasurement]| {
+            measurements.iter().find(|measurement| measurement.measure == measure).map(|it| it.value)
+        };
         let pairs: Option<Vec<(f64, f64)>> =
             self.rounds.iter().map(|(this, other)| Some((value(this)?, value(other)?))).collect();
         let pairs = pairs?;
@@ -148,8 +150,8 @@ impl fmt::Display for ProgramComparison {
 mod tests {
     use super::*;
 
-    fn figure(measure: &str, value: f64) -> Vec<RoundFigure> {
-        vec![RoundFigure { measure: measure.to_owned(), value }]
+    fn measurement(measure: &str, value: f64) -> Vec<RoundMeasurement> {
+        vec![RoundMeasurement { measure: measure.to_owned(), value }]
     }
 
     #[test]
@@ -157,7 +159,7 @@ mod tests {
         let mut comparison = ProgramComparison::default();
         // The machine becomes ten times as slow; this program is twice as quick as the other one all the time.
         for speed in [100.0, 10.0, 40.0] {
-            comparison.add(figure("per second", 2.0 * speed), figure("per second", speed));
+            comparison.add(measurement("per second", 2.0 * speed), measurement("per second", speed));
         }
         let measures = comparison.measures();
         let MeasureComparison { this, other, ratio, .. } = &measures[0];
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn what_one_of_the_programs_does_not_show_is_left_out() {
         let mut comparison = ProgramComparison::default();
-        comparison.add(figure("messages to NATS", 1.0), figure("per second", 1.0));
+        comparison.add(measurement("messages to NATS", 1.0), measurement("per second", 1.0));
         assert_eq!(comparison.measures(), vec![]);
         assert_eq!(ProgramComparison::default().measures(), vec![]);
     }

@@ -22,7 +22,7 @@ pub struct WatchedProcess {
     pub pid: u32,
 }
 
-/// Why there are no figures.
+/// Why there are no measurements.
 #[derive(Debug, thiserror::Error)]
 pub enum CostError {
     /// The monitoring does not answer.

@@ -50,7 +50,7 @@ pub struct LatencyReport {
     pub others: Option<BenchReport>,
 }
 
-/// Why the figures are not complete.
+/// Why the measurements are not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum LatencyError {
     /// The stored round trip could not be measured.

@@ -1,4 +1,4 @@
-//! Figures: percentiles of durations, how much of the processor a process took, and how busy the machine is.
+//! Measurements: percentiles of durations, how much of the processor a process took, and how busy the machine is.
 
 use std::fmt;
 use std::time::Duration;

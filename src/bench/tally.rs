@@ -213,8 +213,9 @@ impl BenchReport {
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "conversations      {} in {:.2} s: {:.1}/s", self.completed, self.seconds, self.per_second)?;
-        for (name, figures) in [("answer to next", &self.answer_to_next), ("whole conversation", &self.conversation)] {
-            writeln!(f, "{name:<18} {figures}")?;
+        for (name, latencies) in [("answer to next", &self.answer_to_next), ("whole conversation", &self.conversation)]
+        {
+            writeln!(f, "{name:<18} {latencies}")?;
         }
         if let Some(open) = self.held_open {
             writeln!(f, "open at once       {open}")?;

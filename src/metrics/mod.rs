@@ -1,4 +1,4 @@
-//! Figures for Prometheus: what this process counts, and the text that a scrape is given. `docs/how-to/operate.md` lists them
+//! Metrics for Prometheus: what this process counts, and the text that a scrape is given. `docs/how-to/operate.md` lists them
 //! all.
 //!
 //! They are the process's own: one registry, whichever tiers live in it. Counting is an atomic addition through a handle that

@@ -45,7 +45,7 @@ pub struct MonitorState {
 /// Serves until the end begins.
 pub async fn serve(listener: TcpListener, monitor: MonitorState, shutdown: Shutdown) -> std::io::Result<()> {
     let app = Router::new()
-        .route("/metrics", get(figures))
+        .route("/metrics", get(metrics_page))
         .route("/healthz", get(async || axum::Json(json!({"status": "alive"}))))
         .route("/readyz", get(ready))
         .with_state((monitor, shutdown.clone()));
@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, monitor: MonitorState, shutdown: Shutd
     Ok(())
 }
 
-async fn figures(State((monitor, _)): State<(MonitorState, Shutdown)>, headers: HeaderMap) -> Response {
+async fn metrics_page(State((monitor, _)): State<(MonitorState, Shutdown)>, headers: HeaderMap) -> Response {
     // Without a token they are for this machine: a name that leads here may be that of a page elsewhere (DNS rebinding).
     if monitor.token.is_none() && !is_this_machine(&headers) {
         let message = "without metrics.token these metrics are for this machine: ask at localhost or an address";

@@ -43,7 +43,7 @@ const MOST_EARLY: Duration = Duration::from_secs(60);
 /// Takes the jobs of one workflow until the end begins.
 pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
     let shutdown = worker.shutdown.clone();
-    let figures = metrics().workflow(workflow.as_str());
+    let metrics = metrics().workflow(workflow.as_str());
     let queue = QueueName::Workflow(workflow.clone());
     while !shutdown.has_begun() {
         let mut jobs = match worker.broker.queue.take(&queue, worker.lease.span()).await {
@@ -70,9 +70,9 @@ pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
                     None => break,
                 },
             };
-            figures.deliveries.inc();
+            metrics.deliveries.inc();
             if delivery.attempt() > 1 {
-                figures.redeliveries.inc();
+                metrics.redeliveries.inc();
             }
             let taking = worker.clone();
             shutdown.run(async move { work(taking, delivery, permit).await });

@@ -279,7 +279,7 @@ impl Everything {
     }
 }
 
-/// The figures.
+/// What was counted.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub lost: usize,
@@ -383,7 +383,7 @@ impl Verdict {
     }
 
     /// What must all be nothing.
-    pub fn figures(&self) -> [usize; 5] {
+    pub fn counts(&self) -> [usize; 5] {
         [self.lost, self.crossed, self.gaps, self.repeated, self.asked_twice]
     }
 
@@ -477,7 +477,7 @@ async fn chaos_loses_nothing() {
         verdict.judge(client, &shown, &records, &requests, &history);
     }
     verdict.print(runs as usize, &history);
-    assert_eq!(verdict.figures(), [0; 5], "CHAOS_SEED={seed}");
+    assert_eq!(verdict.counts(), [0; 5], "CHAOS_SEED={seed}");
     // What was not struck was not tested.
     assert_eq!(history.blows.len(), KINDS, "{:?}", history.blows);
 }

@@ -1,4 +1,4 @@
-//! What operators see: figures of every tier, one trace through all of them, and logs that say whose run it is.
+//! What operators see: metrics of every tier, one trace through all of them, and logs that say whose run it is.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -72,7 +72,7 @@ prices:
     folder
 }
 
-/// Where a tier shows its figures.
+/// Where a tier shows its metrics.
 fn monitor(tier: &mut Tier) -> String {
     tier.url("metrics").trim_end_matches("/metrics").to_owned()
 }
@@ -233,7 +233,7 @@ fn asked_for() -> BTreeSet<String> {
     names
 }
 
-/// Waits until a tier's figure is as it should be.
+/// Waits until a tier's metric is as it should be.
 async fn shows(port: u16, line: &str, is_right: impl Fn(f64) -> bool) {
     eventually(&format!("{line} is right"), async || {
         let (_, scrape) = text(&format!("http://127.0.0.1:{port}/metrics")).await;

@@ -378,7 +378,7 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
         "rolling: {runs} runs, {} calls cut off, streams and sockets told to come back: {told:?}",
         verdict.cut_off
     );
-    assert_eq!(verdict.figures(), [0; 5]);
+    assert_eq!(verdict.counts(), [0; 5]);
     let dropped = deployment.dropped.lock().unwrap();
     assert!(dropped.is_empty(), "somebody was left without a word: {dropped:#?}");
     assert!(told.iter().all(|count| *count > 0), "{told:?}");

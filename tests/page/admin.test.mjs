@@ -182,7 +182,7 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
     await shows('#cost-by-user', 'alice', /alice\s+3\s+2,000\s+\$2\.00/);
     await page.locator('#workers li', { hasText: '1 of 2 runs' }).waitFor();
     await page.locator('#queue li', { hasText: /letter: 1 waiting/ }).waitFor();
-    await page.locator('#figures div', { hasText: 'jobs waiting' }).locator('dd', { hasText: '1' }).waitFor();
+    await page.locator('#metrics div', { hasText: 'jobs waiting' }).locator('dd', { hasText: '1' }).waitFor();
     await page.locator('#questions li', { hasText: 'letter · alice' }).waitFor();
     await page.getByLabel('User', { exact: true }).fill('root');
     await page.locator('#no-runs:not([hidden])').waitFor();

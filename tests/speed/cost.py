@@ -1,4 +1,4 @@
-"""What it costs to be asked who calls and to be counted, or that gateways vouch: conversations per second of tiers without and with it,
+"""What it costs to be asked who calls and to be counted, or that gateways sign: conversations per second of tiers without and with it,
 in turn, on one NATS server. Run by scripts/cost.sh."""
 
 import base64
@@ -20,7 +20,7 @@ from tiers import BINARY, ECHO, Tiers, bench, free_port, until
 ROUNDS, CONVERSATIONS, CLIENTS = (int(given) for given in (sys.argv[1:] + ["5", "3000", "200"][len(sys.argv) - 1:]))
 WHAT = os.environ.get("COST_OF", "jwt and metrics")
 SECRET = "the-secret-of-a-measurement-and-of-nothing-else"
-SIGNING_KEY = "the-vouch-key-of-a-measurement-and-of-nothing-else"
+SIGNING_KEY = "the-signing-key-of-a-measurement-and-of-nothing-else"
 # Prometheus does it every 15 s by default.
 SCRAPED_EVERY = 5
 
@@ -50,29 +50,29 @@ def public_key(tiers: Tiers, nats: str) -> str:
     return key
 
 
-def scrape(figures: tuple[str, ...], over: threading.Event) -> None:
+def scrape(metrics: tuple[str, ...], over: threading.Event) -> None:
     while not over.wait(SCRAPED_EVERY):
-        for place in figures:
+        for place in metrics:
             urllib.request.urlopen(place, timeout=10).read()
 
 
 def measure(tiers: Tiers, nats: str, settings: str, key: str | None = None) -> float:
     """The conversations per second of tiers that live only meanwhile: two sets of them would share the queue."""
     tiers.project(nats, ECHO, settings)
-    house = tiers.house(show_figures=key is not None, key=key)
+    house = tiers.house(show_metrics=key is not None, key=key)
     over = threading.Event()
-    scraper = threading.Thread(target=scrape, args=(house.figures, over), daemon=True)
+    scraper = threading.Thread(target=scrape, args=(house.metrics, over), daemon=True)
     scraper.start()
-    figures = bench(house.url, CONVERSATIONS, CLIENTS, key=key)
+    report = bench(house.url, CONVERSATIONS, CLIENTS, key=key)
     over.set()
     scraper.join()
     tiers.end(house.worker, house.gateway)
-    return figures["per_second"]
+    return report["per_second"]
 
 
 with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
     nats = tiers.nats()
-    if WHAT == "vouching":
+    if WHAT == "signing":
         settings, key = f"gateway: {{ signing_key: {SIGNING_KEY} }}\nworker: {{ trusted_gateways: [{public_key(tiers, nats)}] }}\n", None
     else:
         settings, key = f"auth: {{ mode: jwt, jwt: {{ algorithms: [HS256], secret: {SECRET} }} }}\n", token()

@@ -61,17 +61,17 @@ def llms(model_url: str, more: str = "") -> str:
 
 
 def bench(gateway: str, conversations: int, clients: int, *more: str, workflow: str = "echo", key: str | None = None) -> dict:
-    """The figures of `fastagency bench`; it must not have met an error."""
+    """The report of `fastagency bench`; it must not have met an error."""
     command = [BINARY, "bench", "--gateway-url", gateway, "--workflow", workflow, "-n", str(conversations), "-j", str(clients), "--json", *more]
     environment = {**os.environ, **({"FASTAGENCY_KEY": key} if key else {})}
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere, env=environment)
     if not done.stdout:
         raise SystemExit(done.stderr)
-    figures = json.loads(done.stdout)["conversations"]
-    if figures["errors"] or figures["crossed"] or figures["completed"] != conversations:
-        raise SystemExit(f"{figures}\n{done.stderr}")
-    return figures
+    report = json.loads(done.stdout)["conversations"]
+    if report["errors"] or report["crossed"] or report["completed"] != conversations:
+        raise SystemExit(f"{report}\n{done.stderr}")
+    return report
 
 
 class House(NamedTuple):
@@ -80,8 +80,8 @@ class House(NamedTuple):
     url: str
     worker: subprocess.Popen
     gateway: subprocess.Popen
-    # Where they show their figures, if they do.
-    figures: tuple[str, ...] = ()
+    # Where they show their metrics, if they do.
+    metrics: tuple[str, ...] = ()
 
 
 class Tiers(contextlib.ExitStack):
@@ -145,14 +145,14 @@ class Tiers(contextlib.ExitStack):
         for name, text in workflows.items():
             (self.folder / f"workflows/{name}.yaml").write_text(text)
 
-    def house(self, program: str = BINARY, show_figures: bool = False, key: str | None = None) -> House:
+    def house(self, program: str = BINARY, show_metrics: bool = False, key: str | None = None) -> House:
         """One worker and one gateway, which serve; `key`: of a caller, if the gateway asks for one."""
         port = free_port()
-        figures = tuple(f"127.0.0.1:{free_port()}" for _ in range(2)) if show_figures else ()
-        flags = [("--metrics-listen", place) for place in figures] or [(), ()]
+        metrics = tuple(f"127.0.0.1:{free_port()}" for _ in range(2)) if show_metrics else ()
+        flags = [("--metrics-listen", place) for place in metrics] or [(), ()]
         worker = self.spawn("worker", program, "worker", *flags[0])
         gateway = self.spawn("gateway", program, "gateway", "--port", str(port), *flags[1])
-        return House(self.served(port, key), worker, gateway, tuple(f"http://{place}/metrics" for place in figures))
+        return House(self.served(port, key), worker, gateway, tuple(f"http://{place}/metrics" for place in metrics))
 
     def one_process(self) -> str:
         """`fastagency all`, with its own broker unless the project names a NATS server; returns the gateway's URL."""

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::BenchCommand;
 use super::report::{machine, print};
 use super::system::MeasuredSystem;
-use crate::bench::comparison::{ProgramComparison, RoundFigure, figures};
+use crate::bench::comparison::{ProgramComparison, RoundMeasurement, measurements};
 use crate::bench::tiers::BenchTiers;
 use crate::bench::{BenchPlan, ConversationCounter, LoadAverage, drive};
 use crate::cli::outcome::CliError;
@@ -89,8 +89,8 @@ impl ComparedProgram {
         Ok(Self { name, tiers, system })
     }
 
-    /// The figures of one round.
-    async fn round(&self, command: &BenchCommand) -> Result<Vec<RoundFigure>, CliError> {
+    /// The measurements of one round.
+    async fn round(&self, command: &BenchCommand) -> Result<Vec<RoundMeasurement>, CliError> {
         let plan: BenchPlan = command.plan();
         let meter = &self.system.meter;
         let before = meter.read().await.map_err(anyhow::Error::from)?;
@@ -99,6 +99,6 @@ impl ComparedProgram {
         if !report.is_clean() {
             return Err(CliError::Failed(anyhow::anyhow!("conversations of {} went wrong:\n{report}", self.name)));
         }
-        Ok(figures(&report, &cost))
+        Ok(measurements(&report, &cost))
     }
 }

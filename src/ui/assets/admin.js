@@ -94,7 +94,7 @@ async function refresh() {
   try {
     const [{ runs, next }, overview, workers] = await Promise.all([fetchRuns(), fetchOverview(), fetchWorkers()]);
     trouble.textContent = overview.warnings.join(' ');
-    drawFigures(overview, workers);
+    drawMetrics(overview, workers);
     drawRuns(runs, next);
     drawQuestions(overview.questions);
     drawWorkers(workers);
@@ -130,16 +130,16 @@ function put(parent, children) {
 }
 
 /** @param {Overview} overview @param {Worker[]} workers */
-function drawFigures({ runs, outcomes, queue, questions, costs }, workers) {
+function drawMetrics({ runs, outcomes, queue, questions, costs }, workers) {
   const waiting = queue.reduce((sum, line) => sum + line.waiting, 0);
   const spent = costs.by_workflow.reduce((sum, line) => sum + line.cost_usd, 0);
   /** @type {[string, string | number, boolean?][]} */
-  const figures = [
+  const metrics = [
     ['running', runs.running], ['queued', runs.queued], ['open questions', questions.open], ['jobs waiting', waiting],
     ['workers', workers.length, workers.length === 0], ['completed', outcomes.completed], ['failed', outcomes.failed, outcomes.failed > 0],
     ['spent', (costs.by_workflow.some((line) => line.estimated) ? '≈ ' : '') + dollars(spent)],
   ];
-  put(byId('figures', HTMLElement), figures.map(([name, value, isBad]) => h('div', isBad ? { class: 'is-bad' } : null, h('dt', null, name), h('dd', null, value))));
+  put(byId('metrics', HTMLElement), metrics.map(([name, value, isBad]) => h('div', isBad ? { class: 'is-bad' } : null, h('dt', null, name), h('dd', null, value))));
 }
 
 /** @param {Run[]} runs @param {string | null} next */
