@@ -1,35 +1,14 @@
 //! The examples of the documentation are read as what they are examples of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fastagency::ids::Name;
 use fastagency::{config, workflow};
 
-/// The fenced blocks of a language, with their lines.
-fn blocks(file: &str, language: &str) -> Vec<(usize, String)> {
-    let text = std::fs::read_to_string(file).expect("the documentation");
-    let mut blocks = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    let mut indent = 0;
-    let fence = format!("```{language}");
-    for (index, line) in text.lines().enumerate() {
-        match &mut open {
-            Some(_) if line.trim() == "```" => blocks.extend(open.take()),
-            Some((_, block)) => {
-                block.push_str(line.get(indent..).unwrap_or_default());
-                block.push('\n');
-            }
-            // A block in a list is indented as a whole.
-            None if line.trim() == fence => {
-                indent = line.len() - line.trim_start().len();
-                open = Some((index + 2, String::new()));
-            }
-            None => {}
-        }
-    }
-    blocks
-}
+mod pages;
+
+use pages::{blocks, files_below, pages};
 
 /// What a part of a workflow stands in: four agents, some declarations, and a first step.
 const BEFORE: &str = "
@@ -66,57 +45,72 @@ fn whole_workflow(block: &str) -> String {
     }
 }
 
-#[test]
-fn the_examples_of_workflows_are_right() {
-    let blocks = blocks("docs/reference/workflows.md", "yaml");
-    assert!(blocks.len() > 9, "only {} examples were found", blocks.len());
-    let blocks = blocks.into_iter().map(|(line, block)| ("docs/reference/workflows.md", line, block));
-    let guides = [
-        "docs/get-started/first-run.md",
-        "docs/get-started/from-ag2.md",
-        "docs/how-to/test-workflows.md",
-        "docs/how-to/approve-tool-calls.md",
-    ];
-    let whole = guides.into_iter().flat_map(|page| {
-        let blocks = self::blocks(page, "yaml").into_iter().filter(|(_, block)| block.contains("steps:"));
-        blocks.map(move |(line, block)| (page, line, block))
-    });
-    for (page, line, block) in blocks.chain(whole) {
-        let source = whole_workflow(&block);
-        let own = source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name");
-        let name = Name::parse(own).expect("a name");
-        let lesson = (Name::parse("lesson").expect("a name"), LESSON.to_owned());
-        let sources = BTreeMap::from([lesson, (name.clone(), source)]);
-        if let Err(problems) = workflow::from_definition(&workflow::WorkflowDefinition { name, sources }) {
-            panic!("{page}, line {line}:\n{problems}");
-        }
-    }
+/// YAML that is for other programs, by its first line.
+const FOREIGN_YAML: [&str; 1] = ["# prometheus.yml"];
+
+/// What a block of YAML is an example of.
+#[derive(Debug, PartialEq)]
+enum YamlExample {
+    Workflow,
+    Configuration,
+}
+
+/// The keys at the left of a block, and what they belong to: parts of a list are steps.
+fn example_of(block: &str) -> YamlExample {
+    let keys = |schema: serde_json::Value| -> BTreeSet<String> {
+        schema["properties"].as_object().expect("properties").keys().cloned().collect()
+    };
+    let of_workflows = keys(workflow::json_schema());
+    let mut left =
+        block.lines().filter(|line| !line.starts_with([' ', '#', '}', ']'])).filter_map(|line| line.split_once(':'));
+    let is_workflow = block.starts_with("- ") || left.all(|(key, _)| of_workflows.contains(key));
+    if is_workflow { YamlExample::Workflow } else { YamlExample::Configuration }
+}
+
+/// What is wrong with an example of a workflow.
+fn workflow_problems(block: &str) -> Option<String> {
+    let source = whole_workflow(block);
+    let own = source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name");
+    let name = Name::parse(own).expect("a name");
+    let lesson = (Name::parse("lesson").expect("a name"), LESSON.to_owned());
+    let sources = BTreeMap::from([lesson, (name.clone(), source)]);
+    let read = workflow::from_definition(&workflow::WorkflowDefinition { name, sources });
+    read.err().map(|problems| problems.to_string())
+}
+
+/// What is wrong with an example of a configuration.
+fn configuration_problems(block: &str, folder: &Path) -> Option<String> {
+    let source = if block.contains("version: 1\n") { block.to_owned() } else { format!("version: 1\n{block}") };
+    let file = folder.join("fastagency.yaml");
+    std::fs::write(&file, source).expect("a writable folder");
+    config::load(&file, &|_| None).err().map(|problems| problems.to_string())
 }
 
 #[test]
-fn the_examples_of_configuration_are_right() {
+fn the_yaml_of_every_page_is_right() {
     let folder = tempfile::tempdir().expect("a folder");
-    let blocks = blocks("docs/reference/configuration.md", "yaml");
-    assert!(blocks.len() > 2, "only {} examples were found", blocks.len());
-    let blocks = blocks.into_iter().map(|(line, block)| ("docs/reference/configuration.md", line, block));
-    let guides = [
-        "docs/how-to/test-workflows.md",
-        "docs/how-to/approve-tool-calls.md",
-        "docs/how-to/deploy.md",
-        "docs/how-to/mcp-servers.md",
-    ];
-    let parts = guides.into_iter().flat_map(|page| {
-        let blocks = self::blocks(page, "yaml").into_iter().filter(|(_, block)| !block.contains("steps:"));
-        blocks.map(move |(line, block)| (page, line, block))
-    });
-    for (page, line, block) in blocks.chain(parts) {
-        let source = if block.contains("version: 1\n") { block } else { format!("version: 1\n{block}") };
-        let file = folder.path().join("fastagency.yaml");
-        std::fs::write(&file, source).expect("a writable folder");
-        if let Err(problems) = config::load(Path::new(&file), &|_| None) {
-            panic!("{page}, line {line}:\n{problems}");
+    let (mut workflows, mut configurations, mut wrong) = (0, 0, Vec::new());
+    for page in pages() {
+        let page = page.display().to_string();
+        for (line, block) in blocks(&page, "yaml") {
+            if FOREIGN_YAML.iter().any(|first| block.starts_with(first)) {
+                continue;
+            }
+            let problems = match example_of(&block) {
+                YamlExample::Workflow => {
+                    workflows += 1;
+                    workflow_problems(&block)
+                }
+                YamlExample::Configuration => {
+                    configurations += 1;
+                    configuration_problems(&block, folder.path())
+                }
+            };
+            wrong.extend(problems.map(|problems| format!("{page}, line {line}:\n{problems}")));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(workflows > 30 && configurations > 30, "{workflows} workflows and {configurations} configurations");
 }
 
 /// The source of a module, by its path in this binary or in the program.
@@ -185,10 +179,8 @@ fn commands(page: &str) -> Vec<(usize, Vec<String>)> {
 
 #[test]
 fn the_commands_in_the_pages_are_commands() {
-    let mut pages: Vec<std::path::PathBuf> = vec!["README.md".into()];
-    files_below(Path::new("docs"), "md", &mut pages);
     let mut count = 0;
-    for page in pages {
+    for page in pages() {
         for (line, words) in commands(page.to_str().expect("a path")) {
             count += 1;
             if let Err(error) = <fastagency::cli::Cli as clap::Parser>::try_parse_from(&words) {
@@ -222,17 +214,6 @@ fn banned_in(text: &str) -> Option<&'static str> {
     let letters = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     let words = format!(" {} ", letters.collect::<Vec<&str>>().join(" ").to_lowercase());
     BANNED.into_iter().find(|banned| words.contains(&format!(" {banned} ")))
-}
-
-fn files_below(folder: &Path, extension: &str, found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files_below(&path, extension, found);
-        } else if path.extension().is_some_and(|its| its == extension) {
-            found.push(path);
-        }
-    }
 }
 
 /// The prose of a page, line by line: without code, in which tests and keys have their names.
