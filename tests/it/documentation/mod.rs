@@ -6,6 +6,7 @@ use std::path::Path;
 use fastagency::ids::Name;
 use fastagency::{config, workflow};
 
+mod commands;
 mod pages;
 
 use pages::{blocks, files_below, pages};
