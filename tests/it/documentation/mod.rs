@@ -6,6 +6,8 @@ use std::path::Path;
 use fastagency::ids::Name;
 use fastagency::{config, workflow};
 
+use crate::support::system::System;
+
 mod commands;
 mod pages;
 
@@ -112,6 +114,55 @@ fn the_yaml_of_every_page_is_right() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(workflows > 30 && configurations > 30, "{workflows} workflows and {configurations} configurations");
+}
+
+/// A path of the interface without its query, its parameters without their names.
+fn plain_path(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let parts = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+    parts.collect::<Vec<&str>>().join("/")
+}
+
+#[tokio::test]
+async fn the_page_of_the_api_has_every_route_and_no_other() {
+    let system = System::in_own_folder().gateway(|_| {}).start().await;
+    let (status, described) = system.get("/openapi.json").await;
+    assert_eq!(status, 200, "{described}");
+    let paths = described["paths"].as_object().expect("paths");
+    let routes: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods").keys();
+            methods.map(move |method| (method.to_uppercase(), plain_path(path)))
+        })
+        .filter(|(method, _)| method != "PARAMETERS")
+        .collect();
+    let page = std::fs::read_to_string("docs/reference/api.md").expect("the documentation");
+    let (mut named, mut made_up) = (BTreeSet::new(), Vec::new());
+    for code in page.split('`').filter(|code| !code.contains('\n')) {
+        let words: Vec<&str> = code.split_whitespace().collect();
+        match words[..] {
+            [method, path, ..] if path.starts_with('/') && method.chars().all(|letter| letter.is_ascii_uppercase()) => {
+                let route = (method.to_owned(), plain_path(path));
+                if !routes.contains(&route) {
+                    made_up.push(code);
+                }
+                named.insert(route);
+            }
+            // A path alone: that of the socket, or one that a sentence comes back to.
+            [path] if path.starts_with("/api/") && !path.contains('*') || path == "/fastagency/ws" => {
+                let of_path: Vec<_> = routes.iter().filter(|(_, known)| *known == plain_path(path)).cloned().collect();
+                if of_path.is_empty() {
+                    made_up.push(code);
+                }
+                named.extend(of_path);
+            }
+            _ => {}
+        }
+    }
+    assert!(made_up.is_empty(), "there are no such routes: {made_up:?}");
+    let missing: Vec<_> = routes.difference(&named).collect();
+    assert!(missing.is_empty(), "docs/reference/api.md does not have {missing:?}");
 }
 
 /// The source of a module, by its path in this binary or in the program.
