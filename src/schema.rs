@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use jsonschema::{PatternOptions, ValidationError, Validator};
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{JsonType, PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use crate::problem::did_you_mean;
@@ -55,6 +56,122 @@ pub fn validator(schema: &Value) -> Result<Validator, Error> {
         )
         .build(schema)
         .map_err(|error| Error::Invalid(Box::new(error)))
+}
+
+/// How many letters a sentence about a part of a value may have.
+const LONGEST_WORDS: usize = 500;
+
+/// What does not fit a schema at one place of a value, in words for the person who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaMisfit {
+    /// The place: names and numbers from the outermost, with `/` between them; empty: the value itself.
+    pub place: String,
+    /// What is wrong there; none: nothing is there, and something must be.
+    pub words: Option<String>,
+}
+
+impl fmt::Display for SchemaMisfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.place.as_str(), &self.words) {
+            (place, None) => write!(f, "{place} is missing"),
+            ("", Some(words)) => f.write_str(words),
+            (place, Some(words)) => write!(f, "{place}: {words}"),
+        }
+    }
+}
+
+/// What does not fit a schema in a value, place by place.
+pub fn misfits(validator: &Validator, value: &Value) -> Vec<SchemaMisfit> {
+    validator.iter_errors(value).flat_map(|error| misfits_of(&error)).collect()
+}
+
+/// What an error is about: one place, or each field that should not be there.
+pub fn misfits_of(error: &ValidationError<'_>) -> Vec<SchemaMisfit> {
+    let place = error.instance_path().to_string().trim_start_matches('/').to_owned();
+    let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") };
+    match error.kind() {
+        ValidationErrorKind::Required { property: Value::String(name) } => {
+            vec![SchemaMisfit { place: below(name), words: None }]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let words = || Some("nothing of this name is expected".to_owned());
+            unexpected.iter().map(|name| SchemaMisfit { place: below(name), words: words() }).collect()
+        }
+        _ => vec![SchemaMisfit { words: Some(shortened(&misfit_words(error))), place }],
+    }
+}
+
+fn misfit_words(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::Type { kind } => {
+            let wanted: Vec<&str> = match kind {
+                TypeKind::Single(one) => vec![type_words(*one)],
+                TypeKind::Multiple(several) => several.iter().map(type_words).collect(),
+            };
+            format!("it must be {}, not {}", wanted.join(" or "), value_words(error.instance()))
+        }
+        ValidationErrorKind::Enum { options } => {
+            let options: Vec<String> = options.as_array().into_iter().flatten().map(Value::to_string).collect();
+            format!("it must be one of {}, not {}", options.join(", "), error.instance())
+        }
+        ValidationErrorKind::Constant { expected_value } => {
+            format!("it must be {expected_value}, not {}", error.instance())
+        }
+        ValidationErrorKind::Minimum { limit } => format!("it must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("it must be at most {limit}"),
+        ValidationErrorKind::ExclusiveMinimum { limit } => format!("it must be more than {limit}"),
+        ValidationErrorKind::ExclusiveMaximum { limit } => format!("it must be less than {limit}"),
+        ValidationErrorKind::MinLength { limit } => format!("it must have at least {}", counted(*limit, "character")),
+        ValidationErrorKind::MaxLength { limit } => format!("it must have at most {}", counted(*limit, "character")),
+        ValidationErrorKind::MinItems { limit } => format!("it must have at least {}", counted(*limit, "entry")),
+        ValidationErrorKind::MaxItems { limit } => format!("it must have at most {}", counted(*limit, "entry")),
+        ValidationErrorKind::Pattern { pattern } => format!("it does not have the form that is asked for ({pattern})"),
+        ValidationErrorKind::Format { format } => format!("it does not have the form of {format:?}"),
+        ValidationErrorKind::FalseSchema => "nothing is expected here".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A kind of value as people name it.
+fn type_words(kind: JsonType) -> &'static str {
+    match kind {
+        JsonType::Null => "null",
+        JsonType::Boolean => "true or false",
+        JsonType::Integer => "a whole number",
+        JsonType::Number => "a number",
+        JsonType::String => "a text",
+        JsonType::Array => "a list",
+        JsonType::Object => "an object",
+    }
+}
+
+/// What a value is, as people name it.
+pub fn value_words(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// `1 character`, `2 entries`.
+fn counted(count: u64, noun: &str) -> String {
+    match (count, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {noun}s"),
+    }
+}
+
+/// What is wrong may be as long as the value.
+fn shortened(words: &str) -> String {
+    match words.char_indices().nth(LONGEST_WORDS) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words.to_owned(),
+    }
 }
 
 /// The fields of an object that its schema does not have, a sentence for each, with the one that was probably meant. A schema
@@ -175,6 +292,32 @@ mod tests {
         let tree = validator(&tree).unwrap();
         assert!(tree.is_valid(&json!({ "left": { "right": {} } })));
         assert!(!tree.is_valid(&json!({ "left": { "right": 1 } })));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_in_the_words_of_people() {
+        let schema = json!({"type": "object", "required": ["to"], "properties": {
+            "to": {"type": "object", "required": ["iban"]}, "amount": {"type": "number", "maximum": 100},
+            "kind": {"enum": ["gift", "debt"]}, "closed": {"properties": {"b": {}}, "additionalProperties": false}, "lines": {"items": {"type": ["integer", "null"]}, "maxItems": 1},
+        }});
+        let validator = validator(&schema).unwrap();
+        let said =
+            |value: serde_json::Value| misfits(&validator, &value).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(said(json!({})), ["to is missing"]);
+        assert_eq!(said(json!([])), ["it must be an object, not a list"]);
+        let wrong = json!({"to": {}, "amount": "much", "kind": "loan", "lines": [1, "x"], "closed": {"a": 1}});
+        let mut sentences = said(wrong);
+        sentences.sort();
+        let all = [
+            "amount: it must be a number, not a text",
+            "closed/a: nothing of this name is expected",
+            "kind: it must be one of \"gift\", \"debt\", not \"loan\"",
+            "lines/1: it must be null or a whole number, not a text",
+            "lines: it must have at most 1 entry",
+            "to/iban is missing",
+        ];
+        assert_eq!(sentences, all);
+        assert_eq!(said(json!({"to": {"iban": 1}, "amount": 700})), ["amount: it must be at most 100"]);
     }
 
     #[test]

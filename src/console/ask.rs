@@ -519,7 +519,7 @@ mod tests {
             LineOutcome::Value(value) => panic!("{value}"),
         };
         assert_eq!(refused("7"), "(answer once, same, always or deny (deny: with a reason))\n> ");
-        assert_eq!(refused("amout=1"), "(there is no argument amout)\n> ");
+        assert_eq!(refused("amout=1"), "(there is no argument amout (did you mean \"amount\"?))\n> ");
         assert_eq!(refused("who=Bo"), "(who is given by the workflow, and cannot be changed)\n> ");
         assert!(refused("amount=much").contains("amount"));
         for two in ["note=partial, amount=4.50", "note=x amount = 4.50", "amount=4.50,note=x", "note=x\tamount= 4"] {

@@ -1,13 +1,14 @@
 //! Whether an answer fits its question. A refusal is a sentence for the person who gave it.
 
-use serde_json::{Number, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use crate::bounds::{OUTSIDE, UNAMBIGUOUS, UnfitJson, read};
+use crate::problem::did_you_mean;
 use crate::protocol::api::LONGEST_REASON;
 
 use super::{
-    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, FormQuestion, MessageContent, MultipleChoice, TextInput,
-    TextValue, permission,
+    ApprovalAnswer, ApprovalDecision, ApprovalQuestion, ArgumentChange, FormQuestion, MessageContent, MultipleChoice,
+    TextInput, TextValue, permission,
 };
 
 /// What a person answered: checked, in the form in which it is stored and shown.
@@ -63,8 +64,11 @@ pub fn check_text_answer(question: &MessageContent, answer: &str) -> Result<Vali
                     json!({"decision": "deny", "reason": reason})
                 }
                 _ => match read(answer.as_bytes(), &UNAMBIGUOUS) {
-                    Ok(decision @ Value::Object(_)) => decision,
+                    Ok(decision @ (Value::Object(_) | Value::Array(_))) => decision,
                     Err(UnfitJson::Exceeded(exceeded)) => return Err(exceeded.to_string()),
+                    Err(UnfitJson::Json(error)) if words.starts_with(['{', '[']) => {
+                        return Err(format!("this is not JSON ({error}); write it like {VERDICT_EXAMPLE}"));
+                    }
                     Ok(_) | Err(UnfitJson::Json(_)) => {
                         return Err("answer once, same, always or deny (deny: with a reason)".to_owned());
                     }
@@ -194,15 +198,20 @@ fn check_form(asked: &FormQuestion, answer: &Value) -> Result<ValidAnswer, Strin
     Ok(ValidAnswer { value: answer.clone(), text: answer.to_string() })
 }
 
+/// How an approval is written as JSON.
+const VERDICT_EXAMPLE: &str = r#"{"decision": "once", "arguments": {"amount": 4.50}}"#;
+
 fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer, String> {
-    if !answer.is_object() {
-        return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
-    }
-    let Ok(verdict) = crate::bounds::from_value::<ApprovalAnswer>(answer.clone()) else {
-        return Err(
-            "the answer has a decision (once, same, always or deny), and may have arguments or a reason".to_owned()
-        );
+    let Value::Object(fields) = answer else {
+        let kind = type_in_words(answer);
+        return Err(format!("the answer must be an object, not {kind}; write it like {VERDICT_EXAMPLE}"));
     };
+    let mistakes = verdict_mistakes(asked, fields);
+    if !mistakes.is_empty() {
+        return Err(mistakes.join("; "));
+    }
+    let verdict = crate::bounds::from_value::<ApprovalAnswer>(answer.clone())
+        .map_err(|_| format!("this is no answer to an approval; write it like {VERDICT_EXAMPLE}"))?;
     if let (Some(shown), Some(digest)) = (&asked.digest, &verdict.digest)
         && shown != digest
     {
@@ -213,15 +222,10 @@ fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer
     {
         return Err(format!("the reason is longer than {LONGEST_REASON} characters"));
     }
-    let arguments = permission::changed(asked, &verdict)?;
-    if let Some(arguments) = &arguments {
-        if verdict.decision == ApprovalDecision::Deny {
-            return Err("what is denied takes no arguments".to_owned());
-        }
-        if let Some(schema) = &asked.schema {
-            check_schema(schema, &Value::Object(arguments.clone()))?;
-        }
+    if verdict.decision == ApprovalDecision::Deny && (verdict.arguments.is_some() || !verdict.changes.is_empty()) {
+        return Err("what is denied takes no arguments".to_owned());
     }
+    let arguments = permission::changed(asked, &verdict)?;
     let text = match (verdict.decision, &verdict.reason) {
         (ApprovalDecision::Once, _) => "Allowed once".to_owned(),
         (ApprovalDecision::Same, _) => "Allowed, always with these arguments".to_owned(),
@@ -234,6 +238,48 @@ fn check_verdict(asked: &ApprovalQuestion, answer: &Value) -> Result<ValidAnswer
     Ok(ValidAnswer { value: json!(verdict), text })
 }
 
+/// What is wrong with the form of an approval, a sentence for each mistake.
+fn verdict_mistakes(asked: &ApprovalQuestion, fields: &Map<String, Value>) -> Vec<String> {
+    const KNOWN: [&str; 5] = ["decision", "arguments", "changes", "digest", "reason"];
+    const DECISIONS: [&str; 4] = ["once", "same", "always", "deny"];
+    let mut mistakes = Vec::new();
+    match fields.get("decision") {
+        Some(Value::String(word)) if DECISIONS.contains(&word.as_str()) => {}
+        Some(Value::String(word)) => {
+            let hint = did_you_mean(word, DECISIONS).unwrap_or_else(|| "once, same, always or deny".to_owned());
+            mistakes.push(format!("{} is not a decision ({hint})", quoted(word)));
+        }
+        Some(other) => mistakes.push(format!("decision: it must be a text, not {}", type_in_words(other))),
+        None => mistakes.push("decision is missing (once, same, always or deny)".to_owned()),
+    }
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        let expected = match name.as_str() {
+            "arguments" if !value.is_object() => "an object with all arguments of the call",
+            "changes" if !is_list_of_changes(value) => {
+                r#"a list like [{"path": "/amount", "json": "4.50"}], with the new value as JSON text"#
+            }
+            "digest" | "reason" if !value.is_string() => "a text",
+            known if KNOWN.contains(&known) => continue,
+            unknown if permission::is_argument(asked, unknown) => {
+                mistakes
+                    .push(format!("{} is an argument of the call: write it like {VERDICT_EXAMPLE}", quoted(unknown)));
+                continue;
+            }
+            unknown => {
+                let hint = did_you_mean(unknown, KNOWN).unwrap_or_else(|| format!("there is {}", KNOWN.join(", ")));
+                mistakes.push(format!("an answer has no field {} ({hint})", quoted(unknown)));
+                continue;
+            }
+        };
+        mistakes.push(format!("{name}: it must be {expected}, not {}", type_in_words(value)));
+    }
+    mistakes
+}
+
+fn is_list_of_changes(value: &Value) -> bool {
+    value.is_array() && crate::bounds::from_value::<Vec<ArgumentChange>>(value.clone()).is_ok()
+}
+
 /// Why an answer to something else than what was shown is refused.
 pub const OTHER_DIGEST: &str = "what was allowed is not what would be called: look at the question again";
 
@@ -241,8 +287,6 @@ fn check_schema(schema: &Value, answer: &Value) -> Result<(), String> {
     let validator = crate::schema::validator(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
     let problems: Vec<String> = validator
         .iter_errors(answer)
-        // What stands for a password is not what the tool gets: the worker checks that.
-        .filter(|error| !error.instance().as_str().is_some_and(|text| text.contains(permission::PASSWORD)))
         .take(10)
         .map(|error| {
             let place = error.instance_path().to_string();
@@ -284,8 +328,6 @@ fn type_in_words(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
-
     use super::super::AnswerDeadline;
     use super::*;
 
@@ -351,17 +393,11 @@ mod tests {
             text(json!({"decision": "deny", "reason": format!("{longest}.")})),
             Err("the reason is longer than 500 characters".to_owned())
         );
-        for number in ["1", "[]", "\"once\""] {
+        for number in ["1", "\"once\""] {
             let refusal = check_text_answer(&asked, number).unwrap_err();
             assert_eq!(refusal, "answer once, same, always or deny (deny: with a reason)", "{number}");
         }
         assert!(text(json!({"decision": "once", "arguments": {"amount": 700}})).unwrap_err().contains("amount"));
-        let refusal = Err(
-            "the answer has a decision (once, same, always or deny), and may have arguments or a reason".to_owned()
-        );
-        assert_eq!(text(json!({"decision": "perhaps"})), refusal);
-        assert_eq!(text(json!({"arguments": {}})), refusal);
-        assert_eq!(text(json!({"decision": "once", "for": "ever"})), refusal);
         assert!(text(json!({"decision": "deny", "arguments": {}})).is_err());
         assert!(text(json!("once")).is_err());
         assert_eq!(check_text_answer(&asked, " Yes ").unwrap().value, json!({"decision": "once"}));
@@ -380,5 +416,53 @@ mod tests {
             );
         }
         assert_eq!(check_text_answer(&asked, "Allow once").unwrap().text, "Allowed once");
+    }
+    #[test]
+    fn all_mistakes_of_an_approval_in_json_are_said_at_once() {
+        let asked = MessageContent::Approval(Box::new(ApprovalQuestion {
+            function_name: "pay".into(),
+            arguments: Map::from_iter([("amount".to_owned(), json!(5)), ("to".to_owned(), json!("Ada"))]),
+            schema: Some(json!({
+                "type": "object", "required": ["to"],
+                "properties": {"amount": {"type": "number", "maximum": 100}, "to": {"type": "string"}},
+            })),
+            ..ApprovalQuestion::default()
+        }));
+        let example = r#"write it like {"decision": "once", "arguments": {"amount": 4.50}}"#;
+        for (answer, sentences) in [
+            ("{\"decision\": \"once\"", format!("this is not JSON (EOF while parsing an object at line 1 column 19); {example}")),
+            ("[1]", format!("the answer must be an object, not a list; {example}")),
+            ("{\"decision\": \"onse\"}", "\"onse\" is not a decision (did you mean \"once\"?)".to_owned()),
+            (
+                r#"{"amount": 4, "reson": "x", "for": "ever", "arguments": [4]}"#,
+                format!(
+                    "decision is missing (once, same, always or deny); \"amount\" is an argument of the call: {example}; \
+                     an answer has no field \"reson\" (did you mean \"reason\"?); \
+                     an answer has no field \"for\" (there is decision, arguments, changes, digest, reason); \
+                     arguments: it must be an object with all arguments of the call, not a list"
+                ),
+            ),
+            (
+                r#"{"decision": "once", "changes": [{"path": "/amount", "value": 4}]}"#,
+                "changes: it must be a list like [{\"path\": \"/amount\", \"json\": \"4.50\"}], with the new value as JSON text, not a list"
+                    .to_owned(),
+            ),
+            (
+                r#"{"decision": "once", "arguments": {"amout": 4, "amount": "much"}}"#,
+                "there is no argument amout (did you mean \"amount\"?); to is missing; amount: it must be a number, not a text"
+                    .to_owned(),
+            ),
+            (
+                r#"{"decision": "once", "changes": [{"path": "/amount", "json": "700"}, {"path": "/amout", "json": "1"}, {"path": "/to"}]}"#,
+                "there is no argument amout (did you mean \"amount\"?); to is missing; amount: it must be at most 100".to_owned(),
+            ),
+        ] {
+            let refusal = check_text_answer(&asked, answer).unwrap_err();
+            let mut found: Vec<&str> = refusal.split("; ").collect();
+            let mut wanted: Vec<&str> = sentences.split("; ").collect();
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted, "{answer}");
+        }
     }
 }

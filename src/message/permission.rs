@@ -3,13 +3,16 @@
 
 use std::collections::HashSet;
 
+use jsonschema::ValidationError;
 use serde_json::{Map, Number, Value, json};
 use sha2::Digest;
 
 use super::{ApprovalAnswer, ApprovalQuestion, ArgumentChange};
 use crate::bounds::{BoundKind, MADE, OUTSIDE, UNAMBIGUOUS, UnfitJson, ValueBounds, check_value, read};
 use crate::ids::hex;
+use crate::problem::did_you_mean;
 use crate::redact::REDACTED;
+use crate::schema::{self, SchemaMisfit};
 
 /// A call of a tool that somebody may be asked about.
 #[derive(Debug, Clone, Copy)]
@@ -51,11 +54,36 @@ const LONGEST_PLACE: usize = 100;
 /// How many references of a schema lead on to the next one.
 const MOST_REFERENCES: usize = 8;
 
-/// The arguments that an answer wants instead; none: those that were shown.
+/// How many sentences a refusal has.
+const MOST_MISTAKES: usize = 10;
+
+/// The arguments that an answer wants instead; none: those that were shown. The error has a sentence for each mistake.
 pub(super) fn changed(
     asked: &ApprovalQuestion,
     verdict: &ApprovalAnswer,
 ) -> Result<Option<Map<String, Value>>, String> {
+    let wanted = wanted(asked, verdict)?;
+    let Some(WantedArguments { arguments, mut mistakes }) = wanted else { return Ok(None) };
+    mistakes.extend(refusals(asked, &arguments)?);
+    mistakes.dedup();
+    mistakes.truncate(MOST_MISTAKES);
+    if mistakes.is_empty() { Ok(Some(arguments)) } else { Err(mistakes.join("; ")) }
+}
+
+/// Whether the call has an argument of this name, or may have it.
+pub(super) fn is_argument(asked: &ApprovalQuestion, name: &str) -> bool {
+    let properties = asked.schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+    asked.arguments.contains_key(name) || properties.is_some_and(|properties| properties.contains_key(name))
+}
+
+/// The arguments as an answer has them, as far as they can be made.
+struct WantedArguments {
+    arguments: Map<String, Value>,
+    /// A sentence for each change that cannot be made.
+    mistakes: Vec<String>,
+}
+
+fn wanted(asked: &ApprovalQuestion, verdict: &ApprovalAnswer) -> Result<Option<WantedArguments>, String> {
     if let Some(arguments) = &verdict.arguments {
         if !verdict.changes.is_empty() {
             return Err("an answer has arguments or changes, not both".to_owned());
@@ -68,9 +96,7 @@ pub(super) fn changed(
             ));
         }
         check_value(&after, &bounds(&before)).map_err(|exceeded| exceeded.to_string())?;
-        refuse_unknown(asked, arguments)?;
-        refuse_redacted(&before, &after)?;
-        return Ok(Some(arguments.clone()));
+        return Ok(Some(WantedArguments { arguments: arguments.clone(), mistakes: Vec::new() }));
     }
     if verdict.changes.is_empty() {
         return Ok(None);
@@ -81,37 +107,51 @@ pub(super) fn changed(
     }
     let mut arguments = Value::Object(asked.arguments.clone());
     let bounds = bounds(&arguments);
-    let mut places: HashSet<&str> = HashSet::new();
+    let (mut places, mut mistakes): (HashSet<&str>, Vec<String>) = (HashSet::new(), Vec::new());
     for change in &verdict.changes {
-        refuse_given(asked, &change.path)?;
         // The one before would be lost in this one.
         let is_lost = |known: &&str| known.strip_prefix(&*change.path).is_some_and(|rest| rest.starts_with('/'));
-        if places.iter().any(is_lost) || !places.insert(&change.path) {
-            return Err(format!("{}: it is changed twice", shown(&change.path)));
-        }
-        apply(&mut arguments, change, &bounds)?;
+        let made = if places.iter().any(is_lost) || !places.insert(&change.path) {
+            Err(format!("{}: it is changed twice", shown(&change.path)))
+        } else {
+            refuse_given(asked, &change.path).and_then(|()| apply(&mut arguments, change, &bounds))
+        };
+        mistakes.extend(made.err().filter(|_| mistakes.len() < MOST_MISTAKES));
     }
     check_value(&arguments, &bounds).map_err(|exceeded| exceeded.to_string())?;
     let Value::Object(arguments) = arguments else {
         unreachable!("a change leaves the object of the arguments in its place")
     };
-    refuse_unknown(asked, &arguments)?;
-    refuse_redacted(&Value::Object(asked.arguments.clone()), &Value::Object(arguments.clone()))?;
-    Ok(Some(arguments))
+    Ok(Some(WantedArguments { arguments, mistakes }))
 }
 
-/// Refuses an argument that the workflow gives, and a name that the tool does not know: the call would be made without it, and nobody
-/// would see that a change was misspelt.
-fn refuse_unknown(asked: &ApprovalQuestion, arguments: &Map<String, Value>) -> Result<(), String> {
-    if let Some(given) = arguments.keys().find(|name| asked.injected.contains_key(*name)) {
-        return Err(given_by_workflow(given));
-    }
-    let Some(schema) = &asked.schema else { return Ok(()) };
+/// Why a tool is not called with these arguments, a sentence for each mistake: an argument that the workflow gives, a name that the tool
+/// does not know (the call would be made without it, and nobody would see that a change was misspelt), a mark of what is not shown, and
+/// what does not fit the schema.
+fn refusals(asked: &ApprovalQuestion, arguments: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let given = arguments.keys().filter(|name| asked.injected.contains_key(*name));
+    let mut mistakes: Vec<String> = given.map(|name| given_by_workflow(name)).collect();
     let (before, after) = (Value::Object(asked.arguments.clone()), Value::Object(arguments.clone()));
-    match unknown_name(schema, schema, Some(&before), &after) {
-        Some(place) => Err(format!("there is no argument {}", shown(&place))),
-        None => Ok(()),
+    let mut unknown = Vec::new();
+    if let Some(schema) = &asked.schema {
+        add_unknown_names(schema, schema, (Some(&before), &after), "", &mut unknown);
+        unknown.retain(|name| !asked.injected.contains_key(&name.place));
     }
+    mistakes.extend(
+        unknown.iter().map(|UnknownName { place, hint }| format!("there is no argument {}{hint}", shown(place))),
+    );
+    mistakes.extend(refuse_redacted(&before, &after).err());
+    if let Some(schema) = &asked.schema {
+        let validator = schema::validator(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
+        // What stands for a password is not what the tool gets: the worker checks that.
+        let is_password =
+            |error: &ValidationError<'_>| error.instance().as_str().is_some_and(|text| text.contains(PASSWORD));
+        let misfits = validator.iter_errors(&after).filter(|error| !is_password(error));
+        let misfits = misfits.flat_map(|error| schema::misfits_of(&error));
+        let is_new = |misfit: &SchemaMisfit| !unknown.iter().any(|name| name.place == misfit.place);
+        mistakes.extend(misfits.filter(is_new).take(MOST_MISTAKES).map(|misfit| misfit.to_string()));
+    }
+    Ok(mistakes)
 }
 
 /// Refuses a change of what the workflow gives.
@@ -127,33 +167,52 @@ fn given_by_workflow(name: &str) -> String {
     format!("{} is given by the workflow, and cannot be changed", shown(name))
 }
 
-/// The first name that is new in an object whose schema lists its fields. What was shown with such a name may stay.
-fn unknown_name(root: &Value, schema: &Value, before: Option<&Value>, after: &Value) -> Option<String> {
-    let schema = followed(root, schema)?;
+/// A name that is new in an object whose schema lists its fields.
+struct UnknownName {
+    place: String,
+    /// What was probably meant, in parentheses.
+    hint: String,
+}
+
+/// Adds the names that are new in objects whose schemas list their fields. What was shown with such a name may stay.
+fn add_unknown_names(
+    root: &Value,
+    schema: &Value,
+    (before, after): (Option<&Value>, &Value),
+    place: &str,
+    unknown: &mut Vec<UnknownName>,
+) {
+    let Some(schema) = followed(root, schema) else { return };
     match after {
         Value::Object(fields) => {
-            let known = schema.get("properties").and_then(Value::as_object)?;
+            let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
             // As the tool is called: what is not listed is left out, unless the schema says that there may be more.
             let is_closed = schema.get("additionalProperties").is_none_or(|more| *more == json!(false))
                 && schema.get("patternProperties").is_none();
             let before = before.and_then(Value::as_object);
-            fields.iter().find_map(|(name, value)| {
+            for (name, value) in fields {
                 let before = before.and_then(|fields| fields.get(name));
+                let place = format!("{place}{name}");
                 match known.get(name) {
-                    Some(schema) => unknown_name(root, schema, before, value).map(|place| format!("{name}/{place}")),
-                    None => (is_closed && before.is_none()).then(|| name.clone()),
+                    Some(schema) => add_unknown_names(root, schema, (before, value), &format!("{place}/"), unknown),
+                    None if is_closed && before.is_none() => {
+                        let near = did_you_mean(name, known.keys().map(String::as_str));
+                        let hint = near.map(|near| format!(" ({near})")).unwrap_or_default();
+                        unknown.push(UnknownName { place, hint });
+                    }
+                    None => {}
                 }
-            })
+            }
         }
         Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
             let before = before.and_then(Value::as_array);
-            let mut each = items.iter().enumerate();
-            each.find_map(|(at, item)| {
+            for (at, item) in items.iter().enumerate() {
                 let before = before.and_then(|items| items.get(at));
-                unknown_name(root, schema.get("items")?, before, item).map(|place| format!("{at}/{place}"))
-            })
+                add_unknown_names(root, schema, (before, item), &format!("{place}{at}/"), unknown);
+            }
         }
-        _ => None,
+        _ => {}
     }
 }
 
@@ -340,15 +399,16 @@ mod tests {
         let one =
             |path: &str, json: &str| answer(json!({"decision": "once", "changes": [{"path": path, "json": json}]}));
         for (path, sentence) in [
-            ("/amout", "there is no argument amout"),
-            ("/to/nam", "there is no argument to/nam"),
+            ("/amout", "there is no argument amout (did you mean \"amount\"?)"),
+            ("/to/nam", "there is no argument to/nam (did you mean \"name\"?)"),
             ("/lines/0/m", "there is no argument lines/0/m"),
             ("/who", "who is given by the workflow, and cannot be changed"),
             ("/who/name", "who is given by the workflow, and cannot be changed"),
         ] {
             assert_eq!(one(path, "1").unwrap_err(), sentence, "{path}");
         }
-        for path in ["/amount", "/free", "/to/name", "/to/old", "/lines/0/n", "/more/b"] {
+        assert!(one("/free", "{}").is_ok());
+        for path in ["/amount", "/to/name", "/to/old", "/lines/0/n", "/more/b"] {
             assert!(one(path, "1").is_ok(), "{path}");
         }
         let whole = |more: Value| {
@@ -356,11 +416,12 @@ mod tests {
             arguments.extend(object(more));
             answer(json!({"decision": "once", "arguments": arguments}))
         };
-        assert_eq!(whole(json!({"amout": 1})).unwrap_err(), "there is no argument amout");
+        assert!(whole(json!({"amout": 1})).unwrap_err().starts_with("there is no argument amout"));
         assert_eq!(whole(json!({"who": "Al"})).unwrap_err(), "who is given by the workflow, and cannot be changed");
         assert!(whole(json!({"amount": 1})).is_ok());
         let both = |paths: [&str; 2]| {
-            let changes = paths.map(|path| json!({"path": path, "json": "{\"name\": 1}"}));
+            let value = |path: &str| if path == "/amount" { "1" } else { "{\"name\": 1}" };
+            let changes = paths.map(|path| json!({"path": path, "json": value(path)}));
             answer(json!({"decision": "once", "changes": changes}))
         };
         assert_eq!(both(["/amount", "/amount"]).unwrap_err(), "/amount: it is changed twice");

@@ -425,7 +425,8 @@ async fn who_has_no_right_allows_no_tool_of_any_kind_on_any_way() {
             (twice, format!("{path}: it is changed twice")),
         ] {
             let (status, told) = decide(&house, "sue", run, question, given).await;
-            assert_eq!((status, told["error"]["message"].as_str()), (422, Some(&*sentence)), "{name}: {told}");
+            let words = told["error"]["message"].as_str().unwrap_or_default();
+            assert!(status == 422 && words.starts_with(&*sentence), "{name}: {told}");
         }
         // What is allowed is called, once, as it was changed.
         assert_eq!(decide(&house, "sue", run, question, with_changes).await.0, 202, "{name}");

@@ -168,6 +168,9 @@ describe('forms of a JSON Schema', () => {
     assert.deepEqual(placesOf('the parameters do not fit: Address.zip: x; "city" is a required property; Address: "zip" is a required property', paths), {
       placed: [{ path: ['Address', 'zip'], words: 'x' }, { path: ['city'], words: 'This is needed.' }, { path: ['Address', 'zip'], words: 'This is needed.' }], rest: '',
     });
+    assert.deepEqual(placesOf('Address/zip is missing; city: it must be a text, not a number', paths), {
+      placed: [{ path: ['Address', 'zip'], words: 'This is needed.' }, { path: ['city'], words: 'it must be a text, not a number' }], rest: '',
+    });
     assert.deepEqual(placesOf('there is no weather in "city": Atlantis', paths).placed, []);
   });
 });

@@ -31,6 +31,7 @@ function wordsAt(path, problem) {
     // The server names what is missing, and where: around it.
     const around = path.slice(0, -1).join(separator);
     if (problem === `${around && `${around}: `}"${path.at(-1)}" is a required property`) return 'This is needed.';
+    if (problem === `${place} is missing`) return 'This is needed.';
     if (problem.startsWith(`${place}: `)) return problem.slice(place.length + 2);
     if (!problem.startsWith(place + separator)) continue;
     // Inside a field that has none for it: an item of a list, a part of what is written as JSON.
