@@ -137,6 +137,16 @@ pub enum UnfitJson {
     Json(#[from] serde_json::Error),
 }
 
+/// What follows a text of which only the beginning is kept: the same words for models, in results, and for people, in logs.
+pub fn cut_mark(most: usize, unit: &str) -> String {
+    format!("… [cut off after {most} {unit}]")
+}
+
+/// The beginning of a text, so many bytes of it, with the mark of a cut.
+pub fn cut_off(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned() + &cut_mark(most, "bytes")
+}
+
 /// Reads a JSON text, if it is within bounds. A lone half of a pair of surrogates is U+FFFD ([`surrogates`]).
 pub fn read<T: DeserializeOwned>(text: &[u8], bounds: &ValueBounds) -> Result<T, UnfitJson> {
     check(text, bounds)?;

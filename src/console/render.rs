@@ -161,7 +161,7 @@ impl RunRenderer {
                 }
             }
             if *stopped {
-                words.push_str(&self.note("cut off here"));
+                words.push_str(&self.note("stopped here"));
             }
             if let Some(cut) = cut {
                 words.push_str(&self.note(&format!("this reply {}", cut.in_words())));

@@ -154,7 +154,7 @@ fn started(workflow: &str, params: &Map<String, Value>, user: Option<&str>) -> S
 fn said(sender: Option<&str>, recipient: Option<&str>, says: &MessageContent) -> String {
     let names: Vec<String> = [sender, recipient].into_iter().flatten().map(line).collect();
     let kind = match says {
-        MessageContent::TextMessage { stopped: true, .. } => " (cut off)",
+        MessageContent::TextMessage { stopped: true, .. } => " (stopped)",
         MessageContent::TextMessage { cut: Some(cut), .. } => {
             return format!("{} ({}): {}", names.join(" → "), cut_in_words(*cut), in_words(says).unwrap_or_default());
         }

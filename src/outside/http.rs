@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::addresses::AddressRules;
 use super::hidden::HiddenTexts;
-use crate::bounds::{OUTSIDE, read};
+use crate::bounds::{OUTSIDE, cut_mark, read};
 use crate::problem::chain;
 
 /// Redirects on the same server that one request follows.
@@ -502,8 +502,8 @@ pub(super) fn cut(body: &[u8], most: usize, hidden: &HiddenTexts) -> HttpAnswerB
     // What is hidden makes the text shorter, and the end of what was read of more may be half a secret.
     let is_broken_off = body.len() > most.saturating_add(hidden.longest());
     let text = hidden.hidden_beginning(&String::from_utf8_lossy(body), is_broken_off);
-    let text = &text[..text.floor_char_boundary(most)];
-    HttpAnswerBody::Text(format!("{}… [cut off after {most} bytes]", text.trim_end_matches('\u{fffd}')))
+    let text = text[..text.floor_char_boundary(most)].trim_end_matches('\u{fffd}');
+    HttpAnswerBody::Text(text.to_owned() + &cut_mark(most, "bytes"))
 }
 
 /// An answer as it came: JSON where it is some and is called JSON, text, or nothing.

@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::hidden::HiddenTexts;
 use super::toolset::ToolsetError;
-use crate::bounds::{OUTSIDE, read};
+use crate::bounds::{OUTSIDE, cut_off, read};
 use crate::config::{ProgramConfig, ProgramInput, SandboxConfig};
 use crate::problem::did_you_mean;
 
@@ -23,8 +23,6 @@ use crate::problem::did_you_mean;
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// What is kept of what a program says on its standard error, in bytes.
 const MOST_SAID: u64 = 4096;
-/// What follows a text that was cut off.
-const CUT: &str = "… [cut off]";
 /// The memory that a container has.
 const MEMORY: &str = "512m";
 /// The processes that a container has, at most.
@@ -192,7 +190,7 @@ async fn run(
         // What is hidden makes the text shorter, and the end of what was kept may be half a secret.
         let is_broken_off = output.kept.len() >= most.saturating_add(hidden.longest());
         let text = hidden.hidden_beginning(&String::from_utf8_lossy(&output.kept), is_broken_off);
-        if is_cut { text[..text.floor_char_boundary(most)].to_owned() + CUT } else { text }
+        if is_cut { cut_off(&text, most) } else { text }
     };
     let (said, printed) = (text(said, MOST_SAID), text(printed, call.max_result));
     if !said.trim().is_empty() {
@@ -404,7 +402,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_long_is_cut_and_marked() {
         let long = called(&["sh", "-c", "yes | head -c 100000"], json!({}), SOON).await.unwrap();
-        assert!(long.as_str().unwrap().ends_with(CUT) && long.as_str().unwrap().len() < 1100);
+        assert!(
+            long.as_str().unwrap().ends_with("… [cut off after 1000 bytes]") && long.as_str().unwrap().len() < 1100
+        );
     }
 
     #[tokio::test]

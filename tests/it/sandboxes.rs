@@ -217,7 +217,7 @@ async fn ends_as_it_should(sandbox: &Sandbox) {
     assert_eq!(failed, Err(ToolsetError::Failed("it failed (exit code 3): no such order".to_owned())));
     let long = shell("yes | head -c 3000000").await.unwrap();
     let long = long.as_str().unwrap();
-    assert!(long.ends_with("… [cut off]") && long.len() < 5000, "{}", long.len());
+    assert!(long.ends_with("… [cut off after 4000 bytes]") && long.len() < 5000, "{}", long.len());
 
     // The numbers are those of this test alone.
     let mark = format!("{}", 10_000_000 + std::process::id());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::bounds::{cut_mark, cut_off};
 use crate::ids::Name;
 use crate::outside::secrets::Secrets;
 
@@ -115,7 +116,7 @@ impl ProgramRecord {
             return text;
         }
         let end = text.floor_char_boundary(text.len().saturating_sub(self.secrets.hidden_texts().longest()));
-        format!("{}…", &text[..end])
+        text[..end].to_owned() + &cut_mark(end, "bytes")
     }
 
     /// Notes that its output has ended, and nobody has asked for it.
@@ -209,7 +210,7 @@ impl ProgramRecord {
 fn cut(text: &str) -> String {
     match text.len() <= LONGEST_SHOWN {
         true => text.to_owned(),
-        false => format!("{}…", &text[..text.floor_char_boundary(LONGEST_SHOWN)]),
+        false => cut_off(text, LONGEST_SHOWN),
     }
 }
 
@@ -243,11 +244,17 @@ mod tests {
             record.hear(&format!("line {number} {}", "x".repeat(500)), true);
             record.hear("  ", true);
         }
-        assert_eq!(record.hear("a word and sesame-08", false), "a word an…", "it may be half a secret");
+        assert_eq!(
+            record.hear("a word and sesame-08", false),
+            "a word an… [cut off after 9 bytes]",
+            "it may be half a secret"
+        );
         assert_eq!(record.hear("sesame-0815 is wrong\n", true), "[secret key] is wrong");
         let heard = record.heard.lock();
         assert_eq!(heard.last_words.len(), MOST_LAST_WORDS);
-        assert!(heard.last_words.iter().all(|line| line.len() <= LONGEST_SHOWN + '…'.len_utf8()));
+        assert!(
+            heard.last_words.iter().all(|line| line.len() <= LONGEST_SHOWN + cut_mark(LONGEST_SHOWN, "bytes").len())
+        );
         assert_eq!(heard.last_words.back().unwrap(), "[secret key] is wrong");
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::bounds::{OUTSIDE, check_value};
+use crate::bounds::{OUTSIDE, check_value, cut_off};
 use crate::outside::secrets::Secrets;
 use crate::outside::toolset::ToolsetError;
 
@@ -39,7 +39,7 @@ pub(super) fn value_of(result: &Value, max_result: u64, secrets: &Secrets) -> Re
 pub(super) fn error_text(said: &str, secrets: &Secrets) -> String {
     let said = secrets.hidden(said.trim());
     match said.len() > LONGEST_ERROR {
-        true => format!("{}…", &said[..said.floor_char_boundary(LONGEST_ERROR)]),
+        true => cut_off(&said, LONGEST_ERROR),
         false => said,
     }
 }
@@ -52,7 +52,7 @@ fn within(value: Value, max_result: u64) -> Value {
         other => other.to_string(),
     };
     match text.len() > most {
-        true => format!("{}… [cut off after {most} bytes]", &text[..text.floor_char_boundary(most)]).into(),
+        true => cut_off(&text, most).into(),
         false => value,
     }
 }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::time::Instant;
 
 use super::child_state::ChildState;
+use crate::bounds::cut_mark;
 use crate::outside::secrets::Secrets;
 
 /// So much of a line that is printed past Python is shown, in bytes.
@@ -65,8 +66,8 @@ pub(super) fn shown_words(words: &str, is_broken_off: bool, secrets: &Secrets) -
 fn beginning(text: &str, is_broken_off: bool, most: usize, secrets: &Secrets) -> String {
     let text = secrets.hidden_texts().hidden_beginning(text, is_broken_off);
     match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None if is_broken_off => text + "…",
+        Some((end, _)) => text[..end].to_owned() + &cut_mark(most, "characters"),
+        None if is_broken_off => text + &cut_mark(most, "characters"),
         None => text,
     }
 }
@@ -124,7 +125,7 @@ async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), secrets: &Secret
 /// A line of which no more than so much was read, as it is shown.
 fn shown(line: &[u8], most: usize, secrets: &Secrets) -> String {
     let text = secrets.hidden_texts().hidden_beginning(&String::from_utf8_lossy(line), line.len() > most);
-    let mark = if line.len() > LONGEST_LINE { "…" } else { "" };
+    let mark = if line.len() > LONGEST_LINE { cut_mark(LONGEST_LINE, "bytes") } else { String::new() };
     let text = &text[..text.floor_char_boundary(LONGEST_LINE)];
     format!("{}{mark}", text.trim_end_matches(['\r', '\u{fffd}']))
 }
@@ -149,7 +150,7 @@ mod tests {
         for before in LONGEST_PRINTED_LINE - 15..=LONGEST_PRINTED_LINE + 15 {
             let text = format!("{}sesame-0815{}", "x".repeat(before), "y".repeat(100));
             let line = shown_line(&text[..LONGEST_PRINTED_LINE + 11], true, &secrets);
-            assert!(!line.contains("ses") && line.ends_with('…'), "{before}: {}", &line[line.len() - 30..]);
+            assert!(!line.contains("ses") && line.ends_with("characters]"), "{before}: {}", &line[line.len() - 30..]);
         }
         for behind in LONGEST_TRACEBACK - 15..=LONGEST_TRACEBACK + 15 {
             let text = format!("{}sesame-0815{}", "x".repeat(100), "y".repeat(behind));
@@ -168,7 +169,12 @@ mod tests {
         }
         assert_eq!(
             lines,
-            ["one".to_owned(), format!("{}…", "x".repeat(LONGEST_LINE)), String::new(), "last".to_owned()]
+            [
+                "one".to_owned(),
+                format!("{}… [cut off after 4000 bytes]", "x".repeat(LONGEST_LINE)),
+                String::new(),
+                "last".to_owned()
+            ]
         );
         let mut budget = LineBudget::new();
         let admitted = (0..LINES_PER_MINUTE + 5).filter(|_| budget.admits()).count();

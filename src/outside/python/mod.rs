@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::hidden::HiddenTexts;
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
 use super::toolsets::ToolsetOpener;
-use crate::bounds::{OUTSIDE, UnfitJson, read};
+use crate::bounds::{OUTSIDE, UnfitJson, cut_off, read};
 use crate::config::PythonConfig;
 use crate::workflow::{PythonSource, ToolsetSource};
 
@@ -157,8 +157,7 @@ fn value_of(result: &ReturnedResult, max_result: u64, hidden: &HiddenTexts) -> R
     let most = usize::try_from(max_result).unwrap_or(usize::MAX);
     if *is_broken_off || text.len() > most {
         let shown = hidden.hidden_beginning(text, *is_broken_off);
-        let shown = &shown[..shown.floor_char_boundary(most)];
-        return Ok(format!("{shown}… [cut off after {most} bytes]").into());
+        return Ok(cut_off(&shown, most).into());
     }
     match is_text {
         true => Ok(hidden.hidden(text).into()),
