@@ -20,7 +20,7 @@ use crate::cli::outcome::CliError;
 use crate::cli::{CommonArguments, ListenArguments, VERSION};
 use crate::client::GatewayClient;
 use crate::clock;
-use crate::config::{self, Config, ConfigSection};
+use crate::config::{self, Config, ConfigSection, NatsConfig};
 use crate::lifecycle::Lifecycle;
 use crate::outside::OutsideServices;
 use crate::problem::Problems;
@@ -30,6 +30,7 @@ use crate::seal::Sealer;
 use crate::signing::StatementSigner;
 use crate::tokens::{self, SealedEntries, SharedTokenStore, TokenBackend, TokenBucket, TokenFolder};
 use crate::workflow::SecretReceiver;
+use crate::yaml::secrets;
 use crate::{chain, gateway, model, serving, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
@@ -323,6 +324,11 @@ fn outside(config: &Config, broker: &Broker, sealer: Option<&Sealer>, data_dir: 
     OutsideServices::with_tokens(config, Arc::new(SharedTokenStore::new(entries)))
 }
 
+/// Where the NATS server is, without the login that its address may have.
+fn nats_address(config: &Config) -> String {
+    config.nats().map_or_else(|_| NatsConfig::default().url, |nats| secrets::without_logins(&nats.url))
+}
+
 /// The workflows of the project, but those of the excluded files, checked with its configuration.
 fn workflows(
     config: &Config,
@@ -343,7 +349,7 @@ fn workflows(
             |name| outside.programs.check(name).err(),
             |name| outside.programs.near(name),
         )?;
-        workflow::check_services(workflow, broker.services.is_some())?;
+        workflow::check_services(workflow, broker.services.is_some(), &nats_address(config))?;
     }
     Ok(workflows)
 }

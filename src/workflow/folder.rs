@@ -157,11 +157,11 @@ pub fn check_programs(
     Problems::refuse(refused.collect())
 }
 
-/// Says which tools ask a service on NATS where there is none.
-pub fn check_services(workflow: &Workflow, has_nats: bool) -> Result<(), Problems> {
+/// Says which tools ask a service on NATS where there is none; `address`: where the configuration has one.
+pub fn check_services(workflow: &Workflow, has_nats: bool, address: &str) -> Result<(), Problems> {
     let refused = workflow.services.iter().filter(|_| !has_nats).map(|problem| {
         let message = "a tool with `nats` needs a NATS server, and this broker is the embedded one".to_owned();
-        Problem { message, ..problem.clone() }.with_hint("start with --nats, or with --nats-url nats://127.0.0.1:4222")
+        Problem { message, ..problem.clone() }.with_hint(format!("start with --nats, or with --nats-url {address}"))
     });
     Problems::refuse(refused.collect())
 }

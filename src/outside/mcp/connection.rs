@@ -1,6 +1,7 @@
 //! A connection to a server: how it comes about, what is sent over it, and how it ends.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,11 +185,22 @@ impl ConnectionOpener {
     /// Starts the program.
     fn start(&self, command: &McpCommand, end: &ConnectionEnd) -> Result<StdioTransport, NoAnswer> {
         let (process, pipes) = ServerProcess::start(command).map_err(|error| {
-            // The program's name is for the operator, and not for models.
+            // Where the program is on this machine is for the operator, and not for models: they are told its name.
             tracing::warn!(mcp.server = %self.name, "{} cannot be started: {}: {error}", self.name, command.program);
+            let program =
+                Path::new(&command.program).file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            let has_folder = command.folder.as_os_str().is_empty() || command.folder.is_dir();
             NoAnswer::Refused(match error.kind() {
-                std::io::ErrorKind::NotFound => "its program, or its folder, was not found".to_owned(),
-                _ => "its program cannot be started; the worker's log says why".to_owned(),
+                std::io::ErrorKind::NotFound if !has_folder => {
+                    format!(
+                        "the folder of its program {program:?} is not there (fastagency.yaml: mcp.{}.folder)",
+                        self.name
+                    )
+                }
+                std::io::ErrorKind::NotFound => {
+                    format!("its program {program:?} is not there (fastagency.yaml: mcp.{}.command)", self.name)
+                }
+                _ => format!("its program {program:?} cannot be started; the worker's log says why"),
             })
         })?;
         let record = Arc::new(ProgramRecord::new(self.name.clone(), self.secrets.clone()));

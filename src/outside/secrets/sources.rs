@@ -21,11 +21,19 @@ const MOST_WORDS: usize = 200;
 
 /// What a file holds, without the line break at its end.
 pub(super) async fn read(name: &str, path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("the file of the secret {name:?} cannot be read: {error}");
+    // Where it is on this machine is for the operator, and not for models: they are told its name.
+    let of_secret = || {
+        let file = path.file_name().map(|file| file.to_string_lossy()).unwrap_or_default();
+        format!("the file {file:?} of the secret {name:?}")
+    };
+    let failed = |error: std::io::Error| {
+        tracing::warn!("{} cannot be read: {}: {error}", of_secret(), path.display());
+        format!("{} cannot be read: {error}", of_secret())
+    };
     let file = tokio::fs::File::open(path).await.map_err(failed)?;
     let mut text = String::new();
     file.take(LONGEST_SECRET + 1).read_to_string(&mut text).await.map_err(failed)?;
-    usable(text).map_err(|why| format!("the file of the secret {name:?} {why}"))
+    usable(text).map_err(|why| format!("{} {why}", of_secret()))
 }
 
 fn usable(text: String) -> Result<String, &'static str> {
@@ -116,7 +124,9 @@ mod tests {
         assert!(error("head -c 100000 /dev/zero | tr '\\0' x").await.ends_with("holds too much for a secret"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
-        assert!(read("it", &file).await.unwrap_err().starts_with("the file of the secret \"it\" cannot be read"));
+        assert!(
+            read("it", &file).await.unwrap_err().starts_with("the file \"secret\" of the secret \"it\" cannot be read")
+        );
         std::fs::write(&file, "one\n").unwrap();
         assert_eq!(read("it", &file).await.unwrap(), "one");
     }

@@ -22,7 +22,7 @@ async fn a_program_that_cannot_be_used_is_said() {
     let words = |words: &[&str]| command(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
     assert_eq!(
         refusal(&words(&["no-such-program-0815"])).await,
-        "the MCP server docs cannot be used: its program, or its folder, was not found"
+        "the MCP server docs cannot be used: its program \"no-such-program-0815\" is not there (fastagency.yaml: mcp.docs.command)"
     );
     let ended = |how: &str| format!("the MCP server docs cannot be used: its program {how}");
     let silent_end = ended("ended with exit code 0 before it answered anything");
