@@ -76,6 +76,17 @@ pub(super) fn report(error: &CliError) -> ExitCode {
     }
 }
 
+/// How many letters of what a person typed are repeated.
+const LONGEST_REPEATED: usize = 60;
+
+/// What a person typed, or its beginning, in quotes.
+pub(super) fn beginning(typed: &str) -> String {
+    match typed.char_indices().nth(LONGEST_REPEATED) {
+        Some((end, _)) => format!("{:?}", format!("{}…", &typed[..end])),
+        None => format!("{typed:?}"),
+    }
+}
+
 /// A text for a terminal, in which nothing is hidden: it may quote servers and files. Lines and tabs stay.
 pub(super) fn shown(text: &str) -> String {
     text.split_inclusive(['\n', '\t'])

@@ -472,7 +472,8 @@ paths:
         })
     );
     let said = fastagency(folder.path(), &["tools", "list", "--openapi", "openapi.yaml", "--only", "list*", "no*"]);
-    assert_eq!((said.code, said.err.as_str()), (0, "note: no tool matches \"no*\"\n"));
+    let words = "error: --only: no operation matches \"no*\" (without --only all operations are listed)\n";
+    assert_eq!((said.code, said.err.as_str()), (2, words));
     assert_eq!(said.out, "NAME      METHOD  PATH\nlistPets  GET     /pets\n\n1 tool, 0 operations skipped\n");
     for (file, words) in
         [("page.json", "page.json: the document is neither JSON nor YAML"), ("none.json", "cannot be read")]

@@ -11,7 +11,7 @@ use reqwest::Url;
 use serde_json::{Map, Value, json};
 
 use super::find::{FoundTool, find};
-use crate::bounds;
+use crate::bounds::{self, UnfitJson};
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
 use crate::config::{Config, ConfigSection};
@@ -21,6 +21,7 @@ use crate::openapi::{DocumentSource, OpenApiDeclaration};
 use crate::outside::OutsideServices;
 use crate::outside::openapi::{OpenApiDocuments, OpenApiToolset};
 use crate::outside::toolset::{Toolset, ToolsetAnswer, ToolsetCall};
+use crate::schema;
 use crate::tokens::SharedTokenStore;
 use crate::workflow::{self, StepAction, Workflow, WorkflowTool};
 
@@ -81,9 +82,20 @@ impl CallArguments {
         })
     }
 
+    /// What the tool is called with.
+    fn arguments(&self) -> Result<Map<String, Value>, String> {
+        let wanted = r#"--args must be a JSON object, like --args '{"city": "Oslo"}'"#;
+        let read = outcome::beginning(&self.args);
+        match bounds::read::<Value>(self.args.as_bytes(), &bounds::OUTSIDE) {
+            Ok(Value::Object(arguments)) => Ok(arguments),
+            Ok(other) => Err(format!("{wanted}; {read} is {}", schema::value_words(&other))),
+            Err(UnfitJson::Exceeded(exceeded)) => Err(format!("--args: {exceeded}")),
+            Err(UnfitJson::Json(error)) => Err(format!("{wanted}; {read} is not JSON ({error})")),
+        }
+    }
+
     pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
-        let arguments: Map<String, Value> = bounds::read(self.args.as_bytes(), &bounds::OUTSIDE)
-            .map_err(|error| CliError::Usage(format!("--args is no JSON object: {error}")))?;
+        let arguments = self.arguments().map_err(CliError::Usage)?;
         let config = project::load(&common)?;
         config.usable(ConfigSection::Worker)?;
         let services = self.services(&config, &common).await?;

@@ -56,8 +56,7 @@ pub(super) async fn find(
 fn sets_to_ask<'w>(workflow: &'w Workflow, wanted: &str) -> Vec<(&'w Name, &'w Arc<ToolsetDeclaration>)> {
     let sets = workflow.tools.sets();
     let named = wanted.split_once('.').and_then(|(set, _)| sets.get_key_value(set));
-    let single = sets.get_key_value(wanted).filter(|(_, set)| set.is_single());
-    match named.or(single) {
+    match named.or(sets.get_key_value(wanted)) {
         Some(named) => vec![named],
         None => sets.iter().collect(),
     }
@@ -80,10 +79,12 @@ impl SetSearch {
             Ok(listed) => listed,
             Err(why) => return self.failures.push(format!("tools.{set}: {why}")),
         };
-        for tool in listed.tools.named(set) {
+        let tools = listed.tools.named(set);
+        let is_only = tools.len() == 1 && wanted == set.as_str();
+        for tool in tools {
             let Some(StepAction::Toolset(call)) = tool.single_action() else { continue };
             let full = format!("{set}.{}", call.tool);
-            if [full.as_str(), tool.name.as_str(), call.tool.as_str()].contains(&wanted) {
+            if is_only || [full.as_str(), tool.name.as_str(), call.tool.as_str()].contains(&wanted) {
                 let found = FoundTool { workflow: listed.clone(), tool: tool.clone() };
                 self.found.insert(full, found);
             }
@@ -102,6 +103,16 @@ impl SetSearch {
         }
         if !self.failures.is_empty() {
             return Err(CliError::Usage(self.failures.join("; ")));
+        }
+        if workflow.tools.sets().contains_key(wanted) {
+            let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+            let example = known.first().copied().unwrap_or("TOOL");
+            let words = format!(
+                "{wanted:?} is a set of {} tools: name one of them, like {example}; {}",
+                known.len(),
+                listed("there is", &known)
+            );
+            return Err(CliError::Usage(words));
         }
         self.known.extend(workflow.tools.values().map(|tool| tool.name.to_string()));
         let known: Vec<&str> = self.known.iter().map(String::as_str).collect();

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use reqwest::Url;
 
+use super::list::unmatched;
 use super::read::read;
 use crate::cli::outcome::{self, CliError};
 use crate::openapi::{
@@ -51,8 +52,8 @@ impl ImportArguments {
     pub(super) async fn run(self) -> Result<ExitCode, CliError> {
         let document = read(DocumentSource::parse(&self.openapi).map_err(CliError::Usage)?).await?;
         let selection = ToolSelection { include: self.only.clone(), exclude: Vec::new() };
-        for glob in selection.unmatched(document.operations()) {
-            eprintln!("note: no tool matches {}", outcome::shown(glob));
+        if let Some(words) = unmatched(&document, &selection) {
+            return Err(CliError::Usage(words));
         }
         let count = document.selected(&selection).count();
         if count > MOST_TOOLS {

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::read::read;
 use crate::cli::outcome::{self, CliError};
-use crate::openapi::{DocumentSource, OpenApiWarning, SkippedOperation, ToolSelection};
+use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiWarning, SkippedOperation, ToolSelection};
 use crate::outside::openapi::{MOST_TOOLS, never_allowed};
+use crate::problem::did_you_mean;
 
 /// So many tools are named beside a warning that several have.
 const NAMED_TOOLS: usize = 3;
@@ -43,9 +44,6 @@ impl ListArguments {
         let source = DocumentSource::parse(&arguments.openapi).map_err(CliError::Usage)?;
         let document = read(source).await?;
         let selection = ToolSelection { include: arguments.only, exclude: Vec::new() };
-        for glob in selection.unmatched(document.operations()) {
-            eprintln!("note: no tool matches {}", outcome::shown(&format!("{glob:?}")));
-        }
         let mut rows = Vec::new();
         let mut skipped: Vec<SkippedOperation> = document.skipped_of(&selection).cloned().collect();
         // One after the other: of thousands of tools only what is printed is kept.
@@ -71,8 +69,21 @@ impl ListArguments {
                 eprintln!("note: an agent should have at most {MOST_TOOLS} tools; choose some with --only");
             }
         }
-        Ok(ExitCode::SUCCESS)
+        match unmatched(&document, &selection) {
+            Some(words) => Err(CliError::Usage(words)),
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
+}
+
+/// Which globs of a selection fit no operation, in a sentence; none: each fits one.
+pub(super) fn unmatched(document: &OpenApiDocument, selection: &ToolSelection) -> Option<String> {
+    let globs = selection.unmatched(document.operations());
+    let first = globs.first()?;
+    let all: Vec<String> = globs.iter().map(|glob| format!("{glob:?}")).collect();
+    let names = document.operations().iter().map(|entry| entry.name.as_str());
+    let hint = did_you_mean(first, names).unwrap_or_else(|| "without --only all operations are listed".to_owned());
+    Some(format!("--only: no operation matches {} ({hint})", all.join(", ")))
 }
 
 fn as_json(rows: &[ToolRow], skipped: &[SkippedOperation]) -> serde_json::Value {

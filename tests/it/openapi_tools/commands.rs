@@ -54,7 +54,11 @@ async fn a_person_calls_a_tool_with_the_secrets_of_the_project() {
         (&["w", "get_open"][..], "the workflow \"w\" has no tool \"get_open\": there is none"),
         (&["v", "get_open"], "there is no workflow \"v\": there is w"),
         (&["get_open"], "name the workflow and the tool"),
-        (&["get_open", "--openapi", &source, "--args", "[]"], "--args is no JSON object"),
+        (
+            &["get_open", "--openapi", &source, "--args", "[]"],
+            r#"--args must be a JSON object, like --args '{"city": "Oslo"}'; "[]" is a list"#,
+        ),
+        (&["get_open", "--openapi", &source, "--args", "nojson"], "\"nojson\" is not JSON"),
         (
             &["get_open", "--openapi", &source, "--security", "headerKye=pets"],
             "has no security scheme \"headerKye\": did you mean \"headerKey\"?",
@@ -91,11 +95,12 @@ async fn a_person_calls_every_kind_of_tool_that_needs_no_run() {
          \u{20} a: {{ python: a.py, inject: {{ key: {{ secret: key }} }} }}\n  b: {{ python: b.py }}\n\
          \u{20} report: {{ description: d, {params}, {inject}, max_result: 100, command: report }}\n\
          \u{20} send: {{ description: d, {params}, {inject}, http: \"POST {}/open/{{{{ args.who }}}}\" }}\n\
-         \u{20} ask: {{ agent: clerk }}\n  other: {{ workflow: v }}\n\
+         \u{20} two: {{ python: two.py }}\n  ask: {{ agent: clerk }}\n  other: {{ workflow: v }}\n\
          \u{20} steps: {{ description: d, do: [{{ return: 1 }}] }}\n\
          steps: [{{ return: 1 }}]\n",
         api.url
     );
+    write("two.py", "def first() -> int:\n    return 1\ndef second() -> int:\n    return 2\n");
     write("workflows/w.yaml", &workflow);
     write("workflows/v.yaml", "version: 1\nname: v\nsteps: [{ return: 1 }]\n");
     let call =
@@ -115,6 +120,7 @@ async fn a_person_calls_every_kind_of_tool_that_needs_no_run() {
     let said = call("report", "{}");
     assert!(said.code == 1 && said.out.contains("1 validation error for report"), "{}{}", said.out, said.err);
     for (tool, words) in [
+        ("two", "\"two\" is a set of 2 tools: name one of them, like first; there is first, second"),
         ("one", "several sets have a tool \"one\": name one of a.one, b.one, single.one"),
         ("reprot", "the workflow \"w\" has no tool \"reprot\": did you mean \"report\"?"),
         ("ask", "asks the agent \"clerk\", which needs a run"),
