@@ -16,7 +16,7 @@ impl CheckCommand {
     pub(super) fn run(self, common: &CommonArguments) -> Result<ExitCode, CliError> {
         let report = check_project(common.config.as_deref(), &|name| std::env::var(name).ok());
         println!("{}", report.summary);
-        for warning in report.warnings.iter().flatten() {
+        for warning in report.warnings.iter().chain(&report.absent).flatten() {
             eprintln!("warning: {}", shown(&warning.to_string()));
         }
         match report.problems {

@@ -15,6 +15,7 @@ use crate::ids::Name;
 use crate::problem::{Problem, Problems};
 use crate::yaml;
 
+mod absent;
 mod audit;
 mod auth;
 mod fields;
@@ -115,6 +116,8 @@ pub struct Config {
     pub telemetry: Option<OtlpConfig>,
     /// What an operator should know of what is written: keys that can be guessed, secrets that cannot be hidden, names that nothing has.
     pub warnings: Vec<Problem>,
+    /// The programs, folders and files that it names and that are not on this machine.
+    pub absent: Vec<Problem>,
     unset: BTreeMap<ConfigSection, Vec<Problem>>,
     /// The files of `${file:…}`.
     files: Vec<PathBuf>,

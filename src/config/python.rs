@@ -75,18 +75,6 @@ impl PythonConfig {
         }
     }
 
-    /// Why the interpreter that the file names cannot be started; none: it is there, or the file names none.
-    pub fn missing_interpreter(&self) -> Option<String> {
-        let program = self.interpreter.first()?;
-        let is_there = if program.contains('/') {
-            self.beside.join(program).exists()
-        } else {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|folder| folder.join(program).exists())
-        };
-        (!is_there).then(|| format!("python.interpreter: {program} is not there"))
-    }
-
     /// What its environment holds that is shown nowhere, by the variables' names.
     pub fn secrets(&self) -> BTreeMap<String, SecretConfig> {
         let hidden = self.env.iter().filter(|(_, variable)| variable.is_secret);
@@ -183,9 +171,6 @@ mod tests {
             (program, shown.as_str()),
             (tools.join(".venv/bin/python").to_str().unwrap().to_owned(), ".venv/bin/python")
         );
-        let missing = read("{ interpreter: nowhere/python }", beside).missing_interpreter();
-        assert_eq!(missing.as_deref(), Some("python.interpreter: nowhere/python is not there"));
-        assert_eq!(read("{ interpreter: sh }", beside).missing_interpreter(), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::absent::absent;
 use super::fields::{path, secret, secrets, unset_in};
 use super::secrets::named_secrets;
 use super::shapes::CONFIG;
@@ -113,6 +114,7 @@ fn config(root: &FieldReader<'_>, file: &Path, folder: &Path, environment: Envir
         metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
         telemetry: fields.read("telemetry", operation::telemetry).flatten(),
         warnings: warnings.concat(),
+        absent: absent(&fields, folder, environment),
         unset: unset(&fields),
         files: Vec::new(),
         name,

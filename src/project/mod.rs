@@ -34,6 +34,8 @@ pub struct ProjectReport {
     pub problems: Option<Problems>,
     /// What is not wrong, and what an operator should know.
     pub warnings: Option<Problems>,
+    /// What it names and this machine does not have; the worker's may have it.
+    pub absent: Option<Problems>,
 }
 
 /// What is in a project; shown in a few lines.
@@ -74,6 +76,7 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
     };
     problems.extend(usable.and_then(|config| check_caller_tokens(config).err()).into_iter().flatten());
     warnings.extend(config.iter().flat_map(|config| config.warnings.clone()));
+    let absent: Vec<Problem> = config.iter().flat_map(|config| config.absent.clone()).collect();
     match workflow::look_through(&folder) {
         Ok(found) => {
             if found.problems.is_empty() {
@@ -94,7 +97,12 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
         Err(wrong) if is_usable || folder.exists() => problems.extend(wrong),
         Err(_) => {}
     }
-    ProjectReport { summary, problems: Problems::new(problems), warnings: Problems::new(warnings) }
+    ProjectReport {
+        summary,
+        problems: Problems::new(problems),
+        warnings: Problems::new(warnings),
+        absent: Problems::new(absent),
+    }
 }
 
 /// The parts of a configuration that workflows can be compared with although others are wrong.

@@ -7,7 +7,23 @@ use std::path::{Path, PathBuf};
 
 use fastagency::ids::Name;
 use fastagency::problem::Problems;
-use fastagency::{config, workflow};
+use fastagency::{config, project, workflow};
+
+/// What is said of a case: of a project also what is no mistake, and should be known.
+fn said_of(case: &Path) -> String {
+    let file = case.join("fastagency.yaml");
+    if !file.is_file() {
+        return problems(case).map_or_else(|| NOTHING.to_owned(), |problems| format!("{problems}\n"));
+    }
+    let environment = |name: &str| (name == "PATH").then(|| "/usr/bin:/bin".to_owned());
+    let report = project::check_project(Some(&file), &environment);
+    let warnings = report.warnings.iter().chain(&report.absent).flatten().map(|warning| format!("warning: {warning}"));
+    let problems = report.problems.iter().flatten().map(ToString::to_string);
+    let all: Vec<String> = problems.chain(warnings).collect();
+    if all.is_empty() { NOTHING.to_owned() } else { all.join("\n\n") + "\n" }
+}
+
+const NOTHING: &str = "nothing is wrong\n";
 
 /// Reads a case: a configuration (`config_*.yaml`), one workflow, or a folder of them.
 fn problems(case: &Path) -> Option<Problems> {
@@ -36,7 +52,7 @@ fn cases() -> Vec<PathBuf> {
 fn each_mistake_has_its_message() {
     let mut wrong = Vec::new();
     for case in cases() {
-        let text = problems(&case).map_or_else(|| "nothing is wrong\n".to_owned(), |problems| format!("{problems}\n"));
+        let text = said_of(&case);
         let expected = case.with_extension("txt");
         if std::env::var_os("BLESS").is_some() {
             fs::write(&expected, &text).expect("a writable folder");

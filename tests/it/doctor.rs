@@ -115,6 +115,22 @@ async fn a_program_for_one_machine_is_well_without_a_nats_server() {
 }
 
 #[tokio::test]
+async fn what_this_machine_does_not_have_is_a_fault_of_this_machine() {
+    let config = "python: { interpreter: nowhere/python }\ncommands: { report: { run: [no-such-program-0815] } }\n\
+                  mcp: { files: { command: [cat], folder: no-such-folder } }\nsecrets: { key: { file: key.txt, hosts: [a.example] } }\n";
+    let said = doctor(&project(config), &[]).await;
+    assert!(!said.healthy);
+    for words in [
+        "python.interpreter: there is no program \"nowhere/python\" on this machine",
+        "commands.report.run[0]: there is no program \"no-such-program-0815\" on this machine",
+        "mcp.files.folder: there is no folder no-such-folder on this machine",
+        "secrets.key.file: there is no file key.txt on this machine",
+    ] {
+        said.says("error", words, "install it here");
+    }
+}
+
+#[tokio::test]
 async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
     let test = "doctor::a_system_that_is_well_is_told_so_with_all_who_are_up";
     let Some(server) = NatsServer::start(test) else { return };

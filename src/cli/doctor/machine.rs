@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::DoctorFindings;
 use crate::auth::RequestFilter;
 use crate::config::Config;
+use crate::problem::Problem;
 
 /// Less room than this is soon used up.
 const LITTLE_ROOM: u64 = 1 << 30;
@@ -21,11 +22,22 @@ pub(super) fn look(config: &Config, findings: &mut DoctorFindings) {
         port_of(tier, host, port, findings);
         reach(config, tier, SocketAddr::new(host, port), findings);
     }
-    if let Some(missing) = config.python.missing_interpreter() {
-        findings.fail("python", missing, "install it, or name another one as python.interpreter");
-    }
     if let Some(listen) = config.metrics.listen {
         port_of("metrics", listen.ip(), listen.port(), findings);
+    }
+}
+
+/// What the configuration names and this machine does not have.
+pub(super) fn absent<'p>(problems: impl Iterator<Item = &'p Problem>, findings: &mut DoctorFindings) {
+    for problem in problems {
+        let topic = match problem.path.split('.').next() {
+            Some("python") => "python",
+            Some("secrets") => "secrets",
+            _ => "tools",
+        };
+        let todo =
+            "install it here, or correct its name; where no worker runs on this machine, run doctor on the worker's";
+        findings.fail(topic, format!("{}: {}", problem.path, problem.message), todo);
     }
 }
 

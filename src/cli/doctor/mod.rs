@@ -162,6 +162,7 @@ fn configuration(common: &CommonArguments, findings: &mut DoctorFindings) -> Opt
         let words = place.lines().next().unwrap_or_default().to_owned();
         findings.warn(TOPIC, words, warning.hint.clone().unwrap_or_default());
     }
+    machine::absent(report.absent.iter().flatten(), findings);
     let config = crate::cli::project::load(common).ok()?;
     if report.problems.is_none() {
         let count = report.summary.workflows.map_or(0, |names| names.len());
