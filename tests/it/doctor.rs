@@ -115,6 +115,16 @@ async fn a_program_for_one_machine_is_well_without_a_nats_server() {
 }
 
 #[tokio::test]
+async fn a_fresh_project_that_names_no_nats_server_is_well_without_one() {
+    let (port, ui_port) = (free_port().await, free_port().await);
+    let folder = project(&format!("gateway: {{ port: {port} }}\nui: {{ port: {ui_port} }}\n"));
+    let said = doctor(&folder, &[]).await;
+    assert!(said.healthy, "{}", said.all);
+    let nowhere = format!("nats://127.0.0.1:{}", free_port().await);
+    doctor(&folder, &["--nats-url", &nowhere]).await.says("error", "no NATS server can be reached", "set nats.url");
+}
+
+#[tokio::test]
 async fn what_this_machine_does_not_have_is_a_fault_of_this_machine() {
     let config = "python: { interpreter: nowhere/python }\ncommands: { report: { run: [no-such-program-0815] } }\n\
                   mcp: { files: { command: [cat], folder: no-such-folder } }\nsecrets: { key: { file: key.txt, hosts: [a.example] } }\n";

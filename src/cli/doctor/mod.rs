@@ -62,6 +62,8 @@ struct EmbeddedProcess {
     /// Where its gateway listens; none: no such process is there.
     address: Option<String>,
     data_dir: PathBuf,
+    /// Whether a NATS server is named, in the configuration or beside it: then one should be there.
+    wants_nats: bool,
 }
 
 /// All that was found.
@@ -129,7 +131,8 @@ impl DoctorCommand {
         if let Some(config) = configuration(&common, &mut findings) {
             machine::look(&config, &mut findings);
             let data_dir = crate::cli::project::data_dir(&config, None);
-            let all = EmbeddedProcess { address: embedded::running_address(&data_dir), data_dir };
+            let wants_nats = config.names_nats || common.nats_url.is_some();
+            let all = EmbeddedProcess { address: embedded::running_address(&data_dir), data_dir, wants_nats };
             let known = nats::look(&config, &self.nats_monitor, &all, &mut findings).await;
             models::look(&config, &mut findings).await;
             tiers::look(&config, &known, all.address.as_deref(), &mut findings).await;

@@ -49,6 +49,12 @@ pub(super) async fn look(
             findings.note(TOPIC, format!("no NATS server is up at {url}"), "none is needed for `fastagency all`");
             return KnownTiers::default();
         }
+        // Nobody has said that there is one.
+        Err(ConnectError::Unreachable { url, .. }) if !all.wants_nats => {
+            let todo = "none is needed for `fastagency all`; worker, gateway and ui apart need one (nats.url)";
+            findings.note(TOPIC, format!("no NATS server is up at {url}"), todo);
+            return KnownTiers::default();
+        }
         Err(error) => {
             findings.fail(TOPIC, chain(&error), todo(&error));
             return KnownTiers::default();
