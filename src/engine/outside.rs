@@ -141,7 +141,7 @@ fn outgoing(scope: &ExpressionScope, request: &HttpRequest) -> Result<OutgoingRe
         match part {
             AddressPart::Text(text) => address.push_str(text),
             AddressPart::Value(expression) => {
-                let value = text_of(scope.expression(expression)?);
+                let value = text_of(scope.needed(expression, "address")?);
                 address.push_str(&if address.contains('?') {
                     encoded_query(&value)
                 } else {

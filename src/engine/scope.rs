@@ -209,6 +209,26 @@ impl ExpressionScope {
         }
     }
 
+    /// The value of an expression in an address or a subject. An argument that may be left out, and was, is named.
+    pub(super) fn needed(&self, expression: &Expression, place: &str) -> Result<Value> {
+        self.expression(expression).map_err(|stop| match (stop, self.left_out(expression)) {
+            (WorkflowStop::Failed(mut failure), Some(name)) => {
+                failure.message = format!(
+                    "the {place} needs the argument {name:?}, which was not given (it is optional in the tool's `params`)"
+                );
+                WorkflowStop::Failed(failure)
+            }
+            (stop, _) => stop,
+        })
+    }
+
+    /// The argument that an expression names and that was not given.
+    fn left_out<'e>(&self, expression: &'e Expression) -> Option<&'e str> {
+        let args = self.args().ok()?;
+        let named = expression.names().iter().filter(|path| path.first().is_some_and(|root| root == "args"));
+        named.filter_map(|path| path.get(1)).map(String::as_str).find(|name| !args.contains_key(*name))
+    }
+
     /// The value of data with templates in it.
     pub(super) fn value(&self, data: &DataTemplate) -> Result<Value> {
         match data {

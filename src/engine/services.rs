@@ -102,7 +102,7 @@ fn subject_of(scope: &ExpressionScope, step: &NatsStep) -> Result<String> {
         match part {
             AddressPart::Text(text) => subject.push_str(text),
             AddressPart::Value(expression) => {
-                let value = match scope.expression(expression)? {
+                let value = match scope.needed(expression, "subject")? {
                     Value::String(text) => text,
                     value @ (Value::Number(_) | Value::Bool(_)) => value.to_string(),
                     _ => String::new(),

@@ -83,10 +83,11 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
                 summary.workflows = Some(found.workflows.iter().map(|workflow| workflow.name.clone()).collect());
             }
             problems.extend(found.problems);
+            let all = || found.workflows.iter().chain(&found.incomplete);
+            warnings.extend(all().flat_map(|workflow| workflow.doubts().iter().cloned()));
             let known = problems.clone();
             if let Some(config) = &config {
-                let all: Vec<&Workflow> = found.workflows.iter().chain(&found.incomplete).collect();
-                let together = check_together(&all, config, &unread);
+                let together = check_together(&all().collect::<Vec<_>>(), config, &unread);
                 problems.extend(together.into_iter().filter(|problem| !known.contains(problem)));
                 if !unread.contains("auth") {
                     warnings.extend(answerer_warnings(&found.workflows, &config.auth));

@@ -13,6 +13,16 @@ pub enum AddressPart {
     Value(Expression),
 }
 
+/// The arguments of a tool without which there is no address: each stands in it alone.
+pub(super) fn needed_args(parts: &[AddressPart]) -> BTreeSet<&str> {
+    let alone = parts.iter().filter_map(|part| match part {
+        AddressPart::Value(expression) => expression.source().strip_prefix("args."),
+        AddressPart::Text(_) => None,
+    });
+    let named = args_in(parts);
+    alone.filter(|name| named.contains(name)).collect()
+}
+
 /// The arguments of a tool that the pieces of an address name.
 pub(super) fn args_in(parts: &[AddressPart]) -> BTreeSet<&str> {
     let values = parts.iter().filter_map(|part| match part {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::{
     AnswererTerms, CompiledSchema, DataTemplate, Expression, InjectedArguments, InjectedSecret, ModelUse, StepAction,
     Template, WorkflowStep,
@@ -434,6 +436,14 @@ impl WorkflowTool {
             StepAction::Http(request) => request.is_whole_tool,
             action => matches!(action, StepAction::Toolset(_) | StepAction::Program(_) | StepAction::Nats(_)),
         })
+    }
+
+    /// The schemas of its arguments by name; none: it may take others, too.
+    pub fn known_arguments(&self) -> Option<&Map<String, Value>> {
+        let schema = &self.params.json;
+        let is_closed = schema.get("additionalProperties").is_none_or(|more| *more == Value::Bool(false))
+            && schema.get("patternProperties").is_none();
+        schema.get("properties").and_then(Value::as_object).filter(|_| is_closed)
     }
 
     /// The arguments that models do not see, if it may have some.

@@ -96,6 +96,8 @@ pub struct Workflow {
     programs: Vec<(Name, crate::problem::Problem)>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
     services: Vec<crate::problem::Problem>,
+    /// What is most likely not meant, and fails in some runs.
+    doubts: Arc<[crate::problem::Problem]>,
     /// What it was made from.
     pub definition: Arc<WorkflowDefinition>,
     /// The file that it was read from, for messages to people.
@@ -118,6 +120,11 @@ impl Workflow {
     /// The secrets that it names itself.
     pub fn named_secrets(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(|used| used.name.as_str())
+    }
+
+    /// What is most likely not meant, and fails in some runs: a sentence for each, with its place.
+    pub fn doubts(&self) -> &[crate::problem::Problem] {
+        &self.doubts
     }
 
     /// Whether it has the operations of a specification as tools, which name secrets of their own.

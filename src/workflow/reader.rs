@@ -56,6 +56,8 @@ pub struct OutsideReferences {
     pub programs: Vec<(Name, Problem)>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
     pub services: Vec<Problem>,
+    /// What is most likely not meant, and fails in some runs.
+    pub doubts: Vec<Problem>,
 }
 
 impl OutsideReferences {
@@ -76,6 +78,7 @@ impl OutsideReferences {
         self.hosts.extend(other.hosts);
         self.programs.extend(other.programs);
         self.services.extend(other.services);
+        self.doubts.extend(other.doubts);
     }
 }
 

@@ -126,6 +126,7 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
             hosts: met.hosts,
             programs: met.programs,
             services: met.services,
+            doubts: met.doubts.into(),
             definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),
             file: read.file.clone(),
         });

@@ -1,11 +1,12 @@
 //! Reads `tools`: each entry is a tool of one kind, or a set of tools that somebody else has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::address::needed_args;
 use super::approval::approval;
 use super::lost_calls::on_lost;
 use super::names::DeclaredNames;
@@ -212,6 +213,7 @@ impl ToolReader<'_> {
                 self.met.services.push(field.problem(""));
                 self.met.note_secrets(&step.inject, &SecretReceiver::of_subject(&step.subject));
                 let tool = unfinished(description, params)?;
+                self.doubt_optional(&field, "subject", &needed_args(&step.subject), &tool);
                 let place = format!("the tool {}", tool.name);
                 let steps = steps_of(&place, StepAction::Nats(Box::new(step)), fields.read("retry", retry))?;
                 Some(WorkflowTool { steps, ..tool })
@@ -221,7 +223,12 @@ impl ToolReader<'_> {
                 let reader = StepReader::new(self.file, &declared, self.names, self.agents);
                 let steps = steps::of_http_tool(&reader, &field, fields, (inject, rate));
                 self.met.add(reader.into_met());
-                Some(WorkflowTool { steps: steps?, ..unfinished(description, params)? })
+                let tool = WorkflowTool { steps: steps?, ..unfinished(description, params)? };
+                if let Some(StepAction::Http(request)) = tool.single_action() {
+                    let at = if field.is_map() { address_of(&field) } else { None };
+                    self.doubt_optional(at.as_ref().unwrap_or(&field), "address", &needed_args(&request.url), &tool);
+                }
+                Some(tool)
             }
             _ => {
                 let args = declared_params(true, params.as_deref());
@@ -247,6 +254,23 @@ impl ToolReader<'_> {
         ToolInput { params: params.and_then(|params| visible_params(params, &inject)), inject, declared }
     }
 
+    /// Notes which arguments that may be left out a place cannot do without.
+    fn doubt_optional(&mut self, field: &FieldReader<'_>, place: &str, needed: &BTreeSet<&str>, tool: &WorkflowTool) {
+        let Some(known) = tool.known_arguments() else { return };
+        let required = tool.params.json.get("required").and_then(Value::as_array).into_iter().flatten();
+        let required: BTreeSet<&str> = required.filter_map(Value::as_str).collect();
+        let may_be_missing = |name: &&&str| {
+            !required.contains(**name) && known.get(**name).is_some_and(|schema| schema.get("default").is_none())
+        };
+        for name in needed.iter().filter(may_be_missing) {
+            let message = format!(
+                "the {place} needs the argument {name:?}, which is optional in `params`: without it a call fails"
+            );
+            let hint = format!("make it required (params: {{ required: [{name}] }}), or give it a `default`");
+            self.met.doubts.push(field.problem_at(&format!("args.{name}"), message).with_hint(hint));
+        }
+    }
+
     /// The agent that a tool asks.
     fn agent(&self, field: &FieldReader<'_>) -> Option<&Arc<Agent>> {
         let name = self.names.agent(field)?;
@@ -256,6 +280,11 @@ impl ToolReader<'_> {
         }
         Some(agent)
     }
+}
+
+/// Where the address of a request stands.
+fn address_of<'a>(request: &FieldReader<'a>) -> Option<FieldReader<'a>> {
+    request.entries()?.into_iter().find(|(entry, _)| entry.key == "url").map(|(_, url)| url)
 }
 
 /// What a tool that sends its arguments on is given.

@@ -382,6 +382,7 @@ fn undefined_name(names: &[NamePath], context: &minijinja::Value) -> Option<Stri
                 Ok(inner) if !inner.is_undefined() => value = inner,
                 _ if value.is_none() => return Some(format!("`{known}` is null, it has no `{part}`")),
                 _ if index == 0 => return Some(format!("`{part}` is not defined")),
+                _ if index == 1 && path[0] == "args" => return Some(format!("the argument `{part}` was not given")),
                 _ => return Some(format!("`{}` is not defined", path[..=index].join("."))),
             }
         }

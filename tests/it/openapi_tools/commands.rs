@@ -95,10 +95,11 @@ async fn a_person_calls_every_kind_of_tool_that_needs_no_run() {
          \u{20} a: {{ python: a.py, inject: {{ key: {{ secret: key }} }} }}\n  b: {{ python: b.py }}\n\
          \u{20} report: {{ description: d, {params}, {inject}, max_result: 100, command: report }}\n\
          \u{20} send: {{ description: d, {params}, {inject}, http: \"POST {}/open/{{{{ args.who }}}}\" }}\n\
+         \u{20} look: {{ description: d, params: {{ properties: {{ q: {{ type: string }} }} }}, http: \"GET {}/open/{{{{ args.q }}}}\" }}\n\
          \u{20} two: {{ python: two.py }}\n  ask: {{ agent: clerk }}\n  other: {{ workflow: v }}\n\
          \u{20} steps: {{ description: d, do: [{{ return: 1 }}] }}\n\
          steps: [{{ return: 1 }}]\n",
-        api.url
+        api.url, api.url
     );
     write("two.py", "def first() -> int:\n    return 1\ndef second() -> int:\n    return 2\n");
     write("workflows/w.yaml", &workflow);
@@ -119,6 +120,9 @@ async fn a_person_calls_every_kind_of_tool_that_needs_no_run() {
     // What a run refuses is refused, in the same words.
     let said = call("report", "{}");
     assert!(said.code == 1 && said.out.contains("1 validation error for report"), "{}{}", said.out, said.err);
+    let said = call("look", "{}");
+    let words = "the address needs the argument \\\"q\\\", which was not given (it is optional in the tool's `params`)";
+    assert!(said.code == 1 && said.out.contains(words), "{}{}", said.out, said.err);
     for (tool, words) in [
         ("two", "\"two\" is a set of 2 tools: name one of them, like first; there is first, second"),
         ("one", "several sets have a tool \"one\": name one of a.one, b.one, single.one"),
