@@ -323,17 +323,10 @@ fn with_escaped_breaks(written: &str) -> String {
     text
 }
 
-/// Arguments that fit a tool: those that it does not know are left out, defaults are filled in, and a text that reads as a
-/// number or a truth is one where that is wanted. The error is for the model.
-pub fn checked_arguments(
-    tool: &WorkflowTool,
-    mut arguments: Map<String, Value>,
-) -> std::result::Result<Map<String, Value>, String> {
-    let schema = &tool.params.json;
-    if let Some(Value::Object(properties)) = schema.get("properties")
-        && schema.get("additionalProperties").is_none_or(|more| more == &json!(false))
-        && schema.get("patternProperties").is_none()
-    {
+/// Arguments as a tool is called with them, if they fit: those that it does not know are left out, defaults are filled in, and a text
+/// that reads as a number or a truth is one where that is wanted.
+pub fn fitted_arguments(tool: &WorkflowTool, mut arguments: Map<String, Value>) -> Map<String, Value> {
+    if let Some(properties) = tool.known_arguments() {
         arguments.retain(|name, _| properties.contains_key(name));
         for (name, value) in &mut arguments {
             if let Some(wanted) = properties.get(name) {
@@ -341,8 +334,16 @@ pub fn checked_arguments(
             }
         }
     }
-    apply_defaults(schema, &mut arguments);
-    let value = Value::Object(arguments);
+    apply_defaults(&tool.params.json, &mut arguments);
+    arguments
+}
+
+/// The same; the error says for the model why they do not fit.
+pub fn checked_arguments(
+    tool: &WorkflowTool,
+    arguments: Map<String, Value>,
+) -> std::result::Result<Map<String, Value>, String> {
+    let value = Value::Object(fitted_arguments(tool, arguments));
     let problem = |error: jsonschema::ValidationError<'_>| {
         let place = error.instance_path().to_string();
         let place = place.trim_start_matches('/');

@@ -14,11 +14,16 @@ use crate::workflow::{self, SecretReceiver, Workflow};
 
 mod answerers;
 mod caller_tokens;
+mod findings;
 mod python_files;
+mod set_outline;
+mod tool_calls;
 mod toolsets;
 
 pub use answerers::{answerer_warnings, check_answerers};
+use findings::ProjectFindings;
 use python_files::PythonFiles;
+use toolsets::check_tools;
 
 pub use caller_tokens::{check_caller_token_key, check_caller_tokens, has_caller_tokens};
 
@@ -88,7 +93,8 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
             let known = problems.clone();
             if let Some(config) = &config {
                 let together = check_together(&all().collect::<Vec<_>>(), config, &unread);
-                problems.extend(together.into_iter().filter(|problem| !known.contains(problem)));
+                problems.extend(together.problems.into_iter().filter(|problem| !known.contains(problem)));
+                warnings.extend(together.warnings);
                 if !unread.contains("auth") {
                     warnings.extend(answerer_warnings(&found.workflows, &config.auth));
                 }
@@ -150,10 +156,10 @@ fn look_through_config(
 }
 
 /// What only the workflows and the configuration together tell. `unread`: the sections of the configuration that are wrong.
-fn check_together(workflows: &[&Workflow], config: &Config, unread: &BTreeSet<String>) -> Vec<Problem> {
+fn check_together(workflows: &[&Workflow], config: &Config, unread: &BTreeSet<String>) -> ProjectFindings {
     let has = |sections: &[&str]| !sections.iter().any(|section| unread.contains(*section));
-    let mut problems = Vec::new();
-    let mut add = |found: Result<(), Problems>| problems.extend(found.err().into_iter().flatten());
+    let mut together = ProjectFindings::default();
+    let mut add = |found: Result<(), Problems>| together.problems.extend(found.err().into_iter().flatten());
     let models: BTreeSet<Name> = config.llms.keys().cloned().collect();
     let unpriced = config::unpriced(&config.llms);
     let secrets = Secrets::new(config.secrets.clone());
@@ -181,9 +187,11 @@ fn check_together(workflows: &[&Workflow], config: &Config, unread: &BTreeSet<St
     }
     if has(&["secrets", "mcp", "python"]) {
         let files = PythonFiles::look_at(workflows, config);
-        problems.extend(workflows.iter().flat_map(|workflow| toolsets::check_toolsets(workflow, config, &files)));
+        for workflow in workflows {
+            together.add(check_tools(workflow, config, &files));
+        }
     }
-    problems
+    together
 }
 
 impl fmt::Display for ProjectSummary {

@@ -9,10 +9,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
+use super::set_outline::SetOutline;
 use crate::bounds;
 use crate::config::Config;
 use crate::problem::{Problem, did_you_mean};
+use crate::protocol::toolset::ListedTool;
 use crate::workflow::{PythonSource, ToolsetDeclaration, ToolsetSource, Workflow};
 
 /// What parses the files.
@@ -40,6 +43,20 @@ struct PythonFunction {
     arguments: BTreeSet<String>,
     /// Whether it may take others, too.
     takes_any: bool,
+    /// What models see of it.
+    parameters: Vec<PythonParameter>,
+    /// The first parameter that has no annotation and no default.
+    unannotated: Option<String>,
+    /// Whether it is a tool for certain, where its file makes tools of functions.
+    is_plain: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct PythonParameter {
+    name: String,
+    is_required: bool,
+    /// What JSON Schema calls its type; none: it is not one of the simple types.
+    kind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +104,11 @@ impl PythonFiles {
                 None => return Some(no_function(file, source, name, problem)),
             },
         };
+        if let Some((name, function)) = source.function.as_ref().zip(functions.first())
+            && let Some(parameter) = &function.unannotated
+        {
+            return Some(problem(no_tool(source, name, parameter)).with_hint(HOW_TO_ANNOTATE));
+        }
         let is_open = source.function.is_none() && (file.is_open || functions.is_empty());
         if is_open || functions.iter().any(|function| function.takes_any) {
             return None;
@@ -98,6 +120,71 @@ impl PythonFiles {
             .unwrap_or_else(|| "`inject` gives arguments of the functions, by their names".to_owned());
         let message = format!("no tool of {} has an argument {unknown:?}, which `inject` gives", set.name);
         Some(problem(message).with_hint(hint))
+    }
+
+    /// What is known of the tools of a set of functions; none: the file could not be looked at.
+    pub(super) fn outline(&self, source: &PythonSource) -> Option<SetOutline> {
+        let file = self.0.get(&source.file).filter(|file| file.mistake.is_none())?;
+        // What it names is what there is.
+        let is_open = file.is_open || file.names.contains("__all__");
+        let is_certain = |name: &str, function: &PythonFunction| function.is_plain && !file.names.contains(name);
+        let mut outline = SetOutline { tools: Vec::new(), perhaps: BTreeSet::new(), is_open };
+        match &source.function {
+            Some(name) => {
+                outline.is_open = false;
+                match file.functions.get_key_value(name).filter(|(name, function)| is_certain(name, function)) {
+                    Some((name, function)) => outline.tools.push(listed(name, function)),
+                    None => drop(outline.perhaps.insert(name.clone())),
+                }
+            }
+            None => {
+                let public = file.functions.iter().filter(|(name, _)| !name.starts_with('_'));
+                for (name, function) in public {
+                    match is_certain(name, function) && !is_open {
+                        true => outline.tools.push(listed(name, function)),
+                        false if function.unannotated.is_some() => {}
+                        false => drop(outline.perhaps.insert(name.clone())),
+                    }
+                }
+                outline.perhaps.extend(file.names.iter().cloned());
+            }
+        }
+        Some(outline)
+    }
+
+    /// A sentence for each function of a set that would be a tool if its parameters were annotated.
+    pub(super) fn left_out(&self, source: &PythonSource) -> Vec<String> {
+        let Some(file) = self.0.get(&source.file).filter(|_| source.function.is_none()) else { return Vec::new() };
+        if file.names.contains("__all__") {
+            return Vec::new();
+        }
+        let public = file.functions.iter().filter(|(name, _)| !name.starts_with('_') && !file.names.contains(*name));
+        public.filter_map(|(name, function)| Some(no_tool(source, name, function.unannotated.as_ref()?))).collect()
+    }
+}
+
+/// What to do about a parameter that nothing is known of.
+pub(super) const HOW_TO_ANNOTATE: &str = "write its type: `amount: float`";
+
+fn no_tool(source: &PythonSource, function: &str, parameter: &str) -> String {
+    let file = &source.file;
+    format!("{file}: {function} is no tool: its parameter {parameter} has no annotation and no default")
+}
+
+/// A function as a run will most likely list it.
+fn listed(name: &str, function: &PythonFunction) -> ListedTool {
+    let property = |parameter: &PythonParameter| {
+        let schema = parameter.kind.as_ref().map_or_else(|| json!({}), |kind| json!({ "type": kind }));
+        (parameter.name.clone(), schema)
+    };
+    let properties: Map<String, Value> = function.parameters.iter().map(property).collect();
+    let required: Vec<&str> =
+        function.parameters.iter().filter(|one| one.is_required).map(|one| one.name.as_str()).collect();
+    ListedTool {
+        name: name.to_owned(),
+        description: String::new(),
+        params: json!({ "type": "object", "properties": properties, "required": required }),
+        idempotent: false,
     }
 }
 

@@ -1,35 +1,112 @@
 //! Whether the tools that a workflow takes from others can be there: their files, and what a specification in a file gives. Servers
 //! are not asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::python_files::PythonFiles;
+use super::findings::ProjectFindings;
+use super::python_files::{HOW_TO_ANNOTATE, PythonFiles};
+use super::set_outline::{SetOutline, near_tool};
+use super::tool_calls::check_tool_calls;
 use crate::config::{Config, McpAddress, McpCredential, McpReach};
 use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiTool, ToolSelection, files_below, read_file};
 use crate::problem::{Problem, did_you_mean};
 use crate::protocol::toolset::ListedTool;
 use crate::workflow::{MOST_TOOLS_OF_AN_AGENT, McpSource, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
+use crate::yaml::secrets;
 
-/// What is wrong with the sets of a workflow.
-pub(super) fn check_toolsets(workflow: &Workflow, config: &Config, python: &PythonFiles) -> Vec<Problem> {
-    let mut problems = Vec::new();
+/// What to do about a secret whose variable is not set.
+const HOW_TO_SET: &str = "set it in the environment, or in an env file that the service reads";
+
+/// What is wrong with the sets of a workflow, and with the steps that call its tools.
+pub(super) fn check_tools(workflow: &Workflow, config: &Config, python: &PythonFiles) -> ProjectFindings {
+    let mut found = ProjectFindings::default();
     let mut known = workflow.clone();
+    let mut outlines = BTreeMap::new();
     for set in workflow.tools.sets().values() {
-        problems.extend(check_security(set, config));
+        found.problems.extend(check_security(set, config));
+        found.problems.extend(check_twins(workflow, set));
+        found.warnings.extend(without_value(set, config));
+        if let ToolsetSource::Python(source) = &set.source {
+            let left_out = python.left_out(source).into_iter();
+            let warning = |message| Problem { message, ..set.problem.clone() }.with_hint(HOW_TO_ANNOTATE);
+            found.warnings.extend(left_out.map(warning));
+        }
         match check_set(workflow, set, config, python) {
-            Ok(None) => {}
-            Ok(Some(listed)) => match known.with_list(&set.name, listed) {
-                Ok(longer) => known = longer,
-                Err(message) => problems.push(Problem { message, ..set.problem.clone() }),
-            },
-            Err(problem) => problems.push(*problem),
+            Ok(outline) => {
+                let tools = outline.iter().flat_map(|outline| outline.tools.clone()).collect();
+                match known.with_some_tools(&set.name, tools) {
+                    Ok(longer) => known = longer,
+                    Err(message) => found.problems.push(Problem { message, ..set.problem.clone() }),
+                }
+                outlines.insert(set.name.clone(), outline);
+            }
+            Err(problem) => found.problems.push(*problem),
         }
     }
-    problems
+    found.add(check_tool_calls(&known, &outlines));
+    found
+}
+
+/// A set whose tools another one has, too, under the same names. It is said of sets whose tools are not known here; the names of the
+/// others are compared.
+fn check_twins(workflow: &Workflow, set: &ToolsetDeclaration) -> Option<Problem> {
+    let (owner, selection) = foreign_owner(&set.source)?;
+    let before = workflow.tools.sets().values().take_while(|other| other.name != set.name);
+    let mut same_owner = before.filter(|other| other.prefix == set.prefix).filter_map(|other| {
+        let (other_owner, selection) = foreign_owner(&other.source)?;
+        (other_owner == owner).then_some((other, selection))
+    });
+    let takes_all = |(only, except): Selection<'_>| only.is_empty() && except.is_empty();
+    let has_the_same = |one: Selection<'_>, other: Selection<'_>| one == other || takes_all(one) || takes_all(other);
+    let (other, _) = same_owner.find(|(_, others)| has_the_same(selection, *others))?;
+    let message = format!("{} and {} have the same tools of {owner}, under the same names", other.name, set.name);
+    Some(
+        Problem { message, ..set.problem.clone() }.with_hint("give one of them a `prefix`, or other tools with `only`"),
+    )
+}
+
+/// The globs of what is taken, and of what is left out.
+type Selection<'s> = (&'s [String], &'s [String]);
+
+/// Who has tools that are known only when a run begins, and which of them are taken.
+fn foreign_owner(source: &ToolsetSource) -> Option<(String, Selection<'_>)> {
+    match source {
+        ToolsetSource::Mcp(tools) => Some((
+            format!("the MCP server {:?}", tools.server.as_str()),
+            (tools.only.as_slice(), tools.except.as_slice()),
+        )),
+        ToolsetSource::OpenApi(tools) if tools.document.contains("://") => {
+            Some((secrets::without_logins(&tools.document), (tools.only.as_slice(), tools.except.as_slice())))
+        }
+        _ => None,
+    }
+}
+
+/// The secrets that a set shows and that have no value here.
+fn without_value(set: &ToolsetDeclaration, config: &Config) -> Vec<Problem> {
+    let named: Vec<(&String, &Problem)> = match &set.source {
+        ToolsetSource::OpenApi(tools) => {
+            let place = |scheme: &String| set.security_problems.get(scheme).unwrap_or(&set.problem);
+            tools.security.iter().map(|(scheme, name)| (name, place(scheme))).collect()
+        }
+        ToolsetSource::Mcp(tools) => match config.mcp.get(&tools.server).map(|server| &server.reach) {
+            Some(McpReach::Address(McpAddress { credential: Some(McpCredential::Secret(name)), .. })) => {
+                vec![(name, &set.problem)]
+            }
+            _ => Vec::new(),
+        },
+        ToolsetSource::Python(_) => Vec::new(),
+    };
+    let warning = |(name, place): (&String, &Problem)| {
+        let why = config.secrets.get(name)?.missing.as_ref()?;
+        let message = format!("the secret {name:?} has no value: {why}");
+        Some(Problem { message, ..place.clone() }.with_hint(HOW_TO_SET))
+    };
+    named.into_iter().filter_map(warning).collect()
 }
 
 /// The secrets of security schemes that there are not, each where it stands.
@@ -61,7 +138,7 @@ fn check_set(
     set: &ToolsetDeclaration,
     config: &Config,
     python: &PythonFiles,
-) -> Result<Option<Vec<ListedTool>>, Box<Problem>> {
+) -> Result<Option<SetOutline>, Box<Problem>> {
     let problem = |message: String| Problem { message, ..set.problem.clone() };
     let folder = config.path.parent().unwrap_or(Path::new(""));
     match &set.source {
@@ -71,16 +148,21 @@ fn check_set(
         }
         ToolsetSource::OpenApi(tools) => {
             let Some(document) = check_openapi(tools, folder, problem)? else { return Ok(None) };
-            if let Some(wrong) = check_names(workflow, set, tools, &document, problem) {
+            if let Some(wrong) = check_names(tools, &document, problem) {
                 return Err(Box::new(wrong));
             }
             let selection = ToolSelection { include: tools.only.clone(), exclude: tools.except.clone() };
-            let listed: Vec<ListedTool> = document.tools(&selection).tools.iter().map(listed).collect();
-            check_inject(set, &listed, problem).map_or(Ok(Some(listed)), |wrong| Err(Box::new(wrong)))
+            let outline = SetOutline::whole(document.tools(&selection).tools.iter().map(listed).collect());
+            let wrong = check_outline(workflow, set, &outline, problem);
+            let wrong = wrong.or_else(|| check_inject(set, &outline.tools, problem));
+            wrong.map_or(Ok(Some(outline)), |wrong| Err(Box::new(wrong)))
         }
         ToolsetSource::Mcp(tools) => check_mcp(tools, config, problem).map_or(Ok(None), |wrong| Err(Box::new(wrong))),
         ToolsetSource::Python(tools) => {
-            python.check(set, tools, problem).map_or(Ok(None), |wrong| Err(Box::new(wrong)))
+            let outline = python.outline(tools);
+            let wrong = python.check(set, tools, problem);
+            let wrong = wrong.or_else(|| check_outline(workflow, set, outline.as_ref()?, problem));
+            wrong.map_or(Ok(outline), |wrong| Err(Box::new(wrong)))
         }
     }
 }
@@ -177,10 +259,8 @@ fn check_openapi(
     Ok(Some(document))
 }
 
-/// Whether all names of the workflow are names of tools that the specification gives.
+/// Whether the specification gives what is chosen of it.
 fn check_names(
-    workflow: &Workflow,
-    set: &ToolsetDeclaration,
     tools: &OpenApiSource,
     document: &OpenApiDocument,
     problem: impl Fn(String) -> Problem,
@@ -199,8 +279,18 @@ fn check_names(
         let message = format!("these are {} tools, and models take {MOST_TOOLS_OF_AN_AGENT} at most", names.len());
         return Some(problem(message).with_hint("choose some: only: [\"get_*\", \"POST /orders\"]"));
     }
-    let hint = |name: &str| did_you_mean(name, names.iter().copied()).unwrap_or_else(|| show.to_owned());
-    let is_one = |glob: &&String| names.iter().any(|name| set.names(glob, name));
+    None
+}
+
+/// Whether the names that a workflow has for tools of a set are names of tools that it has.
+fn check_outline(
+    workflow: &Workflow,
+    set: &ToolsetDeclaration,
+    outline: &SetOutline,
+    problem: impl Fn(String) -> Problem,
+) -> Option<Problem> {
+    let hint = |name: &str| near_tool(set, outline, name);
+    let is_one = |glob: &&String| outline.may_have_one(|name| set.names(glob, name));
     if let Some(glob) = set.approved_tools.iter().find(|glob| !is_one(glob)) {
         let at = set.approve.problem.clone().unwrap_or_else(|| problem(String::new()));
         let message = format!("no tool of {} is called {glob:?}, so nobody would be asked about it", set.name);
@@ -208,7 +298,7 @@ fn check_names(
     }
     let offered = workflow.agents.values().flat_map(|agent| agent.tools.iter().chain(&agent.executes));
     let own = offered.filter_map(|name| name.as_str().split_once('.')).filter(|(of, _)| *of == set.name.as_str());
-    let unknown = own.map(|(_, tool)| tool).find(|tool| !names.contains(tool))?;
+    let unknown = own.map(|(_, tool)| tool).find(|tool| !outline.may_have(tool))?;
     Some(
         problem(format!("an agent has the tool \"{}.{unknown}\", and there is none", set.name))
             .with_hint(hint(unknown)),

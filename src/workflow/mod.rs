@@ -58,6 +58,7 @@ pub use http::{HttpBody, HttpRequest};
 pub use inject::{InjectedArguments, InjectedSecret, SecretReceiver};
 pub use nats::{NatsStep, is_token, refuses_subject};
 pub use rate::ToolRate;
+pub use reader::{ToolCallStep, WrittenArgument};
 pub use shapes::json_schema;
 pub use tool_table::{MOST_TOOLS_OF_AN_AGENT, ProgramStep, ToolTable, ToolsetStep};
 pub use toolset::{McpSource, OpenApiSource, PythonSource, ToolsetDeclaration, ToolsetSource};
@@ -96,6 +97,10 @@ pub struct Workflow {
     programs: Vec<(Name, crate::problem::Problem)>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
     services: Vec<crate::problem::Problem>,
+    /// The steps that call tools.
+    tool_calls: Arc<[ToolCallStep]>,
+    /// The tools of sets that steps offer to agents, each with a problem at its place; the message is to be filled in.
+    offered: Arc<[(Name, crate::problem::Problem)]>,
     /// What is most likely not meant, and fails in some runs.
     doubts: Arc<[crate::problem::Problem]>,
     /// What it was made from.
@@ -120,6 +125,16 @@ impl Workflow {
     /// The secrets that it names itself.
     pub fn named_secrets(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(|used| used.name.as_str())
+    }
+
+    /// The steps that call tools, wherever they are in it.
+    pub fn tool_calls(&self) -> &[ToolCallStep] {
+        &self.tool_calls
+    }
+
+    /// The tools of sets that steps offer to agents, each with a problem at its place, whose message is to be filled in.
+    pub fn offered_by_steps(&self) -> &[(Name, crate::problem::Problem)] {
+        &self.offered
     }
 
     /// What is most likely not meant, and fails in some runs: a sentence for each, with its place.
@@ -148,6 +163,13 @@ impl Workflow {
             }
         }
         Ok(())
+    }
+
+    /// The workflow with tools that a set has for certain, and perhaps not alone. The error is a sentence for who wrote it.
+    pub fn with_some_tools(&self, set: &Name, tools: Vec<ListedTool>) -> Result<Self, String> {
+        let tools = self.tools.with_some(set, &tools)?;
+        self.refuse_too_many(&tools)?;
+        Ok(Self { tools, ..self.clone() })
     }
 
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
@@ -440,6 +462,21 @@ impl DataTemplate {
             DataTemplate::List(items) => items.iter().flat_map(DataTemplate::names).collect(),
             DataTemplate::Map(entries) => entries.iter().flat_map(|(_, data)| data.names()).collect(),
             DataTemplate::Plain(_) => Vec::new(),
+        }
+    }
+
+    /// Its value, if it is the same in every run.
+    pub fn literal(&self) -> Option<Value> {
+        match self {
+            DataTemplate::Text(template) => template.as_plain().map(Value::from),
+            DataTemplate::List(items) => {
+                items.iter().map(DataTemplate::literal).collect::<Option<_>>().map(Value::Array)
+            }
+            DataTemplate::Map(entries) => {
+                let literals = entries.iter().map(|(key, data)| Some((key.clone(), data.literal()?)));
+                literals.collect::<Option<_>>().map(Value::Object)
+            }
+            DataTemplate::Plain(value) => Some(value.clone()),
         }
     }
 

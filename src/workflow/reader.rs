@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::names::DeclaredNames;
 use super::scope::WorkflowDeclarations;
 use super::{Agent, InjectedArguments, SecretReceiver};
@@ -28,6 +30,30 @@ pub struct WorkflowCall {
     pub params: Option<Vec<String>>,
     /// A problem at the place of the call; its message is to be filled in.
     pub problem: Problem,
+}
+
+/// A step that calls a tool.
+#[derive(Debug, Clone)]
+pub struct ToolCallStep {
+    /// The tool: its name, that of a set, or `set.tool`.
+    pub tool: Name,
+    /// What it is called with; none: that could not be read.
+    pub arguments: Option<Vec<WrittenArgument>>,
+    /// A problem at the tool's name; the message is to be filled in.
+    pub problem: Problem,
+}
+
+/// An argument of a call, as a workflow has it.
+#[derive(Debug, Clone)]
+pub struct WrittenArgument {
+    /// Its name.
+    pub name: String,
+    /// Its value; none: a run makes it.
+    pub value: Option<Value>,
+    /// A problem at its name; the message is to be filled in.
+    pub name_problem: Problem,
+    /// A problem at its value; the message is to be filled in.
+    pub value_problem: Problem,
 }
 
 /// A secret in a request, or among the arguments of a tool.
@@ -56,6 +82,10 @@ pub struct OutsideReferences {
     pub programs: Vec<(Name, Problem)>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
     pub services: Vec<Problem>,
+    /// The steps that call tools.
+    pub tool_calls: Vec<ToolCallStep>,
+    /// The tools of sets that steps offer to agents, each with a problem at its place; the message is to be filled in.
+    pub offered: Vec<(Name, Problem)>,
     /// What is most likely not meant, and fails in some runs.
     pub doubts: Vec<Problem>,
 }
@@ -78,6 +108,8 @@ impl OutsideReferences {
         self.hosts.extend(other.hosts);
         self.programs.extend(other.programs);
         self.services.extend(other.services);
+        self.tool_calls.extend(other.tool_calls);
+        self.offered.extend(other.offered);
         self.doubts.extend(other.doubts);
     }
 }
@@ -126,6 +158,16 @@ impl<'w> StepReader<'w> {
     /// Notes that a server is asked.
     pub(super) fn note_host(&self, host: &str, problem: Problem) {
         self.met.borrow_mut().hosts.push((host.to_owned(), problem));
+    }
+
+    /// Notes that a tool is called.
+    pub(super) fn note_tool_call(&self, call: ToolCallStep) {
+        self.met.borrow_mut().tool_calls.push(call);
+    }
+
+    /// Notes that a tool of a set is offered to an agent.
+    pub(super) fn note_offered(&self, name: Name, problem: Problem) {
+        self.met.borrow_mut().offered.push((name, problem));
     }
 
     /// Notes that another workflow is called.

@@ -126,6 +126,8 @@ fn read_root(root: &FieldReader<'_>, read: &mut WorkflowReading) {
             hosts: met.hosts,
             programs: met.programs,
             services: met.services,
+            tool_calls: met.tool_calls.into(),
+            offered: met.offered.into(),
             doubts: met.doubts.into(),
             definition: Arc::new(WorkflowDefinition { name: name.clone(), sources }),
             file: read.file.clone(),

@@ -9,7 +9,7 @@ use super::chat_steps;
 use super::http::http_request;
 use super::json_schema::schema;
 use super::questions::{form, message, multiple_choice, text_input};
-use super::reader::{StepReader, WorkflowCall};
+use super::reader::{StepReader, ToolCallStep, WorkflowCall, WrittenArgument};
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
 use super::values::{data, entries, expression, list_or_expression, on_cut, template};
@@ -268,7 +268,16 @@ fn ask_agent(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope
     });
     let message = fields.read("message", |field| template(field, scope));
     let output = fields.read("output", schema);
-    let tools = fields.read("tools", |field| reader.names().tools(field));
+    let tools = fields.read("tools", |field| {
+        let tools = reader.names().tools(field)?;
+        let place = |name: &Name| {
+            field.items()?.into_iter().find(|item| item.scalar().is_some_and(|scalar| scalar.text == name.as_str()))
+        };
+        for name in tools.iter().filter(|name| name.as_str().contains('.')) {
+            reader.note_offered(name.clone(), place(name).as_ref().unwrap_or(field).problem(""));
+        }
+        Some(tools)
+    });
     let max_tool_rounds = fields.read("max_tool_rounds", |field| field.whole(0)).unwrap_or(MAX_TOOL_ROUNDS);
     let on_cut = on_cut(&fields);
     Some(StepAction::Agent(AgentRequest { agent: agent?, message: message?, output, tools, max_tool_rounds, on_cut }))
@@ -276,9 +285,29 @@ fn ask_agent(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope
 
 fn call(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &NameScope<'_>) -> Option<StepAction> {
     let fields = field.fields(&CALL)?;
-    let tool = fields.read("tool", |field| reader.names().tool(field));
-    let args = fields.read("args", |field| entries(field, scope));
-    Some(StepAction::Call { tool: tool?, args: args.unwrap_or_default() })
+    let tool = fields.read("tool", |field| Some((reader.names().tool(field)?, field.problem(""))));
+    let args = fields.read("args", |field| {
+        let args = entries(field, scope)?;
+        let written = written_arguments(&args, field);
+        Some((args, written))
+    });
+    let is_read = args.is_some() || fields.get("args").is_none();
+    let ((tool, problem), (args, written)) = (tool?, args.unwrap_or_default());
+    let arguments = is_read.then_some(written);
+    reader.note_tool_call(ToolCallStep { tool: tool.clone(), arguments, problem });
+    Some(StepAction::Call { tool, args })
+}
+
+/// The arguments of a call, each with its place.
+fn written_arguments(args: &[(String, DataTemplate)], field: &FieldReader<'_>) -> Vec<WrittenArgument> {
+    let entries = field.entries().unwrap_or_default();
+    let written = args.iter().zip(entries).map(|((name, data), (entry, value))| WrittenArgument {
+        name: name.clone(),
+        value: data.literal(),
+        name_problem: field.review.problem(entry.key_place, &value.path, ""),
+        value_problem: value.problem(""),
+    });
+    written.collect()
 }
 
 fn branch(

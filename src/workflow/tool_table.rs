@@ -112,22 +112,36 @@ impl ToolTable {
             if let Some(glob) = declared.approved_tools.iter().find(|glob| !asked_about(glob)) {
                 return Err(format!("approve of {set} names {glob:?}, and no tool of the set is called so"));
             }
-            let mut members = Vec::with_capacity(listed.len());
-            for tool in listed {
-                let tool = tool_of(declared, tool)?;
-                if table.tools.contains_key(&tool.name) {
-                    let name = &tool.name;
-                    let has_it = |(_, members): &(&Name, &Vec<Name>)| members.contains(name);
-                    let other = table.members.iter().find(has_it).map(|(other, _)| other.to_string());
-                    let other = other.unwrap_or_else(|| "the workflow itself".to_owned());
-                    return Err(format!("{other} and {set} have a tool {name:?} each; give one of them a `prefix`"));
-                }
-                members.push(tool.name.clone());
-                table.tools.insert(tool.name.clone(), Arc::new(tool));
-            }
-            table.members.insert(set.clone(), members);
+            table.add(set, declared, listed)?;
         }
         Ok(table)
+    }
+
+    /// The table with tools that a set has for certain, and perhaps not alone. The error is a sentence for who wrote the workflow.
+    pub(super) fn with_some(&self, set: &Name, tools: &[ListedTool]) -> Result<Self, String> {
+        let mut table = self.clone();
+        if let Some(declared) = self.sets.get(set) {
+            table.add(set, declared, tools)?;
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, set: &Name, declared: &Arc<ToolsetDeclaration>, listed: &[ListedTool]) -> Result<(), String> {
+        let mut members = Vec::with_capacity(listed.len());
+        for tool in listed {
+            let tool = tool_of(declared, tool)?;
+            if self.tools.contains_key(&tool.name) {
+                let name = &tool.name;
+                let has_it = |(_, members): &(&Name, &Vec<Name>)| members.contains(name);
+                let other = self.members.iter().find(has_it).map(|(other, _)| other.to_string());
+                let other = other.unwrap_or_else(|| "the workflow itself".to_owned());
+                return Err(format!("{other} and {set} have a tool {name:?} each; give one of them a `prefix`"));
+            }
+            members.push(tool.name.clone());
+            self.tools.insert(tool.name.clone(), Arc::new(tool));
+        }
+        self.members.insert(set.clone(), members);
+        Ok(())
     }
 }
 

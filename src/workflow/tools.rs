@@ -124,6 +124,14 @@ impl ToolReader<'_> {
             let problem = fields.problem_at_key(key, format!("`{key}` is not for a tool with `{kind}`"));
             fields.field.review.add(problem.with_hint(hint));
         }
+        if let Some(approve) = fields.get("approve").filter(FieldReader::is_map)
+            && let Some((entry, tools)) =
+                approve.entries().into_iter().flatten().find(|(entry, _)| entry.key == "tools")
+        {
+            let message = "`tools` chooses among the tools of a set, and this is one tool";
+            let problem = approve.review.problem(entry.key_place, &tools.path, message);
+            fields.field.review.add(problem.with_hint("leave `tools` out: the person is asked about this tool"));
+        }
         let own = match kind {
             "workflow" => "its parameters are those of the workflow",
             "agent" => "an agent is asked with one argument, `message`",

@@ -176,6 +176,14 @@ pub(super) fn toolset(
         "python" => ToolsetSource::Python(fields.read("python", python)?),
         _ => ToolsetSource::Mcp(McpSource { server: fields.read("mcp", FieldReader::name)?, only, except }),
     };
+    if let ToolsetSource::Python(PythonSource { function: Some(_), .. }) = &source
+        && fields.get("prefix").is_some()
+    {
+        let message =
+            format!("`prefix` says nothing of one function: the tool is called {:?}, as this entry", name.as_str());
+        let hint = "leave it out, and give the entry the name that the tool is to have";
+        fields.field.review.add(fields.problem_at_key("prefix", message).with_hint(hint));
+    }
     let scope = NameScope::new(declared).with_local("args").with_local("context").with_local("call");
     let approved = fields.get("approve").filter(FieldReader::is_map).and_then(|field| {
         let fields = field.fields(&super::shapes::APPROVE)?;

@@ -35,7 +35,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("workflow", 1),
     ("message", 1),
     ("serving", 1),
-    ("project", 3),
+    ("project", 4),
     ("broker", 2),
     ("model", 2),
     ("auth", 2),

@@ -1,0 +1,6 @@
+def quote(price, customer: str = "") -> str:
+    return ""
+
+
+def total(price: float) -> str:
+    return ""
