@@ -530,6 +530,15 @@ mod tests {
         {
             assert_eq!(decided(typed), changed("/note", note));
         }
+        let of_order = |typed: &str| {
+            let schema = json!({"properties": {"order": {"type": "integer"}}});
+            let MessageContent::Approval(mut asked) = approval() else { unreachable!() };
+            asked.schema = Some(schema);
+            value(&mut asking(MessageContent::Approval(asked)), &[typed])
+        };
+        for whole in ["123456789012345678901234567890", "1.0", "1e+3"] {
+            assert_eq!(of_order(&format!("order={whole}")), changed("/order", whole));
+        }
         assert_eq!(
             asking(approval()).words(),
             "  1) once — this call\n  2) same — this call, and each one with the same arguments in this run\n  \
@@ -548,6 +557,28 @@ mod tests {
         assert_eq!(value(&mut asking(text(false)), &["  as typed "]), "  as typed ");
         assert_eq!(value(&mut asking(text(true)), &["a", "1", ""]), "a\n1");
         assert_eq!(value(&mut asking(text(true)), &["1"]), "Ada");
+    }
+
+    #[test]
+    fn a_whole_number_in_a_form_keeps_its_digits() {
+        let form = |schema: Value| {
+            MessageContent::Form(FormQuestion {
+                prompt: None,
+                schema,
+                can_decline: false,
+                answerers: None,
+                deadline: AnswerDeadline::default(),
+            })
+        };
+        let order = json!({"type": "object", "properties": {"order": {"type": "integer"}}});
+        for whole in ["123456789012345678901234567890", "-9223372036854775809", "1.0", "1e+3"] {
+            let filled_in = value(&mut asking(form(order.clone())), &[whole]);
+            assert_eq!(filled_in.to_string(), format!("{{\"order\":{whole}}}"));
+        }
+        match asking(form(order)).take("12345678901234567890.5") {
+            LineOutcome::More(words) => assert!(words.starts_with("(that is no whole number)"), "{words}"),
+            LineOutcome::Value(value) => panic!("{value}"),
+        }
     }
 
     #[test]

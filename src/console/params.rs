@@ -39,7 +39,7 @@ pub(super) fn value_for(text: &str, schema: Option<&Value>) -> Result<Value, Str
 /// Whether a schema's types allow for this value; one that names none allows for nothing but a text.
 fn wants(schema: &Value, value: &Value) -> bool {
     let names = |name: &str| match (name, value) {
-        ("integer", Value::Number(number)) => number.is_i64() || number.is_u64(),
+        ("integer", Value::Number(number)) => is_integer(number.as_str()),
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) | ("array", Value::Array(_)) => true,
         ("object", Value::Object(_)) | ("null", Value::Null) => true,
         _ => false,
@@ -55,10 +55,51 @@ fn wants(schema: &Value, value: &Value) -> bool {
     of_type || listed("enum") || schema.get("const") == Some(value) || either("anyOf") || either("oneOf")
 }
 
+/// Whether the text of a JSON number stands for an integer, as JSON Schema counts: `1.0` and `1e3` do. A floating-point number
+/// would round the digits away that decide it.
+fn is_integer(number: &str) -> bool {
+    let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let zeros_at_end = digits.len() - digits.trim_end_matches('0').len();
+    let is_zero = zeros_at_end == digits.len();
+    let places = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let exponent = exponent.parse::<i64>().ok();
+    is_zero || exponent.is_some_and(|exponent| exponent.saturating_add(places(zeros_at_end)) >= places(fraction.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written_and_keeps_its_digits() {
+        let schema = json!({"properties": {"count": {"type": "integer"}}});
+        let of = |number: &str| params(&[format!("count={number}")], Some(&schema)).unwrap()["count"].to_string();
+        for whole in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "123456789012345678901234567890",
+            "1.0",
+            "-20.00",
+            "12345678901234567890.0",
+            "1e+3",
+            "1.25e+2",
+            "1200e-2",
+            "0e-5",
+            "0.0",
+        ] {
+            assert_eq!(of(whole), whole);
+        }
+        for (written, passed_on) in [("1e3", "1e+3"), ("1E3", "1e+3"), (" 7 ", "7")] {
+            assert_eq!(of(written), passed_on, "the sign of an exponent is written");
+        }
+        let fractions = ["1.5", "12345678901234567890.5", "1.25e1", "1205e-2", "1e-1", "0.10"];
+        for text in fractions.into_iter().chain(["1e999", "01", "1.", "0x1F", "1_000"]) {
+            assert_eq!(of(text), format!("\"{text}\""), "the gateway says what is wrong with it");
+        }
+    }
 
     #[test]
     fn a_parameter_is_what_the_schema_wants_if_it_can_be() {
@@ -76,6 +117,7 @@ mod tests {
             ("count=42", json!(42)),
             ("count=4.5", json!("4.5")),
             ("count=many", json!("many")),
+            ("either=1.5", json!("1.5")),
             ("rate=0.5", json!(0.5)),
             ("rate=null", json!(null)),
             ("flag=true", json!(true)),

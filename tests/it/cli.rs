@@ -116,6 +116,41 @@ steps:
 }
 
 #[test]
+fn a_whole_number_reaches_the_workflow_digit_for_digit_in_each_way_of_the_terminal() {
+    let folder = project();
+    let source = r#"
+version: 1
+name: tickets
+params: { type: object, required: [ticket], properties: { ticket: { type: integer } } }
+tools:
+  pay: { description: Pays, params: { type: object, properties: { order: { type: integer } } }, approve: always, do: [ { return: "{{ args.order }}" } ] }
+steps:
+  - { id: filled, form: { prompt: Which?, schema: { type: object, required: [order], properties: { order: { type: integer } } } } }
+  - { id: paid, call: { tool: pay, args: { order: 7 } } }
+  - return: ["{{ params.ticket }}", "{{ steps.filled.order }}", "{{ steps.paid }}"]
+"#;
+    std::fs::write(folder.path().join("workflows/tickets.yaml"), source).unwrap();
+    let whole = ["2512292042121000001", "123456789012345678901234567890", "-9223372036854775809", "1.0", "1e+3"];
+    for number in whole {
+        let (param, form) = (format!("ticket={number}"), format!("Which?={{\"order\": {number}}}"));
+        let approval = format!("May I call=order={number}");
+        let said = fastagency(folder.path(), &["run", "tickets", "-p", &param, "-a", &form, "-a", &approval, "--json"]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{number}: {}", said.out);
+        let last: Value = serde_json::from_str(said.out.lines().last().unwrap()).expect("JSON");
+        // An argument of a tool becomes an integer, as in AG2.
+        let argument = match number {
+            "1.0" => "1",
+            "1e+3" => "1000",
+            number => number,
+        };
+        assert_eq!(last["result"].to_string(), format!("[{number},{number},{argument}]"));
+    }
+    let refused = fastagency(folder.path(), &["run", "tickets", "-p", "ticket=12345678901234567890.5", "--json"]);
+    assert_eq!(refused.code, 2, "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("ticket"), "{}", refused.err);
+}
+
+#[test]
 fn a_workflow_runs_beside_one_with_a_mistake_and_the_mistake_is_told() {
     let folder = project();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join("workflows").join(name), text).unwrap();
