@@ -91,6 +91,15 @@ await describePage('the page on other sites', (onNew) => {
     });
   });
 
+  test('numbers of a site reach the workflow digit for digit', async () => {
+    const params = '{"city": "Split 1.0", "days": 2512292042121000001, "rates": [1.0, {"by": 12345678901234567890.10}], "none": null}';
+    await onSite(`<fastagency-chat workflow="weather_report" params='${params}'></fastagency-chat>`, [site], async () => {
+      const address = await house.page.locator('iframe').getAttribute('src');
+      const said = Object.fromEntries(new URL(String(address)).searchParams);
+      assert.deepEqual(said, { workflow: 'weather_report', city: 'Split 1.0', days: '2512292042121000001', rates: '[1.0,{"by":12345678901234567890.10}]' });
+    });
+  });
+
   for (const [who, embedIn] of /** @type {const} */ ([['nobody', []], ['only another', ['https://elsewhere.example']]])) {
     test(`a site that is not named frames nothing (${who} is)`, async () => {
       house.expectComplaint(/frame-ancestors/);

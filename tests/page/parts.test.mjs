@@ -89,12 +89,26 @@ describe('forms of a JSON Schema', () => {
   for (const [name, written, expected] of [
     ['name', 'Ann', { value: 'Ann' }], ['name', '', { problem: 'This is needed.' }], ['name', 'A', { problem: 'Write at least 2 characters.' }],
     ['days', '3', { value: 3 }], ['days', '', { absent: true }], ['days', '2.5', { problem: 'Write a whole number.' }],
-    ['days', '8', { problem: 'It must be 7 or less.' }], ['days', 'x', { problem: 'Write a number.' }], ['price', '2,50', { value: new ExactNumber('2.50') }], ['price', '2,5', { value: 2.5 }], ['days', '2.0', { value: 2 }],
+    ['days', '8', { problem: 'It must be 7 or less.' }], ['days', 'x', { problem: 'Write a number.' }], ['price', '2,50', { value: new ExactNumber('2.50') }], ['price', '2,5', { value: 2.5 }], ['days', '2.0', { value: new ExactNumber('2.0') }],
     ['kind', 'large', { value: 'large' }], ['kind', 'huge', { problem: 'Choose one of small, large.' }], ['level', 'high', { value: 2 }],
     ['tags', 'a\n\n b', { value: ['a', 'b'] }], ['sure', 'no', { value: false }], ['where', '{"city":"Split"}', { value: { city: 'Split' } }],
   ]) {
     test(`${name}: ${JSON.stringify(written)}`, () => assert.deepEqual(checkText(field(String(name)), String(written)), expected));
   }
+
+  test('a whole number of a field or a link goes on as it is written', () => {
+    const [order] = fieldsOf({ properties: { order: { type: 'integer' } } });
+    for (const [written, sent = written] of [
+      ['1.0'], ['1e3'], ['1E3'], ['-20.00'], ['1.25e+2'], ['1200e-2'], ['0.0'], ['2512292042121000001'], ['12345678901234567890.0'], ['12', '12'], ['007', '7'], ['+5', '5'],
+    ]) {
+      const checked = checkText(order, written);
+      assert.equal(exactText('value' in checked ? checked.value : checked), sent);
+      assert.equal(exactText(fromLink([order], new URL(toLink('w', { order: exactParse(sent) }), 'http://page').searchParams).given), `{"order":${sent}}`);
+    }
+    for (const fraction of ['1.5', '9007199254740993.5', '1.25e1', '1205e-2', '0.10']) {
+      assert.deepEqual(checkText(order, fraction), { problem: 'Write a whole number.' });
+    }
+  });
 
   test('lists know their limits', () => {
     assert.deepEqual(checkList(field('extras'), ['a', 'b']), { problem: 'Give at most 1.' });

@@ -30,6 +30,22 @@ button.asks::after { content: ""; position: absolute; top: .1rem; right: .1rem; 
 svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
 @media (max-width: 30rem) { :host([bubble]) .place { inset: 0; width: 100vw; height: calc(100dvh - 5.5rem); border-radius: 0; } }`;
 
+  const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+  /**
+   * What the chat's address says for each parameter. Numbers have the digits that stand in `json`: JavaScript would round an
+   * order of nineteen digits. A classic script imports no module, so this is not the one of the page.
+   * @param {string} json @returns {[string, string][]}
+   */
+  const linkTexts = (json) => {
+    JSON.parse(json);
+    const MARK = `number-${Math.random().toString(36).slice(2)}-`;
+    const marked = JSON.parse(json.replace(TOKEN, (token) => token.startsWith('"') ? token : `"${MARK}${token}"`));
+    const marks = new RegExp(`"${MARK}([^"]*)"`, 'g');
+    return Object.entries(marked ?? {}).filter(([, value]) => value !== null)
+      .map(([name, value]) => [name, typeof value === 'string' ? value.replace(MARK, '') : JSON.stringify(value).replace(marks, '$1')]);
+  };
+
   const mark = () => {
     const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
     svg.setAttribute('viewBox', '0 0 24 24');
@@ -120,15 +136,10 @@ svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-wi
         if (value) url.searchParams.set(name, value);
       }
       if (this.hasAttribute('autostart')) url.searchParams.set('autostart', '');
-      /** @type {Record<string, unknown>} */
-      let params = {};
       try {
-        params = JSON.parse(this.getAttribute('params') ?? '{}');
+        for (const [name, text] of linkTexts(this.getAttribute('params') ?? '{}')) url.searchParams.set(name, text);
       } catch {
         console.error('<fastagency-chat>: its params are no JSON');
-      }
-      for (const [name, value] of Object.entries(params)) {
-        if (value !== null) url.searchParams.set(name, typeof value === 'string' ? value : JSON.stringify(value));
       }
       return url.href;
     }

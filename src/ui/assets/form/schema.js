@@ -6,7 +6,7 @@
  * is asked for as JSON rather than left out.
  */
 
-import { exactParse, exactText, numberOf } from '../gateway/exact-json.js';
+import { exactParse, exactText, isInteger, numberOf } from '../gateway/exact-json.js';
 
 /**
  * @typedef {Record<string, any>} Schema
@@ -174,17 +174,17 @@ export function checkTick(field, ticked) {
 
 /** @param {Field} field @param {string} text @returns {Checked} */
 function checkNumber(field, text) {
-  const number = Number(text.replace(/^(-?\d+),(\d+)$/, '$1.$2'));
+  const value = numberOf(text.replace(/^(-?\d+),(\d+)$/, '$1.$2'));
+  const number = Number(value);
   if (!Number.isFinite(number)) return { problem: 'Write a number.' };
-  if (field.kind === 'integer' && !Number.isInteger(number)) return { problem: 'Write a whole number.' };
+  if (field.kind === 'integer' && !isInteger(value)) return { problem: 'Write a whole number.' };
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = field.schema;
   if (minimum !== undefined && number < minimum) return { problem: `It must be ${minimum} or more.` };
   if (maximum !== undefined && number > maximum) return { problem: `It must be ${maximum} or less.` };
   if (exclusiveMinimum !== undefined && number <= exclusiveMinimum) return { problem: `It must be more than ${exclusiveMinimum}.` };
   if (exclusiveMaximum !== undefined && number >= exclusiveMaximum) return { problem: `It must be less than ${exclusiveMaximum}.` };
   if (multipleOf > 0 && !isMultiple(number, multipleOf)) return { problem: `It must be in steps of ${multipleOf}, like ${stepsAround(number, multipleOf)}.` };
-  if (field.kind === 'integer' && Number.isSafeInteger(number)) return { value: number };
-  return { value: numberOf(text.replace(/^(-?\d+),(\d+)$/, '$1.$2')) };
+  return { value };
 }
 
 /** As exactly as fractions are kept: 0.3 is three times 0.1. @param {number} number @param {number} step */

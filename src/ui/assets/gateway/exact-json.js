@@ -32,6 +32,14 @@ export function numberOf(written) {
   return String(Number(number)) === number ? Number(number) : new ExactNumber(number);
 }
 
+/** Whether a number is an integer as JSON Schema counts, where 1.0 and 1e3 are: its text decides, which is not rounded. @param {ExactNumber | number} number */
+export function isInteger(number) {
+  const [, whole, fraction = '', exponent = '0'] = /^-?(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(String(number)) ?? [];
+  if (whole === undefined) return false;
+  const significant = (whole + fraction).replace(/0+$/, '').length;
+  return /^0*$/.test(whole + fraction) || whole.length + Number(exponent) >= significant;
+}
+
 /** What begins like a number that is not kept: few texts have one. */
 const LIKELY = /(?:^|[[:,\s])-?(?:\d{9}|\d+\.\d*(?:0(?!\d)|\d{7})|\d+(?:\.\d+)?e|0(?<=-0)(?![.\d]))/i;
 
