@@ -201,6 +201,9 @@ describe('words', () => {
     assert.deepEqual([stateWords({ state: 'waiting', outcome: null }), stateWords({ state: 'waiting', outcome: null }, 'ann')], ['waiting for you', 'waiting for ann']);
   });
   test('one line', () => assert.equal(oneLine({ city: 'Zagreb', days: 3 }), 'city: "Zagreb", days: 3'));
+  test('one line of a number has all its digits', () => {
+    assert.deepEqual(['19.90', '2512292042121000001', '[1.0]', '{"a":1.0}'].map((json) => oneLine(exactParse(json))), ['19.90', '2512292042121000001', '[1.0]', 'a: 1.0']);
+  });
   test('what is a title', () => assert.deepEqual(['30', 'ok', '', 'Ann', '猫'].map(saysSomething), [false, false, false, true, true]));
 
   test('a plain line of Markdown', () => assert.equal(plainLine('## The **Clerk** wants to [pay](https://x.example/) `5` *now*'), 'The Clerk wants to pay 5 now'));

@@ -147,6 +147,8 @@ async function playedModel() {
     isAsked: () => answer !== null,
     /** @param {string} text */
     write: (text) => send({ delta: { content: text }, finish_reason: null }),
+    /** @param {string} name @param {string} json the arguments */
+    call: (name, json) => send({ delta: { tool_calls: [{ index: 0, id: 'call_1', type: 'function', function: { name, arguments: json } }] }, finish_reason: null }),
     /** @param {{prompt_tokens: number, completion_tokens: number}} [usage] what it has read and written */
     finish: (usage) => {
       send({ delta: {}, finish_reason: 'stop' });

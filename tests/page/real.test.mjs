@@ -86,6 +86,36 @@ steps:
   - message: "First: {{ steps.first }}. Second: {{ steps.second }}"
   - return: done
 `,
+  figures: `version: 1
+name: figures
+params:
+  type: object
+  required: [order, count]
+  properties: { order: { type: integer, title: Order }, rate: { type: number, title: Rate }, count: { type: integer, title: Count } }
+agents: { Clerk: { system_message: You pay., tools: [pay] } }
+tools:
+  pay:
+    description: Pays
+    params: { type: object, properties: { order: { type: integer, title: Order }, rate: { type: number, title: Rate }, amount: { type: number, title: Amount } } }
+    approve: always
+    do: [ { return: "{{ args.amount }} at {{ args.rate }} for {{ args.order }}" } ]
+steps:
+  - message: "Given: {{ params.order }}, {{ params.rate }}, {{ params.count }}"
+  - id: filled
+    form: { prompt: Fill in, schema: { type: object, required: [whole, share], properties: { whole: { type: integer, title: Whole }, share: { type: number, title: Share } } } }
+  - id: paid
+    agent: { agent: Clerk, message: Pay. }
+  - message: "Paid: {{ steps.paid }}, {{ steps.filled.whole }}"
+  - return: { order: "{{ params.order }}", rate: "{{ params.rate }}", count: "{{ params.count }}", filled: "{{ steps.filled }}", paid: "{{ steps.paid }}" }
+`,
+  total: `version: 1
+name: total
+tools: { add: { description: Adds, approve: always, do: [ { return: 12345678901234567890 } ] } }
+agents: { Clerk: { system_message: You add., tools: [add] } }
+steps:
+  - agent: { agent: Clerk, message: Add. }
+  - return: 19.90
+`,
   pays_often: `version: 1
 name: pays_often
 tools:
@@ -231,6 +261,62 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const log = (await house.log(run)).filter((record) => record.kind === 'answered');
     assert.deepEqual(log.map((record) => /"account": (\d+)/.exec(record.arguments_text)?.[1]), ['9007199254740993', '1234567890123456788']);
     assert.ok(log.every((record) => /^[0-9a-f]{64}$/.test(record.value.digest)));
+    await page.context().close();
+  });
+
+  test('numbers are digit for digit those of a link, a field or a call, wherever they are shown, changed or taken away', async () => {
+    const page = await newPage();
+    const [order, rate, count, whole, share, amount] = ['2512292042121000001', '0.10', '1.0', '123456789012345678901234567890', '0.1234567890123456789012345678901', '20.50000000000000000001'];
+    const field = (/** @type {string} */ label) => page.getByLabel(new RegExp(`^${label}`));
+    await page.goto(`${house.url}/?workflow=figures&order=${order}&rate=${rate}`);
+    await becomes(() => Promise.all([field('Order').inputValue(), field('Rate').inputValue()]), [order, rate], 'of the link');
+    await field('Count').fill(count);
+    await page.getByRole('button', { name: 'Start', exact: true }).click();
+    await page.locator('.is-open').waitFor();
+    await page.getByText(`Given: ${order}, ${rate}, ${count}`).waitFor();
+    await field('Whole').fill(whole);
+    await field('Share').fill(share);
+    await page.getByRole('button', { name: 'Send' }).click();
+    await until(() => house.model.isAsked());
+    house.model.call('pay', `{"order": ${order}, "rate": ${rate}, "amount": ${share}}`);
+    house.model.finish();
+    const shown = page.locator('.is-open .approval-arguments');
+    await becomes(async () => flat(await shown.innerText()), new RegExp(`"order": ${order}, "rate": ${rate}, "amount": ${share}`));
+    await becomes(() => page.locator('.filled-in').locator('dd').allInnerTexts(), [whole, share], 'the form that was filled in');
+    await page.getByRole('button', { name: 'Change the arguments' }).click();
+    await becomes(() => Promise.all(['Order', 'Rate', 'Amount'].map((label) => field(label).inputValue())), [order, rate, share], 'the fields of the call');
+    await field('Amount').fill(amount);
+    await page.getByRole('button', { name: 'Allow once' }).click();
+    await until(() => house.model.isAsked());
+    house.model.write(`${amount} for ${order}`);
+    house.model.finish();
+    await page.locator('.ending').waitFor();
+    await page.getByText(`Paid: ${amount} for ${order}, ${whole}`).waitFor();
+    const cards = (await page.locator('.tool-card').allTextContents()).join();
+    for (const number of [order, rate, amount]) assert.ok(cards.includes(number), `${number} in the card of the call: ${cards}`);
+    const result = await page.locator('.ending').evaluate((ending) => ending.textContent ?? '');
+    for (const number of [order, rate, count, whole, share, amount]) assert.ok(result.includes(number), `${number} in the result: ${result}`);
+    for (const name of ['Download Markdown', 'Download HTML', 'Download JSON']) {
+      await page.getByLabel('More').click();
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name }).click()]);
+      const taken = await readFile(await download.path(), 'utf8');
+      for (const number of [order, rate, count, whole, share, amount]) assert.ok(taken.includes(number), `${number} in ${name}`);
+    }
+    await page.context().close();
+  });
+
+  test('a number alone is a result, of a call and of a run', async () => {
+    const page = await newPage();
+    await start(page, 'total');
+    await until(() => house.model.isAsked());
+    house.model.call('add', '{}');
+    house.model.finish();
+    await page.getByRole('button', { name: 'Allow once' }).click();
+    await until(() => house.model.isAsked());
+    house.model.write('It is added.');
+    house.model.finish();
+    await becomes(async () => flat(await page.locator('.ending .result').innerText()), 'Result 19.90');
+    await becomes(() => page.locator('.tool-card .tool-result').innerText(), '12345678901234567890');
     await page.context().close();
   });
 

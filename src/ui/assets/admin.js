@@ -11,7 +11,7 @@
  */
 
 import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './gateway/api.js';
-import { exactParse, exactText } from './gateway/exact-json.js';
+import { exactParse, exactText, isEmptyObject } from './gateway/exact-json.js';
 import { byId, h, legible } from './elements/dom.js';
 import { beginSession, whoIsHere } from './session/session.js';
 import { openEvents } from './gateway/event-stream.js';
@@ -286,7 +286,7 @@ function wordsOfRemoval(event) {
 
 /** @param {unknown} value */
 function shown(value) {
-  if (value == null || (typeof value === 'object' && Object.keys(value).length === 0)) return undefined;
+  if (value == null || isEmptyObject(value)) return undefined;
   return typeof value === 'string' ? value : exactText(value, 2);
 }
 

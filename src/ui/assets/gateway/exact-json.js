@@ -19,6 +19,12 @@ export class ExactNumber extends Number {
   }
 }
 
+/** Whether a value is a list or an object with nothing in it; a number is something. @param {unknown} value */
+export const isEmptyObject = (value) => isObject(value) && Object.keys(value).length === 0;
+
+/** Whether a value is a list or an object. @param {unknown} value @returns {value is object} */
+export const isObject = (value) => typeof value === 'object' && value !== null && !(value instanceof ExactNumber);
+
 /** Nothing that comes over the network holds it: it is made here, anew for every page. */
 const MARK = `exact-${Math.random().toString(36).slice(2)}-${Math.random().toString(36).slice(2)}`;
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;

@@ -5,7 +5,7 @@
  */
 
 import { freshId, h, isOfInputMethod } from '../elements/dom.js';
-import { ExactNumber, exactParse, exactText } from '../gateway/exact-json.js';
+import { exactParse, exactText, isObject } from '../gateway/exact-json.js';
 import { icon } from '../elements/icons.js';
 import { schemaForm } from '../form/schema-form.js';
 import { hasFields } from '../form/schema.js';
@@ -123,11 +123,11 @@ export function changesOf(before, after, place = '') {
   return [...new Set([...Object.keys(was), ...Object.keys(is)])].flatMap((name) => {
     const path = `${place}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
     if (!Object.hasOwn(is, name)) return [{ path }];
-    if (Object.hasOwn(was, name) && isObject(was[name]) && isObject(is[name])) return changesOf(was[name], is[name], path);
+    if (Object.hasOwn(was, name) && isMap(was[name]) && isMap(is[name])) return changesOf(was[name], is[name], path);
     const json = exactText(is[name]);
     return Object.hasOwn(was, name) && exactText(was[name]) === json ? [] : [{ path, json }];
   });
 }
 
 /** @param {unknown} value */
-const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber);
+const isMap = (value) => isObject(value) && !Array.isArray(value);

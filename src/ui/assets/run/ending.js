@@ -1,6 +1,7 @@
 // @ts-check
 /** How a run ended: the outcome and why, what it gave, what it took, and where to go from here. */
 
+import { isEmptyObject, isObject } from '../gateway/exact-json.js';
 import { h } from '../elements/dom.js';
 import { icon } from '../elements/icons.js';
 import { fold } from './messages.js';
@@ -37,7 +38,8 @@ function resultOf(view, ending) {
   // What another end gives as its result only tells that end once more.
   if (outcome !== 'completed' || result === null || result === undefined || result === '') return null;
   // An empty list says no more than nothing does; a number or a truth is read at a glance.
-  if (typeof result === 'object') return Object.keys(result).length > 0 ? fold('Result', codeBlock(prettyJson(result), 'json')) : null;
+  if (isEmptyObject(result)) return null;
+  if (isObject(result)) return fold('Result', codeBlock(prettyJson(result), 'json'));
   if (typeof result !== 'string') return h('div', { class: 'result' }, h('h3', null, 'Result'), h('p', null, String(result)));
   const last = view.items.findLast((item) => item.kind === 'text');
   // Many workflows give their last message as the result; it stands right above.

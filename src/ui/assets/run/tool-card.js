@@ -5,7 +5,7 @@
  */
 
 import { h } from '../elements/dom.js';
-import { exactParse, exactText } from '../gateway/exact-json.js';
+import { exactParse, exactText, isEmptyObject } from '../gateway/exact-json.js';
 import { icon } from '../elements/icons.js';
 import { messageFrame } from './messages.js';
 import { codeBlock } from '../text/rich-text.js';
@@ -78,7 +78,7 @@ function writtenOutWords(escape) {
 
 /** @param {string} title @param {unknown} value */
 export function valueBlock(title, value) {
-  const isEmpty = value === undefined || value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);
+  const isEmpty = value === undefined || value === null || value === '' || isEmptyObject(value);
   if (isEmpty) return h('p', { class: 'muted' }, `${title}: none`);
   // Many tools answer with JSON in a string.
   if (typeof value === 'string' && /^\s*[[{]/.test(value)) {

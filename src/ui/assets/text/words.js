@@ -1,7 +1,7 @@
 // @ts-check
 /** Words, numbers and times as people read them. Pure; times are said in the reader's own zone. */
 
-import { exactText } from '../gateway/exact-json.js';
+import { exactText, isObject } from '../gateway/exact-json.js';
 
 // Made once: each takes as long to make as a thousand times to format.
 const TIME = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
@@ -122,7 +122,7 @@ export function oneLine(value, limit = 90) {
   if (value === undefined || value === null) return '';
   let text;
   if (typeof value === 'string') text = value;
-  else if (typeof value === 'object' && !Array.isArray(value)) {
+  else if (isObject(value) && !Array.isArray(value)) {
     text = Object.entries(value).map(([name, part]) => `${name}: ${exactText(part)}`).join(', ');
   } else text = exactText(value);
   // A megabyte is not needed for one line of it.
