@@ -8,12 +8,17 @@ use std::io::{self, ErrorKind, Write};
 /// with an error and the exit code 1.
 pub fn print(text: fmt::Arguments<'_>) {
     if let Err(error) = io::stdout().lock().write_fmt(text) {
-        if error.kind() == ErrorKind::BrokenPipe {
-            std::process::exit(0);
-        }
-        print_error(format_args!("error: standard output cannot be written: {error}\n"));
-        std::process::exit(1);
+        end_for(&error);
     }
+}
+
+/// Ends the program because standard output cannot be written.
+pub fn end_for(error: &io::Error) -> ! {
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    print_error(format_args!("error: standard output cannot be written: {error}\n"));
+    std::process::exit(1);
 }
 
 /// Prints to standard output what a program says that goes on, whether anybody reads it or not.
@@ -26,6 +31,10 @@ pub fn print_error(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
+macro_rules! print {
+    ($($text:tt)*) => { $crate::output::print(format_args!($($text)*)) };
+}
+
 macro_rules! println {
     () => { $crate::output::print(format_args!("\n")) };
     ($($text:tt)*) => { $crate::output::print(format_args!("{}\n", format_args!($($text)*))) };
@@ -34,6 +43,10 @@ macro_rules! println {
 /// A line of a program that goes on.
 macro_rules! announce {
     ($($text:tt)*) => { $crate::output::announce(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+macro_rules! eprint {
+    ($($text:tt)*) => { $crate::output::print_error(format_args!($($text)*)) };
 }
 
 macro_rules! eprintln {

@@ -122,7 +122,7 @@ enum CliCommand {
 
 /// Runs the program; what it prints is for people.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|words| outcome::end_with(&words));
     let format = match cli.common.log_format {
         LogFormatArgument::Text => telemetry::LogFormat::Text,
         LogFormatArgument::Json => telemetry::LogFormat::Json,

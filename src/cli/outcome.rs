@@ -24,6 +24,8 @@ pub(super) enum CliError {
     Usage(String),
     /// The broker or the gateway cannot be reached, or refuses.
     Unreachable(anyhow::Error),
+    /// The reader of what is printed has left.
+    Unread,
     /// Anything else.
     Failed(anyhow::Error),
 }
@@ -69,6 +71,7 @@ pub(super) fn report(error: &CliError) -> ExitCode {
             eprintln!("error: {}", shown(&chain(error)));
             ExitCode::from(3)
         }
+        CliError::Unread => ExitCode::SUCCESS,
         CliError::Failed(error) => {
             eprintln!("error: {}", shown(&chain(error)));
             ExitCode::FAILURE
@@ -85,6 +88,17 @@ pub(super) fn beginning(typed: &str) -> String {
         Some((end, _)) => format!("{:?}", format!("{}…", &typed[..end])),
         None => format!("{typed:?}"),
     }
+}
+
+/// Prints help, the version or what is wrong with the command line, and ends the program. That help cannot be written is an error
+/// as with every other command.
+pub(super) fn end_with(words: &clap::Error) -> ! {
+    if let Err(error) = words.print()
+        && !words.use_stderr()
+    {
+        crate::output::end_for(&error);
+    }
+    std::process::exit(words.exit_code());
 }
 
 /// A text for a terminal, in which nothing is hidden: it may quote servers and files. Lines and tabs stay.

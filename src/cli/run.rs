@@ -214,7 +214,9 @@ impl RunCommand {
         let mut console = Console::new(client, run, style, PreparedAnswers::parse(&self.answers), io::stdout());
         let again = format!("fastagency run --run {run}{}", gateway.again);
         let left = console.talk().await;
-        for unused in console.unused_answers() {
+        // Where nothing can be shown, no question has come that an answer could be for.
+        let is_shown = !matches!(left, Err(console::Error::Terminal(_)));
+        for unused in console.unused_answers().filter(|_| is_shown) {
             eprintln!(
                 "unused --answer {unused:?}: no question matched it (FOR= is a question's number, id, or the beginning of its prompt)"
             );

@@ -6,6 +6,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
 const ECHO: &str = r#"
@@ -433,41 +434,142 @@ fn schemas_and_the_version_are_printed() {
     assert_eq!(version.out.trim(), format!("fastagency {}", env!("CARGO_PKG_VERSION")));
 }
 
-/// Commands that print much, and one that prints a line.
-const PRINTING: [&[&str]; 4] = [&["schema", "config"], &["schema", "workflow"], &["doctor"], &["doctor", "--json"]];
+/// Every command that prints something and ends by itself, in the project of `Printer`. `RUN` is a run that has ended, `NEW` a name
+/// that was not used before, `GATEWAY` and `NATS` are addresses.
+const PRINTING: [&str; 34] = [
+    "--help",
+    "--version",
+    "audit --help",
+    "check",
+    "run echo --answer hello",
+    "run echo --answer hello --json",
+    "audit list",
+    "audit list --json",
+    "audit show RUN",
+    "audit show RUN --json",
+    "audit tail RUN",
+    "audit export",
+    "audit export --format csv",
+    "audit verify",
+    "audit verify --json",
+    "audit erase --user nobody --reason asked --yes",
+    "user list",
+    "key list",
+    "key add NEW --user ada",
+    "tools list --openapi api.json",
+    "tools list --openapi api.json --json",
+    "tools call get_healthz --openapi api.json",
+    "tools call get_healthz --openapi api.json --json",
+    "tools import --openapi api.json",
+    "backup NEW",
+    "restore kept --data-dir NEW",
+    "login --list",
+    "schema config",
+    "schema workflow",
+    "doctor",
+    "doctor --json",
+    "bench --gateway-url GATEWAY -n 1 -j 1",
+    "bench --gateway-url GATEWAY -n 1 -j 1 --json",
+    "nats setup --nats-url NATS",
+];
 
-#[test]
-fn a_reader_that_leaves_ends_a_command_without_a_word() {
-    let folder = tempfile::tempdir().unwrap();
-    for arguments in PRINTING {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
-            .args(arguments)
+/// A project in which each of them has something to print.
+struct Printer {
+    folder: TempDir,
+    run: String,
+    gateway: String,
+    nats: Option<NatsServer>,
+    names: std::cell::Cell<usize>,
+    _served: (TempDir, Tier),
+}
+
+impl Printer {
+    fn new(test: &str) -> Self {
+        let (folder, served) = (project(), project());
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let mut tier = Tier::start(served.path(), &["all", "--mock-llm", "--port", "0", "--ui-port", "0"]);
+        let gateway = tier.url("gateway");
+        write(
+            "fastagency.yaml",
+            "version: 1\nname: cli\nauth: { mode: basic, file: access.yaml }\noutgoing: { allow_private: [127.0.0.1] }\n\
+             mcp: { docs: { url: \"http://127.0.0.1:1/mcp\", oauth: {} } }\n",
+        );
+        write(
+            "api.json",
+            &serde_json::json!({"openapi": "3.1.0", "servers": [{"url": gateway}], "paths": {"/healthz": {"get": {}}}})
+                .to_string(),
+        );
+        let with_password = Command::new(env!("CARGO_BIN_EXE_fastagency"))
+            .args(["user", "add", "ada"])
+            .write_stdin("a password of ada\n")
             .current_dir(folder.path())
-            .stdout(std::process::Stdio::piped())
+            .ok();
+        assert!(with_password.is_ok(), "{with_password:?}");
+        for done in
+            [&["run", "echo", "-a", "hello"][..], &["key", "add", "first", "--user", "ada"], &["backup", "kept"]]
+        {
+            let said = fastagency(folder.path(), done);
+            assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+        }
+        let listed = fastagency(folder.path(), &["audit", "list", "--json"]);
+        let listed: Value = serde_json::from_str(listed.out.lines().next().unwrap()).expect("JSON");
+        let run = listed["id"].as_str().unwrap().to_owned();
+        Self { folder, run, gateway, nats: NatsServer::start(test), names: Default::default(), _served: (served, tier) }
+    }
+
+    /// Runs one of them with this standard output; none: there is no server that it needs.
+    fn said(&self, command: &str, output: std::process::Stdio) -> Option<(i32, String)> {
+        let nats = self.nats.as_ref().map(NatsServer::url);
+        if command.contains("NATS") && nats.is_none() {
+            return None;
+        }
+        self.names.set(self.names.get() + 1);
+        let words = command.split(' ').map(|word| match word {
+            "RUN" => self.run.clone(),
+            "GATEWAY" => self.gateway.clone(),
+            "NATS" => nats.clone().unwrap_or_default(),
+            "NEW" => format!("new-{}", self.names.get()),
+            word => word.to_owned(),
+        });
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+            .args(words)
+            .current_dir(self.folder.path())
+            .env_remove("FASTAGENCY_CONFIG")
+            .env_remove("NATS_URL")
+            .stdin(std::process::Stdio::null())
+            .stdout(output)
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!((ended.status.code(), said.contains("panicked")), (Some(0), false), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{command}: {said}");
+        Some((ended.status.code().expect("an exit code"), said))
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_command_without_a_word() {
+    let printer = Printer::new("cli::a_reader_that_leaves_ends_a_command_without_a_word");
+    for command in PRINTING {
+        let Some((code, said)) = printer.said(command, std::process::Stdio::piped()) else { continue };
+        // How a run ends is its exit code, and here nobody has seen it end.
+        let is_run = command.starts_with("run ");
+        assert_eq!(code, i32::from(is_run), "{command}: {said}");
+        assert!(!said.contains("error") && !said.contains("Broken pipe"), "{command}: {said}");
     }
 }
 
 #[test]
 fn a_full_disk_is_an_error_of_the_command_that_prints() {
-    let folder = tempfile::tempdir().unwrap();
-    for arguments in PRINTING {
+    let printer = Printer::new("cli::a_full_disk_is_an_error_of_the_command_that_prints");
+    for command in PRINTING {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
-            .args(arguments)
-            .current_dir(folder.path())
-            .stdout(full)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(said.contains("standard output cannot be written: No space left"), "{arguments:?}: {said}");
+        let Some((code, said)) = printer.said(command, full.into()) else { continue };
+        assert_eq!(code, 1, "{command}: {said}");
+        assert!(said.contains("error: ") && said.contains("No space left"), "{command}: {said}");
+        assert!(!said.contains("unused --answer"), "{command}: {said}");
     }
 }
 

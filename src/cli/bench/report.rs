@@ -1,7 +1,7 @@
 //! What a bench prints: text for people, or one JSON object.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -84,8 +84,10 @@ pub(super) fn machine(loads: &[LoadAverage]) -> String {
     }
 }
 
-/// Prints something and a line's end.
+/// Prints something and a line's end. The tiers that a bench has started are stopped before it ends.
 pub(super) fn print(what: &impl fmt::Display) -> Result<(), CliError> {
-    writeln!(std::io::stdout().lock(), "{what}").context("could not print the measurements")?;
-    Ok(())
+    match writeln!(std::io::stdout().lock(), "{what}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(CliError::Unread),
+        printed => Ok(printed.context("could not print the measurements")?),
+    }
 }
