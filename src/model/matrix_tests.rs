@@ -15,6 +15,8 @@ use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelReply, ModelRequest}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     OpenAi,
+    /// With a version of the interface in its address.
+    Azure,
     /// With thinking.
     Anthropic,
     Gemini,
@@ -22,53 +24,74 @@ enum Kind {
     OldGemini,
     Mistral,
     Groq,
+    /// Takes thoughts back, and no names.
+    Fireworks,
     DeepSeek,
     Moonshot,
     OpenRouter,
+    Together,
     /// vLLM with Mistral's template, and nothing configured for it.
     Vllm,
     /// Names calls by their function, all of them alike.
     Ollama,
+    /// Calls have numbers, and each reply begins to count anew.
+    LmStudio,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 15] = [
     Kind::OpenAi,
+    Kind::Azure,
     Kind::Anthropic,
     Kind::Gemini,
     Kind::OldGemini,
     Kind::Mistral,
     Kind::Groq,
+    Kind::Fireworks,
     Kind::DeepSeek,
     Kind::Moonshot,
     Kind::OpenRouter,
+    Kind::Together,
     Kind::Vllm,
     Kind::Ollama,
+    Kind::LmStudio,
 ];
 
 /// What a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Text,
+    ThoughtsAndText,
     Calls,
     ThoughtsAndCalls,
 }
 
-const SHAPES: [Shape; 3] = [Shape::Text, Shape::Calls, Shape::ThoughtsAndCalls];
+const SHAPES: [Shape; 4] = [Shape::Text, Shape::ThoughtsAndText, Shape::Calls, Shape::ThoughtsAndCalls];
+
+impl Shape {
+    fn has_thoughts(self) -> bool {
+        matches!(self, Shape::ThoughtsAndText | Shape::ThoughtsAndCalls)
+    }
+
+    fn has_calls(self) -> bool {
+        matches!(self, Shape::Calls | Shape::ThoughtsAndCalls)
+    }
+}
 
 impl Kind {
     fn model(self) -> &'static str {
         match self {
-            Kind::OpenAi => "gpt-4o-mini",
+            Kind::OpenAi | Kind::Azure => "gpt-4o-mini",
             Kind::Anthropic => "claude-sonnet-4-5",
             Kind::Gemini => "gemini-3-pro",
             Kind::OldGemini => "gemini-2.5-flash",
             Kind::Mistral => "mistral-small",
-            Kind::Groq => "llama-3.3",
+            Kind::Groq | Kind::Together => "llama-3.3",
+            Kind::Fireworks => "accounts/fireworks/models/glm-5",
             Kind::DeepSeek => "deepseek-v4",
             Kind::Moonshot => "kimi-k2.6",
             Kind::OpenRouter => "google/gemini-3-pro",
             Kind::Vllm => "ministral",
-            Kind::Ollama => "qwen3",
+            Kind::Ollama | Kind::LmStudio => "qwen3",
         }
     }
 
@@ -77,6 +100,7 @@ impl Kind {
         let strict = ChatDialect { names: false, reasoning: ReasoningReturn::Never, ..open };
         let (provider, dialect) = match self {
             Kind::OpenAi => (ModelProvider::OpenAi, ChatDialect::OPENAI),
+            Kind::Azure => (ModelProvider::Azure, ChatDialect::OPENAI),
             Kind::Anthropic => (ModelProvider::Anthropic, open),
             Kind::Gemini | Kind::OldGemini => (ModelProvider::Gemini, open),
             Kind::Mistral => {
@@ -85,11 +109,17 @@ impl Kind {
                 (ModelProvider::Compatible, mistral)
             }
             Kind::Groq => (ModelProvider::Compatible, strict),
+            Kind::Fireworks => {
+                (ModelProvider::Compatible, ChatDialect { reasoning: ReasoningReturn::AsSent, ..strict })
+            }
             Kind::DeepSeek => (ModelProvider::Compatible, ChatDialect { reasoning: ReasoningReturn::Always, ..open }),
             Kind::Moonshot => {
                 (ModelProvider::Compatible, ChatDialect { reasoning: ReasoningReturn::WithCalls, ..open })
             }
             Kind::OpenRouter => (ModelProvider::Compatible, ChatDialect { call_ids: CallIdForm::Plain, ..open }),
+            Kind::Together | Kind::LmStudio => {
+                (ModelProvider::Compatible, ChatDialect { any_arguments: false, ..open })
+            }
             Kind::Vllm | Kind::Ollama => (ModelProvider::Compatible, open),
         };
         let mut parameters = serde_json::Map::new();
@@ -103,6 +133,7 @@ impl Kind {
             api_key: Some("sk-of-the-matrix".into()),
             parameters,
             stream,
+            api_version: (self == Kind::Azure).then(|| "2024-10-21".to_owned()),
             ..llm(base_url)
         }
     }
@@ -110,7 +141,9 @@ impl Kind {
     /// The ids of the two calls of the nth reply.
     fn ids(self, number: usize) -> [String; 2] {
         [0, 1].map(|at| match self {
-            Kind::OpenAi | Kind::Groq => format!("call_{number:022}{at}x"),
+            Kind::OpenAi | Kind::Azure | Kind::Groq | Kind::Together => format!("call_{number:022}{at}x"),
+            Kind::Fireworks => format!("functions.weather:{at}_{number:020}"),
+            Kind::LmStudio => format!("{:09}", 100_000_000 + at),
             Kind::Anthropic => format!("toolu_01{number:021}{at}"),
             Kind::Gemini | Kind::OldGemini => String::new(),
             Kind::Mistral => format!("mi{number:06}{at}"),
@@ -187,7 +220,7 @@ fn refused_by_chat_completions(kind: Kind, body: &Value) -> Option<(u16, String)
             if let Some(words) = refused_id(kind, id) {
                 return Some((400, words));
             }
-            let told_apart = matches!(kind, Kind::OpenAi | Kind::Mistral | Kind::OpenRouter);
+            let told_apart = matches!(kind, Kind::OpenAi | Kind::Azure | Kind::Mistral | Kind::OpenRouter);
             if !ids.insert(id.to_owned()) && told_apart {
                 return Some((400, format!("the id {id} is there twice")));
             }
@@ -228,8 +261,9 @@ fn refused_by_template(messages: &[&Value]) -> Option<(u16, String)> {
 
 fn unknown_key(kind: Kind, at: usize, message: &Value) -> Option<String> {
     let known: &[&str] = match kind {
-        Kind::OpenAi | Kind::Vllm | Kind::Ollama => &["name"],
+        Kind::OpenAi | Kind::Azure | Kind::Together | Kind::Vllm | Kind::Ollama | Kind::LmStudio => &["name"],
         Kind::DeepSeek | Kind::Moonshot => &["name", "reasoning_content"],
+        Kind::Fireworks => &["reasoning_content"],
         Kind::OpenRouter => &["name", "reasoning", "reasoning_details", "reasoning_content"],
         _ => &[],
     };
@@ -241,14 +275,15 @@ fn unknown_key(kind: Kind, at: usize, message: &Value) -> Option<String> {
         calls.map(String::as_str).find(|key| !["id", "type", "function"].contains(key))
     };
     // A server refuses what it has sent itself: the others take it.
-    let unknown = unknown.filter(|key| !(matches!(kind, Kind::Vllm | Kind::Ollama) && key.starts_with("reasoning")));
+    let takes_thoughts = matches!(kind, Kind::Together | Kind::Vllm | Kind::Ollama | Kind::LmStudio);
+    let unknown = unknown.filter(|key| !(takes_thoughts && key.starts_with("reasoning")));
     unknown.or_else(in_calls).map(|key| format!("('messages.{at}' : property '{key}' is unsupported)"))
 }
 
 fn refused_id(kind: Kind, id: &str) -> Option<String> {
     let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     match kind {
-        Kind::OpenAi if id.len() > 40 => Some(
+        Kind::OpenAi | Kind::Azure if id.len() > 40 => Some(
             "Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40"
                 .to_owned(),
         ),
@@ -360,7 +395,7 @@ fn places(id: usize) -> [Value; 2] {
 
 fn chat_answer(kind: Kind, shape: Shape, number: usize, body: &Value) -> ServerAct {
     let mut message = json!({"role": "assistant", "content": null});
-    if shape == Shape::Text {
+    if !shape.has_calls() {
         message["content"] = json!(format!("{kind:?} says so."));
     } else {
         let calls = kind.ids(number).into_iter().zip(places(number)).enumerate().map(|(index, (id, arguments))| {
@@ -368,10 +403,12 @@ fn chat_answer(kind: Kind, shape: Shape, number: usize, body: &Value) -> ServerA
         });
         message["tool_calls"] = calls.collect();
     }
-    if shape == Shape::ThoughtsAndCalls {
+    if shape.has_thoughts() {
         match kind {
-            Kind::DeepSeek | Kind::Moonshot => message["reasoning_content"] = json!(format!("{kind:?} thinks.")),
-            Kind::Groq | Kind::Vllm => message["reasoning"] = json!(format!("{kind:?} thinks.")),
+            Kind::DeepSeek | Kind::Moonshot | Kind::Fireworks => {
+                message["reasoning_content"] = json!(format!("{kind:?} thinks."))
+            }
+            Kind::Groq | Kind::Together | Kind::Vllm => message["reasoning"] = json!(format!("{kind:?} thinks.")),
             Kind::OpenRouter => {
                 message["reasoning_details"] = json!([{"type": "reasoning.encrypted", "data": "sealed", "index": 0}]);
             }
@@ -389,10 +426,10 @@ fn chat_answer(kind: Kind, shape: Shape, number: usize, body: &Value) -> ServerA
 
 fn anthropic_answer(shape: Shape, ids: [String; 2], body: &Value) -> ServerAct {
     let mut content = Vec::new();
-    if shape == Shape::ThoughtsAndCalls && text(&body["thinking"], "type") == "enabled" {
+    if shape.has_thoughts() && text(&body["thinking"], "type") == "enabled" {
         content.push(json!({"type": "thinking", "thinking": "Claude thinks.", "signature": "signed by claude"}));
     }
-    if shape == Shape::Text {
+    if !shape.has_calls() {
         content.push(json!({"type": "text", "text": "Claude says so."}));
     } else {
         let calls = ids.into_iter().zip(places(7));
@@ -421,7 +458,10 @@ fn anthropic_answer(shape: Shape, ids: [String; 2], body: &Value) -> ServerAct {
 
 fn gemini_answer(kind: Kind, shape: Shape, seen: &SeenRequest) -> ServerAct {
     let mut parts = Vec::new();
-    if shape == Shape::Text {
+    if !shape.has_calls() {
+        if shape.has_thoughts() {
+            parts.push(json!({"text": "Gemini thinks.", "thought": true}));
+        }
         parts.push(json!({"text": "Gemini says so."}));
     } else {
         parts.extend(places(8).map(|args| json!({"functionCall": {"name": "weather", "args": args}})));
@@ -487,9 +527,11 @@ async fn converse(world: &World, first: Kind, second: Kind, shape: Shape, spoken
     let mut conversation = vec![Arc::new(message(ChatRole::System, "You are helpful.")), user("ann", "What weather?")];
     for kind in [first, second, first, second] {
         let reply = world.ask(kind, &conversation).await;
-        assert_eq!(reply.tool_calls.len(), if shape == Shape::Text { 0 } else { 2 }, "{kind:?}");
+        assert_eq!(reply.tool_calls.len(), if shape.has_calls() { 2 } else { 0 }, "{kind:?}");
+        let words = reply.content.as_deref().unwrap_or_default();
+        assert!(!words.contains("thinks"), "{kind:?}: thoughts are no words of the reply: {words}");
         add(&mut conversation, reply);
-        if spoken || shape == Shape::Text {
+        if spoken || !shape.has_calls() {
             conversation.push(user("bob", "And now?"));
         }
     }
