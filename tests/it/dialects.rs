@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::openapi_tools::certificates;
+
 type Behaviour = dyn Fn(usize, &Value) -> Result<Value, (u16, Value)> + Send + Sync;
 
 /// A server of models that does what a test says; the nth request, counted from 0, gets an answer or a refusal.
@@ -106,9 +108,18 @@ fn project(llms: &str, workflow: &str) -> TempDir {
 async fn fastagency(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
     command.args(arguments).current_dir(folder).timeout(Duration::from_secs(60));
-    for name in
-        ["FASTAGENCY_CONFIG", "NATS_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"]
-    {
+    for name in [
+        "FASTAGENCY_CONFIG",
+        "NATS_URL",
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
@@ -278,6 +289,55 @@ async fn a_conversation_goes_on_with_a_fallback_of_another_provider_that_thinks(
     let (completed, said) = run(&folder).await;
     assert!(completed && said.contains("completed: Sun in both."), "{said}");
     assert_eq!(claude.bodies().len(), 1, "what it would refuse does not go to it");
+}
+
+/// Kimi begins and goes away, and Groq helps where it can, else Claude; when Kimi is back it is asked again, and each gets of the
+/// conversation what it takes.
+#[tokio::test]
+async fn a_conversation_over_three_providers_by_fallback_goes_on_and_comes_back() {
+    let away = || (500, json!({"error": {"message": "we are down", "type": "server_error", "code": null}}));
+    let kimi = ModelServer::start(move |number, body| {
+        let called = messages(body).into_iter().filter(|message| message.get("tool_calls").is_some());
+        let thoughts: Vec<Value> = called.map(|message| message["reasoning_content"].clone()).collect();
+        match number {
+            0 => Ok(calls(&["functions.weather:0"], &json!({"reasoning_content": "I should look."}))),
+            1..=3 => Err(away()),
+            _ if thoughts == ["I should look.", " "] => Ok(says("Kimi is back.")),
+            _ => Err(refusal(&format!("thinking is enabled but reasoning_content is {thoughts:?}"))),
+        }
+    })
+    .await;
+    let groq = ModelServer::start(move |number, body| {
+        let foreign = |message: &Value| {
+            ["name", "reasoning_content", "extra_content"].iter().any(|key| message.get(*key).is_some())
+        };
+        match number {
+            _ if messages(body).iter().any(foreign) => Err(refusal("('messages.1' : property is unsupported)")),
+            1 => Ok(calls(&["call_weather", "call_weather"], &json!({"reasoning": "Both."}))),
+            _ => Err(away()),
+        }
+    })
+    .await;
+    let claude = ModelServer::start(|number, body| match refused_by_claude(body) {
+        Some(refused) => Err(refused),
+        None => Ok(claude_says(json!([{"type": "text", "text": format!("Claude helps, {number}.")}]))),
+    })
+    .await;
+    let llms = format!(
+        "  default: {{ provider: kimi, model: k, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false, max_retries: 0, fallback: [groq, claude] }}\n  \
+         groq: {{ provider: groq, model: g, api_key: sk-of-the-test, base_url: \"{}/v1\", stream: false, max_retries: 0 }}\n  \
+         claude: {{ provider: anthropic, model: c, api_key: sk-of-the-test, base_url: \"{}\", stream: false, extra: {{ thinking: {{ type: enabled, budget_tokens: 2000 }} }} }}\n",
+        kimi.address, groq.address, claude.address
+    );
+    let workflow = WEATHER.split("agents:").next().unwrap().to_owned()
+        + "agents:\n  ann: { tools: [weather] }\n  bob: { tools: [weather] }\n\
+           steps:\n  - group: { pattern: round_robin, initial_agent: ann, agents: [ann, bob], messages: What weather?, max_rounds: 8 }\n";
+    let (completed, said) = run(&project(&llms, &workflow)).await;
+    assert!(completed && !said.contains("400"), "{said}");
+    let order = ["Claude helps, 0.", "Claude helps, 1.", "Kimi is back."].map(|words| said.find(words));
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?}: {said}");
+    assert_eq!((groq.bodies().len(), claude.bodies().len()), (3, 2), "who answers keeps the others out");
+    assert!(kimi.bodies().len() >= 5, "the first is asked again and again");
 }
 
 const GROUP: &str = r#"
@@ -459,6 +519,112 @@ async fn socks5() -> String {
         }
     });
     address
+}
+
+/// An HTTP proxy that lets in who shows the password `geheim`, and the first lines of what it was asked.
+async fn http_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://me:geheim@{}", listener.local_addr().unwrap());
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass_on(client, seen.clone()));
+        }
+    });
+    (address, asked)
+}
+
+/// Serves one connection of a proxy: a request with a whole address, or a tunnel.
+async fn pass_on(mut client: TcpStream, asked: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let (first, fields) = head.split_once("\r\n").unwrap();
+    asked.lock().unwrap().push(first.to_owned());
+    // me:geheim
+    if !fields.to_lowercase().contains(&"proxy-authorization: Basic bWU6Z2VoZWlt".to_lowercase()) {
+        return client
+            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+    }
+    let (method, rest) = first.split_once(' ').unwrap();
+    let target = rest.split(' ').next().unwrap();
+    let mut server = match target.strip_prefix("http://").and_then(|target| target.split_once('/')) {
+        Some((server, path)) => {
+            let mut server = TcpStream::connect(server).await.unwrap();
+            server.write_all(format!("{method} /{path} HTTP/1.1\r\n{fields}").as_bytes()).await.unwrap();
+            server
+        }
+        None => {
+            assert_eq!(method, "CONNECT");
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+            TcpStream::connect(target).await.unwrap()
+        }
+    };
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+/// A model's server over TLS that says "Yes." to everything.
+const TLS_MODEL: &str = r#"
+import http.server, json, ssl
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        message = {"role": "assistant", "content": "Yes."}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *words):
+        pass
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("server.pem", "server.key")
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+const ONE_QUESTION: &str = "version: 1\nname: ask\nagents: { a: {} }\nsteps:\n  - agent: { agent: a, message: One }\n";
+
+#[tokio::test]
+async fn models_are_asked_through_an_http_proxy_with_and_without_tls() {
+    let server = ModelServer::start(|_, _| Ok(says("Yes."))).await;
+    let llm = |url: &str| {
+        format!(
+            "  default: {{ provider: compatible, model: m, base_url: \"{url}/v1\", stream: false, max_retries: 0 }}\n"
+        )
+    };
+    let folder = project(&llm(&server.address), ONE_QUESTION);
+    let (proxy, asked) = http_proxy().await;
+    let (completed, said) = fastagency(folder.path(), &["run", "ask"], &[("HTTP_PROXY", &proxy)]).await;
+    assert!(completed && said.contains("Yes."), "{said}");
+    let path = format!("POST {}/v1/chat/completions HTTP/1.1", server.address);
+    assert_eq!(*asked.lock().unwrap(), [path]);
+    assert_eq!(server.paths(), ["/v1/chat/completions"]);
+
+    let wrong = proxy.replace("geheim", "verkehrt");
+    let (completed, said) = fastagency(folder.path(), &["run", "ask"], &[("HTTP_PROXY", &wrong)]).await;
+    assert!(!completed && said.contains("407") && said.contains("HTTP_PROXY"), "{said}");
+    assert!(!said.contains("verkehrt"), "{said}");
+
+    if !certificates::can_start("dialects::models_are_asked_through_an_http_proxy_with_and_without_tls") {
+        return;
+    }
+    let (_tls, url) = certificates::started(folder.path(), TLS_MODEL);
+    let sealed = project(&llm(&url), ONE_QUESTION);
+    let authority = folder.path().join("authority.pem");
+    let tunnel = [("HTTPS_PROXY", proxy.as_str()), ("SSL_CERT_FILE", authority.to_str().unwrap())];
+    let (completed, said) = fastagency(sealed.path(), &["run", "ask"], &tunnel).await;
+    assert!(completed && said.contains("Yes."), "{said}");
+    let connect = format!("CONNECT {} HTTP/1.1", url.trim_start_matches("https://"));
+    assert_eq!(asked.lock().unwrap().last(), Some(&connect));
 }
 
 #[tokio::test]

@@ -42,7 +42,8 @@ for name in server client; do
 done
 "#;
 
-struct TlsServer(Child);
+/// A server of Python's; it is killed when this is dropped.
+pub struct TlsServer(Child);
 
 impl Drop for TlsServer {
     fn drop(&mut self) {
@@ -51,16 +52,27 @@ impl Drop for TlsServer {
     }
 }
 
+/// Whether there are the programs that this needs, or the word by name that a test is skipped because one is missing.
+pub fn can_start(test: &str) -> bool {
+    let missing = ["openssl", "python3"].into_iter().find(|program| !has(program));
+    if let Some(missing) = missing {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no {missing}");
+    }
+    missing.is_none()
+}
+
 fn has(program: &str) -> bool {
     Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-fn started(folder: &Path) -> (TlsServer, String) {
+/// Starts a program of Python's that serves with `server.pem`, a certificate of `authority.pem` for `localhost`, both in `folder`,
+/// and prints its port.
+pub fn started(folder: &Path, program: &str) -> (TlsServer, String) {
     let made =
         Command::new("sh").args(["-c", CERTIFICATES]).current_dir(folder).stderr(Stdio::null()).status().unwrap();
     assert!(made.success(), "openssl makes certificates");
     let mut command = Command::new("python3");
-    command.args(["-c", SERVER]).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["-c", program]).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = TlsServer(command.spawn().unwrap());
     let mut port = String::new();
     BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
@@ -69,15 +81,11 @@ fn started(folder: &Path) -> (TlsServer, String) {
 
 #[test]
 fn a_certificate_is_shown_to_the_server_that_asks_for_it() {
-    if !has("openssl") || !has("python3") {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED openapi_tools::a_certificate_is_shown_to_the_server_that_asks_for_it: no openssl, or no python3"
-        );
+    if !can_start("openapi_tools::a_certificate_is_shown_to_the_server_that_asks_for_it") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (_server, url) = started(folder.path());
+    let (_server, url) = started(folder.path(), SERVER);
     let specification = json!({
         "openapi": "3.1.0", "servers": [{"url": url}],
         "components": {"securitySchemes": {"mtls": {"type": "mutualTLS"}}},

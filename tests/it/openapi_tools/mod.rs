@@ -1,6 +1,6 @@
 //! Tools of OpenAPI specifications, called for real: what a server is sent, with which credentials, and what comes of its answers.
 
-mod certificates;
+pub mod certificates;
 mod commands;
 mod server;
 
