@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::permissions::{
-    ALICE, Alice, PATIENCE, configuration, furnish, password, project, project_with, server, set_up,
+    ALICE, Alice, PATIENCE, configuration, doctor_says, furnish, password, project, project_with, server, set_up,
 };
 use crate::support::eventually::{eventually, eventually_within};
 use crate::support::nats_server::NatsServer;
@@ -724,6 +724,30 @@ async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_awa
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
     let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     alice.start().await;
+    let ready = async || {
+        let asked = alice.http.get(format!("{}/readyz", alice.url)).timeout(Duration::from_secs(8)).send().await?;
+        Ok::<_, reqwest::Error>((asked.status().as_u16(), asked.text().await?))
+    };
+    let says = |fastagency: &str| (200, json!({"status": "ready", "fastagency": fastagency}).to_string());
+    let tells = async |fastagency: &str| {
+        eventually_within(2 * PATIENCE, "/readyz tells of FastAgency's stream alone", async || {
+            let said = ready().await.map_err(|error| error.to_string())?;
+            if said == says(fastagency) { Ok(()) } else { Err(format!("{said:?}")) }
+        })
+        .await;
+    };
+    tells("ready").await;
+    // A copy may be behind for a moment.
+    let finds = async |words: &[&str], nothing_of: &str| {
+        eventually_within(2 * PATIENCE, "doctor tells of the streams", async || {
+            let said = doctor_says(&folder, "worker.yaml");
+            let is_said = words.iter().all(|words| said.contains(words)) && !said.contains(nothing_of);
+            if is_said { Ok(()) } else { Err(said) }
+        })
+        .await;
+    };
+    let single = "the stream FastAgency has one copy, as FastAgency's Python worker makes it";
+    finds(&[single, "in 3 copies"], "behind or away").await;
     let python = Thief::with(&urls[0], "python").await.client;
     let holds = ask(&python, "STREAM.INFO.FastAgency", &json!(null)).await["cluster"]["leader"].clone();
     let number: usize = holds.as_str().expect("a leader")[1..].parse().unwrap();
@@ -751,6 +775,10 @@ async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_awa
     let (run, asked) = alice.start().await;
     alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "hello"})).await;
     assert!(alice.events(&run.to_string()).await.contains("says hello"));
+    // What is away is said, and that the rest is there.
+    tells("unavailable").await;
+    let away = "the server that holds the stream FastAgency is away";
+    finds(&[away, "one copy of the stream FA_RUNS is behind or away"], single).await;
     // Nor does a worker that is started meanwhile wait for it.
     let mut later = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     later.says("worker ready");
