@@ -27,6 +27,7 @@ mod lost_workers;
 mod questions;
 mod results;
 mod sentences;
+mod sessions;
 
 /// Longer than any server of the tests takes.
 const LONG: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::connection::McpConnection;
 use super::pending::{PendingRequest, RequestFailure, RequestOutcome};
 use super::questions::OpenQuestions;
 use super::requests::ConnectionQuestion;
@@ -346,15 +347,14 @@ impl ServerCall<'_> {
         }
         let looked = async {
             let connection = self.server.connection().await.map_err(|error| (error, true))?;
-            let told = |why: NoAnswer| {
+            let looked = self.ask_of_task(&connection, &id, &questions).await;
+            if matches!(looked, Err(NoAnswer::SessionGone(_))) {
+                self.server.forget(&connection).await;
+            }
+            looked.map_err(|why| {
                 let will_pass = !matches!(why, NoAnswer::Failed(_));
                 (why.of_call(&self.server.opener.name), will_pass)
-            };
-            if !questions.answers().is_empty() {
-                let answers = json!({"taskId": id, "inputResponses": questions.answers()});
-                self.server.ask(&connection, "tasks/update", answers).await.map_err(told)?;
-            }
-            self.server.ask(&connection, "tasks/get", json!({"taskId": id})).await.map_err(told)
+            })
         };
         match looked.await {
             Ok(task) => {
@@ -368,6 +368,20 @@ impl ServerCall<'_> {
             }
             Err((error, _)) => Err(error),
         }
+    }
+
+    /// Gives a task the answers that it wants, and asks how it stands.
+    async fn ask_of_task(
+        &self,
+        connection: &McpConnection,
+        id: &str,
+        questions: &OpenQuestions,
+    ) -> Result<Value, NoAnswer> {
+        if !questions.answers().is_empty() {
+            let answers = json!({"taskId": id, "inputResponses": questions.answers()});
+            self.server.ask(connection, "tasks/update", answers).await?;
+        }
+        self.server.ask(connection, "tasks/get", json!({"taskId": id})).await
     }
 
     /// What comes of how a task stands.

@@ -232,6 +232,8 @@ impl ConnectionOpener {
         let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
             .custom_headers(headers)
             .max_concurrent_requests(MOST_REQUESTS)
+            // A lost session is begun anew here, once for a call, and not by the library besides.
+            .reinit_on_expired_session(false)
             .max_sse_event_size(LARGEST_MESSAGE)
             .max_json_response_size(LARGEST_MESSAGE)
             .max_error_response_size(LONGEST_REFUSAL);

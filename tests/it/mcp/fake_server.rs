@@ -1,9 +1,9 @@
-//! A server of 2026-07-28 that does what a test says.
+//! A server that does what a test says: of 2026-07-28, or of 2025-11-25 where it does not know `server/discover`.
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -52,6 +52,10 @@ impl FakeServer {
 
 async fn answer(State(desk): State<Desk>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    // It says nothing by itself, and sessions end by themselves.
+    if parts.method != Method::POST {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
     let method = message["method"].as_str().unwrap_or_default();
@@ -62,6 +66,13 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
             "ttlMs": 1000, "cacheScope": "private",
         }),
+        ("initialize", Ok(Value::Null)) => {
+            let server = json!({"name": "fake", "version": "1"});
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": server});
+            let answer = axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}));
+            return ([("mcp-session-id", "a-session")], answer).into_response();
+        }
+        (method, Ok(_)) if method.starts_with("notifications/") => return StatusCode::ACCEPTED.into_response(),
         (_, Ok(mut result)) if result["jsonrpc_error"].is_object() => {
             let error = result["jsonrpc_error"].take();
             return axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "error": error})).into_response();
