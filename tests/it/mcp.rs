@@ -22,6 +22,7 @@ use crate::support::eventually::{PATIENCE, eventually};
 mod bad_servers;
 mod connections;
 pub mod fake_server;
+mod headers;
 mod logins;
 mod lost_workers;
 mod questions;

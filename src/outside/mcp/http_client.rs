@@ -1,23 +1,30 @@
 //! What the library posts with. Each request shows the token of its server, if it has one; one that the server refuses is fetched again,
 //! once. An error that comes as the answer to a request is the answer to this request, whatever id stands in it: servers that refuse a
 //! session have not read the request, and write no id (the reference server) or `server-error` (the Python SDK). The library would
-//! wait for another answer until the time is over.
+//! wait for another answer until the time is over. From a list the library takes tools in silence whose arguments cannot go into headers:
+//! each list gets the names that it had.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use reqwest::Client;
 use reqwest::header::{HeaderName, HeaderValue};
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, MetaObject, ServerJsonRpcMessage, ServerResult};
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 use rmcp_sse_stream::Sse;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use super::credential::{TokenRefusal, TokenSupply};
+use crate::bounds::{OUTSIDE, read};
+
+/// The key in a list's `_meta` of the names of its tools, as the server gave them.
+pub(super) const LISTED_NAMES: &str = "fastagency.dev/listed";
 
 type Headers = HashMap<HeaderName, HeaderValue>;
 type Outcome<T> = Result<T, StreamableHttpError<reqwest::Error>>;
@@ -79,6 +86,28 @@ fn of_scope(supply: &TokenSupply, error: StreamableHttpError<reqwest::Error>) ->
     }
 }
 
+/// Whether it asks for the tools.
+fn asks_for_tools(message: &ClientJsonRpcMessage) -> bool {
+    let ClientJsonRpcMessage::Request(request) = message else { return false };
+    matches!(&request.request, ClientRequest::CustomRequest(request) if request.method == "tools/list")
+}
+
+/// Puts the names of a list's tools beside the list.
+fn note_names(message: &mut ServerJsonRpcMessage) {
+    let ServerJsonRpcMessage::Response(response) = message else { return };
+    let ServerResult::ListToolsResult(list) = &mut response.result else { return };
+    let names: Value = list.tools.iter().map(|tool| &*tool.name).collect();
+    list.meta.get_or_insert_with(MetaObject::new).insert(LISTED_NAMES.to_owned(), names);
+}
+
+/// The same in an event of a stream.
+fn with_names(event: Sse) -> Sse {
+    let data = event.data.as_deref().unwrap_or_default();
+    let Ok(mut message) = read::<ServerJsonRpcMessage>(data.as_bytes(), &OUTSIDE) else { return event };
+    note_names(&mut message);
+    Sse { data: serde_json::to_string(&message).ok(), ..event }
+}
+
 fn unsent(why: TokenRefusal) -> StreamableHttpError<reqwest::Error> {
     StreamableHttpError::Io(std::io::Error::other(why))
 }
@@ -111,6 +140,7 @@ impl StreamableHttpClient for AnsweringClient {
             ClientJsonRpcMessage::Request(request) => Some(request.id.clone()),
             _ => None,
         };
+        let is_list = asks_for_tools(&message);
         let send = move |client: Client, token| -> PendingAnswer<StreamableHttpPostResponse> {
             let (uri, message, session) = (uri.clone(), message.clone(), session.clone());
             let (headers, limits) = (headers.clone(), limits);
@@ -124,7 +154,17 @@ impl StreamableHttpClient for AnsweringClient {
         {
             error.id = Some(asked);
         }
-        Ok(answer)
+        Ok(match answer {
+            StreamableHttpPostResponse::Json(mut message, session) if is_list => {
+                note_names(&mut message);
+                StreamableHttpPostResponse::Json(message, session)
+            }
+            StreamableHttpPostResponse::Sse(events, session) if is_list => {
+                let events = events.map(|event| event.map(with_names)).boxed();
+                StreamableHttpPostResponse::Sse(events, session)
+            }
+            answer => answer,
+        })
     }
 
     async fn delete_session(
@@ -172,5 +212,22 @@ impl StreamableHttpClient for AnsweringClient {
             })
         };
         self.with_token(send).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_in_a_stream_has_the_names_of_its_tools_beside_it() {
+        let event = |data: &str| Sse { event: None, data: Some(data.to_owned()), id: None, retry: None };
+        let list = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","inputSchema":{}}]}}"#;
+        let noted: Value = read(with_names(event(list)).data.unwrap().as_bytes(), &OUTSIDE).unwrap();
+        assert_eq!(noted["result"]["_meta"][LISTED_NAMES], serde_json::json!(["a"]));
+        for other in [r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#, "no JSON", ""] {
+            let kept = with_names(event(other)).data.unwrap();
+            assert!(!kept.contains(LISTED_NAMES), "{kept}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::connection::{ConnectionOpener, McpConnection, SentRequest, result_json};
+use super::http_client::LISTED_NAMES;
 use super::listing::KnownTools;
 use super::words::{NoAnswer, unavailable};
 use crate::config::{McpReach, McpRevision, SecretSource};
@@ -232,11 +233,12 @@ impl McpServer {
 
     /// Lists the tools, all pages of it.
     pub(super) async fn list(&self, connection: &McpConnection) -> Result<Arc<KnownTools>, NoAnswer> {
-        let mut tools: Vec<Value> = Vec::new();
+        let (mut tools, mut left_out): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
         let mut cursor = Value::Null;
         for _ in 0..MOST_PAGES {
             let params = if cursor.is_null() { json!({}) } else { json!({"cursor": cursor}) };
             let mut page = self.ask(connection, "tools/list", params).await?;
+            left_out.extend(taken_by_the_library(&page));
             match page.get_mut("tools").map(Value::take) {
                 Some(Value::Array(more)) => tools.extend(more),
                 _ => return Err(NoAnswer::Failed("its list of tools cannot be understood".to_owned())),
@@ -252,7 +254,7 @@ impl McpServer {
             tools.truncate(MOST_TOOLS);
         }
         let (known, warnings) = KnownTools::read(&tools, self.opener.secrets.hidden_texts());
-        for warning in warnings {
+        for warning in left_out.into_iter().chain(warnings) {
             let name = &self.opener.name;
             tracing::warn!(mcp.server = %name, "a tool of {name} is left out: {}", self.opener.secrets.hidden(&warning));
         }
@@ -311,6 +313,14 @@ impl McpServer {
             None => Ok(listed),
         }
     }
+}
+
+/// What is wrong with tools that the server listed, and that the library has taken from the list.
+fn taken_by_the_library(page: &Value) -> Vec<String> {
+    let names = page["_meta"][LISTED_NAMES].as_array().into_iter().flatten();
+    let left =
+        |name: &&Value| page["tools"].as_array().is_some_and(|tools| tools.iter().any(|tool| tool["name"] == **name));
+    names.filter(|name| !left(name)).map(|name| format!("{name} has an x-mcp-header that cannot be used")).collect()
 }
 
 fn is_called(tools: &KnownTools, tool: &ListedTool, name: &str) -> bool {
