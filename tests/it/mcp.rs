@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::support::eventually::{PATIENCE, eventually};
 
+mod agents;
 mod bad_servers;
 mod connections;
 pub mod fake_server;
