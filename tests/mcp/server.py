@@ -137,6 +137,12 @@ if IS_OLD:
         write_down("ordered")
         return f"{item} in size {answer.data.size}"
 
+    @server.tool(structured_output=False)
+    async def tailor(item: str, ctx: Context) -> str:
+        """Makes something to measure: a person says which size, and then it takes very long, and says so."""
+        await ctx.elicit(f"Which size of {item}?", Size)
+        return await slow(1000, ctx)
+
 else:
     from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
     from mcp.server.mcpserver import Elicit, Resolve

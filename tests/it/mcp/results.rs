@@ -114,6 +114,37 @@ async fn progress_is_a_sign_of_life_and_silence_is_none() {
     }
 }
 
+/// What a call says that has taken longer than it may in all.
+fn too_long() -> Result<ToolsetAnswer, ToolsetError> {
+    let words = "the call took longer than a call of the MCP server docs may take";
+    Err(ToolsetError::TimedOut(words.to_owned()))
+}
+
+#[tokio::test]
+async fn no_sign_of_life_makes_a_call_longer_than_it_may_take_in_all() {
+    for peer in [Peer::Python2, Peer::Python1] {
+        for (what, config, _served) in both(peer, "no_sign_of_life_makes_a_call_longer").await {
+            let servers = worker(&McpServerConfig { total: Duration::from_millis(900), ..config });
+            let tools = toolset(&servers);
+            tools.list().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(call(&tools, "slow", json!({"steps": 100})).await, too_long(), "{what}");
+            servers.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_sign_of_life_makes_a_call_longer_after_a_question() {
+    let Some(config) = Peer::Python1.command("no_sign_of_life_makes_a_call_longer_after_a_question") else { return };
+    let servers = worker(&McpServerConfig { total: Duration::from_secs(2), ..config });
+    let tools = toolset(&servers);
+    tools.list().await.unwrap();
+    let arguments = json!({"item": "coat"});
+    let (_, _, state) = question(call(&tools, "tailor", arguments.clone()).await);
+    assert_eq!(resume(&tools, "tailor", arguments, state, size(48)).await, too_long());
+    servers.close().await;
+}
+
 #[tokio::test]
 async fn many_calls_go_on_at_once() {
     for peer in [Peer::Python2, Peer::Python1] {
