@@ -2,8 +2,10 @@
 //! ones have tests of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use fastagency::broker::services::{ServiceError, ServiceReply, ServiceRequest, ServiceRequests};
 use fastagency::ids::RunId;
 use fastagency::message::{MessageContent, check_answer};
 use fastagency::outside::OutsideServices;
@@ -16,9 +18,10 @@ use fastagency::run::record::{RecordBody, RunOutcome};
 use fastagency::workflow::ToolsetSource;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, watch};
 
 use crate::approvals::results;
+use crate::support::eventually::PATIENCE;
 use crate::support::system::{Follower, System};
 use crate::talks::scripted;
 
@@ -36,6 +39,10 @@ struct Office {
     meeting: Barrier,
     /// How often a job is looked at before it is done.
     looks: Mutex<u32>,
+    /// How many calls of `look` are under way, and how many there were at most.
+    under_way: watch::Sender<(u32, u32)>,
+    /// How long a call of `look` waits for others.
+    patience: Mutex<Duration>,
     /// Why it does not say what it has.
     list_error: Mutex<Option<ToolsetError>>,
 }
@@ -54,6 +61,7 @@ impl Office {
             tool("meet", json!({"who": text})),
             tool("survey", json!({})),
             tool("job", json!({})),
+            tool("look", json!({"who": text})),
         ];
         Arc::new(Self {
             calls: Mutex::default(),
@@ -61,6 +69,8 @@ impl Office {
             tools: Mutex::new(tools),
             meeting: Barrier::new(3),
             looks: Mutex::default(),
+            under_way: watch::Sender::default(),
+            patience: Mutex::new(PATIENCE),
             list_error: Mutex::default(),
         })
     }
@@ -70,6 +80,20 @@ impl Office {
             toolsets: Arc::new(Toolsets::new(vec![Arc::new(OfficeDoor(self.clone()))])),
             ..OutsideServices::default()
         }
+    }
+
+    /// Waits until three look around at the same time, or for a while.
+    async fn look(&self, who: &Value) -> Value {
+        let mut seen = self.under_way.subscribe();
+        self.under_way.send_modify(|(now, most)| {
+            *now += 1;
+            *most = (*most).max(*now);
+        });
+        let patience = *self.patience.lock();
+        let _ = tokio::time::timeout(patience, seen.wait_for(|(_, most)| *most == 3)).await;
+        self.under_way.send_modify(|(now, _)| *now -= 1);
+        let most = self.under_way.borrow().1;
+        json!(format!("{}: at most {most}", who.as_str().expect("a name")))
     }
 
     fn called(&self, tool: &str) -> Vec<Value> {
@@ -110,6 +134,7 @@ impl Toolset for OfficeDoor {
                 self.0.meeting.wait().await;
                 ToolsetAnswer::Value(json!(format!("met {}", call.arguments["who"])))
             }
+            ("look", _) => ToolsetAnswer::Value(self.0.look(&call.arguments["who"]).await),
             ("survey", None) => ToolsetAnswer::Asks {
                 message: "How was it?".to_owned(),
                 schema: json!({"type": "object", "properties": {"stars": {"type": "integer"}}, "required": ["stars"]}),
@@ -138,6 +163,18 @@ impl Toolset for OfficeDoor {
     }
 }
 
+/// The office as a service on NATS.
+struct OfficeService(Arc<Office>);
+
+#[async_trait]
+impl ServiceRequests for OfficeService {
+    async fn request(&self, request: ServiceRequest<'_>) -> Result<ServiceReply, ServiceError> {
+        let arguments: Value = serde_json::from_slice(&request.payload).unwrap();
+        let payload = self.0.look(&arguments["who"]).await.to_string().into();
+        Ok(ServiceReply { payload, fault: None })
+    }
+}
+
 const AGENTS: &str = r#"
 version: 1
 name: office
@@ -160,7 +197,9 @@ steps:
 async fn played(office: &Arc<Office>, source: &str, script: &str) -> (tempfile::TempDir, System, RunId, Follower) {
     let folder = tempfile::tempdir().unwrap();
     let services = office.services();
-    let builder = System::at(folder.path()).worker(source).models(scripted(folder.path(), script));
+    let on_nats: Arc<dyn ServiceRequests> = Arc::new(OfficeService(office.clone()));
+    let builder = System::at(folder.path()).broker(|broker| broker.services = Some(on_nats));
+    let builder = builder.worker(source).models(scripted(folder.path(), script));
     let system = builder.parts(|parts| parts.outside = services).start().await;
     let run = RunId::random();
     system.start(run).await;
@@ -400,10 +439,11 @@ async fn agents_and_workflows_are_tools_in_one_line() {
 version: 1
 name: office
 agents:
-  clerk: { system_message: You are a clerk., tools: [expert, shout] }
+  clerk: { system_message: You are a clerk., tools: [expert, next, shout] }
   expert: { system_message: You know everything., description: Knows everything }
 tools:
   expert: { agent: expert }
+  next: { workflow: next }
   shout:
     description: Writes a text in capital letters
     params: { type: object, required: [text], properties: { text: { type: string } } }
@@ -413,8 +453,32 @@ steps:
     agent: { agent: clerk, message: Go. }
   - return: "{{ steps.reply }}"
 "#;
-    let config = "version: 1\ncommands:\n  shout: { run: [tr, a-z, A-Z] }\nllms: { default: { provider: scripted, script: [ { tool_calls: [ { id: c1, name: expert, arguments: { message: Why? } }, { id: c2, name: shout, arguments: { text: hello } } ] }, Because. ] } }\n";
-    let project = crate::support::project::Project::new(config, &[("office.yaml", source)]);
+    let next = r#"
+version: 1
+name: next
+description: Says the next number
+params: { type: object, required: [number], properties: { number: { type: integer } } }
+steps:
+  - message: "I count on."
+  - return: "{{ params.number + 1 }}"
+"#;
+    let config = r#"
+version: 1
+commands:
+  shout: { run: [tr, a-z, A-Z] }
+llms:
+  default:
+    provider: scripted
+    script:
+      - when: You are a clerk
+        tool_calls:
+          - { id: c1, name: expert, arguments: { message: Why? } }
+          - { id: c2, name: next, arguments: { number: 41 } }
+          - { id: c3, name: shout, arguments: { text: hello } }
+      - { when: You know everything, content: Because. }
+      - { when: You are a clerk, content: Done. }
+"#;
+    let project = crate::support::project::Project::new(config, &[("office.yaml", source), ("next.yaml", next)]);
     let ran = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
         .args(["run", "office", "--json"])
         .current_dir(project.path())
@@ -422,8 +486,77 @@ steps:
         .unwrap();
     let out = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{out}{}", String::from_utf8_lossy(&ran.stderr));
-    assert!(out.contains(r#"{\"TEXT\":\"HELLO\"}"#) || out.contains("HELLO"), "{out}");
-    assert!(out.contains("clerk asks expert") || out.contains("Because."), "{out}");
+    let records = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let said: Vec<Value> = records.filter(|record| record["kind"] == "said").collect();
+    // Who said what, and in which conversation within: what a tool says is folded inside.
+    let told: Vec<(&str, &str, &str)> = said
+        .iter()
+        .filter_map(|record| {
+            let message = &record["message"];
+            let content = &message["content"];
+            let words = content["retval"].as_str().or(content["body"].as_str())?;
+            let within = message["within"][0]["title"].as_str().unwrap_or_default();
+            Some((message["sender"].as_str()?, words, within))
+        })
+        .collect();
+    let expected = [
+        ("expert", "Because.", "clerk asks expert"),
+        ("clerk", "Because.", ""),
+        ("Workflow", "I count on.", "next"),
+        ("clerk", "42", ""),
+        ("clerk", r#"{"TEXT":"HELLO"}"#, ""),
+        ("clerk", "Done.", ""),
+    ];
+    assert_eq!(told, expected, "{out}");
+}
+
+/// Tools of which one wants to be called alone: a set, and a service.
+const ALONE: &str = r#"
+version: 1
+name: office
+agents:
+  clerk: { system_message: You are a clerk., tools: [together, alone, desk] }
+tools:
+  together: { mcp: office, prefix: t_ }
+  alone: { mcp: office, prefix: a_, parallel: false }
+  desk:
+    description: Looks around
+    params: { type: object, properties: { who: { type: string } } }
+    nats: office.look
+    parallel: DESK
+steps:
+  - id: reply
+    agent: { agent: clerk, message: Go. }
+  - return: "{{ steps.reply }}"
+"#;
+
+#[tokio::test]
+async fn calls_of_one_reply_are_made_one_by_one_if_one_of_their_tools_wants_to_be_called_alone() {
+    for (tools, desk, most) in [
+        (["t_look", "t_look", "t_look"], true, 3),
+        (["t_look", "desk", "t_look"], true, 3),
+        (["a_look", "a_look", "a_look"], true, 1),
+        (["t_look", "a_look", "t_look"], true, 1),
+        (["desk", "desk", "desk"], false, 1),
+        (["t_look", "t_look", "desk"], false, 1),
+    ] {
+        let office = Office::new();
+        if most == 1 {
+            *office.patience.lock() = Duration::from_millis(100);
+        }
+        let source = ALONE.replace("DESK", &desk.to_string());
+        let calls: Vec<String> = tools
+            .iter()
+            .zip(["A", "B", "C"])
+            .map(|(tool, who)| format!("{{ id: c{who}, name: {tool}, arguments: {{ who: {who} }} }}"))
+            .collect();
+        let script = format!("- tool_calls: [{}]\n- Done.\n", calls.join(", "));
+        let (_folder, system, _, mut follower) = played(&office, &source, &script).await;
+        follower.ended().await;
+        let expected = ["A", "B", "C"].map(|who| format!("{who}: at most {most}"));
+        assert_eq!(results(&follower.seen), expected, "{tools:?}");
+        system.end().await;
+    }
 }
 
 #[tokio::test]
