@@ -1,13 +1,16 @@
 //! Approvals of tools that are more than steps: operations of an OpenAPI specification, functions of a Python file, tools of an MCP server,
-//! programs, agents, and workflows. Each way around an approval is tried on each kind.
+//! programs, requests, services on NATS, agents, and workflows. Each way around an approval is tried on each kind.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Request, State};
+use bytes::Bytes;
 use fastagency::auth::{ApiKey, UserDirectory, new_key};
+use fastagency::broker::services::{ServiceError, ServiceReply, ServiceRequest, ServiceRequests};
 use fastagency::broker::{self, Broker};
 use fastagency::config::{self, AuthConfig};
 use fastagency::ids::{MessageId, Name, RunId, UserId};
@@ -46,7 +49,7 @@ const MONEY: &str = r#"{"amount":120,"number":"INV-1001"}"#;
 const LESS_MONEY: &str = r#"{"amount":20,"number":"INV-1001"}"#;
 const OF_AMOUNT: (&str, &str) = ("/amount", "20");
 
-const KINDS: [ToolKind; 6] = [
+const KINDS: [ToolKind; 8] = [
     ToolKind {
         name: "openapi",
         tools: "  desk: { openapi: desk.json, approve: APPROVE }\n",
@@ -71,6 +74,20 @@ const KINDS: [ToolKind; 6] = [
     ToolKind {
         name: "command",
         tools: "  refund: { description: Refunds, params: PARAMS, command: desk, approve: APPROVE }\n  credit: { description: Credits, params: PARAMS, command: desk, approve: APPROVE }\n",
+        arguments: MONEY,
+        change: OF_AMOUNT,
+        changed: LESS_MONEY,
+    },
+    ToolKind {
+        name: "http",
+        tools: "  refund: { description: Refunds, params: PARAMS, http: POST URL/refunds, approve: APPROVE }\n  credit: { description: Credits, params: PARAMS, http: POST URL/credits, approve: APPROVE }\n",
+        arguments: MONEY,
+        change: OF_AMOUNT,
+        changed: LESS_MONEY,
+    },
+    ToolKind {
+        name: "nats",
+        tools: "  refund: { description: Refunds, params: PARAMS, nats: desk.refund, approve: APPROVE }\n  credit: { description: Credits, params: PARAMS, nats: desk.credit, approve: APPROVE }\n",
         arguments: MONEY,
         change: OF_AMOUNT,
         changed: LESS_MONEY,
@@ -121,6 +138,8 @@ steps:
 struct Desk {
     folder: tempfile::TempDir,
     server: Arc<Mutex<Vec<Value>>>,
+    /// Where the API of the specification is.
+    url: String,
     kind: &'static ToolKind,
     config: config::Config,
     models: fastagency::model::ModelRegistry,
@@ -144,6 +163,17 @@ async fn noted(State(notes): State<Arc<Mutex<Vec<Value>>>>, request: Request) ->
         "id": "1", "object": "chat.completion", "created": 0, "model": "expert",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }))
+}
+
+/// The service of the tools on NATS.
+struct NotedService(Arc<Mutex<Vec<Value>>>);
+
+#[async_trait]
+impl ServiceRequests for NotedService {
+    async fn request(&self, request: ServiceRequest<'_>) -> Result<ServiceReply, ServiceError> {
+        self.0.lock().push(serde_json::from_slice(&request.payload).unwrap());
+        Ok(ServiceReply { payload: Bytes::from_static(b"refunded"), fault: None })
+    }
 }
 
 impl Desk {
@@ -203,7 +233,7 @@ impl Desk {
         let config = config::load(&folder.path().join("fastagency.yaml"), &|_| None);
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
         let models = open_all(&config.llms, false);
-        Self { folder, server, kind, config, models, _mcp: mcp, _openapi: openapi }
+        Self { folder, server, url, kind, config, models, _mcp: mcp, _openapi: openapi }
     }
 
     fn path(&self) -> &Path {
@@ -213,7 +243,7 @@ impl Desk {
     fn sources(&self, approve: &str) -> [String; 2] {
         let kind = self.kind;
         let names = if kind.tools.contains("credit") { "refund, credit" } else { "desk" };
-        let entries = kind.tools.replace("APPROVE", approve).replace("PARAMS", PARAMS);
+        let entries = kind.tools.replace("APPROVE", approve).replace("PARAMS", PARAMS).replace("URL", &self.url);
         let desk = DESK.replace("TOOLS", names).replace("ENTRIES", entries.trim_end());
         [desk, PAYOUT.replace("PARAMS", PARAMS)]
     }
@@ -229,7 +259,8 @@ impl Desk {
         let sources = self.sources(approve);
         let served = workflows(&sources.each_ref().map(String::as_str));
         let gateway_signer = signer.cloned();
-        System::over(broker.clone())
+        let services: Arc<dyn ServiceRequests> = Arc::new(NotedService(self.server.clone()));
+        System::over(Broker { services: Some(services), ..broker.clone() })
             .gateway(|settings| (settings.auth, settings.gateway_signer) = (auth, gateway_signer))
             .worker_of(served[0].clone())
             .parts(|parts| {
@@ -256,7 +287,7 @@ impl Desk {
     /// What was done in these runs: what the outside world and the expert were called with, or what the workflow said.
     async fn done(&self, house: &System, runs: &[RunId]) -> Vec<Value> {
         match self.kind.name {
-            "openapi" | "mcp" | "agent" => self.server.lock().clone(),
+            "openapi" | "mcp" | "http" | "nats" | "agent" => self.server.lock().clone(),
             "python" | "command" => {
                 let notes = std::fs::read_to_string(self.path().join("notes")).unwrap_or_default();
                 notes.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -666,7 +697,7 @@ async fn a_call_that_nobody_answers_for_in_time_is_denied_or_fails() {
 }
 
 /// Kinds of tools that are given an argument by their workflow.
-const GIVEN: [ToolKind; 4] = [
+const GIVEN: [ToolKind; 6] = [
     ToolKind {
         tools: "  desk: { openapi: desk.json, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n",
         arguments: ONLY_AMOUNT,
@@ -686,6 +717,16 @@ const GIVEN: [ToolKind; 4] = [
         tools: "  refund: { description: Refunds, params: PARAMS, command: desk, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n  credit: { description: Credits, params: PARAMS, command: desk }\n",
         arguments: ONLY_AMOUNT,
         ..KINDS[3]
+    },
+    ToolKind {
+        tools: "  refund: { description: Refunds, params: PARAMS, http: POST URL/refunds, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n  credit: { description: Credits, params: PARAMS, http: POST URL/credits }\n",
+        arguments: ONLY_AMOUNT,
+        ..KINDS[4]
+    },
+    ToolKind {
+        tools: "  refund: { description: Refunds, params: PARAMS, nats: desk.refund, approve: APPROVE, inject: { number: \"{{ user.id }}\" } }\n  credit: { description: Credits, params: PARAMS, nats: desk.credit }\n",
+        arguments: ONLY_AMOUNT,
+        ..KINDS[5]
     },
 ];
 
