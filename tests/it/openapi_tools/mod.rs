@@ -2,6 +2,7 @@
 
 pub mod certificates;
 mod commands;
+mod documents;
 mod server;
 
 use std::path::Path;

@@ -44,6 +44,8 @@ pub struct ServerState {
     pub specification: Mutex<Value>,
     /// What the specification's tag is; it is sent with it.
     pub tag: Mutex<String>,
+    /// Other documents, by their path; a text is where to look instead.
+    pub documents: Mutex<BTreeMap<String, Value>>,
     /// The specification is not given.
     pub is_away: AtomicBool,
     /// Tokens that were given.
@@ -183,6 +185,12 @@ async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Resp
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     state.sent.lock().push(sent.clone());
+    let document = state.documents.lock().get(parts.uri.path()).cloned();
+    match document {
+        Some(Value::String(elsewhere)) => return (StatusCode::FOUND, [(header::LOCATION, elsewhere)]).into_response(),
+        Some(document) => return axum::Json(document).into_response(),
+        None => {}
+    }
     match parts.uri.path() {
         "/openapi.json" => given_specification(&state, &sent),
         "/token" => token(&state).await,
