@@ -59,6 +59,7 @@ mod talks;
 mod tiers;
 mod tokens;
 mod tool_approvals;
+mod tool_kinds;
 mod toolsets;
 mod waits;
 mod words;
