@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the tests need and passes them. Needs Rust; Python with pip for nats-server; Node, Chromium,
+# Sets up what the tests need and passes them. Needs Rust; Python with pip for nats-server and AG2; Node, Chromium,
 # Firefox ESR, WebKitGTK and nginx for the page.
 # What cannot be had here is skipped by name, at the place and once more at the end.
 set -euo pipefail
@@ -63,7 +63,13 @@ else
   skip "tests over NATS: no nats-server here, see above"
 fi
 
-[ -n "${AG2_PYTHON:-}" ] || skip "the comparison of Python tools with AG2 itself: export AG2_PYTHON=\$(scripts/ag2-tools.sh)"
+# AG2 itself, with pydantic: what it makes of Python functions is compared with what we make of them.
+if [ -n "${AG2_PYTHON:-}" ] || AG2_PYTHON=$(scripts/ag2-tools.sh); then
+  export AG2_PYTHON
+else
+  unset AG2_PYTHON
+  skip "the comparison of Python tools with AG2 itself: it cannot be installed, see above"
+fi
 # The servers whose tools are called.
 scripts/mcp-servers.sh || skip "tests of some MCP servers: not here, see above"
 
