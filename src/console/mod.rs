@@ -12,10 +12,10 @@ use crate::client::event::{Body, ClientEvent, ClientMessage, Ended};
 use crate::client::{self, GatewayClient, patiently};
 use crate::ids::{MessageId, RunId};
 use crate::message::MessageContent;
+use crate::message::late::{CountedAnswer, LateAnswer, late_stop};
 use crate::protocol::log::RunOutcome;
 
 mod ask;
-mod late;
 mod params;
 mod prepared_answers;
 mod render;
@@ -28,7 +28,6 @@ pub use prepared_answers::PreparedAnswers;
 pub use render::plain;
 pub use terminal::{InputKind, TerminalInput, TypedInput};
 
-use late::{CountedAnswer, LateAnswer, late_stop};
 use render::RunRenderer;
 use terminal::InterruptSignal;
 

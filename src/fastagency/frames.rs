@@ -136,12 +136,8 @@ pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor, may_answer:
     frames
 }
 
-/// The question that a record answers.
-pub fn answered(placed: &LogEntry) -> Option<MessageId> {
-    answer(placed).map(|answered| answered.question)
-}
-
-fn answer(placed: &LogEntry) -> Option<&AnswerRecord> {
+/// The answer that a record is.
+pub fn answer(placed: &LogEntry) -> Option<&AnswerRecord> {
     match &placed.record.body {
         RecordBody::Did { outcome: EffectOutcome::Answer(answered), .. } => Some(answered),
         _ => None,

@@ -24,12 +24,13 @@ use crate::gateway::error::{ApiError, Result};
 use crate::gateway::permissions::{RunPermissions, question_view, run_view};
 use crate::gateway::run_start::{StartError, StartRequest, StartedRun, begin};
 use crate::ids::{MessageId, Name, RunId, UserId};
+use crate::message::late::{CountedAnswer, LateAnswer, late_stop};
 use crate::message::{MessageContent, OTHER_DIGEST, check_answer};
 use crate::protocol::api::{
     AnswerQuestion, LISTED, LONGEST_REASON, LONGEST_TITLE, ListQuestionsQuery, ListRunsQuery, MOST_LISTED,
     QuestionList, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList, WorkflowView,
 };
-use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunRemoval, TitleEvent};
+use crate::protocol::log::{LogEntry, Record, RecordBody, RunCreation, RunOutcome, RunRemoval, TitleEvent};
 use crate::protocol::run_line::{LineStatus, has_words, title_words};
 use crate::run;
 use crate::run::answer::{AnswerAcceptance, AnswerPayload};
@@ -359,6 +360,13 @@ impl VisibleRun {
         RunSummary::of(self.summary.id, &[LogEntry { seq: 1, at: self.summary.created_at, record }])
     }
 
+    /// What a caller is told who stops it too late.
+    fn how_it_ended(&self, caller: &Caller) -> String {
+        let outcome = self.summary.outcome.unwrap_or(RunOutcome::Cancelled);
+        late_stop(outcome, self.summary.reason.as_deref(), caller.user.as_ref().map(UserId::as_str))
+            .unwrap_or_else(|| "this run was stopped before; your stop was not needed".to_owned())
+    }
+
     /// Refuses what only its user and admins may do.
     fn allow_owner(&self, caller: &Caller) -> Result<()> {
         if caller.is_admin || caller.user == self.created.user {
@@ -465,7 +473,7 @@ pub async fn cancel(
     let found = look_up(&gateway, run, &caller).await?;
     allow(&gateway, &caller, AccessRight::Cancel, &found.created)?;
     if found.summary.state == RunState::Ended {
-        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", found.how_it_ended(&caller)));
     }
     answers::cancel(&gateway, &RunRef::of(run, &found.created), caller.user.clone()).await?;
     gateway.limits.stored(&caller, 0);
@@ -492,11 +500,12 @@ pub async fn answer(
     if let Some(why) = answers::refusal(&found.message, &caller, created.user.as_ref(), found.escalated) {
         return Err(ApiError::forbidden(why));
     }
+    let late = LateAnswer::new(&found.message.says, &answering.value);
     if let Some((answered, at)) = found.answered {
-        return Err(already_answered(answered.by.as_ref(), at));
+        return Err(already_answered(&late, &CountedAnswer::from(&answered), at, &caller));
     }
     if found.ended {
-        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended"));
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", late.sentence_after_the_end()));
     }
     check_digest(&found.message.says, &answering.value)?;
     let fits = check_answer(&found.message.says, &answering.value)
@@ -506,7 +515,10 @@ pub async fn answer(
     let given = answers::given(&found.message, answer, &caller);
     match answers::give(&gateway, &RunRef::of(run, &created), &found.message, given, &caller).await? {
         AnswerAcceptance::Yes => Ok(StatusCode::ACCEPTED),
-        AnswerAcceptance::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),
+        AnswerAcceptance::TakenBy { first, at } => {
+            let first = first.map(|first| first.counted(&found.message.says)).unwrap_or_default();
+            Err(already_answered(&late, &first, at, &caller))
+        }
     }
 }
 
@@ -531,7 +543,7 @@ fn unknown_question(id: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "unknown_question", format!("the run has asked no question {shown:?}"))
 }
 
-fn already_answered(by: Option<&UserId>, at: Timestamp) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, "already_answered", "somebody has answered this question already")
-        .beaten_by(by.map(ToString::to_string), at)
+fn already_answered(late: &LateAnswer, first: &CountedAnswer, at: Timestamp, caller: &Caller) -> ApiError {
+    let sentence = late.sentence(first, caller.user.as_ref().map(UserId::as_str));
+    ApiError::new(StatusCode::CONFLICT, "already_answered", sentence).beaten_by(first.by.clone(), at)
 }

@@ -2,6 +2,7 @@
 //! interface shows them.
 
 mod answer;
+pub mod late;
 mod permission;
 
 use serde_json::{Value, json};

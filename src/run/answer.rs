@@ -8,6 +8,8 @@ use crate::bounds::{self, MADE, STORED};
 use crate::broker::{Broker, InboxSlot, Job, JobReason, PutOutcome};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId};
+use crate::message::late::CountedAnswer;
+use crate::message::{MessageContent, check_text_answer};
 use crate::protocol::answerers::AnsweringUser;
 use crate::protocol::log::RecordBody;
 use crate::protocol::queue_name::QueueName;
@@ -40,6 +42,19 @@ impl SubmittedAnswer {
     /// An answer that nobody has signed yet.
     pub fn new(answer: AnswerPayload, by: Option<UserId>) -> Self {
         Self { answer, by, groups: Box::default(), signature: None }
+    }
+
+    /// What it says to those who answer the same question later.
+    pub fn counted(&self, question: &MessageContent) -> CountedAnswer {
+        let value = match &self.answer {
+            AnswerPayload::Value(value) => Some(value.clone()),
+            AnswerPayload::Text(text) => check_text_answer(question, text).ok().map(|fits| fits.value),
+            AnswerPayload::Sealed(_) | AnswerPayload::NotStored | AnswerPayload::TimedOut | AnswerPayload::Cancel => {
+                None
+            }
+        };
+        let on_timeout = self.answer == AnswerPayload::TimedOut;
+        CountedAnswer { by: self.by.as_ref().map(ToString::to_string), value, on_timeout }
     }
 
     /// Who gave it.
@@ -80,8 +95,8 @@ pub enum AnswerAcceptance {
     Yes,
     /// Somebody was first.
     TakenBy {
-        /// Who.
-        by: Option<UserId>,
+        /// What they said; none: it cannot be read.
+        first: Option<Box<SubmittedAnswer>>,
         /// When.
         at: Timestamp,
     },
@@ -127,8 +142,8 @@ async fn put(
         // The same word of the same person: an earlier try, whose acknowledgement was lost.
         PutOutcome::Taken(stored) if stored.payload == payload => AnswerAcceptance::Yes,
         PutOutcome::Taken(stored) => {
-            let by = bounds::parse::<SubmittedAnswer>(&stored.payload).ok().and_then(|given| given.by);
-            AnswerAcceptance::TakenBy { by, at: stored.at }
+            let first = bounds::parse::<SubmittedAnswer>(&stored.payload).ok().map(Box::new);
+            AnswerAcceptance::TakenBy { first, at: stored.at }
         }
     };
     // Whoever was first may have died before this.

@@ -27,7 +27,7 @@ use crate::support::eventually::eventually;
 use crate::support::system::{System, count};
 
 /// The customer's workflow: the refund is its own tool.
-const TRIAGE: &str = r#"
+pub const TRIAGE: &str = r#"
 version: 1
 name: triage
 params: { type: object, properties: { number: { type: string, default: INV-1001 } } }
@@ -111,7 +111,7 @@ pub fn auth(folder: &Path) -> AuthConfig {
     }
 }
 
-async fn house(folder: &Path, sources: &[&str]) -> System {
+pub async fn house(folder: &Path, sources: &[&str]) -> System {
     let served = workflows(sources);
     let first = served[0].clone();
     let auth = auth(folder);

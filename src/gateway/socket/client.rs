@@ -143,15 +143,27 @@ impl SocketClient {
     }
 
     /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
-    /// so first.
-    pub(super) fn linger<'a>(&'a mut self, gateway: &'a GatewayState) -> BoxFuture<'a, CloseReason> {
+    /// so first. `reply` says what a text that still comes is answered with.
+    pub(super) fn linger<'a>(
+        &'a mut self,
+        gateway: &'a GatewayState,
+        mut reply: impl FnMut(&str) -> Option<String> + Send + 'a,
+    ) -> BoxFuture<'a, CloseReason> {
         let deadline = Instant::now() + gateway.settings.socket_linger;
         Box::pin(async move {
             loop {
                 tokio::select! {
                     () = gateway.shutdown.soft() => return CloseReason::Restart,
                     () = tokio::time::sleep_until(deadline) => return CloseReason::Over,
-                    heard = self.hear() => if let ReceivedFrame::End(farewell) = heard { return farewell },
+                    heard = self.hear() => match heard {
+                        ReceivedFrame::End(farewell) => return farewell,
+                        ReceivedFrame::Text(text) => if let Some(words) = reply(&text)
+                            && !self.send(words).await
+                        {
+                            return CloseReason::Gone;
+                        },
+                        ReceivedFrame::Binary | ReceivedFrame::Nothing => {}
+                    },
                 }
             }
         })

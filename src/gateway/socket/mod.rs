@@ -2,7 +2,7 @@
 //! says which run; then the run's messages go out, and the n-th text frame of the client answers the n-th question that
 //! it was sent.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -23,11 +24,12 @@ use crate::gateway::answers;
 use crate::gateway::error::ApiError;
 use crate::gateway::run_start::{StartError, StartRequest, begin};
 use crate::gateway::{GatewayState, body, fastagency, sessions};
-use crate::ids::{MessageId, RunId};
+use crate::ids::{MessageId, RunId, UserId};
+use crate::message::late::{CountedAnswer, LateAnswer};
 use crate::message::{Message, MessageContent, check_text_answer};
 use crate::metrics::{Tier, metrics};
 use crate::protocol::log::{LogEntry, RecordBody, RunCreation};
-use crate::run::answer::AnswerPayload;
+use crate::run::answer::{AnswerAcceptance, AnswerPayload};
 use crate::run::attach::{AttachedFollower, FollowedEvent, attach};
 use crate::run::run_ref::RunRef;
 use crate::run::{self};
@@ -127,7 +129,7 @@ async fn converse(gateway: &Arc<GatewayState>, caller: Caller, client: &mut Sock
         Ok(created) => RunRef::of(run, &created),
         Err(EntryRefusal::Unknown(frame)) => {
             client.send(frame).await;
-            return client.linger(gateway).await;
+            return client.linger(gateway, |_| None).await;
         }
         Err(EntryRefusal::Refused(what)) => return client.refuse(run, what, close_code::POLICY, "refused").await,
         Err(EntryRefusal::Failed(what)) => return client.refuse(run, what, close_code::AGAIN, "try again later").await,
@@ -138,7 +140,7 @@ async fn converse(gateway: &Arc<GatewayState>, caller: Caller, client: &mut Sock
         caller: counted,
         client,
         asked: VecDeque::new(),
-        answered: HashSet::new(),
+        answered: HashMap::new(),
         withheld: Vec::new(),
         early: VecDeque::new(),
         last: 0,
@@ -223,8 +225,8 @@ struct SocketConversation<'a> {
     client: &'a mut SocketClient,
     /// The questions that the client was sent and has not answered, the oldest first.
     asked: VecDeque<SentQuestion>,
-    /// Questions of those that were answered from elsewhere: the client's answer is no longer wanted, but still counted.
-    answered: HashSet<MessageId>,
+    /// Questions of those that were answered from elsewhere, and how: the client's answer is no longer wanted, but still counted.
+    answered: HashMap<MessageId, CountedAnswer>,
     /// Open questions that are for others.
     withheld: Vec<Message>,
     /// Answers that came before their question: copies, as a frame may be a small part of what was read at once.
@@ -287,7 +289,7 @@ impl SocketConversation<'_> {
                         held.take();
                     }
                     Some(FollowedEvent::Delta(_)) => {}
-                    None => return Ok(self.client.linger(self.gateway).await),
+                    None => return Ok(self.linger().await),
                 },
                 heard = self.client.hear() => {
                     if let Some(farewell) = Box::pin(self.take(heard)).await? {
@@ -318,13 +320,11 @@ impl SocketConversation<'_> {
     }
 
     async fn show(&mut self, placed: &LogEntry) -> run::Result<Option<CloseReason>> {
-        if let Some(question) = frames::answered(placed)
-            && self.asked.iter().any(|asked| asked.message.uuid == question)
-        {
-            self.answered.insert(question);
-        }
-        if let Some(question) = frames::answered(placed) {
-            self.withheld.retain(|asked| asked.uuid != question);
+        if let Some(answer) = frames::answer(placed) {
+            if self.asked.iter().any(|asked| asked.message.uuid == answer.question) {
+                self.answered.insert(answer.question, answer.into());
+            }
+            self.withheld.retain(|asked| asked.uuid != answer.question);
         }
         self.last = placed.seq;
         self.gateway.unclaimed.saw(self.target.run, placed);
@@ -416,8 +416,8 @@ impl SocketConversation<'_> {
             };
             return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "too many frames").await));
         };
-        if self.answered.remove(&asked.message.uuid) {
-            return Ok(None);
+        if let Some(first) = self.answered.remove(&asked.message.uuid) {
+            return Ok(self.tell_late(&asked, text, &first).await);
         }
         // Anything else is checked by the worker, which asks again; of a password it sees no more than that there is one.
         if asked.message.says.is_secret()
@@ -430,7 +430,8 @@ impl SocketConversation<'_> {
             return self.ask_again(asked, refused.to_string()).await;
         }
         match self.give(&asked, answer).await {
-            Ok(()) => Ok(None),
+            Ok(None) => Ok(None),
+            Ok(Some(first)) => Ok(self.tell_late(&asked, text, &first).await),
             Err(run::Error::Broker(broker::Error::TooLarge { max, .. })) => {
                 self.ask_again(asked, format!("the answer is larger than what can be stored ({max} bytes)")).await
             }
@@ -448,8 +449,33 @@ impl SocketConversation<'_> {
         Ok((!heard).then_some(CloseReason::Gone))
     }
 
-    /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
-    async fn give(&mut self, asked: &SentQuestion, answer: AnswerPayload) -> run::Result<()> {
+    /// Tells the client that somebody else was first, and what it had written. What follows from the answer that counts it sees.
+    async fn tell_late(&mut self, asked: &SentQuestion, text: &str, first: &CountedAnswer) -> Option<CloseReason> {
+        let late = LateAnswer::typed(&asked.message.says, text);
+        let reader = self.caller.user.as_ref().map(UserId::as_str);
+        let frame =
+            frames::error(self.target.run, "Gateway", late.sentence(first, reader), late.in_words(first, reader));
+        (!self.client.send(frame.text).await).then_some(CloseReason::Gone)
+    }
+
+    /// Stays open after the end of the run. An answer to a question that was open then is told that it comes too late.
+    fn linger(&mut self) -> BoxFuture<'_, CloseReason> {
+        let (run, asked, answered) = (self.target.run, &mut self.asked, &mut self.answered);
+        let reader = self.caller.user.as_ref().map(UserId::as_str);
+        self.client.linger(self.gateway, move |text| {
+            let asked = asked.pop_front()?;
+            let late = LateAnswer::typed(&asked.message.says, text);
+            let (short, long) = match answered.remove(&asked.message.uuid) {
+                Some(first) => (late.sentence(&first, reader), late.in_words(&first, reader)),
+                None => (late.sentence_after_the_end(), late.after_the_end()),
+            };
+            Some(frames::error(run, "Gateway", short, long).text)
+        })
+    }
+
+    /// Gives an answer to the run; returns the one that counts if somebody else was first. While the broker is away it tries
+    /// again: the client said it once and will not say it again.
+    async fn give(&mut self, asked: &SentQuestion, answer: AnswerPayload) -> run::Result<Option<CountedAnswer>> {
         let given = answers::given(&asked.message, answer, &self.caller);
         let mut backoff = ExponentialBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         if self.gateway.limits.has_messages() {
@@ -457,13 +483,15 @@ impl SocketConversation<'_> {
         }
         loop {
             match answers::give(self.gateway, &self.target, &asked.message, given.clone(), &self.caller).await {
-                // If somebody else was first his answer counts, and this client sees what follows from it.
-                Ok(_) => return Ok(()),
+                Ok(AnswerAcceptance::Yes) => return Ok(None),
+                Ok(AnswerAcceptance::TakenBy { first, .. }) => {
+                    return Ok(Some(first.map(|first| first.counted(&asked.message.says)).unwrap_or_default()));
+                }
                 Err(run::Error::Broker(broker::Error::Unavailable { .. } | broker::Error::Full { .. })) => {}
                 Err(error) => return Err(error),
             }
             tokio::select! {
-                () = self.gateway.shutdown.soft() => return Ok(()),
+                () = self.gateway.shutdown.soft() => return Ok(None),
                 () = backoff.pause() => {}
             }
         }

@@ -215,8 +215,14 @@ async fn a_question_answered_elsewhere_still_counts_as_one() {
     player.answered(&first).await;
     let second = player.ask(text_input("second?", false)).await;
     assert_eq!(hear_json(&mut socket).await["content"]["prompt"], "second?");
-    // The client was asked twice and answers twice: only the second answer is still wanted.
+    // The client was asked twice and answers twice: only the second answer is still wanted, and the first is given back.
     say(&mut socket, "one").await;
+    let told = hear_json(&mut socket).await;
+    assert_eq!(told["type"], "error");
+    assert_eq!(
+        told["content"]["long"],
+        "somebody answered this before you; your answer was not used\nwhat you sent: one"
+    );
     say(&mut socket, "two").await;
     assert_eq!(player.answered(&second).await.answer, AnswerPayload::Text("two".into()));
     deployment.end().await;
