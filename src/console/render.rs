@@ -136,6 +136,9 @@ impl RunRenderer {
                 self.note(&format!("nobody has answered yet; now also for {}", line(&to.to_string())))
             }
             Body::Reminded { .. } => self.note("nobody has answered yet"),
+            Body::Created { user: Some(user), .. } if self.reader.as_ref() != Some(user) => {
+                self.note(&format!("started by {}", line(user)))
+            }
             Body::Created { .. } | Body::Claimed { .. } | Body::Parked | Body::Ended(_) | Body::Unknown => {
                 String::new()
             }
@@ -431,6 +434,26 @@ mod tests {
             shown,
             "\nTeacher → Student\nWrong\n(it is written anew)\nRight.\n\nTeacher → Student\nsomebody else\n"
         );
+    }
+
+    #[test]
+    fn the_head_of_a_run_says_whose_it_is_where_the_reader_did_not_start_it() {
+        let created = |user: Option<&str>| Body::Created {
+            workflow: "echo".to_owned(),
+            params: Default::default(),
+            user: user.map(str::to_owned),
+        };
+        for (reader, user, words) in [
+            (Some("sue"), Some("ann"), "(started by ann)\n"),
+            (None, Some("ann\n\u{1b}[2J"), "(started by ann [2J)\n"),
+            (Some("ann"), Some("ann"), ""),
+            (Some("ann"), None, ""),
+            (None, None, ""),
+        ] {
+            let mut renderer = RunRenderer::new(false);
+            renderer.read_by(reader.map(str::to_owned));
+            assert_eq!(renderer.record(&created(user), false), words, "{reader:?} {user:?}");
+        }
     }
 
     #[test]
