@@ -144,7 +144,7 @@ async fn ask_for_speaker(
             in_short: Some(who_next(&agents, group.speaker_selection)),
             ..TextInput::default()
         };
-        let input = ask_person(&manager, None, says, ctx.effects).await?;
+        let input = ask_person(&manager, group.manager.answerers.as_ref(), says, ctx.effects).await?;
         if input.is_empty() || input == "q" {
             return Ok(None);
         }

@@ -265,7 +265,7 @@ async fn asked(
         says,
         timeout: None,
         default: None,
-        answerers: None,
+        answerers: step.answerers.clone(),
     };
     Ok(match effects::ask(effects, question).await? {
         HumanReply::Given(Value::String(word)) if word == DECLINED => ElicitationAnswer::Decline,

@@ -103,7 +103,7 @@ fn members(field: &FieldReader<'_>) -> Option<Answerers> {
     Some(members)
 }
 
-/// All that a workflow says of who may answer: of its agents, its tools, its sets of tools and its steps.
+/// All that a workflow says of who may answer: of its agents, its tools, its sets of tools, its steps and the managers of its groups.
 pub fn answerer_terms(workflow: &Workflow) -> Vec<&AnswererTerms> {
     let agents = workflow.agents.values();
     let mut terms: Vec<&AnswererTerms> = agents.filter_map(|agent| agent.answerers.as_deref()).collect();
@@ -121,6 +121,8 @@ fn of_steps<'w>(steps: &'w [WorkflowStep], terms: &mut Vec<&'w AnswererTerms>) {
             StepAction::TextInput { asking, .. }
             | StepAction::MultipleChoice { asking, .. }
             | StepAction::Form { asking, .. } => terms.extend(asking.answerers.as_deref()),
+            StepAction::GroupChat(chat) => terms.extend(chat.manager.answerers.as_deref()),
+            StepAction::Group(group) => terms.extend(group.manager.answerers.as_deref()),
             StepAction::Branch(arms) => arms.iter().for_each(|arm| of_steps(&arm.body, terms)),
             StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => of_steps(body, terms),
             StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| of_steps(body, terms)),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::answerers::answerers;
 use super::conversation::{
     AgentHandoffs, ContextHandoff, GroupChat, GroupChatManager, GroupPattern, HandoffGroup, HandoffTarget, LlmHandoff,
     NestedCarryover, NestedChat, NestedChatTrigger, NestedChats, SelectionMethod, SelectionPrompts, SelectionRole,
@@ -195,7 +196,7 @@ fn manager(reader: &StepReader<'_>, fields: &MapReader<'_>) -> Option<GroupChatM
     let default_name = || Name::parse(GROUP_MANAGER).ok();
     let Some(field) = fields.get("manager") else {
         let llm = model_named(reader, "default", fields.field.problem("").with_hint(MANAGER_HINT));
-        return Some(GroupChatManager { name: default_name()?, llm, is_termination_msg: None });
+        return Some(GroupChatManager { name: default_name()?, llm, is_termination_msg: None, answerers: None });
     };
     let fields = field.fields(&MANAGER)?;
     let name = match fields.get("name") {
@@ -207,6 +208,7 @@ fn manager(reader: &StepReader<'_>, fields: &MapReader<'_>) -> Option<GroupChatM
     Some(GroupChatManager {
         llm: model_use(reader, &fields, "llm", MANAGER_HINT),
         is_termination_msg: rule,
+        answerers: answerers(&fields),
         name: name?,
     })
 }

@@ -281,6 +281,8 @@ pub struct GroupChatManager {
     pub llm: Option<ModelUse>,
     /// Whether a message ends the group's chat; none: its content equals `TERMINATE`.
     pub is_termination_msg: Option<Expression>,
+    /// Who may answer when a person chooses who speaks next; none: all who may answer in the run.
+    pub answerers: Option<Arc<AnswererTerms>>,
 }
 
 /// A group that hands over (AG2 `run_group_chat` with a pattern; `docs/reference/ag2-semantics.md`, section 8).

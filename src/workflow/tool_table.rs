@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::toolset::ToolsetDeclaration;
 use super::{
-    ApprovalRule, CompiledSchema, DataTemplate, InjectedArguments, OnError, RetryPolicy, StepAction, Template,
-    ToolApproval, ToolRate, ToolReturn, WorkflowStep, WorkflowTool,
+    AnswererTerms, ApprovalRule, CompiledSchema, DataTemplate, InjectedArguments, OnError, RetryPolicy, StepAction,
+    Template, ToolApproval, ToolRate, ToolReturn, WorkflowStep, WorkflowTool,
 };
 use crate::ids::Name;
 use crate::protocol::toolset::ListedTool;
@@ -158,7 +158,8 @@ fn tool_of(set: &Arc<ToolsetDeclaration>, listed: &ListedTool) -> Result<Workflo
     let asks = set.approve.rule != ApprovalRule::Never && set.asks_about(&listed.name);
     let idempotent = set.idempotent.unwrap_or(listed.idempotent);
     let inject = set.injected_into(listed);
-    let call = ToolsetStep { set: set.clone(), tool: listed.name.clone(), idempotent, inject };
+    let answerers = set.approve.answerers.clone().filter(|_| asks);
+    let call = ToolsetStep { set: set.clone(), tool: listed.name.clone(), idempotent, inject, answerers };
     let call = StepAction::Toolset(Box::new(call));
     Ok(WorkflowTool {
         name,
@@ -187,6 +188,8 @@ pub struct ToolsetStep {
     pub idempotent: bool,
     /// The arguments of the tool that models do not see.
     pub inject: InjectedArguments,
+    /// Who may answer what its owner asks: those who may allow the call; none: all who may answer in the run.
+    pub answerers: Option<Arc<AnswererTerms>>,
 }
 
 /// A step that runs a program.

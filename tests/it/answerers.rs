@@ -511,6 +511,40 @@ async fn nobody_who_acts_is_told_again_and_others_may_answer_then_also_over_rest
     gateway.close().await;
 }
 
+/// A person of the support chooses who speaks next.
+const PANEL: &str = r#"
+version: 1
+name: panel
+agents:
+  a: { llm: false, human_input_mode: NEVER, default_auto_reply: from a }
+  b: { llm: false, human_input_mode: NEVER, default_auto_reply: from b }
+  c: { llm: false, human_input_mode: NEVER, default_auto_reply: from c }
+steps:
+  - id: talk
+    group_chat:
+      agents: [a, b, c]
+      message: Choose.
+      speaker_selection_method: manual
+      max_round: 2
+      manager: { llm: false, by: { groups: [support] }, not_by_starter: true }
+  - return: "{{ steps.talk.last }}"
+"#;
+
+#[tokio::test]
+async fn who_speaks_next_is_chosen_by_those_whom_the_groups_manager_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(folder.path(), &[PANEL]).await;
+    let run = start(&house, "ann", "panel").await;
+    let mut follower = house.follow(run).await;
+    let who = "Enter the number of the next speaker (enter nothing or `q` to use auto selection): ";
+    let question = follower.question(who).await;
+    let (status, told) = decide(&house, "ann", run, question, json!("3")).await;
+    assert_eq!((status, told["error"]["message"].as_str()), (403, Some(FOR_SUPPORT)));
+    assert_eq!(decide(&house, "sue", run, question, json!("2")).await.0, 202);
+    assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("from b")));
+    house.close().await;
+}
+
 /// A question that only the customer can answer.
 const OWN: &str = r#"
 version: 1
@@ -653,6 +687,11 @@ fn check_says_who_can_approve_and_who_cannot_answer() {
     let (code, err) = check(basic, "{ by: [support] }");
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("write: { groups: [support] }"), "{err}");
+    // The manager of a group is looked at, too.
+    std::fs::write(folder.path().join("workflows/panel.yaml"), PANEL).unwrap();
+    let (code, err) = check("", "{ not_by_starter: false }");
+    assert!(code == Some(2) && err.contains("panel.yaml") && err.contains("nobody could answer this"), "{err}");
+    std::fs::remove_file(folder.path().join("workflows/panel.yaml")).unwrap();
     let (code, err) = check(basic, "{ by: {} }");
     assert!(code == Some(2) && err.contains("this names nobody"), "{err}");
     let (code, err) = check(basic, "{ by: { starter: true }, not_by_starter: true }");

@@ -369,6 +369,43 @@ async fn a_tool_asks_a_person_and_its_question_outlives_the_worker() {
 }
 
 #[tokio::test]
+async fn what_a_tool_asks_is_for_those_who_may_allow_its_call() {
+    use crate::answerers::{FOR_SUPPORT, asked, auth, decide, start, workflows};
+    for asks_about in ["survey", "delete_*"] {
+        let office = Office::new();
+        let folder = tempfile::tempdir().unwrap();
+        let approve =
+            format!("approve: {{ tools: [{asks_about:?}], by: {{ groups: [support] }}, not_by_starter: true }}");
+        let source = STEPS.replace("TOOL", "survey").replace("mcp: office", &format!("mcp: office, {approve}"));
+        let (auth, served, services) = (auth(folder.path()), workflows(&[&source]), office.services());
+        let house = System::at(folder.path())
+            .gateway(|settings| settings.auth = auth)
+            .worker_of(served[0].clone())
+            .parts(|parts| (parts.workflows, parts.outside) = (served, services))
+            .start()
+            .await;
+        let run = start(&house, "ann", "office").await;
+        let is_theirs = asks_about == "survey";
+        if is_theirs {
+            let (question, digest) = asked(&house, run).await;
+            let once = json!({"decision": "once", "digest": digest});
+            assert_eq!(decide(&house, "sue", run, question, once).await.0, 202);
+        }
+        let mut follower = house.follow(run).await;
+        let (question, _) = form(&mut follower).await;
+        let (status, told) = decide(&house, "ann", run, question, json!({"stars": 5})).await;
+        if is_theirs {
+            assert_eq!((status, told["error"]["message"].as_str()), (403, Some(FOR_SUPPORT)));
+            assert_eq!(decide(&house, "sol", run, question, json!({"stars": 5})).await.0, 202);
+        } else {
+            assert_eq!(status, 202, "nobody is asked about this tool: {told}");
+        }
+        assert_eq!(follower.ended().await.1, json!([{"page": 1}, {"stars": 5}]));
+        house.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_goes_on_elsewhere_is_looked_at_until_it_is_done() {
     let office = Office::new();
     let source = STEPS.replace("TOOL", "job");

@@ -1,6 +1,6 @@
 //! What the keys about conversations may hold.
 
-use super::{NAMES, ON_CUT};
+use super::{ANSWERER_KEYS, NAMES, ON_CUT};
 use crate::yaml::shape::{MapShape, REQUEST_PARAMETERS, ShapeKey, ValueKind, may, must};
 
 const CARRYOVER: ValueKind = ValueKind::Either(&[ValueKind::Template, ValueKind::List(&ValueKind::Data)]);
@@ -180,6 +180,10 @@ pub static MANAGER: MapShape = MapShape {
             ValueKind::Expression,
             "Whether a `message` ends the chat (default: it equals TERMINATE).",
         ),
+        ANSWERER_KEYS[0],
+        ANSWERER_KEYS[1],
+        ANSWERER_KEYS[2],
+        ANSWERER_KEYS[3],
     ],
     shared: REQUEST_PARAMETERS,
 };

@@ -338,6 +338,7 @@ fn manager(written: &Value) -> GroupChatManager {
         name: if written["name"].is_string() { name(&written["name"]) } else { name(&json!("chat_manager")) },
         llm: model_use(&written["llm_config"]),
         is_termination_msg: rule.map(|rule| fastagency::workflow::Expression::parse(&rule_of(rule)).expect("a rule")),
+        answerers: None,
     }
 }
 
