@@ -3,12 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fastagency::auth::{ApiKey, PasswordUser, UserDirectory, hash_password, new_key};
-use fastagency::config::{AccessRight, AccessRule, AuthConfig, AuthMode, UsersAndGroups};
+use fastagency::broker::InboxSlot;
+use fastagency::config::{
+    AccessRight, AccessRule, AuthConfig, AuthMode, UsersAndGroups, WebhookConfig, WebhookTrigger,
+};
 use fastagency::ids::{MessageId, Name, RunId, UserId};
 use fastagency::message::{ApprovalQuestion, MessageContent};
 use fastagency::protocol::signable::Signable;
@@ -16,12 +23,16 @@ use fastagency::run;
 use fastagency::run::answer::{AnswerPayload, SubmittedAnswer, answer};
 use fastagency::run::record::{EffectOutcome, LogEntry, RecordBody, RunOutcome};
 use fastagency::signing::{SignedStatement, StatementSigner};
+use fastagency::ui::PageBrand;
 use fastagency::workflow::{Workflow, WorkflowDefinition, from_definition};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
+use crate::gateway::login::nobody;
 use crate::gateway::player::Player;
+use crate::gateway::ui::Front;
 use crate::support::client::{Socket, hear_json, run_id, say};
 use crate::support::eventually::eventually;
 use crate::support::system::{System, count};
@@ -268,7 +279,12 @@ async fn a_called_workflow_asks_whom_it_names_within_the_run_and_as_one_of_its_o
 }
 
 pub async fn socket_of(house: &System, user: &str) -> Socket {
-    let mut request = format!("{}/fastagency/ws", house.url.replace("http://", "ws://")).into_client_request().unwrap();
+    socket_at(&house.url, user).await
+}
+
+/// A socket of a user at the gateway, or at a page before it.
+async fn socket_at(url: &str, user: &str) -> Socket {
+    let mut request = format!("{}/fastagency/ws", url.replace("http://", "ws://")).into_client_request().unwrap();
     request.headers_mut().insert("authorization", HeaderValue::from_str(&password_of(user)).unwrap());
     tokio_tungstenite::connect_async(request).await.unwrap().0
 }
@@ -345,6 +361,38 @@ async fn a_socket_shows_what_is_for_others_and_asks_it_of_nobody() {
     let by: Vec<Option<String>> = answers(&follower.seen).into_iter().map(|(by, _)| by).collect();
     let names = ["ann", "sue", "sol", "bob", "sue"].map(|name| Some(name.to_owned()));
     assert_eq!(by, names, "each answer is that of the person who gave it");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_socket_that_the_page_passes_on_answers_nothing_that_is_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(folder.path(), &[WAYS]).await;
+    let front = Front::of(&house.url, nobody(), PageBrand::default(), auth(folder.path())).await;
+    let run = RunId::random();
+    let init = json!({"name": "ways", "workflow_uuid": run.dashed(), "user_id": "sue", "params": {}}).to_string();
+    let mut socket = eventually("the workflow is known", async || {
+        let mut socket = socket_at(&front.url, "ann").await;
+        say(&mut socket, init.clone()).await;
+        (hear_json(&mut socket).await["type"] == "workflow_started").then_some(socket)
+    })
+    .await;
+    assert_eq!(hear_json(&mut socket).await["content"]["prompt"], "Yours?");
+    say(&mut socket, "mine").await;
+    let shown = hear_json(&mut socket).await;
+    assert_eq!(shown["type"], "text_message", "it is shown and not asked: {shown}");
+    assert_eq!(shown["content"]["body"], "A text?\n\n(This waits for the group \"support\".)");
+    say(&mut socket, "not mine").await;
+    // Nor is another person let in by the word of the first frame.
+    let mut of_bob = socket_at(&front.url, "bob").await;
+    say(&mut of_bob, init).await;
+    assert_eq!(hear_json(&mut of_bob).await["type"], "error");
+    let question = house.follow(run).await.question("A text?").await;
+    assert!(house.broker.inbox.get(run, InboxSlot::Answer(question)).await.unwrap().is_none(), "nobody has answered");
+    assert_eq!(decide(&house, "sue", run, question, json!("by sue")).await.0, 202);
+    let shown = hear_json(&mut socket).await;
+    assert_eq!(shown["content"]["body"], "Which?\n\n(This waits for the group \"support\".)", "{shown}");
+    front.end().await;
     house.close().await;
 }
 
@@ -509,6 +557,72 @@ async fn nobody_who_acts_is_told_again_and_others_may_answer_then_also_over_rest
     assert_eq!(follower.ended().await, (RunOutcome::Completed, json!("by lea")));
     here.close().await;
     gateway.close().await;
+}
+
+#[tokio::test]
+async fn an_approval_that_nobody_decides_is_told_again_and_others_may_decide_then() {
+    let patient = "{ by: { users: [sue] }, not_by_starter: true, remind: 0.2, escalate: { after: 0.5, to: { groups: [leads] } } }";
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(folder.path(), &[&TRIAGE.replace("APPROVE", patient)]).await;
+    let run = start(&house, "ann", "triage").await;
+    let (question, digest) = asked(&house, run).await;
+    let once = json!({"decision": "once", "digest": digest});
+    let told = || async { reminders(&run::read(&house.broker, run, 0).await.unwrap()) };
+    let leads = Some("the group \"leads\"".to_owned());
+    eventually("it is escalated", async || told().await == [None, leads.clone()]).await;
+    for user in ["ann", "bob", "root"] {
+        assert_eq!(decide(&house, user, run, question, once.clone()).await.0, 403, "{user}");
+    }
+    assert_eq!(decide(&house, "lea", run, question, once).await.0, 202);
+    assert_eq!(ended(&house, run).await, (RunOutcome::Completed, json!("refunded 120 of INV-1001")));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn webhooks_hear_once_that_nobody_has_answered_and_once_who_may_now() {
+    type Notices = Arc<Mutex<Vec<Value>>>;
+    let notices = Notices::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let receive = async |State(notices): State<Notices>, Json(notice): Json<Value>| notices.lock().push(notice);
+    let app = Router::new().route("/hook", post(receive)).with_state(notices.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let on = vec![WebhookTrigger::Reminded, WebhookTrigger::Escalated, WebhookTrigger::Ended];
+    let webhook = WebhookConfig { url, secret: "whsec_c2VjcmV0".into(), on, redact: true };
+    let folder = tempfile::tempdir().unwrap();
+    let (auth, served) =
+        (auth(folder.path()), workflows(&[&PATIENT.replace("[0.3, 0.6]", "0.2").replace("after: 5", "after: 0.4")]));
+    let house = System::at(folder.path())
+        .gateway(|settings| settings.auth = auth)
+        .worker_of(served[0].clone())
+        .parts(|parts| parts.webhooks = [(Name::parse("desk").unwrap(), webhook)].into())
+        .start()
+        .await;
+    let run = start(&house, "ann", "patient").await;
+    let question = house.follow(run).await.question("Well?").await;
+    let heard = async |count: usize| {
+        eventually("the notices come", async || {
+            let notices = notices.lock().clone();
+            if notices.len() >= count { Ok(notices) } else { Err(notices) }
+        })
+        .await
+    };
+    heard(2).await;
+    assert_eq!(decide(&house, "lea", run, question, json!("by lea")).await.0, 202);
+    let mut heard = heard(3).await;
+    // They come in no order.
+    heard.sort_by_key(|notice| notice["type"].to_string());
+    let kinds: Vec<&str> = heard.iter().filter_map(|notice| notice["type"].as_str()).collect();
+    assert_eq!(kinds, ["run.ended", "run.escalated", "run.reminded"], "each once");
+    for notice in &heard[1..] {
+        let asked = &notice["data"]["question"];
+        assert_eq!((&asked["id"], &asked["prompt"]), (&json!(question), &json!("Well?")), "{notice}");
+        assert_eq!(asked["answerers"]["by"], json!({"users": ["sue"]}), "{notice}");
+        assert_eq!((&notice["data"]["run"]["id"], &notice["data"]["run"]["user"]), (&json!(run), &json!("ann")));
+    }
+    let now_for = |notice: &Value| notice["data"]["question"]["escalated_to"].clone();
+    assert_eq!((now_for(&heard[1]), now_for(&heard[2])), (json!({"groups": ["leads"]}), Value::Null));
+    house.close().await;
 }
 
 /// A person of the support chooses who speaks next.

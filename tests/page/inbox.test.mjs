@@ -39,6 +39,7 @@ const AUTH = `auth:
   access:
     - { workflows: ["*"] }
     - { workflows: ["*"], groups: [support, leads], may: [see, answer] }
+    - { workflows: ["*"], groups: [viewers], may: [see] }
 `;
 
 const missing = await whatIsMissing() ?? whatRealNeeds();
@@ -51,7 +52,7 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
   let house;
   before(async () => {
     browser = /** @type {any} */ (await launchBrowser());
-    const people = { 'ann/customers': PASSWORD, 'sue/support': PASSWORD, 'lea/leads': PASSWORD, 'root/operators': PASSWORD };
+    const people = { 'ann/customers': PASSWORD, 'sue/support': PASSWORD, 'lea/leads': PASSWORD, 'root/operators': PASSWORD, 'vic/viewers': PASSWORD };
     house = await startRealHouse({ refunds: REFUNDS, patient: PATIENT, desk: DESK }, '', people, AUTH);
   });
   after(async () => {
@@ -90,6 +91,8 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }, /** @type {const} */ ([workflow, params]));
+  /** What a page offers to answer a question with. @param {import('playwright-core').Page} page */
+  const offeredAnswers = (page) => page.locator('[data-decision], .asking, .composer textarea, .is-open input, .is-open textarea, .is-open button').evaluateAll((all) => all.map((each) => each.outerHTML));
   const rows = (/** @type {import('playwright-core').Page} */ page) => page.locator('.inbox .run-title').allInnerTexts();
 
   test('the customer sees whom it waits for, the colleague finds it in the inbox and decides, and each is offered what they may do', async () => {
@@ -111,6 +114,14 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     const root = await visit('root', `/runs/${run}`);
     await becomes(() => root.locator('.run-status').innerText(), forOthers);
     assert.ok(await root.locator('#stop').isVisible(), 'an admin may stop it');
+    assert.deepEqual(await offeredAnswers(root), [], 'an admin who is not named decides nothing');
+    await root.goto(`${house.url}/admin`);
+    const waiting = root.locator('#questions li', { hasText: 'refunds · ann' });
+    await waiting.waitFor();
+    assert.deepEqual(await offeredAnswers(root), [], 'nor on the page of operators');
+    await waiting.locator('.run-link').click();
+    await becomes(() => root.locator('#timeline').innerText(), /May I call `refund`\?/);
+    assert.deepEqual(await offeredAnswers(root), [], 'nor in what the run did');
     await root.context().close();
 
     const sue = await visit('sue', '/');
@@ -149,6 +160,23 @@ describe('who is asked', { skip: missing ?? false, timeout: 180_000 }, () => {
     // What is ann's is not for sue by name, but she may answer for ann.
     await becomes(() => sue.locator('.is-open .asks').innerText(), 'asks ann');
     await Promise.all([ann.context().close(), sue.context().close()]);
+  });
+
+  test('who may only see is offered nothing to answer with', async () => {
+    const ann = await visit('ann', '/');
+    const [refund, desk] = [await start(ann, 'refunds', { number: 'INV-3003' }), await start(ann, 'desk', {})];
+    const vic = await visit('vic', '/');
+    assert.equal(await vic.locator('.inbox-link').count(), 0, 'whoever may answer nothing has no inbox');
+    for (const [run, whom] of [[refund, 'asks the group "support"'], [desk, 'asks the user "ann"']]) {
+      await vic.goto(`${house.url}/runs/${run}`);
+      await becomes(() => vic.locator('.asks').innerText(), whom);
+      assert.deepEqual(await offeredAnswers(vic), []);
+      await becomes(() => vic.locator('#stop').isVisible(), false);
+    }
+    await ann.goto(`${house.url}/runs/${desk}`);
+    await ann.locator('.is-open textarea').waitFor();
+    assert.notDeepEqual(await offeredAnswers(ann), [], 'ann is asked');
+    await Promise.all([ann.context().close(), vic.context().close()]);
   });
 
   test('who leads gets it when nobody answers, on a phone and in the dark, too', async () => {

@@ -412,7 +412,8 @@ name: asks
 steps:
   - { id: own, text_input: { prompt: Yours? } }
   - { id: others, text_input: { prompt: Theirs?, by: { users: [sue], groups: [support] } } }
-  - return: [\"{{ steps.own }}\", \"{{ steps.others }}\"]
+  - { id: third, text_input: { prompt: Of somebody else?, not_by_starter: true } }
+  - return: [\"{{ steps.own }}\", \"{{ steps.others }}\", \"{{ steps.third }}\"]
 ";
     let run = RunId::random();
     let played = Played::new();
@@ -447,6 +448,53 @@ steps:
     // Over our gateway sue answers as sue; here the word of a gateway that was believed.
     let given = SubmittedAnswer::new(AnswerPayload::Value(json!("theirs")), fastagency::ids::UserId::new("sue"));
     run::answer::answer(&broker, &Name::parse("asks").unwrap(), run, question, &given).await.unwrap();
-    assert_eq!(follower.ended().await.1, json!(["ours", "theirs"]));
+    let question = follower.question("Of somebody else?").await;
+    says(question, "not theirs to give either");
+    settled(3).await;
+    let none = broker.inbox.get(run, fastagency::broker::InboxSlot::Answer(question)).await.unwrap();
+    assert!(none.is_none(), "nothing came into the inbox");
+    let given = SubmittedAnswer::new(AnswerPayload::Value(json!("lea's")), fastagency::ids::UserId::new("lea"));
+    run::answer::answer(&broker, &Name::parse("asks").unwrap(), run, question, &given).await.unwrap();
+    assert_eq!(follower.ended().await.1, json!(["ours", "theirs", "lea's"]));
     worker.close().await;
+}
+
+#[tokio::test]
+async fn an_approval_that_a_python_gateway_claims_allows_no_call_that_is_for_certain_people() {
+    const PAYS: &str = "version: 1
+name: pays
+tools:
+  pay: { description: Pay, approve: APPROVE, params: { type: object, properties: {} }, do: [ { return: paid } ] }
+steps:
+  - { id: done, call: { tool: pay, args: {} } }
+  - return: \"{{ steps.done }}\"
+";
+    for (rule, is_open) in
+        [("{ by: { users: [sue, lea] } }", false), ("{ not_by_starter: true }", false), ("always", true)]
+    {
+        let run = RunId::random();
+        let played = Played::new();
+        *played.starts.lock().unwrap() =
+            vec![format!(r#"{{"user_id":"sue","workflow_uuid":"{run}","name":"pays","params":{{}}}}"#)];
+        let played = shared(played);
+        let folder = tempfile::tempdir().unwrap();
+        let mut broker = fastagency::broker::embedded::open(folder.path()).unwrap();
+        broker.contract = Some(played.clone());
+        let worker = System::over(broker.clone()).worker(&PAYS.replace("APPROVE", rule)).start().await;
+        eventually("the run is started", async || broker.log.last(run).await.unwrap().is_some()).await;
+        let (question, digest) = crate::answerers::asked(&worker, run).await;
+        let user = fastagency::ids::user_token(fastagency::ids::UserId::new("sue").as_ref());
+        let body = json!({"msg": "yes", "question_uuid": question.dashed(), "error": false});
+        played.given.send((format!("chat.server.messages.{user}.{run}"), body)).unwrap();
+        eventually("the answer was looked at", async || played.settled.lock().unwrap().contains(&FIRST_ANSWER)).await;
+        if !is_open {
+            let none = broker.inbox.get(run, fastagency::broker::InboxSlot::Answer(question)).await.unwrap();
+            assert!(none.is_none(), "{rule}: nothing came into the inbox");
+            let once = AnswerPayload::Value(json!({"decision": "once", "digest": digest}));
+            let given = SubmittedAnswer::new(once, fastagency::ids::UserId::new("lea"));
+            run::answer::answer(&broker, &Name::parse("pays").unwrap(), run, question, &given).await.unwrap();
+        }
+        assert_eq!(worker.follow(run).await.ended().await.1, json!("paid"), "{rule}");
+        worker.close().await;
+    }
 }
