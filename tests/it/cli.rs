@@ -261,6 +261,15 @@ fn the_exit_code_tells_how_it_went() {
 }
 
 #[test]
+fn a_parameter_that_the_workflow_does_not_have_starts_nothing_and_names_the_one_that_was_meant() {
+    let folder = project();
+    let said = fastagency(folder.path(), &["run", "echo", "-p", "luod=true", "-a", "hello"]);
+    assert_ne!(said.code, 0, "{}", said.out);
+    assert!(said.err.contains("there is no parameter \"luod\" (did you mean \"loud\"?)"), "{}{}", said.out, said.err);
+    assert!(!said.out.contains("hello"), "{}", said.out);
+}
+
+#[test]
 fn check_shows_every_mistake_at_once_where_it_is() {
     let folder = project();
     assert_eq!(fastagency(folder.path(), &["check"]).code, 0);

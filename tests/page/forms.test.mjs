@@ -149,6 +149,9 @@ await describePage('forms and what is written in them', (onNew) => {
     await becomes(() => problemAt('tier'), 'The link brings “gold” here, which does not fit. Choose one of silver, golden.');
     await becomes(focused, 'hours');
     assert.equal(gateway.runs.size, 0);
+    await openForm('&phone=%2B385+1+234&terms=true&huors=7');
+    await becomes(() => page.locator('.start-form > .problem').innerText(), 'The link has parameters that this workflow does not: huors (did you mean “hours”?).');
+    assert.equal(gateway.runs.size, 0);
     // What a group lacks counts, too.
     await openForm(`&phone=%2B385+1+234&terms=true&address=${encodeURIComponent('{"street":"Ilica 1"}')}`);
     await start();

@@ -14,7 +14,7 @@ import { waitBefore } from '../../src/ui/assets/gateway/event-stream.js';
 import { titleOf } from '../../src/ui/assets/gateway/workflow-titles.js';
 import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/gateway/exact-json.js';
 import { toMarkdown } from '../../src/ui/assets/run/export.js';
-import { fromLink, toLink } from '../../src/ui/assets/form/links.js';
+import { fromLink, meantNames, toLink } from '../../src/ui/assets/form/links.js';
 import { placesOf } from '../../src/ui/assets/form/refusals.js';
 import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/ui/assets/form/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/run/state.js';
@@ -125,6 +125,11 @@ describe('forms of a JSON Schema', () => {
     const other = fromLink(fields, new URLSearchParams('workflow=w&name=Ann&kind=small&dayz=2&theme=dark&autostart='));
     assert.deepEqual([other.unknown, other.complete], [['dayz'], false], 'what the workflow does not have is not passed over');
   });
+
+  for (const [written, said] of [['dayz', 'dayz (did you mean “days”?)'], ['NMAE', 'NMAE (did you mean “name”?)'], ['kin', 'kin (did you mean “kind”?)'],
+    ['su-re', 'su-re (did you mean “sure”?)'], ['nothing_like_it', 'nothing_like_it'], ['x', 'x']]) {
+    test(`a parameter of a link that is not there: ${written}`, () => assert.equal(meantNames([written], fields), said));
+  }
 
   test('lists come back from a link item by item', () => {
     const lists = fieldsOf({ properties: {

@@ -189,6 +189,13 @@ async fn parameters_are_checked_and_defaults_filled_in() {
     assert_eq!((status, &wrong["error"]["code"]), (422, &json!("invalid_params")));
     let words = wrong["error"]["message"].as_str().unwrap();
     assert!(words.contains("level") && words.contains("topic"), "{words}");
+    let misspelt = json!({"workflow": "lesson", "params": {"topic": "x", "levle": "hard"}});
+    let (status, wrong) = deployment.post("/api/runs", misspelt).await;
+    assert_eq!((status, &wrong["error"]["code"]), (422, &json!("invalid_params")));
+    assert_eq!(
+        wrong["error"]["message"],
+        "the parameters do not fit: there is no parameter \"levle\" (did you mean \"level\"?)"
+    );
     let (status, run) = deployment.post("/api/runs", json!({"workflow": "lesson", "params": {"topic": "x"}})).await;
     assert_eq!(status, 201, "{run}");
     let events = deployment.events(run_id(&run), "?follow=false").await;

@@ -240,6 +240,11 @@ async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
         (json!({"workflow_uuid": uuid}).to_string(), "name", 1008),
         (json!({"workflow_uuid": uuid, "name": "echo", "params": 1}).to_string(), "params", 1008),
         (json!({"workflow_uuid": uuid, "name": "lesson", "params": {}}).to_string(), "topic", 1008),
+        (
+            json!({"workflow_uuid": uuid, "name": "lesson", "params": {"topic": "x", "levle": "hard"}}).to_string(),
+            "there is no parameter \"levle\" (did you mean \"level\"?)",
+            1008,
+        ),
         (init(taken, "boom"), "another conversation", 1008),
         (
             json!({"workflow_uuid": uuid, "name": "echo", "params": {"x": "x".repeat(2_000_000)}}).to_string(),

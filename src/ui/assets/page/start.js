@@ -9,7 +9,7 @@ import { face } from '../elements/faces.js';
 import { isFramed } from './framed.js';
 import { whoIsHere } from '../session/session.js';
 import { icon } from '../elements/icons.js';
-import { fromLink } from '../form/links.js';
+import { fromLink, meantNames } from '../form/links.js';
 import { schemaForm } from '../form/schema-form.js';
 import { fieldsOf, hasFields } from '../form/schema.js';
 import { sentenceOf, workflowTitle } from '../text/words.js';
@@ -155,7 +155,7 @@ function drawOne(start, workflow, mayStartNow) {
     begin(start, workflow, value, true, onRefused);
   } else if (startsAtOnce) form.read();
   else {
-    if (unknown.length > 0) say(`The link has parameters that this workflow does not: ${unknown.join(', ')}.`);
+    if (unknown.length > 0) say(`The link has parameters that this workflow does not: ${meantNames(unknown, fields)}.`);
     if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
     if (!form.focusProblem()) form.focus();
   }
