@@ -127,10 +127,12 @@ pub enum Error {
         model: String,
     },
     /// The scripted model has no reply left.
-    #[error("the script of the model {model:?} has no reply left")]
+    #[error("the script of the model {model:?}{} has no reply left", in_brackets(place.as_deref()))]
     ScriptExhausted {
         /// The name in `llms:`.
         model: String,
+        /// The file and the line of the script; none: it is not from a file.
+        place: Option<String>,
     },
 }
 
@@ -159,6 +161,11 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Where something is written, behind its name.
+pub(super) fn in_brackets(place: Option<&str>) -> String {
+    place.map(|place| format!(" ({place})")).unwrap_or_default()
 }
 
 /// What a server answered instead of an answer.

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::content::text_of;
+use super::error::in_brackets;
 use super::request_time_limits::RequestTimeLimits;
 use super::{ChatModel, Error, ModelProgress, mock};
 use crate::config::{LlmConfig, ModelTimeouts};
@@ -31,6 +32,8 @@ const PIECE_DELAY: Duration = Duration::from_millis(15);
 pub(super) struct ScriptedModel {
     name: String,
     script: Vec<Result<ScriptEntry, String>>,
+    /// The file and the line of the script.
+    place: Option<String>,
     stream: bool,
     piece_delay: Duration,
     timeout: ModelTimeouts,
@@ -44,6 +47,7 @@ impl ScriptedModel {
         Self {
             name: name.to_string(),
             script: llm.script.iter().map(ScriptEntry::read).collect(),
+            place: llm.script_place.clone(),
             stream: llm.stream,
             piece_delay: written.unwrap_or(usual),
             timeout: llm.timeout,
@@ -61,9 +65,10 @@ impl ScriptedModel {
         match self.script.iter().filter(meant).nth(mock::replies_so_far(&request.messages)) {
             Some(Ok(entry)) => Ok(entry.clone()),
             Some(Err(reason)) => {
-                Err(Error::Malformed { model: self.name.clone(), reason: format!("its script is wrong: {reason}") })
+                let reason = format!("its script{} is wrong: {reason}", in_brackets(self.place.as_deref()));
+                Err(Error::Malformed { model: self.name.clone(), reason })
             }
-            None => Err(Error::ScriptExhausted { model: self.name.clone() }),
+            None => Err(Error::ScriptExhausted { model: self.name.clone(), place: self.place.clone() }),
         }
     }
 }

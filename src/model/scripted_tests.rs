@@ -31,7 +31,7 @@ async fn the_place_in_the_script_follows_from_the_request() {
     assert_eq!(content(&model, &asked).await, "three", "the summary comes after the last reply");
     asked.push(mine.clone());
     let request = ModelRequest { messages: shared(asked), ..ModelRequest::default() };
-    assert!(matches!(ask(&model, &request).await.0, Err(Error::ScriptExhausted { model }) if model == "script"));
+    assert!(matches!(ask(&model, &request).await.0, Err(Error::ScriptExhausted { model, .. }) if model == "script"));
 
     assert_eq!(
         content(&model, &[system.clone(), mine.clone(), user("Yes?")]).await,

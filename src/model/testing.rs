@@ -42,6 +42,7 @@ pub(super) fn llm(base_url: &str) -> LlmConfig {
         price: None,
         round_robin: false,
         script: Vec::new(),
+        script_place: None,
         unset: Vec::new(),
     }
 }

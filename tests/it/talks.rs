@@ -253,6 +253,34 @@ async fn what_chance_has_chosen_is_not_chosen_again() {
 }
 
 #[tokio::test]
+async fn a_script_without_a_reply_left_is_named_with_its_file_and_line() {
+    const TWICE: &str = "version: 1
+name: twice
+agents: { clerk: { system_message: Say something. } }
+steps:
+  - { id: one, chat: { recipient: clerk, message: Hello., max_turns: 2, user_input: false } }
+  - return: \"{{ steps.one.summary }}\"
+";
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let models = scripted(folder.path(), "- Good morning.");
+    let deployment = System::at(folder.path()).worker(TWICE).models(models).start().await;
+    deployment.start(run).await;
+    let reason = deployment
+        .follow(run)
+        .await
+        .until("its end", |body| match body {
+            RecordBody::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+            _ => None,
+        })
+        .await;
+    // `scripted` writes the file: `script:` is its seventh line.
+    let place = format!("{}:7", folder.path().join("fastagency.yaml").display());
+    assert!(reason.contains(&format!("the script of the model \"default\" ({place}) has no reply left")), "{reason}");
+    deployment.close().await;
+}
+
+#[tokio::test]
 async fn a_run_calls_no_more_tools_than_it_may_and_none_for_ever() {
     let run_of = async |source: &str, script: &str| {
         let folder = tempfile::tempdir().unwrap();

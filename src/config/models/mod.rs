@@ -72,6 +72,8 @@ pub struct LlmConfig {
     pub round_robin: bool,
     /// The replies of a scripted model; empty: it makes them up from the request.
     pub script: Vec<Value>,
+    /// The file and the line of the script, as people name them; none: it is not from a file.
+    pub script_place: Option<String>,
     /// What the model lacks, each a sentence about a variable that is not set; the key is left out, it has a field of its
     /// own. Empty: nothing. A model that lacks something must not be asked.
     pub unset: Vec<String>,

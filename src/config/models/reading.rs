@@ -155,6 +155,10 @@ fn llm(
     let round_robin = fields.read("routing_method", |field| field.one_of(&orders)).unwrap_or(false);
     let script = fields.read("script", |field| Some(field.items()?.iter().filter_map(script_reply).collect()));
     let script = script.unwrap_or_default();
+    let script_place = fields.get("script").map(|_| {
+        let at = fields.problem_at_key("script", "");
+        format!("{}:{}", at.file, at.line)
+    });
     let only_for = |key: &'static str, providers: &[ModelProvider], words: &str| {
         if fields.get(key).is_some() && provider.is_some_and(|provider| !providers.contains(&provider)) {
             field.review.add(fields.problem_at_key(key, format!("this is for `provider: {words}`")));
@@ -209,6 +213,7 @@ fn llm(
         price: None,
         round_robin,
         script,
+        script_place,
         unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
     })
 }

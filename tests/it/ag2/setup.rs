@@ -270,6 +270,7 @@ pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, LlmConfig> {
                 rate: ModelRateLimit::default(),
                 price: None,
                 script: Vec::new(),
+                script_place: None,
                 unset: Vec::new(),
                 parameters,
             };
