@@ -368,6 +368,23 @@ fn a_user_who_is_removed_takes_keys_along_and_a_name_that_looks_like_anothers_is
 }
 
 #[test]
+fn a_run_whose_end_was_heard_is_listed_as_ended() {
+    let folder = project();
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    let url = all.url("gateway");
+    for number in 1..=3 {
+        let ran = fastagency(folder.path(), &["run", "echo", "--gateway-url", &url, "-a", "hello"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let listed = fastagency(folder.path(), &["audit", "list", "--json", "--gateway-url", &url]);
+        assert_eq!(listed.code, 0, "{}", listed.err);
+        let rows: Vec<Value> = listed.out.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        let ended = |row: &&Value| row["state"] == "ended" && row["outcome"] == "completed";
+        assert_eq!((rows.len(), rows.iter().filter(ended).count()), (number, number), "{rows:?}");
+    }
+    assert!(all.terminate().success());
+}
+
+#[test]
 fn a_header_that_says_who_calls_is_refused_behind_the_page_unless_it_is_safe() {
     let folder = project();
     let write = |auth: &str| {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fastagency::config;
+use fastagency::console::timeline;
+use fastagency::fastagency::frames;
 use fastagency::ids::RunId;
-use fastagency::message::{MessageContent, ShortAnswer};
+use fastagency::message::{Message, MessageContent, ShortAnswer};
 use fastagency::model::{ModelRegistry, open_all};
+use fastagency::redact::Redactor;
 use fastagency::run::answer::{AnswerAcceptance, AnswerPayload};
 use fastagency::run::record::{EffectOutcome, LogEntry, RecordBody, RunOutcome};
 use serde_json::{Value, json};
@@ -582,5 +585,28 @@ async fn calls_are_told_apart_though_a_provider_gives_all_of_them_one_id() {
     }
     assert_eq!(suggested.keys().map(String::as_str).collect::<Vec<_>>(), ["look", "look-2", "look-3", "look-4"]);
     assert_eq!((&executed, &asked), (&suggested, &suggested));
+    // A client of FastAgency's socket is sent each call and its result under the same id, live and when it comes back.
+    let (redactor, anybody) = (Redactor::default(), |_: &Message, _: usize| true);
+    let live = follower.seen.iter().filter_map(|placed| frames::live(run, placed, &redactor, &anybody));
+    for transcript in [live.collect(), frames::replay(run, &follower.seen, &redactor, &anybody)] {
+        let frames: Vec<Value> = transcript.iter().map(|frame| serde_json::from_str(&frame.text).unwrap()).collect();
+        let of = |kind: &str, key: &str| -> BTreeMap<String, String> {
+            let frames = frames.iter().filter(|frame| frame["type"] == kind).map(|frame| &frame["content"]);
+            let place = |value: &Value| {
+                value["place"].as_str().or(value.as_str()).unwrap().trim_start_matches("seen ").to_owned()
+            };
+            frames.map(|content| (content["call_id"].as_str().unwrap().to_owned(), place(&content[key]))).collect()
+        };
+        assert_eq!(of("suggested_function_call", "arguments"), suggested);
+        assert_eq!(of("function_call_execution", "retval"), suggested);
+    }
+    // So does whoever accounts for the run (`audit show --json`).
+    let shown: Vec<String> = follower.seen.iter().map(|placed| timeline::of_log(placed).json).collect();
+    for (id, place) in &suggested {
+        let about = format!(r#""call_id":"{id}""#);
+        let told: Vec<&String> = shown.iter().filter(|record| record.contains(&about)).collect();
+        assert_eq!(told.len(), 3, "{id} is suggested, asked about and executed: {told:#?}");
+        assert!(told.iter().all(|record| record.contains(place.as_str())), "{id}: {told:#?}");
+    }
     deployment.close().await;
 }

@@ -149,10 +149,18 @@ async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
 async fn a_list_shows_a_run_as_ended_once_a_client_was_told_so() {
     const SHORT: &str = "version: 1\nname: short\nsteps:\n  - text_input: { prompt: Well? }\n  - return: done\n";
     let system = System::in_own_folder().gateway(|_| {}).worker(SHORT).start().await;
-    let listed = async |run: &str| {
-        let (_, listed) = system.get("/api/runs").await;
+    let other = system.another(|_| {}).await;
+    let found_at = async |url: &str, run: &str| {
+        let call = system.http.get(format!("{url}/api/runs"));
+        let listed: Value = call.send().await.unwrap().json().await.unwrap();
         let found = listed["runs"].as_array().unwrap().iter().find(|listed| listed["id"] == run).cloned();
         found.unwrap_or_default()
+    };
+    let listed = async |run: &str| found_at(&system.url, run).await;
+    let audited = async |run: &str| {
+        let call = system.http.get(format!("{}/api/audit/runs", system.url)).bearer_auth(system.admin.token());
+        let listed: Value = call.send().await.unwrap().json().await.unwrap();
+        listed["runs"].as_array().unwrap().iter().find(|listed| listed["id"] == run).cloned().unwrap_or_default()
     };
     eventually("the workflow is known", async || system.post("/api/runs", json!({"workflow": "short"})).await.0 == 201)
         .await;
@@ -166,7 +174,13 @@ async fn a_list_shows_a_run_as_ended_once_a_client_was_told_so() {
         assert!(names(&events).contains(&"ended".to_owned()), "{events:?}");
         let found = listed(id).await;
         assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("completed")), "{found}");
+        let found = audited(id).await;
+        assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("completed")), "{found}");
+        // A gateway that nobody heard it from has it from the list, a moment later.
+        eventually("the other gateway lists it as ended", async || found_at(&other.url, id).await["state"] == "ended")
+            .await;
     }
+    other.end().await;
     system.close().await;
 }
 
