@@ -385,6 +385,46 @@ fn a_run_whose_end_was_heard_is_listed_as_ended() {
 }
 
 #[test]
+fn a_key_for_a_user_has_the_groups_of_that_user() {
+    let folder = project();
+    let auth = "auth: { mode: basic, file: access.yaml, auditors: { groups: [leads] } }\n";
+    std::fs::write(folder.path().join("fastagency.yaml"), format!("version: 1\nname: cli\n{auth}")).unwrap();
+    for (user, group) in [("lea", "leads"), ("sue", "support"), ("sol", "support")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command.args(["user", "add", user, "--group", group]).current_dir(folder.path());
+        assert!(command.write_stdin("a long password\n").output().unwrap().status.success());
+    }
+    let key = |name: &str, more: &[&str]| {
+        let made = fastagency(folder.path(), &[&["key", "add", name][..], more].concat());
+        assert_eq!(made.code, 0, "{}", made.err);
+        made.out.trim().to_owned()
+    };
+    let [of_lea, of_sue, of_sol] = ["lea", "sue", "sol"].map(|user| key(&format!("of-{user}"), &["--user", user]));
+    let narrowed = key("starts-only", &["--user", "lea", "--scope", "start"]);
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    let url = all.url("gateway");
+    let with_key = |key: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command.args(arguments).args(["--gateway-url", &url]).current_dir(folder.path()).env("FASTAGENCY_KEY", key);
+        let said = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (said.status.success(), text(&said.stdout), text(&said.stderr))
+    };
+    let (ran, _, told) = with_key(&of_sue, &["run", "echo", "-a", "hello"]);
+    assert!(ran, "{told}");
+    // The leads read the audit of all; others have the list of their own runs.
+    for (key, users) in [(&of_lea, &["sue"][..]), (&of_sue, &["sue"]), (&of_sol, &[])] {
+        let (read, listed, told) = with_key(key, &["audit", "list", "--json"]);
+        assert!(read, "{told}");
+        let rows = listed.lines().map(|row| serde_json::from_str::<Value>(row).unwrap()["user"].clone());
+        assert_eq!(rows.collect::<Vec<_>>(), users, "{listed}");
+    }
+    let (read, _, told) = with_key(&narrowed, &["audit", "list"]);
+    assert!(!read && told.contains("it has not the scope"), "{told}");
+    assert!(all.terminate().success());
+}
+
+#[test]
 fn a_header_that_says_who_calls_is_refused_behind_the_page_unless_it_is_safe() {
     let folder = project();
     let write = |auth: &str| {

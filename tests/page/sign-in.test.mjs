@@ -47,6 +47,16 @@ await describePage('signing in with a password', (onNew) => {
     await becomes(() => page.locator('.account-groups').innerText(), 'teachers');
   });
 
+  test('a browser that does not keep the sign-in says what this address needs', async () => {
+    const { gateway, page } = house;
+    // As a browser has it on plain http: the answer is good, and its cookie is thrown away.
+    await page.route('**/auth/login', (route) => route.fulfill({ status: 204 }));
+    await page.goto(gateway.url);
+    await signIn(page, 'ann', 'sesame');
+    await page.getByText(/your browser did not keep the sign-in: this address needs https, or the operator must set ui\.public_url to it/i).waitFor();
+    assert.equal(await page.getByRole('button', { name: 'Sign in', exact: true }).isEnabled(), true, 'it can be tried again');
+  });
+
   test('what is written can be shown, and never is without being asked', async () => {
     const { gateway, page } = house;
     await page.goto(gateway.url);

@@ -161,6 +161,63 @@ async fn with_mode_none_other_machines_are_listened_to_only_if_it_is_said_loudly
     );
 }
 
+/// Where a process listens, as the kernel has it: the local addresses of its listening sockets.
+#[cfg(target_os = "linux")]
+fn listens_everywhere(port: &str) -> bool {
+    let port = format!("00000000:{:04X}", port.parse::<u16>().unwrap());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().any(|socket| socket.contains(&port) && socket.contains(" 00000000:0000 0A "))
+}
+
+#[tokio::test]
+async fn the_addresses_that_are_announced_are_those_that_are_listened_on() {
+    let folder = project("auth: { mode: basic, file: access.yaml }\n");
+    let all: &[&str] = &["all", "--mock-llm", "--port", "0", "--ui-port", "0", "--host"];
+    for (host, reaches_out) in [("127.0.0.2", false), ("0.0.0.0", true)] {
+        let mut tier = Tier::start(folder.path(), &[all, &[host]].concat());
+        for name in ["gateway", "page"] {
+            let line = tier.says(&format!("{name}: http"));
+            let (url, port) = line[name.len() + 2..]
+                .split_whitespace()
+                .next()
+                .map(|url| (url, url.rsplit(':').next().unwrap()))
+                .unwrap();
+            let more = format!(" (and every other address of this machine, at port {port})");
+            let first = if reaches_out { "127.0.0.1" } else { host };
+            let more = if reaches_out { more.as_str() } else { "" };
+            assert_eq!(line, format!("{name}: http://{first}:{port}{more}"));
+            #[cfg(target_os = "linux")]
+            assert_eq!(listens_everywhere(port), reaches_out, "{line}");
+            assert_eq!(status(url, "GET", "/healthz", &[]).await, 200, "{line}");
+            let elsewhere = client().get(format!("http://127.0.0.3:{port}/healthz")).send().await;
+            assert_eq!(elsewhere.is_ok(), reaches_out, "{line}");
+        }
+        assert!(tier.terminate().success());
+        let said = tier.heard().concat();
+        let warns = said.contains("browsers of other machines keep a sign-in") && said.contains("only over https");
+        assert_eq!(warns, reaches_out, "{said}");
+    }
+    // Who says where the page is opened knows it.
+    let placed = project("auth: { mode: basic, file: access.yaml }\nui: { public_url: 'http://10.0.0.7:8888' }\n");
+    let mut tier = Tier::start(placed.path(), &[all, &["0.0.0.0"]].concat());
+    tier.says("page: http");
+    assert!(tier.terminate().success());
+    assert!(!tier.heard().concat().contains("browsers of other machines"), "{:?}", tier.heard());
+}
+
+#[tokio::test]
+async fn an_access_file_that_cannot_be_read_is_named_with_the_reason_before_any_address_is() {
+    let folder = project("auth: { mode: basic, file: access.yaml }\n");
+    std::fs::create_dir(folder.path().join("access.yaml")).unwrap();
+    for arguments in [&["all", "--mock-llm", "--port", "0", "--ui-port", "0"][..], &["ui", "--port", "0"]] {
+        let mut refused = Tier::start(folder.path(), arguments);
+        assert!(!refused.end().success(), "{arguments:?}");
+        let said = refused.heard().join("\n");
+        assert!(said.contains("access.yaml") && said.contains("Is a directory"), "{arguments:?}: {said}");
+        assert!(!said.contains("http://"), "{arguments:?}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn a_gateway_apart_prints_where_the_page_is_as_far_as_it_knows() {
     let Some(nats) = NatsServer::start("exposure::a_gateway_apart_prints_where_the_page_is") else { return };
