@@ -10,6 +10,7 @@ use fastagency::run::record::{LogEntry, RecordBody, RunOutcome};
 use serde_json::json;
 
 use super::eventually::eventually;
+use super::held_link::HeldLink;
 use super::http::{Event, Gateways};
 use super::nats_server::NatsServer;
 use super::project::{Project, Tier, free_port};
@@ -47,6 +48,8 @@ pub struct Deployment {
 /// What a deployment is made of.
 pub struct DeploymentBuilder {
     nats: NatsServer,
+    /// Where its tiers reach the server.
+    nats_url: String,
     pace: Duration,
     worker: String,
     settings: String,
@@ -57,6 +60,11 @@ impl DeploymentBuilder {
     /// The time that the model takes to reply; none where nothing is said.
     pub fn pace(self, pace: Duration) -> Self {
         Self { pace, ..self }
+    }
+
+    /// Its tiers reach the server over this link.
+    pub fn through(self, link: &HeldLink) -> Self {
+        Self { nats_url: link.url.clone(), ..self }
     }
 
     /// More keys of the section `worker`.
@@ -75,11 +83,10 @@ impl DeploymentBuilder {
     }
 
     pub async fn start(self) -> Deployment {
-        let Self { nats, pace, worker, settings, workflow } = self;
+        let Self { nats, nats_url, pace, worker, settings, workflow } = self;
         let model = SlowModel::start(move || pace).await;
         let config = format!(
-            "version: 1\nnats: {{ url: '{}' }}\nshutdown_grace: 3s\nworker: {{ lease: {}s{worker} }}\n{}{settings}",
-            nats.url(),
+            "version: 1\nnats: {{ url: '{nats_url}' }}\nshutdown_grace: 3s\nworker: {{ lease: {}s{worker} }}\n{}{settings}",
             LEASE.as_secs(),
             if settings.contains("llms:") { String::new() } else { llms(&model) }
         );
@@ -99,6 +106,7 @@ impl Deployment {
     /// One on this server.
     pub fn over(nats: NatsServer) -> DeploymentBuilder {
         DeploymentBuilder {
+            nats_url: nats.url(),
             nats,
             pace: Duration::ZERO,
             worker: String::new(),

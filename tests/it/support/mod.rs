@@ -4,6 +4,7 @@ pub mod client;
 pub mod collector;
 pub mod deployment;
 pub mod eventually;
+pub mod held_link;
 pub mod http;
 pub mod nats_operator;
 pub mod nats_server;
