@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{MessageId, RunId};
+use crate::ids::{MessageId, Name, RunId};
 use crate::metrics::{AppendOutcome, metrics};
 pub use crate::protocol::log::RecordLane;
 use crate::protocol::queue_name::QueueName;
@@ -180,7 +180,14 @@ pub trait Log: Send + Sync {
     /// nothing written at all): after either, [`Log::last`] says what is so.
     async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64>;
 
-    /// The same, if besides nothing of the run was stored since `expected` in its inbox either; a conflict if something was. `None`: the
+    /// Appends the first record of a run and queues the run for the workers of `workflow`, in one: no moment lies between the two.
+    /// Otherwise as [`Log::append`] after 0. Workers of earlier versions do not hear of such a run.
+    async fn create(&self, run: RunId, workflow: &Name, payload: Bytes) -> Result<u64>;
+
+    /// Takes note of a record that came with a delivery, as if it had been read.
+    fn note_delivered(&self, _run: RunId, _stored: &StoredRecord) {}
+
+    /// [`Log::append`], if besides nothing of the run was stored since `expected` in its inbox either; a conflict if something was. `None`: the
     /// store does not look at both at once, and nothing was done.
     async fn append_to_untouched(
         &self,
@@ -218,11 +225,11 @@ pub trait Log: Send + Sync {
     /// The run's last record, never an older one.
     async fn last(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
-    /// The run's last record under [`RecordLane::Did`], or a later one of the other lane: one read less than [`Log::last`] where the
-    /// lanes are kept apart. Never an older one.
+    /// The run's last record under [`RecordLane::Did`], or a later one of the other lane, or the record that was [created](Log::create) if
+    /// there is no other: one read less than [`Log::last`] where the lanes are kept apart. Never an older one.
     async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
-    /// The run's first record under [`RecordLane::Did`], where every log begins: one read, however long the log is.
+    /// The run's first record: one read, however long the log is.
     async fn first(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
     /// Hears what is appended to the run, and its deltas: whatever a [`Log::read`] that is called after this returned does
@@ -385,6 +392,10 @@ pub trait Delivery: Send + Sync {
     fn attempt(&self) -> u64;
     /// The place in a trace of whoever queued it ([`crate::traces::HEADER`]), if the broker passes that on.
     fn trace(&self) -> Option<&str> {
+        None
+    }
+    /// The first record of the run, if the delivery brings it; nothing else was stored for the run when it was queued.
+    fn created(&self) -> Option<&StoredRecord> {
         None
     }
     /// Tells the broker that it is still being worked on.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::broker::partition::{PARTITIONS, Partition};
 use crate::broker::{Bucket, InboxSlot, RecordLane};
-use crate::ids::{MessageId, RunId};
+use crate::ids::{MessageId, Name, RunId};
 use crate::protocol::queue_name::QueueName;
 
 /// The stream with the logs and inboxes of the runs.
@@ -32,6 +32,24 @@ pub fn record(run: RunId, lane: RecordLane) -> String {
         RecordLane::Said => format!("fa.run.{run}.said"),
         RecordLane::Did => format!("fa.run.{run}.did"),
     }
+}
+
+/// What the last token of a subject of [`new_run`] begins with; a workflow's token comes after it.
+const NEW_RUN: &str = "new-";
+
+/// Where the first record of a run is stored that is brought to the workers of its workflow as it is: no job beside it says so.
+pub fn new_run(run: RunId, workflow: &Name) -> String {
+    format!("fa.run.{run}.{NEW_RUN}{}", workflow.token())
+}
+
+/// Where the new runs of a workflow are.
+pub fn new_runs(workflow: &Name) -> String {
+    format!("fa.run.*.{NEW_RUN}{}", workflow.token())
+}
+
+/// The durable consumer that shares the new runs of a workflow among the workers.
+pub fn new_runs_consumer(workflow: &Name) -> String {
+    format!("new_{}", workflow.token())
 }
 
 /// Everything in a run's log.
@@ -226,6 +244,22 @@ pub fn server_messages(user: &str, run: RunId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_run_is_one_of_its_workflow_whatever_that_is_called() {
+        let run = RunId::random();
+        for (workflow, token) in [("desk", "new-desk"), ("did", "new-did"), ("a.b/c=", "new-~612e622f633d"), (".>", "")]
+        {
+            let Ok(workflow) = Name::foreign(workflow) else {
+                assert!(token.is_empty(), "{workflow}");
+                continue;
+            };
+            let subject = new_run(run, &workflow);
+            assert_eq!(subject, format!("fa.run.{run}.{token}"));
+            assert_eq!(new_runs(&workflow), subject.replace(&run.to_string(), "*"));
+            assert_eq!(run_of(&subject), Some((run, true)));
+        }
+    }
 
     #[test]
     fn our_streams_are_told_from_fastagencys() {

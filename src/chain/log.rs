@@ -15,7 +15,7 @@ use super::anchors::{AnchorWriter, LogAnchor, LogFate};
 use super::{ChainHead, ChainKey, ChainLink, ChainMark, ROOM, digest, linked};
 use crate::broker::{Broker, Error, Log, LogUpdate, RecordLane, Result, RunUpdate, ScannedItem, StoredRecord};
 use crate::clock::Clock;
-use crate::ids::RunId;
+use crate::ids::{Name, RunId};
 
 /// Heads of logs that are kept in memory, about a hundred bytes each; with one more all are read again as they are needed.
 const HEADS: usize = 32_768;
@@ -106,6 +106,20 @@ impl Log for ChainedLog {
         let append = |linked| self.inner.append(run, lane, linked, expected).map_ok(Some).boxed();
         let appended = self.append_linked(run, payload, expected, append).await?;
         Ok(appended.expect("an append that does not fail has stored"))
+    }
+
+    async fn create(&self, run: RunId, workflow: &Name, payload: Bytes) -> Result<u64> {
+        let create = |linked| {
+            let workflow = workflow.clone();
+            async move { self.inner.create(run, &workflow, linked).await.map(Some) }.boxed()
+        };
+        let created = self.append_linked(run, payload, 0, create).await?;
+        Ok(created.expect("an append that does not fail has stored"))
+    }
+
+    fn note_delivered(&self, run: RunId, stored: &StoredRecord) {
+        self.remember(run, head_of(stored));
+        self.inner.note_delivered(run, stored);
     }
 
     async fn append_to_untouched(

@@ -89,6 +89,9 @@ macro_rules! broker_conformance {
     };
 }
 
+// After the macro, which it uses.
+mod new_runs;
+
 broker_conformance!(
     lines_of_runs_are_found_by_page,
     many_runs_keep_their_own_order,

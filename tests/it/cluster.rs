@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastagency::broker::{Broker, InboxUpdate, RecordLane, RunUpdate, nats};
 use fastagency::config::NatsConfig;
-use fastagency::ids::RunId;
+use fastagency::ids::{Name, RunId};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -350,6 +350,48 @@ async fn who_follows_a_run_reads_it_again_once_its_stream_has_another_leader() {
     let heard = soon(inbox.next()).await;
     assert!(matches!(heard, Some(InboxUpdate::Gap)), "{heard:?}");
     assert!(broker.log.heard(run).is_none(), "what was heard may not be all");
+}
+
+/// The leader knows what is on its way by the text of the expected subject: two who start a run under one id must name the same one. And
+/// what has just been stored is found by everybody, whichever server they ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_a_run_s_job_is_stored_once_and_found_from_every_server() {
+    const NAME: &str = "cluster::a_record_that_is_a_run_s_job_is_stored_once_and_found_from_every_server";
+    let Some(cluster) = NatsCluster::start(NAME).await else { return };
+    let brokers = cluster.servers.iter().map(|server| async move {
+        let settings = NatsConfig { url: server.url(), replicas: 3, ..NatsConfig::default() };
+        nats::connect(&settings, "a test").await.expect("a broker").log
+    });
+    let logs = futures_util::future::join_all(brokers).await;
+    cluster.is_whole().await;
+    let (one, other) = (Name::parse("one").unwrap(), Name::parse("other").unwrap());
+    for _ in 0..30 {
+        let run = RunId::random();
+        let (a, b, c) = tokio::join!(
+            logs[0].create(run, &one, "{}".into()),
+            logs[1].create(run, &other, "{}".into()),
+            logs[2].append(run, RecordLane::Did, "{}".into(), 0)
+        );
+        let stored: Vec<u64> = [&a, &b, &c].into_iter().filter_map(|outcome| outcome.as_ref().ok().copied()).collect();
+        let [seq] = stored[..] else { panic!("{a:?} {b:?} {c:?}") };
+        for log in &logs {
+            let last = log.last(run).await.unwrap().map(|last| last.seq);
+            let did = log.last_did(run).await.unwrap().map(|last| last.seq);
+            let first = log.first(run).await.unwrap().map(|first| first.seq);
+            let read: Vec<u64> = log.read(run, 0).await.unwrap().iter().map(|stored| stored.seq).collect();
+            let new: Vec<u64> = log.read_new(run).await.unwrap().iter().map(|stored| stored.seq).collect();
+            assert_eq!((last, did, first, read, new), (Some(seq), Some(seq), Some(seq), vec![seq], vec![seq]));
+        }
+        let said = logs[0].append(run, RecordLane::Said, "{}".into(), seq).await.unwrap();
+        let did = logs[1].append(run, RecordLane::Did, "{}".into(), said).await.unwrap();
+        for log in &logs {
+            assert_eq!(log.first(run).await.unwrap().unwrap().seq, seq);
+            let read: Vec<u64> = log.read(run, 0).await.unwrap().iter().map(|stored| stored.seq).collect();
+            assert_eq!(read, [seq, said, did]);
+        }
+        let nobody = RunId::random();
+        assert!(logs[0].last(nobody).await.unwrap().is_none() && logs[0].first(nobody).await.unwrap().is_none());
+    }
 }
 
 fn expected(number: usize, result: Option<Value>) -> Result<(), String> {

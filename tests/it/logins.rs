@@ -48,8 +48,21 @@ fn publishing() -> Vec<Doing> {
             api(&["CONSUMER.MSG.NEXT.FA_QUEUE.work_who", "CONSUMER.CREATE.FA_QUEUE.mine.fa.queue.who"]),
             &["operator", "worker"],
         ),
-        ("settle jobs", of(&["$JS.ACK.FA_QUEUE.work_who.1.1.1.1.1"]), &["worker"]),
-        ("count jobs", api(&["CONSUMER.INFO.FA_QUEUE.work_who"]), &["operator", "worker", "gateway"]),
+        (
+            "hold new runs back, by their consumer",
+            api(&["CONSUMER.MSG.NEXT.FA_RUNS.new_who", "CONSUMER.DELETE.FA_RUNS.new_who"]),
+            &["operator", "worker", "gateway"],
+        ),
+        (
+            "settle jobs and new runs",
+            ["FA_QUEUE.work_who", "FA_RUNS.new_who"].map(|of| format!("$JS.ACK.{of}.1.1.1.1.1")).to_vec(),
+            &["worker"],
+        ),
+        (
+            "count jobs and new runs",
+            api(&["CONSUMER.INFO.FA_QUEUE.work_who", "CONSUMER.INFO.FA_RUNS.new_who"]),
+            &["operator", "worker", "gateway"],
+        ),
         (
             "take workers' consumers away",
             api(&["CONSUMER.DELETE.FA_QUEUE.work_who", "CONSUMER.PAUSE.FA_QUEUE.work_who"]),

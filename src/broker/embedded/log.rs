@@ -9,15 +9,17 @@ use futures_util::{StreamExt, TryStreamExt};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::EmbeddedBroker;
+use super::due;
 use super::scan;
 use super::session::{CallFault, RunHead, StoreTransaction};
 use super::store_change::{StoreChange, subscription};
 use crate::broker::{
-    Cleaner, Error, Inbox, InboxSlot, Log, LogUpdate, RecordLane, RemovalMethod, Result, RunUpdate, ScannedItem,
-    StoredRecord, count_append,
+    Cleaner, Error, Inbox, InboxSlot, Job, JobReason, Log, LogUpdate, RecordLane, RemovalMethod, Result, RunUpdate,
+    ScannedItem, StoredRecord, count_append,
 };
 use crate::clock::Timestamp;
-use crate::ids::RunId;
+use crate::ids::{Name, RunId};
+use crate::protocol::queue_name::QueueName;
 
 /// How many records are read back at most.
 const LAST_RECORDS: u32 = 48;
@@ -35,6 +37,20 @@ impl Log for EmbeddedBroker {
             true => self.store.short_call("append a record", append).await,
             false => self.store.call("append a record", append).await,
         };
+        count_append(&outcome, begun);
+        outcome
+    }
+
+    async fn create(&self, run: RunId, workflow: &Name, payload: Bytes) -> Result<u64> {
+        Self::fits(&payload)?;
+        let begun = Instant::now();
+        let queue = QueueName::Workflow(workflow.clone());
+        let create = move |session: &mut StoreTransaction<'_>| {
+            let seq = append(session, run, payload, 0)?;
+            due::insert(session, queue, Job { run, reason: JobReason::Start })?;
+            Ok(seq)
+        };
+        let outcome = self.store.call("create a run", create).await;
         count_append(&outcome, begun);
         outcome
     }

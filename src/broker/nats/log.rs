@@ -22,7 +22,7 @@ use super::scan;
 use super::server::{NatsConnection, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
 use crate::broker::{Error, Log, LogUpdate, RecordLane, Result, RunUpdate, ScannedItem, StoredRecord, count_append};
-use crate::ids::RunId;
+use crate::ids::{Name, RunId};
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
 const CATCH_UP_TRIES: u32 = 20;
@@ -47,6 +47,17 @@ impl Log for NatsLog {
     async fn append(&self, run: RunId, lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         let begun = Instant::now();
         let outcome = append(&self.server, run, lane, payload, expected, HeaderMap::new()).await;
+        count_append(&outcome, begun);
+        if let Ok(seq) = outcome {
+            self.live.recent.appended(run, seq);
+        }
+        outcome
+    }
+
+    async fn create(&self, run: RunId, workflow: &Name, payload: Bytes) -> Result<u64> {
+        let begun = Instant::now();
+        let subject = subjects::new_run(run, workflow);
+        let outcome = append_under(&self.server, run, subject, payload, 0, HeaderMap::new()).await;
         count_append(&outcome, begun);
         if let Ok(seq) = outcome {
             self.live.recent.appended(run, seq);
@@ -106,10 +117,9 @@ impl Log for NatsLog {
     }
 
     async fn read_new(&self, run: RunId) -> Result<Vec<StoredRecord>> {
-        let subject = subjects::record(run, RecordLane::Did);
         // The claim may lie in the other lane, with the first thing that the run said. Such a run is taken for a new one here; the
         // append to it is refused then, and all of it is read.
-        match reads::last_message(&self.server, "read a new run's log", RUNS_STREAM, &subject).await? {
+        match last_did(&self.server, "read a new run's log", run).await? {
             Some(read) if before(&read) == Some(0) => Ok(vec![read.stored]),
             Some(_) => self.read(run, 0).await,
             None => Ok(Vec::new()),
@@ -125,15 +135,11 @@ impl Log for NatsLog {
     }
 
     async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>> {
-        let subject = subjects::record(run, RecordLane::Did);
-        let last = reads::last_message(&self.server, "read what a run did last", RUNS_STREAM, &subject).await?;
-        Ok(last.map(|read| read.stored))
+        Ok(last_did(&self.server, "read what a run did last", run).await?.map(|read| read.stored))
     }
 
     async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
-        let subject = subjects::record(run, RecordLane::Did);
-        let first = reads::first_message(&self.server, "read a run's first record", RUNS_STREAM, &subject).await?;
-        Ok(first.map(|read| read.stored))
+        Ok(first(&self.server, "read a run's first record", run).await?.map(|read| read.stored))
     }
 
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
@@ -205,22 +211,52 @@ async fn append(
     lane: RecordLane,
     payload: Bytes,
     expected: u64,
+    headers: HeaderMap,
+) -> Result<u64> {
+    append_under(server, run, subjects::record(run, lane), payload, expected, headers).await
+}
+
+/// Appends under a subject of the run. Whatever that is, the expected subject is written in one way: by its text the leader of a stream
+/// with copies knows what is on its way.
+async fn append_under(
+    server: &NatsConnection,
+    run: RunId,
+    subject: String,
+    payload: Bytes,
+    expected: u64,
     mut headers: HeaderMap,
 ) -> Result<u64> {
     headers.insert(EXPECTED_SUBJECT, subjects::records(run));
     // What was expected is what came before, once it is stored.
     headers.insert(PREVIOUS, expected.to_string());
-    server.store("append a record", subjects::record(run, lane), headers, payload, Some(expected)).await
+    server.store("append a record", subject, headers, payload, Some(expected)).await
 }
 
-/// The run's last record: of the last under each of its two subjects, the later.
+/// The run's last record: of the last under each of its two lanes, the later; or what it was created with, if there is nothing else.
 async fn newest(server: &NatsConnection, doing: &str, run: RunId) -> Result<Option<StreamMessage>> {
     let (said, did) = (subjects::record(run, RecordLane::Said), subjects::record(run, RecordLane::Did));
     let (said, did) = tokio::join!(
         reads::last_message(server, doing, RUNS_STREAM, &said),
         reads::last_message(server, doing, RUNS_STREAM, &did)
     );
-    Ok([said?, did?].into_iter().flatten().max_by_key(|read| read.stored.seq))
+    match [said?, did?].into_iter().flatten().max_by_key(|read| read.stored.seq) {
+        // It lies under the name of its workflow, which is not known here.
+        None => first(server, doing, run).await,
+        newest => Ok(newest),
+    }
+}
+
+/// The run's last record under [`RecordLane::Did`], or what it was created with if it did nothing yet.
+async fn last_did(server: &NatsConnection, doing: &str, run: RunId) -> Result<Option<StreamMessage>> {
+    match reads::last_message(server, doing, RUNS_STREAM, &subjects::record(run, RecordLane::Did)).await? {
+        None => first(server, doing, run).await,
+        last => Ok(last),
+    }
+}
+
+/// The run's first record, whatever it lies under.
+async fn first(server: &NatsConnection, doing: &str, run: RunId) -> Result<Option<StreamMessage>> {
+    reads::first_message(server, doing, RUNS_STREAM, &subjects::records(run)).await
 }
 
 /// The records after sequence `after`, from the last one back, each naming the one before it; `None` if that is too far,

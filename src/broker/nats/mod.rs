@@ -18,6 +18,7 @@ mod contract;
 pub mod examine;
 mod expiry;
 mod follow;
+mod handover;
 mod headers;
 mod inbox;
 mod live;

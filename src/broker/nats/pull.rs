@@ -82,6 +82,8 @@ pub(super) struct ConsumerPull {
     server: Arc<NatsConnection>,
     consumer: ConsumerSetup,
     appetite: PullBatch,
+    /// Whether anybody waits for a message; none: whoever polls does.
+    demand: Option<watch::Receiver<bool>>,
     connections: watch::Receiver<u64>,
     link: Option<ConsumerLink>,
     /// The stream sequence after the last message that came.
@@ -123,6 +125,7 @@ impl ConsumerPull {
             server,
             consumer,
             appetite,
+            demand: None,
             connections,
             link: None,
             next_seq,
@@ -130,6 +133,11 @@ impl ConsumerPull {
             last_said: None,
             last_broken: None,
         }
+    }
+
+    /// One that asks for nothing as long as nobody waits for it, however often it is polled.
+    pub(super) fn on_demand(self, demand: watch::Receiver<bool>) -> Self {
+        Self { demand: Some(demand), ..self }
     }
 
     /// Makes the consumer now, so that its failure is the caller's and not the stream's.
@@ -213,13 +221,23 @@ impl ConsumerPull {
         }
     }
 
-    /// Asks for more if nothing is owed.
+    /// Asks for more if nothing is owed, once somebody waits for it.
     async fn ask(&mut self) -> Result<()> {
+        if self.link.as_ref().is_none_or(|link| link.owed > 0) {
+            return Ok(());
+        }
+        if let Some(demand) = &mut self.demand {
+            // An error: nobody will wait any more, and nobody polls either.
+            let _ = demand.wait_for(|is_wanted| *is_wanted).await;
+            if self.last_came.elapsed() >= EAGER_WITHIN {
+                self.less();
+            }
+        }
         let size = match &mut self.appetite {
             PullBatch::Fixed(size) => *size,
             PullBatch::Caller(size) => *size,
         };
-        let Some(link) = self.link.as_mut().filter(|link| link.owed == 0) else { return Ok(()) };
+        let Some(link) = self.link.as_mut() else { return Ok(()) };
         let expiry = self.consumer.expiry;
         let mut body = json!({ "batch": size, "expires": nanos(expiry) });
         // The end of a short request is a sign of life, too.

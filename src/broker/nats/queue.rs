@@ -1,9 +1,9 @@
-//! Jobs and timers in the stream `FA_QUEUE`.
+//! Jobs and timers in the stream `FA_QUEUE`, and new runs in the stream `FA_RUNS`, whose first record is their job.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, header};
+use async_nats::{HeaderMap, Message, header};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,12 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::consumers::nanos;
-use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, TRACE};
+use super::handover::{self, Demand, JobStream};
+use super::headers::{self, DeliveryMetadata, MESSAGE_ID, PREVIOUS, SCHEDULE, SCHEDULE_TARGET, TRACE};
 use super::pull::{ConsumerPull, ConsumerSetup, MessageReceipt, PullBatch, PulledMessage, expiry_within};
 use super::server::{CONSUMER_NOT_FOUND, NatsConnection};
-use crate::broker::subjects::{self, QUEUE_STREAM};
-use crate::broker::{AnyDelivery, Delivery, Job, Queue, QueueDepth, Result};
+use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
+use crate::broker::{AnyDelivery, Delivery, Job, JobReason, Queue, QueueDepth, Result, StoredRecord};
 use crate::clock::Timestamp;
+use crate::ids::Name;
 use crate::protocol::queue_name::QueueName;
 
 /// The queue hands the connection on to its deliveries.
@@ -46,38 +48,38 @@ impl Queue for NatsQueue {
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<QueueDepth> {
-        const DOING: &str = "count the jobs of a queue";
-        #[derive(Default, Deserialize)]
-        struct ConsumerInfo {
-            num_pending: u64,
-            num_ack_pending: u64,
-        }
-        let call = format!("CONSUMER.INFO.{QUEUE_STREAM}.{}", subjects::work(queue));
-        let info: ConsumerInfo = match self.0.api(DOING, call, &Value::Null).await? {
-            Ok(info) => info,
-            // No worker has ever asked for its jobs.
-            Err(error) if error.err_code == CONSUMER_NOT_FOUND => ConsumerInfo::default(),
-            Err(error) => return Err(error.into_broker(DOING)),
-        };
-        Ok(QueueDepth { waiting: info.num_pending, taken: info.num_ack_pending })
+        let queued = depth_of(&self.0, QUEUE_STREAM, subjects::work(queue));
+        let QueueName::Workflow(workflow) = queue else { return queued.await };
+        let new = depth_of(&self.0, RUNS_STREAM, subjects::new_runs_consumer(workflow));
+        let (queued, new) = tokio::try_join!(queued, new)?;
+        Ok(QueueDepth { waiting: queued.waiting + new.waiting, taken: queued.taken + new.taken })
     }
 
     async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let mut pull = ConsumerPull::new(self.0.clone(), consumer(queue, patience), PullBatch::Caller(1), 0);
-        pull.prepare().await?;
-        let acknowledgement = match queue {
-            QueueName::Workflow(_) => Acknowledgement::Told,
-            QueueName::Webhook(_) => Acknowledgement::Confirmed,
+        let queued = ConsumerPull::new(self.0.clone(), queued(queue, patience), PullBatch::Caller(1), 0);
+        let workflow = match queue {
+            QueueName::Webhook(_) => return jobs(queued, job_of_message, Acknowledgement::Confirmed).await,
+            QueueName::Workflow(workflow) => workflow,
         };
-        let jobs =
-            stream::unfold(pull, move |mut pull| async move { Some((next(&mut pull, acknowledgement).await?, pull)) });
-        Ok(jobs.boxed())
+        let new = ConsumerPull::new(self.0.clone(), new_runs(workflow, patience), PullBatch::Caller(1), 0);
+        let demand = Demand::new();
+        let queued = jobs(queued.on_demand(demand.subscribe()), job_of_message, Acknowledgement::Told).await?;
+        let new = jobs(new.on_demand(demand.subscribe()), start_of_record, Acknowledgement::Told).await?;
+        Ok(handover::merged(new, queued, demand))
     }
 }
 
 /// The workers' shared consumer of a queue's jobs.
-fn consumer(queue: &QueueName, patience: Duration) -> ConsumerSetup {
-    let (name, filter) = (subjects::work(queue), subjects::queue(queue));
+fn queued(queue: &QueueName, patience: Duration) -> ConsumerSetup {
+    shared(QUEUE_STREAM, subjects::work(queue), subjects::queue(queue), patience)
+}
+
+/// The workers' shared consumer of a workflow's new runs.
+fn new_runs(workflow: &Name, patience: Duration) -> ConsumerSetup {
+    shared(RUNS_STREAM, subjects::new_runs_consumer(workflow), subjects::new_runs(workflow), patience)
+}
+
+fn shared(stream: &'static str, name: String, filter: String, patience: Duration) -> ConsumerSetup {
     let make = move |_: u64| -> (String, Value) {
         let config = json!({
             "durable_name": name,
@@ -92,7 +94,7 @@ fn consumer(queue: &QueueName, patience: Duration) -> ConsumerSetup {
         });
         (name.clone(), config)
     };
-    ConsumerSetup { stream: QUEUE_STREAM, make: Box::new(make), expiry: expiry_within(patience) }
+    ConsumerSetup { stream, make: Box::new(make), expiry: expiry_within(patience) }
 }
 
 /// How a job is acknowledged.
@@ -105,17 +107,73 @@ enum Acknowledgement {
     Confirmed,
 }
 
-async fn next(pull: &mut ConsumerPull, acknowledgement: Acknowledgement) -> Option<Result<AnyDelivery>> {
+/// How much a consumer has still to bring, and how much it has brought that is not settled.
+async fn depth_of(server: &NatsConnection, stream: &str, consumer: String) -> Result<QueueDepth> {
+    const DOING: &str = "count the jobs of a queue";
+    #[derive(Default, Deserialize)]
+    struct ConsumerInfo {
+        num_pending: u64,
+        num_ack_pending: u64,
+    }
+    let info: ConsumerInfo = match server.api(DOING, format!("CONSUMER.INFO.{stream}.{consumer}"), &Value::Null).await?
+    {
+        Ok(info) => info,
+        // No worker has ever asked for its jobs.
+        Err(error) if error.err_code == CONSUMER_NOT_FOUND => ConsumerInfo::default(),
+        Err(error) => return Err(error.into_broker(DOING)),
+    };
+    Ok(QueueDepth { waiting: info.num_pending, taken: info.num_ack_pending })
+}
+
+/// A job as a message says it, and the record that it comes with.
+struct MessageJob {
+    job: Job,
+    created: Option<StoredRecord>,
+}
+
+/// How a message is read; an error in words.
+type JobReader = fn(&Message, &DeliveryMetadata) -> std::result::Result<MessageJob, String>;
+
+/// A job that was queued.
+fn job_of_message(message: &Message, _place: &DeliveryMetadata) -> std::result::Result<MessageJob, String> {
+    let job = crate::bounds::parse(&message.payload).map_err(|error| error.to_string())?;
+    Ok(MessageJob { job, created: None })
+}
+
+/// The start of a run that was created with this message.
+fn start_of_record(message: &Message, place: &DeliveryMetadata) -> std::result::Result<MessageJob, String> {
+    let (run, _) = subjects::run_of(&message.subject).ok_or("its subject names no run")?;
+    let is_first = message.headers.as_ref().and_then(|headers| headers::number(headers, PREVIOUS)) == Some(0);
+    let stored = StoredRecord { seq: place.stream_seq, at: place.at, payload: message.payload.clone() };
+    Ok(MessageJob { job: Job { run, reason: JobReason::Start }, created: is_first.then_some(stored) })
+}
+
+/// The jobs that a consumer brings.
+async fn jobs(mut pull: ConsumerPull, read: JobReader, acknowledgement: Acknowledgement) -> Result<JobStream> {
+    pull.prepare().await?;
+    let jobs =
+        stream::unfold(
+            pull,
+            move |mut pull| async move { Some((next(&mut pull, read, acknowledgement).await?, pull)) },
+        );
+    Ok(jobs.boxed())
+}
+
+async fn next(
+    pull: &mut ConsumerPull,
+    read: JobReader,
+    acknowledgement: Acknowledgement,
+) -> Option<Result<AnyDelivery>> {
     loop {
         let PulledMessage { message, receipt } = match pull.next().await? {
             Ok(pulled) => pulled,
             Err(error) => return Some(Err(error)),
         };
-        match crate::bounds::parse(&message.payload) {
-            Ok(job) => {
+        match read(&message, &receipt.delivered) {
+            Ok(MessageJob { job, created }) => {
                 let trace = message.headers.as_ref().and_then(|headers| headers.get(TRACE));
                 let trace = trace.map(|trace| trace.as_str().into());
-                return Some(Ok(Box::new(NatsDelivery { job, trace, receipt, acknowledgement })));
+                return Some(Ok(Box::new(NatsDelivery { job, created, trace, receipt, acknowledgement })));
             }
             Err(error) => {
                 tracing::error!(%error, subject = %message.subject, "a queued job cannot be read; it is discarded");
@@ -128,6 +186,7 @@ async fn next(pull: &mut ConsumerPull, acknowledgement: Acknowledgement) -> Opti
 /// A job that was delivered.
 struct NatsDelivery {
     job: Job,
+    created: Option<StoredRecord>,
     trace: Option<Box<str>>,
     receipt: MessageReceipt,
     acknowledgement: Acknowledgement,
@@ -145,6 +204,10 @@ impl Delivery for NatsDelivery {
 
     fn trace(&self) -> Option<&str> {
         self.trace.as_deref()
+    }
+
+    fn created(&self) -> Option<&StoredRecord> {
+        self.created.as_ref()
     }
 
     async fn working(&self) -> Result<()> {

@@ -92,7 +92,8 @@ pub(super) async fn last_message(
 }
 
 /// The first message under `subject`, from whichever replica answers; that there is none is for the leader to say, as a replica may be
-/// behind. Not for a subject with wildcards: the server would look at every message for it.
+/// behind. It may have wildcards, if few subjects match: from a stream's beginning on, and only from there, the server looks for the
+/// first of them where it keeps its subjects, and at no other message.
 pub(super) async fn first_message(
     server: &NatsConnection,
     doing: &str,

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use fastagency::broker::run_lists::WholeRunLists;
 use fastagency::broker::{
     AnyDelivery, Broker, Bucket, Catalogue, CatalogueEntry, Cleaner, Delivery, Error, Inbox, InboxSlot, InboxUpdate,
-    Job, Log, LogUpdate, PutOutcome, Queue, QueueDepth, RecordLane, RemovalMethod, Result, RunUpdate, ScannedItem,
-    StoredRecord,
+    Job, JobReason, Log, LogUpdate, PutOutcome, Queue, QueueDepth, RecordLane, RemovalMethod, Result, RunUpdate,
+    ScannedItem, StoredRecord,
 };
 use fastagency::clock::Timestamp;
-use fastagency::ids::RunId;
+use fastagency::ids::{Name, RunId};
 use fastagency::protocol::queue_name::QueueName;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -56,6 +56,8 @@ struct State {
 struct QueuedJob {
     queue: QueueName,
     job: Job,
+    /// The record that is the job.
+    created: Option<StoredRecord>,
     attempt: u64,
     ready: Instant,
     patience: Duration,
@@ -97,6 +99,26 @@ impl State {
     fn next(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    fn append(
+        &mut self,
+        server: &Server,
+        run: RunId,
+        payload: Bytes,
+        expected: u64,
+        by: Actor,
+    ) -> Result<StoredRecord> {
+        let previous = self.last(run).map_or(0, |last| last.seq);
+        if server.fences && previous != expected {
+            return Err(Error::Conflict { expected });
+        }
+        let stored = StoredRecord { seq: self.next(), at: server.faults.time(), payload };
+        self.logs.entry(run).or_default().push(Written { stored: stored.clone(), by });
+        let State { followers, told, .. } = self;
+        let heard = RunUpdate::Record { stored: stored.clone(), previous };
+        State::tell(followers, told, &server.faults, run, &heard, &RunUpdate::Gap);
+        Ok(stored)
     }
 
     fn last(&self, run: RunId) -> Option<&StoredRecord> {
@@ -190,16 +212,10 @@ impl Side {
     ) -> Result<u64> {
         let by = self.actor;
         let appended = self.call("append", run.to_string(), move |state, server| {
-            let previous = state.last(run).map_or(0, |last| last.seq);
-            if server.fences && (previous != expected || !may(state)) {
+            if !may(state) && server.fences {
                 return Err(Error::Conflict { expected });
             }
-            let stored = StoredRecord { seq: state.next(), at: server.faults.time(), payload };
-            let seq = stored.seq;
-            state.logs.entry(run).or_default().push(Written { stored: stored.clone(), by });
-            let State { followers, told, .. } = state;
-            State::tell(followers, told, &server.faults, run, &RunUpdate::Record { stored, previous }, &RunUpdate::Gap);
-            Ok(seq)
+            Ok(state.append(server, run, payload, expected, by)?.seq)
         });
         appended.await?
     }
@@ -221,6 +237,18 @@ impl Side {
 impl Log for Side {
     async fn append(&self, run: RunId, _lane: RecordLane, payload: Bytes, expected: u64) -> Result<u64> {
         self.append_if(run, payload, expected, |_| true).await
+    }
+
+    async fn create(&self, run: RunId, workflow: &Name, payload: Bytes) -> Result<u64> {
+        let (by, queue) = (self.actor, QueueName::Workflow(workflow.clone()));
+        let created = self.call("create", run.to_string(), move |state, server| {
+            let stored = state.append(server, run, payload, 0, by)?;
+            let seq = stored.seq;
+            let job = Job { run, reason: JobReason::Start };
+            state.queue(queue, job, Some(stored), Instant::now());
+            Ok(seq)
+        });
+        created.await?
     }
 
     async fn append_to_untouched(
@@ -402,7 +430,7 @@ impl Queue for Side {
             let now = Instant::now();
             if state.dedup.get(&dedup).is_none_or(|until| *until <= now) {
                 state.dedup.insert(dedup, now + Duration::from_secs(120));
-                state.queue(queue, job, now);
+                state.queue(queue, job, None, now);
             }
         });
         queued.await
@@ -435,9 +463,9 @@ impl Queue for Side {
 }
 
 impl State {
-    fn queue(&mut self, queue: QueueName, job: Job, ready: Instant) {
+    fn queue(&mut self, queue: QueueName, job: Job, created: Option<StoredRecord>, ready: Instant) {
         let id = self.next();
-        self.jobs.insert(id, QueuedJob { queue, job, attempt: 0, ready, patience: Duration::ZERO });
+        self.jobs.insert(id, QueuedJob { queue, job, created, attempt: 0, ready, patience: Duration::ZERO });
     }
 
     /// Turns due timers into jobs; says when the next one is due.
@@ -445,7 +473,7 @@ impl State {
         let due: Vec<RunId> = self.timers.iter().filter(|(_, (at, ..))| *at <= now).map(|(run, _)| *run).collect();
         for run in due {
             if let Some((_, queue, job)) = self.timers.remove(&run) {
-                self.queue(queue, job, Instant::now());
+                self.queue(queue, job, None, Instant::now());
             }
         }
         self.timers.values().map(|(at, ..)| fastagency::clock::until(now, *at)).min()
@@ -472,7 +500,7 @@ impl Side {
                         known.attempt += 1;
                         known.patience = patience;
                         known.ready = now + patience;
-                        taken = Some((*id, known.attempt, known.job.clone()));
+                        taken = Some((*id, known.attempt, known.job.clone(), known.created.clone()));
                         break;
                     }
                     let rest = known.ready - now;
@@ -481,13 +509,13 @@ impl Side {
                 (taken, sleep)
             };
             match (taken, sleep) {
-                (Some((id, attempt, job)), _) => {
+                (Some((id, attempt, job, created)), _) => {
                     let (delay, fate, _) = faults.fate(self.actor, "deliver", (job.run.to_string(), attempt));
                     tokio::time::sleep(delay).await;
                     faults.gate(self.actor).await;
                     // Some deliveries get lost on their way.
                     if fate != Fate::NeverArrives && !faults.is_cut(self.actor) {
-                        return Taken { side: self, id, attempt, job };
+                        return Taken { side: self, id, attempt, job, created };
                     }
                 }
                 (None, Some(sleep)) => {
@@ -504,6 +532,7 @@ struct Taken {
     id: u64,
     attempt: u64,
     job: Job,
+    created: Option<StoredRecord>,
 }
 
 #[async_trait]
@@ -514,6 +543,10 @@ impl Delivery for Taken {
 
     fn attempt(&self) -> u64 {
         self.attempt
+    }
+
+    fn created(&self) -> Option<&StoredRecord> {
+        self.created.as_ref()
     }
 
     async fn working(&self) -> Result<()> {
