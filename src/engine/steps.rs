@@ -28,7 +28,7 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::log::RunOrigin;
 use crate::run::caller_token::CallerTokenSeal;
 use crate::run::directory;
-use crate::run::start::{RunStart, start_with_token};
+use crate::run::start::{RunStart, StartDelivery, start_with_token};
 use crate::workflow::expression::seen;
 use crate::workflow::{
     self, BranchArm, LoopCondition, MessageAction, MessageStepContent, OnError, StepAction, WaitTime, Workflow,
@@ -452,7 +452,8 @@ async fn start_run(
     // A second start with the same id finds the first.
     let gateway_signer = execution.journal.context.gateway_signer()?;
     let token = token_for(execution.journal, &called).await;
-    start_with_token(broker, wanted, gateway_signer, token.as_ref())
+    // What the workers that serve it now can take is not at hand here.
+    start_with_token(broker, wanted, gateway_signer, token.as_ref(), StartDelivery::Job)
         .await
         .map_err(|error| WorkflowStop::failed(FailureKind::Broker, error.to_string()))?;
     Ok(run)

@@ -14,16 +14,15 @@ use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::fastagency::foreign_worker;
 use crate::gateway::limits::{LimitExceeded, StartCountError};
-use crate::gateway::workflow_cache::WorkflowOwner;
+use crate::gateway::workflow_cache::{NativeWorkflow, WorkflowOwner};
 use crate::gateway::{GatewayState, caller_token};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::protocol::log::{LogEntry, RecordBody, RunCreation, RunOrigin};
 use crate::redact::Redactor;
-use crate::run::directory::WorkflowCard;
 use crate::run::redaction;
-use crate::run::start::{RunStart, StartOutcome};
+use crate::run::start::{RunStart, StartDelivery, StartOutcome};
 use crate::run::summary::RunSummary;
 use crate::run::writer::last_record;
 use crate::run::{self, start};
@@ -112,8 +111,7 @@ async fn begin_found(
         Some(WorkflowOwner::Native(native)) => {
             let params =
                 native.params.check(wanted.params).map_err(|problems| StartError::InvalidParams { problems })?;
-            let card = &native.card;
-            let begun = append(gateway, wanted.run, &card.name, Some(card), params, caller).await?;
+            let begun = append(gateway, wanted.run, &native.card.name, Some(&native), params, caller).await?;
             if begun.new.is_some() {
                 gateway.unclaimed.look_at(wanted.run);
             }
@@ -138,12 +136,13 @@ async fn append(
     gateway: &GatewayState,
     run: RunId,
     workflow: &Name,
-    card: Option<&WorkflowCard>,
+    native: Option<&NativeWorkflow>,
     params: Map<String, Value>,
     caller: &Caller,
 ) -> run::Result<StartedRun> {
-    let definition = card.map(|card| card.definition.clone());
-    let token = card.and_then(|card| caller_token::token_for(gateway, caller, card));
+    let definition = native.map(|native| native.card.definition.clone());
+    let token = native.and_then(|native| caller_token::token_for(gateway, caller, &native.card));
+    let delivery = native.map_or(StartDelivery::Job, |native| native.delivery);
     let origin = if definition.is_some() { RunOrigin::Gateway } else { RunOrigin::ForeignWorker };
     let (user, groups) = (caller.user.clone(), caller.groups.clone().into_boxed_slice());
     let created = RunCreation {
@@ -175,7 +174,7 @@ async fn append(
         (format!("start {}", created.workflow), attributes)
     });
     let gateway_signer = gateway.settings.gateway_signer.as_ref();
-    let starting = start::start_with_token(&gateway.broker, start, gateway_signer, token.as_ref());
+    let starting = start::start_with_token(&gateway.broker, start, gateway_signer, token.as_ref(), delivery);
     Ok(match span.instrument(starting).await? {
         StartOutcome::New { seq } => {
             if let Some(token) = &token {

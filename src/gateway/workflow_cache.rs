@@ -17,7 +17,8 @@ use crate::broker::{self, Broker, Bucket};
 use crate::gateway::params::ParamsSchema;
 use crate::ids::Name;
 use crate::lifecycle::Shutdown;
-use crate::run::directory::{self, WorkflowCard};
+use crate::run::directory::{self, WorkflowCard, WorkflowService};
+use crate::run::start::StartDelivery;
 use crate::run::{self, Result};
 use crate::signing::PublicKey;
 
@@ -51,6 +52,8 @@ pub struct NativeWorkflow {
     pub card: WorkflowCard,
     /// Whether a living worker serves it.
     pub available: bool,
+    /// How the living workers are brought a new run of it.
+    pub delivery: StartDelivery,
     /// What its parameters must be.
     pub params: ParamsSchema,
 }
@@ -265,9 +268,9 @@ impl WorkflowCache {
             .await?
             .into_iter()
             .filter(|(name, (card, _))| directory::is_trusted(card, &self.trusted) || !self.ignore(name, card))
-            .map(|(name, (card, available))| {
+            .map(|(name, (card, WorkflowService { is_served, delivery }))| {
                 let params = ParamsSchema::of(&card);
-                (name, Arc::new(NativeWorkflow { card, available, params }))
+                (name, Arc::new(NativeWorkflow { card, available: is_served, delivery, params }))
             })
             .collect();
         // Our workers put their names there too, for FastAgency's gateways.
@@ -342,7 +345,10 @@ mod tests {
         };
         let params = ParamsSchema::of(&card);
         WorkflowSnapshot {
-            native: BTreeMap::from([(card.name.clone(), Arc::new(NativeWorkflow { card, available: true, params }))]),
+            native: BTreeMap::from([(
+                card.name.clone(),
+                Arc::new(NativeWorkflow { card, available: true, delivery: StartDelivery::Job, params }),
+            )]),
             foreign: vec![DiscoveredWorkflow { name: "echo".into(), description: "Echo one answer".into() }],
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::broker::{self, Broker, Bucket, InboxSlot, InboxUpdate, RecordLane};
+use crate::broker::{self, Broker, Bucket, InboxSlot, InboxUpdate, RecordLane, StoredRecord};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::protocol::log::{
@@ -75,14 +75,20 @@ pub struct PreparedRun<T> {
     pub with: T,
 }
 
+/// A run that was just created, most likely, and that nobody has tried to take. It is claimed by the first thing that it does.
+#[derive(Debug, Clone, Default)]
+pub struct NewRun {
+    /// Its first record, if the delivery brought it: nothing is read then. Should more be stored, what is appended after it is refused.
+    pub created: Option<StoredRecord>,
+}
+
 /// Takes a run over if it is free. `prepare` makes ready for it before it is claimed, or says why this worker cannot have it
-/// ([`ClaimOutcome::Unfit`]): a run that was claimed in vain would be kept from those who can. `is_new`: it was just created, most likely,
-/// and nobody has tried to take it; then it is claimed by the first thing that it does.
+/// ([`ClaimOutcome::Unfit`]): a run that was claimed in vain would be kept from those who can. `new`: what is known of a new run.
 pub async fn claim<T, F>(
     broker: &Broker,
     lease: &Lease,
     run: RunId,
-    mut is_new: bool,
+    mut new: Option<NewRun>,
     mut prepare: impl FnMut(RunCreation) -> F,
 ) -> Result<ClaimOutcome<T>>
 where
@@ -91,10 +97,15 @@ where
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
         // Had somebody written meanwhile, all of it is read.
-        let seems_new = std::mem::take(&mut is_new);
-        let stored = match seems_new {
-            true => broker.log.read_new(run).await,
-            false => broker.log.read(run, 0).await,
+        let new = new.take();
+        let seems_new = new.is_some();
+        let stored = match new {
+            Some(NewRun { created: Some(created) }) => {
+                broker.log.note_delivered(run, &created);
+                Ok(vec![created])
+            }
+            Some(NewRun { created: None }) => broker.log.read_new(run).await,
+            None => broker.log.read(run, 0).await,
         };
         let stored = match stored {
             Ok(stored) => stored,

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::ids::{Name, WorkerId};
 use crate::protocol::signable::Signable;
 use crate::run::Result;
+use crate::run::start::StartDelivery;
 use crate::signing::{PublicKey, SignedStatement, StatementSigner};
 
 /// A living worker: its lease.
@@ -34,6 +35,29 @@ pub struct WorkerCard {
     /// Whether it may remove for ever (`run::clean`).
     #[serde(default)]
     pub cleans: bool,
+    /// Whether it takes runs whose first record is their job ([`crate::broker::Log::create`]); workers of earlier versions do not.
+    #[serde(default)]
+    pub takes_created: bool,
+}
+
+/// What the living workers do for a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkflowService {
+    /// Whether one of them serves it.
+    pub is_served: bool,
+    /// How all of them can be brought a new run of it.
+    pub delivery: StartDelivery,
+}
+
+impl WorkflowService {
+    /// What those who serve it do.
+    fn of<'c>(serving: impl Iterator<Item = &'c WorkerCard> + Clone) -> Self {
+        let is_served = serving.clone().next().is_some();
+        // The first to come might be of an earlier version.
+        let all_take_created = is_served && serving.into_iter().all(|card| card.takes_created);
+        let delivery = if all_take_created { StartDelivery::Created } else { StartDelivery::Job };
+        Self { is_served, delivery }
+    }
 }
 
 /// A workflow as gateways know it.
@@ -187,13 +211,16 @@ pub fn is_trusted(card: &WorkflowCard, trusted: &[PublicKey]) -> bool {
     trusted.is_empty() || card.is_signed(trusted, SignedStatement::Announcement)
 }
 
-/// The workflows that are known, by name, and whether a living worker serves each.
-pub async fn workflows(broker: &Broker) -> Result<BTreeMap<Name, (WorkflowCard, bool)>> {
-    let served: std::collections::BTreeSet<Name> =
-        workers(broker).await?.into_iter().flat_map(|card| card.workflows).collect();
+/// The workflows that are known, by name, and what the living workers do for each.
+pub async fn workflows(broker: &Broker) -> Result<BTreeMap<Name, (WorkflowCard, WorkflowService)>> {
+    let workers = workers(broker).await?;
     let entries = broker.catalogue.list(Bucket::Workflows, None).await?;
     let cards = entries.iter().filter_map(|entry| crate::bounds::parse::<WorkflowCard>(&entry.value).ok());
-    Ok(cards.map(|card| (card.name.clone(), (card.clone(), served.contains(&card.name)))).collect())
+    let with_service = |card: WorkflowCard| {
+        let serving = workers.iter().filter(|worker| worker.workflows.contains(&card.name));
+        (card.name.clone(), (card.clone(), WorkflowService::of(serving)))
+    };
+    Ok(cards.map(with_service).collect())
 }
 
 /// The living workers.

@@ -1,4 +1,5 @@
-//! Starting a run: append `created`, queue it. Who calls a second time with the same run id gets the run that is there.
+//! Starting a run: append `created` and queue the run, in one where its workers know how to take such runs. Who calls a second time with the
+//! same run id gets the run that is there.
 
 use std::time::Duration;
 
@@ -38,6 +39,16 @@ pub struct RunStart {
     pub origin: RunOrigin,
 }
 
+/// How the workers are brought a new run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartDelivery {
+    /// Its first record is the job ([`broker::Log::create`]). For workers that all take such runs
+    /// ([`WorkerCard::takes_created`](crate::run::directory::WorkerCard)): others would never hear of it.
+    Created,
+    /// A job is queued after its first record was stored. Every version of a worker takes that.
+    Job,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StartOutcome {
@@ -52,15 +63,17 @@ pub enum StartOutcome {
 
 /// Starts a run. After a failure it may be called again with the same id.
 pub async fn start(broker: &Broker, start: RunStart, gateway_signer: Option<&StatementSigner>) -> Result<StartOutcome> {
-    start_with_token(broker, start, gateway_signer, None).await
+    start_with_token(broker, start, gateway_signer, None, StartDelivery::Job).await
 }
 
-/// Starts a run that makes calls in the name of its caller, whose access token is there before a worker can take the run.
+/// Starts a run, perhaps one that makes calls in the name of its caller, whose access token is there before a worker can take the run:
+/// such a run is queued after that, and so `delivery` does not matter.
 pub async fn start_with_token(
     broker: &Broker,
     start: RunStart,
     gateway_signer: Option<&StatementSigner>,
     token: Option<&CallerTokenSeal<'_>>,
+    delivery: StartDelivery,
 ) -> Result<StartOutcome> {
     let RunStart { run, workflow, definition, params, user, groups, origin } = start;
     let trace = traces::current();
@@ -76,11 +89,22 @@ pub async fn start_with_token(
         // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
         return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::protocol::log::LARGEST_PIECE }.into());
     }
+    let delivery = match origin {
+        // Nobody of ours takes it.
+        RunOrigin::ForeignWorker => StartDelivery::Job,
+        _ if token.is_some() => StartDelivery::Job,
+        _ => delivery,
+    };
     let mut tries = 1;
     let seq = loop {
-        match broker.log.append(run, RecordLane::Did, first.clone(), 0).await {
+        let appended = match delivery {
+            StartDelivery::Created => broker.log.create(run, &workflow, first.clone()).await,
+            StartDelivery::Job => broker.log.append(run, RecordLane::Did, first.clone(), 0).await,
+        };
+        match appended {
             Ok(seq) => break seq,
-            Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id, token).await? {
+            Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id, token, delivery).await?
+            {
                 Some(started) => return Ok(started),
                 // A conflict with nothing: a cluster that has just changed its leader gives some.
                 None if tries < MOST_TRIES => tries += 1,
@@ -90,7 +114,7 @@ pub async fn start_with_token(
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     };
-    if origin != RunOrigin::ForeignWorker {
+    if delivery == StartDelivery::Job && origin != RunOrigin::ForeignWorker {
         enqueue_with_token(broker, &workflow, run, token).await?;
     }
     Ok(StartOutcome::New { seq })
@@ -134,6 +158,7 @@ async fn existing(
     run: RunId,
     mine: crate::ids::MessageId,
     token: Option<&CallerTokenSeal<'_>>,
+    delivery: StartDelivery,
 ) -> Result<Option<StartOutcome>> {
     let looked = look(broker, run, 0).await?;
     if looked.is_empty() {
@@ -142,11 +167,13 @@ async fn existing(
     let (Some(first), Some(created)) = (looked.records.first(), looked.created()) else {
         return Err(Error::Unknown { run });
     };
-    if looked.records.len() + looked.unreadable.len() == 1 && created.origin != RunOrigin::ForeignWorker {
+    let is_mine = first.record.id == mine;
+    let is_queued = is_mine && delivery == StartDelivery::Created;
+    let is_unclaimed = looked.records.len() + looked.unreadable.len() == 1;
+    if is_unclaimed && !is_queued && created.origin != RunOrigin::ForeignWorker {
         // Created but never claimed: whoever created it may have died before it was queued.
         let is_owner = |token: &&CallerTokenSeal<'_>| created.user.as_ref() == Some(&token.token.user);
         enqueue_with_token(broker, &created.workflow, run, token.filter(is_owner)).await?;
     }
-    let is_mine = first.record.id == mine;
     Ok(Some(if is_mine { StartOutcome::New { seq: first.seq } } else { StartOutcome::Existing(created.clone()) }))
 }

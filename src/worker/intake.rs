@@ -12,14 +12,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::audit::keep;
-use crate::broker::{AnyDelivery, JobReason};
+use crate::broker::{AnyDelivery, JobReason, StoredRecord};
 use crate::clock::{self, Timestamp};
 use crate::engine::{DriveEnd, Error};
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
 use crate::protocol::log::{EffectOutcome, LogEntry, RecordBody, RunCreation};
 use crate::protocol::queue_name::QueueName;
-use crate::run::claim::{ClaimOutcome, PreparedRun, claim};
+use crate::run::claim::{ClaimOutcome, NewRun, PreparedRun, claim};
 use crate::run::summary::RunSummary;
 use crate::traces::{KeyValue, Kind, SpanParent, TraceSpan, genai};
 use crate::worker::Worker;
@@ -133,10 +133,13 @@ impl RunHolder<'_> {
     /// Drives the run while telling the broker that it is still worked on, and settles the delivery last.
     async fn hold(mut self, mut delivery: AnyDelivery) {
         let beat = self.worker.lease.span() / 3;
+        // What came with the first delivery is no news once the run was looked at.
+        let mut created = delivery.created().cloned();
         let settled = loop {
             let mut came = false;
             let settled = {
-                let mut driving = Box::pin(drive(self.worker, self.run, TakenJob::of(&delivery)));
+                let taken = TakenJob { created: created.take(), ..TakenJob::of(&delivery) };
+                let mut driving = Box::pin(drive(self.worker, self.run, taken));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
                 loop {
                     tokio::select! {
@@ -209,6 +212,8 @@ struct TakenJob {
     reason: JobReason,
     /// Nobody has had it before.
     is_first_attempt: bool,
+    /// The run's first record, if the delivery brought it.
+    created: Option<StoredRecord>,
     /// The place in a trace of whoever has called for the run.
     trace: Option<Box<str>>,
 }
@@ -218,6 +223,7 @@ impl TakenJob {
         Self {
             reason: delivery.job().reason,
             is_first_attempt: delivery.attempt() == 1,
+            created: delivery.created().cloned(),
             trace: delivery.trace().map(Box::from),
         }
     }
@@ -236,7 +242,7 @@ async fn drive(worker: &Worker, run: RunId, mut job: TakenJob) -> DeliverySettle
 
 /// The same; `None`: something was stored for a new run before it was claimed.
 async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<DeliverySettlement> {
-    let TakenJob { reason, is_first_attempt, trace } = job;
+    let TakenJob { reason, is_first_attempt, created, trace } = job;
     let prepare = |created: RunCreation| async move {
         if !worker.engine.trusts_start_of(run, &created) {
             return Err("no gateway that worker.trusted_gateways names has signed its start".to_owned());
@@ -248,7 +254,8 @@ async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<Deliv
     };
     // How many workers have died of a run is counted by its claims: a second attempt has one before anything is done.
     let is_new = *is_first_attempt && matches!(reason, JobReason::Start);
-    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, is_new, prepare)).await;
+    let new = is_new.then(|| NewRun { created: created.clone() });
+    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, new, prepare)).await;
     if claimed.is_ok() {
         worker.unheld.forget(run);
     }
@@ -390,7 +397,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::broker::{self, Broker, Inbox, InboxSlot, InboxUpdate, PutOutcome, RecordLane, StoredRecord};
+    use crate::broker::{self, Broker, Inbox, InboxSlot, InboxUpdate, PutOutcome, RecordLane};
     use crate::engine::{Engine, SummaryPublisher};
     use crate::ids::WorkerId;
     use crate::model::ModelRegistry;
@@ -406,7 +413,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(20);
 
     fn job(reason: JobReason) -> TakenJob {
-        TakenJob { reason, is_first_attempt: true, trace: None }
+        TakenJob { reason, is_first_attempt: true, created: None, trace: None }
     }
 
     /// What happens when the worker subscribes to the inbox of a run that it has just claimed.

@@ -140,6 +140,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         runs: 0,
         max_runs,
         cleans: broker.cleaner.is_some(),
+        takes_created: true,
     };
     let sent = Lease::moment(&*clock);
     let span = lease::span(settings.lease);

@@ -192,6 +192,7 @@ async fn what_is_not_well_is_told_with_what_to_do() {
         runs: 0,
         max_runs: 1,
         cleans: true,
+        takes_created: false,
     };
     directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
     let jetstream = {

@@ -52,6 +52,7 @@ mod sandboxes;
 mod schemas;
 mod secrets_nowhere;
 mod stalled;
+mod starts;
 mod strict_servers;
 mod support;
 mod sweep;

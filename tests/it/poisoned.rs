@@ -164,6 +164,7 @@ async fn lease(broker: &Broker, clock: std::sync::Arc<dyn Clock>) -> Lease {
         runs: 0,
         max_runs: 1,
         cleans: false,
+        takes_created: false,
     };
     let sent = Lease::moment(&*clock);
     directory::renew(broker, &card, HOUR).await.unwrap();
@@ -327,20 +328,20 @@ async fn a_worker_ends_a_run_that_it_cannot_read() {
         let never = |_: RunCreation| {
             std::future::ready(Err::<run::claim::PreparedRun<()>, _>("it is not to be executed".to_owned()))
         };
-        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), ClaimOutcome::Nothing));
+        assert!(matches!(claim(&broker, &lease, run, None, never).await.unwrap(), ClaimOutcome::Nothing));
         let looked = run::look(&broker, run, 0).await.unwrap();
         let RecordBody::Ended(ended) = &looked.records.last().unwrap().record.body else { panic!("{looked:?}") };
         assert_eq!(ended.outcome, RunOutcome::Failed);
         assert!(ended.reason.as_deref().unwrap().contains("cannot be read whole"), "{ended:?}");
         let line = run::lists::line_of(&broker, run).await.unwrap().unwrap();
         assert_eq!((line.state, line.user), (RunState::Ended, user("mallory")));
-        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), ClaimOutcome::Nothing));
+        assert!(matches!(claim(&broker, &lease, run, None, never).await.unwrap(), ClaimOutcome::Nothing));
 
         // One of a newer program is left to that.
         let newer =
             store(&broker, &LOGS[0].1.replace("{\"v\":1,\"id\":\"c", "{\"v\":9,\"id\":\"c"), RunState::Waiting).await;
         assert!(
-            claim(&broker, &lease, newer, false, never).await.is_err() || run::read(&broker, newer, 0).await.is_err()
+            claim(&broker, &lease, newer, None, never).await.is_err() || run::read(&broker, newer, 0).await.is_err()
         );
     })
     .await;

@@ -13,10 +13,10 @@ use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::Project;
 
-/// Stands between a worker and the server, and can swallow what comes for the subscription that jobs come to.
+/// Stands between a worker and the server, and can swallow what comes for the subscription that new runs come to.
 #[derive(Default)]
 struct Proxy {
-    /// The subscription that the last job came to.
+    /// The subscription that the last new run came to.
     jobs: Mutex<Option<String>>,
     stalled: Mutex<Option<String>>,
 }
@@ -38,10 +38,10 @@ impl Proxy {
         url
     }
 
-    /// Swallows from now on what comes for the subscription that jobs have come to.
+    /// Swallows from now on what comes for the subscription that new runs have come to.
     fn stall(&self) {
         let jobs = self.jobs.lock().unwrap().clone();
-        assert!(jobs.is_some(), "a job has come");
+        assert!(jobs.is_some(), "a new run has come");
         *self.stalled.lock().unwrap() = jobs;
     }
 
@@ -55,13 +55,14 @@ impl Proxy {
             let line = String::from_utf8_lossy(&message).into_owned();
             let words: Vec<&str> = line.split_whitespace().collect();
             // [H]MSG subject subscription [reply] [size of the headers] size
-            if let ["MSG" | "HMSG", subject, subscription, .., size] = words.as_slice() {
+            if let ["MSG" | "HMSG", _, subscription, .., size] = words.as_slice() {
                 let mut payload = vec![0; size.parse::<usize>().expect("a size") + 2];
                 if server.read_exact(&mut payload).await.is_err() {
                     return;
                 }
                 message.extend(payload);
-                if subject.starts_with("fa.queue.") {
+                // Who goes round all runs is brought their first records too.
+                if words.iter().any(|word| word.starts_with("$JS.ACK.FA_RUNS.new_lesson.")) {
                     *self.jobs.lock().unwrap() = Some((*subscription).to_owned());
                 }
                 if self.stalled.lock().unwrap().as_deref() == Some(subscription) {

@@ -101,6 +101,7 @@ async fn living(broker: &Broker, worker: WorkerId, clock: Arc<dyn Clock>) -> Lea
         runs: 0,
         max_runs: 1,
         cleans: true,
+        takes_created: false,
     };
     let sent = Lease::moment(&*clock);
     directory::renew(broker, &card, HOUR).await.unwrap();

@@ -1,8 +1,16 @@
-//! Runs that are created and queued in one: what both brokers promise of them.
+//! Runs that are created and queued in one: what both brokers promise of them, and what they cost on a NATS server.
 
 use fastagency::broker::{QueueDepth, ScannedItem};
+use fastagency::chain::anchors::AnchorWriter;
+use fastagency::chain::{ChainKey, chained};
+use fastagency::ids::WorkerId;
+use fastagency::run::claim::{ClaimOutcome, NewRun, PreparedRun, claim};
+use fastagency::run::lease::Lease;
+use fastagency::run::record::Record;
+use fastagency::run::start::{StartDelivery, StartOutcome, start_with_token};
 
 use super::*;
+use crate::support::system::{start_of, workflow};
 
 broker_conformance!(
     a_created_run_is_there_and_is_brought_to_one_worker,
@@ -188,4 +196,113 @@ async fn a_created_run_that_is_removed_is_gone(ground: Ground) {
         other => Err(other),
     })
     .await;
+}
+
+/// What is asked of JetStream on a server.
+struct AskedCalls {
+    calls: async_nats::Subscriber,
+    nats: async_nats::Client,
+}
+
+impl AskedCalls {
+    async fn of(server: &NatsServer) -> Self {
+        let nats = async_nats::connect(server.url()).await.unwrap();
+        let calls = nats.subscribe("$JS.API.>").await.unwrap();
+        nats.flush().await.unwrap();
+        Self { calls, nats }
+    }
+
+    /// The reads since this was asked last.
+    async fn reads(&mut self) -> Vec<String> {
+        const LAST: &str = "$JS.API.LAST";
+        self.nats.publish(LAST, "".into()).await.unwrap();
+        let mut reads = Vec::new();
+        loop {
+            let call = soon(self.calls.next()).await.unwrap().subject.to_string();
+            match call.as_str() {
+                LAST => return reads,
+                read if read.contains(".GET.") || read.contains(".STREAM.INFO.") => reads.push(call),
+                _ => {}
+            }
+        }
+    }
+}
+
+const SOURCE: &str = "version: 1\nname: work\nsteps: [{ message: a }]\n";
+
+/// How many messages the streams have.
+async fn stored(nats: &async_nats::Client) -> [u64; 2] {
+    let stream = async |name: &str| {
+        let info = nats.request(format!("$JS.API.STREAM.INFO.{name}"), "".into()).await.unwrap();
+        serde_json::from_slice::<Value>(&info.payload).unwrap()["state"]["messages"].as_u64().unwrap()
+    };
+    [stream("FA_RUNS").await, stream("FA_QUEUE").await]
+}
+
+/// The start of a run, and its claim by a worker that was brought it.
+async fn claimed(broker: &Broker, delivery: StartDelivery, calls: &mut AskedCalls) -> usize {
+    let run = RunId::random();
+    let workflow = workflow(SOURCE);
+    let queued = QueueName::Workflow(workflow.name.clone());
+    let mut jobs = broker.queue.take(&queued, PATIENCE).await.unwrap();
+    let outcome = start_with_token(broker, start_of(&workflow, run), None, None, delivery).await.unwrap();
+    assert!(matches!(outcome, StartOutcome::New { .. }));
+    let brought = next_job(&mut jobs).await;
+    calls.reads().await;
+    let clock = clock::system();
+    let lease = Lease::new(WorkerId::random(), PATIENCE, clock.clone(), Lease::moment(&*clock));
+    let prepare = |_| std::future::ready(Ok(PreparedRun { description: None, with: () }));
+    let new = Some(NewRun { created: brought.created().cloned() });
+    let ClaimOutcome::Mine(mut owned, ()) = claim(broker, &lease, run, new, prepare).await.unwrap() else {
+        panic!("it is free");
+    };
+    let first = owned.claim.take().expect("the first record carries it");
+    let record = Record::claiming(*first, RecordBody::Parked { until: None });
+    drop(owned.writer.append(record, clock.now()).await.unwrap());
+    brought.ack().await.unwrap();
+    assert_eq!(broker.log.read(run, 0).await.unwrap().len(), 2);
+    let reads = calls.reads().await;
+    // The read after the claim walks back from the last record of each lane.
+    reads.len() - 3
+}
+
+#[tokio::test]
+async fn a_start_stores_one_message_and_its_claim_reads_nothing() {
+    let Some(server) = NatsServer::start("broker::new_runs::a_start_stores_one_message") else { return };
+    let broker = connect(&server).await;
+    let mut calls = AskedCalls::of(&server).await;
+    let (anchors, key) = (tempfile::tempdir().unwrap(), ChainKey::new(&"a key of the test".to_owned().into()));
+    let anchors = AnchorWriter::open(anchors.path(), &key).unwrap();
+    let proven = chained(broker.clone(), key, anchors, clock::system());
+    for broker in [&broker, &proven] {
+        assert_eq!(claimed(broker, StartDelivery::Created, &mut calls).await, 0);
+    }
+    assert_eq!(claimed(&broker, StartDelivery::Job, &mut calls).await, 1);
+    let workflow = workflow(SOURCE);
+    for (delivery, more) in [(StartDelivery::Created, [1, 0]), (StartDelivery::Job, [1, 1])] {
+        let before = stored(&calls.nats).await;
+        start_with_token(&broker, start_of(&workflow, RunId::random()), None, None, delivery).await.unwrap();
+        let after = stored(&calls.nats).await;
+        assert_eq!([after[0] - before[0], after[1] - before[1]], more, "{delivery:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_record_of_a_run_is_one_read_however_it_was_started() {
+    let Some(server) = NatsServer::start("broker::new_runs::the_first_record_of_a_run_is_one_read") else { return };
+    let broker = connect(&server).await;
+    let mut calls = AskedCalls::of(&server).await;
+    let workflow = workflow(SOURCE);
+    for delivery in [StartDelivery::Created, StartDelivery::Job] {
+        let run = RunId::random();
+        start_with_token(&broker, start_of(&workflow, run), None, None, delivery).await.unwrap();
+        let begun = broker.log.last(run).await.unwrap().unwrap();
+        let mut last = begun.seq;
+        for lane in [RecordLane::Said, RecordLane::Did, RecordLane::Said] {
+            calls.reads().await;
+            assert_eq!(broker.log.first(run).await.unwrap().unwrap().seq, begun.seq);
+            assert_eq!(calls.reads().await.len(), 1, "{delivery:?}");
+            last = broker.log.append(run, lane, bytes("more"), last).await.unwrap();
+        }
+    }
 }

@@ -48,6 +48,7 @@ impl Player {
             runs: 0,
             max_runs: 0,
             cleans: true,
+            takes_created: false,
         };
         directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
         let known: HashMap<&str, &str> = played_workflows().into_iter().map(|(name, about, _)| (name, about)).collect();
@@ -57,7 +58,7 @@ impl Player {
         };
         let lease = Lease::new(card.id, Duration::from_secs(60), clock::system(), Lease::moment(&clock::SystemClock));
         let owned = eventually("the run is created", async || {
-            match claim::claim(&broker, &lease, run, false, describe).await.unwrap() {
+            match claim::claim(&broker, &lease, run, None, describe).await.unwrap() {
                 ClaimOutcome::Mine(owned, ()) => Some(*owned),
                 ClaimOutcome::Nothing => None,
                 ClaimOutcome::Held { by } => panic!("{by} has it"),

@@ -20,7 +20,7 @@ use fastagency::run::answer::{AnswerAcceptance, AnswerPayload, SubmittedAnswer, 
 use fastagency::run::assembler::RecordAssembler;
 use fastagency::run::attach::{FollowedEvent, attach};
 use fastagency::run::record::{EffectOutcome, LogEntry, RecordBody, RunOutcome};
-use fastagency::run::start::start;
+use fastagency::run::start::{StartDelivery, start_with_token};
 use fastagency::worker::serve;
 use fastagency::workflow::Workflow;
 use rand::RngExt;
@@ -210,13 +210,18 @@ impl Outside {
         let workflow = workflow();
         let mut random = self.server.faults.random(("client", self.actor));
         tokio::time::sleep(Duration::from_millis(random.random_range(0..6000))).await;
-        let wanted = || start_of(&workflow, self.run);
+        // Some workers may be of an earlier version.
+        let delivery = match self.server.faults.random(("delivery", self.actor)).random_bool(0.6) {
+            true => StartDelivery::Created,
+            false => StartDelivery::Job,
+        };
+        let start = || start_with_token(&self.broker, start_of(&workflow, self.run), None, None, delivery);
         // One in four dies after the first try, whatever came of it.
         if random.random_bool(0.25) {
-            let _ = start(&self.broker, wanted(), None).await;
+            let _ = start().await;
             tokio::time::sleep(Duration::from_secs(4)).await;
         } else {
-            again(|| start(&self.broker, wanted(), None)).await;
+            again(start).await;
         }
         if self.server.log(self.run).is_empty() {
             return;
