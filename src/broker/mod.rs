@@ -427,6 +427,12 @@ pub trait Queue: Send + Sync {
     /// How many jobs a queue has, for people who look after the queue.
     async fn depth(&self, queue: &QueueName) -> Result<QueueDepth>;
 
+    /// Whether new runs that are their own jobs ([`Log::create`]) come to this process when it takes the jobs of `workflow` with
+    /// this `patience`.
+    async fn takes_created(&self, _workflow: &Name, _patience: Duration) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Takes the jobs of a queue, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
     /// ([`Delivery::working`]) before another worker gets it. The stream goes on over lost connections; it ends only when the
     /// broker does.

@@ -1,6 +1,7 @@
 //! Starting a run: append `created` and queue the run, in one where its workers know how to take such runs. Who calls a second time with the
 //! same run id gets the run that is there.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -61,6 +62,9 @@ pub enum StartOutcome {
     Existing(RunCreation),
 }
 
+/// Where it is said that a login may not start runs in one.
+static SAID_DENIED: Once = Once::new();
+
 /// Starts a run. After a failure it may be called again with the same id.
 pub async fn start(broker: &Broker, start: RunStart, gateway_signer: Option<&StatementSigner>) -> Result<StartOutcome> {
     start_with_token(broker, start, gateway_signer, None, StartDelivery::Job).await
@@ -89,7 +93,7 @@ pub async fn start_with_token(
         // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
         return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::protocol::log::LARGEST_PIECE }.into());
     }
-    let delivery = match origin {
+    let mut delivery = match origin {
         // Nobody of ours takes it.
         RunOrigin::ForeignWorker => StartDelivery::Job,
         _ if token.is_some() => StartDelivery::Job,
@@ -103,6 +107,13 @@ pub async fn start_with_token(
         };
         match appended {
             Ok(seq) => break seq,
+            Err(broker::Error::Denied { what, .. }) if delivery == StartDelivery::Created => {
+                SAID_DENIED.call_once(|| {
+                    tracing::warn!("a start costs a message more, its job: this NATS login may not {what}; let it publish to fa.run.*.*");
+                });
+                delivery = StartDelivery::Job;
+                continue;
+            }
             Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id, token, delivery).await?
             {
                 Some(started) => return Ok(started),

@@ -132,6 +132,11 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
     }
     // Each workflow holds a place while it waits for its next run: with fewer, some would never get one.
     let max_runs = settings.max_runs.max(serves.len());
+    let span = lease::span(settings.lease);
+    let takes_created = match serves.keys().next() {
+        Some(workflow) => broker.queue.takes_created(workflow, span).await?,
+        None => true,
+    };
     let card = WorkerCard {
         id,
         workflows: serves.keys().cloned().collect(),
@@ -140,10 +145,9 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
         runs: 0,
         max_runs,
         cleans: broker.cleaner.is_some(),
-        takes_created: true,
+        takes_created,
     };
     let sent = Lease::moment(&*clock);
-    let span = lease::span(settings.lease);
     directory::renew(&broker, &card, span).await?;
     let lease = Arc::new(Lease::new(id, span, clock.clone(), sent));
     let summary_publisher = Arc::new(SummaryPublisher::new(redactor.clone()));

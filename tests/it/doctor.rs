@@ -296,6 +296,9 @@ authorization { users: [
   { user: narrow, password: narrow, permissions: {
       publish: { allow: ["$JS.API.>"], deny: ["$JS.API.STREAM.INFO.FA_QUEUE"] }
       subscribe: { allow: ["_INBOX.>"] } } }
+  { user: earlier, password: earlier, permissions: {
+      publish: { allow: [">"], deny: ["$JS.API.CONSUMER.INFO.FA_RUNS.*", "$JS.ACK.FA_RUNS.>", "fa.run.*.new-doctor"] } } }
+  { user: gateway, password: gateway, permissions: { publish: { allow: [">"], deny: ["$JS.ACK.>"] } } }
 ] }
 "#;
     std::fs::write(&config, users).unwrap();
@@ -315,7 +318,16 @@ authorization { users: [
     assert_eq!(said.finding("the runs take")["level"], "ok", "what it may look at is looked at");
     let said = doctor(&project(&nats("all")), &[]).await;
     assert!(said.healthy, "{}", said.all);
-    assert_eq!(said.finding("we may append records")["level"], "ok");
+    for permitted in ["append records", "store the start of a run with its job", "count new runs", "settle new runs"] {
+        assert_eq!(said.finding(&format!("we may {permitted}"))["level"], "ok");
+    }
+    let said = doctor(&project(&nats("earlier")), &[]).await;
+    assert!(said.healthy, "{}", said.all);
+    for missing in ["store the start of a run with its job", "count new runs", "settle new runs"] {
+        said.says("warning", &format!("we may not {missing}"), "nats-server.tiers.conf of this version");
+    }
+    let said = doctor(&project(&nats("gateway")), &[]).await;
+    assert!(said.healthy && !said.all.contains("settle new runs"), "{}", said.all);
 }
 
 /// A NATS server as it would be if its clock were some years behind: all that it says passes through here.

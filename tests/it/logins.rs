@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use fastagency::broker::{Error, nats};
 use fastagency::config::NatsConfig;
-use fastagency::ids::RunId;
+use fastagency::ids::{Name, RunId};
+use fastagency::protocol::queue_name::QueueName;
+use fastagency::run::directory;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::permissions::{
     ALICE, Alice, PATIENCE, configuration, doctor_says, furnish, password, project, project_with, server, set_up,
+    stolen,
 };
 use crate::support::eventually::{eventually, eventually_within};
 use crate::support::nats_server::NatsServer;
+use crate::support::system::System;
 use crate::support::tier::Tier;
 
 /// Something that can be done by publishing, the subjects that do it, and whose login may.
@@ -517,7 +521,7 @@ async fn no_message_empties_a_bucket_or_the_logs() {
     const TEST: &str = "logins::no_message_empties_a_bucket_or_the_logs";
     let Some((server, _folder)) = server(TEST) else { return };
     let worker = crate::permissions::stolen(&server.url(), "worker").await;
-    let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
+    let gateway = stolen(&server.url(), "gateway").await;
     let run = RunId::random();
     worker.log.append(run, fastagency::broker::RecordLane::Did, "words".into(), 0).await.unwrap();
     for bucket in [Bucket::Workers, Bucket::Workflows, Bucket::Definitions, Bucket::Runs, Bucket::Tokens] {
@@ -603,11 +607,47 @@ async fn a_tier_that_may_not_set_streams_up_says_so_at_once() {
     };
     let refused = nats::connect(&settings, "a test").await.err().expect("the gateway's login cleans nothing");
     assert!(format!("{refused:?}").contains("may not purge"), "{refused:?}");
-    let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
+    let gateway = stolen(&server.url(), "gateway").await;
     let begun = std::time::Instant::now();
     let denied = gateway.catalogue.put(fastagency::broker::Bucket::Workflows, "x", "{}".into(), None).await;
     assert!(matches!(&denied, Err(Error::Denied { what, .. }) if what.contains("$KV.fa_workflows.x")), "{denied:?}");
     assert!(begun.elapsed() < Duration::from_secs(2), "it is not waited for");
+}
+
+/// The example file as it was when every run was started by a job.
+fn configuration_before_new_runs() -> String {
+    const COUNTED: &str = "\"$JS.API.CONSUMER.INFO.FA_RUNS.*\"";
+    let was_there = |line: &&str| !line.contains("$JS.ACK.FA_RUNS.>") && !line.contains(&format!("subject: {COUNTED}"));
+    let lines: Vec<_> = configuration().lines().filter(was_there).map(str::to_owned).collect();
+    lines.join("\n").replace(&format!(", {COUNTED}"), "")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_logins_of_an_earlier_version_new_runs_are_taken_as_jobs() {
+    const TEST: &str = "logins::with_the_logins_of_an_earlier_version_new_runs_are_taken_as_jobs";
+    const TALK: &str = "version: 1\nname: talk\nsteps:\n  - text_input: { prompt: What? }\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nats.conf");
+    std::fs::write(&path, configuration_before_new_runs()).unwrap();
+    let Some(server) = NatsServer::start_with(TEST, &["-c", path.to_str().unwrap()]) else { return };
+    set_up(&folder, &server.url(), "");
+    let (worker, gateway) = (stolen(&server.url(), "worker").await, stolen(&server.url(), "gateway").await);
+    let gateway = System::over(gateway).gateway(|_| {}).start().await;
+    let worker = System::over(worker).worker(TALK).start().await;
+    let cards = eventually("the worker is there", async || {
+        let cards = directory::workers(&gateway.broker).await.unwrap();
+        if cards.is_empty() { None } else { Some(cards) }
+    })
+    .await;
+    assert!(!cards[0].takes_created);
+    let run = gateway.started("talk").await;
+    gateway.follow(run).await.question("What?").await;
+    let log = gateway.broker.log.read(run, 0).await.unwrap();
+    assert!(log.len() > 1, "{log:?}");
+    let queue = QueueName::Workflow(Name::parse("talk").unwrap());
+    assert_eq!(gateway.broker.queue.depth(&queue).await.unwrap().waiting, 0);
+    worker.close().await;
+    gateway.close().await;
 }
 
 #[tokio::test]

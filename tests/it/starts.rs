@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use fastagency::audit::erase;
-use fastagency::broker::{Broker, Bucket, JobReason, RemovalMethod};
+use fastagency::broker::{Broker, Bucket, JobReason, RemovalMethod, nats};
 use fastagency::chain::anchors::AnchorWriter;
 use fastagency::chain::{ChainKey, chained};
 use fastagency::clock::{self, Clock, SystemClock};
+use fastagency::config::NatsConfig;
 use fastagency::ids::{RunId, UserId, WorkerId};
 use fastagency::protocol::caller_token::CallerToken;
 use fastagency::protocol::queue_name::QueueName;
@@ -199,6 +200,34 @@ async fn a_start_whose_acknowledgement_was_lost_is_repeated_and_its_run_taken_on
     let claims = follower.seen.iter().filter(|placed| matches!(placed.record.body, RecordBody::Claimed { .. }));
     assert_eq!(claims.count(), 1);
     worker.close().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_may_not_start_a_run_in_one_starts_it_by_a_job() {
+    const LOGINS: &str = r#"
+jetstream {}
+authorization { users: [
+  { user: earlier, password: earlier, permissions: { publish: { allow: [">"], deny: ["fa.run.*.new-talk"] } } }
+] }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nats.conf");
+    std::fs::write(&path, LOGINS).unwrap();
+    let test = "starts::a_gateway_that_may_not_start_a_run_in_one";
+    let Some(server) = NatsServer::start_with(test, &["-c", path.to_str().unwrap()]) else { return };
+    let login = NatsConfig {
+        url: server.url(),
+        user: Some("earlier".to_owned()),
+        password: Some("earlier".to_owned().into()),
+        ..NatsConfig::default()
+    };
+    let broker = nats::connect(&login, "a test").await.unwrap();
+    let (talk, run) = (workflow(TALK), RunId::random());
+    let begun = start_with_token(&broker, start_of(&talk, run), None, None, StartDelivery::Created).await.unwrap();
+    assert!(matches!(begun, StartOutcome::New { .. }), "{begun:?}");
+    let mut jobs = broker.queue.take(&QueueName::Workflow(talk.name.clone()), HOUR).await.unwrap();
+    let delivery = soon(jobs.next()).await.unwrap().unwrap();
+    assert_eq!((delivery.job().run, delivery.created().is_none()), (run, true));
 }
 
 #[tokio::test]

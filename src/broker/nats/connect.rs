@@ -166,7 +166,7 @@ pub async fn connect(settings: &NatsConfig, name: &str) -> Result<Broker, Connec
     Ok(Broker {
         log: Arc::new(NatsLog { server: server.clone(), live: live.clone() }),
         inbox: Arc::new(NatsInbox { server: server.clone(), live }),
-        queue: Arc::new(NatsQueue(server.clone())),
+        queue: Arc::new(NatsQueue::new(server.clone())),
         lists: Arc::new(WholeRunLists::new(server.clone())),
         catalogue: server,
         cleaner,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::connect::{self, ConnectError};
+use super::consumers::consumer_config;
 use super::contract::NatsContract;
 use super::headers::EXPECTED_SUBJECT;
 use super::server::{NatsConnection, STREAM_NOT_FOUND};
@@ -19,7 +20,7 @@ use crate::broker::subjects::{self, FASTAGENCY_STREAM, QUEUE_STREAM, RUNS_STREAM
 use crate::broker::{Bucket, Catalogue, Error, RecordLane, Result};
 use crate::clock::Timestamp;
 use crate::config::NatsConfig;
-use crate::ids::RunId;
+use crate::ids::{Name, RunId};
 
 /// How long one question may take: a server that says nothing does not answer later either.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
@@ -40,14 +41,27 @@ pub struct ServerExamination {
     pub streams: BTreeMap<String, Result<Option<StreamExamination>>>,
     /// The streams of ours that are there and have other settings than this version wants.
     pub differing: Vec<String>,
-    /// Whether records may be appended, jobs queued and the catalogue written; an error says what is not so.
-    pub may_write: Vec<(&'static str, Result<()>)>,
+    /// What this login may do with runs; an error says what it may not.
+    pub permissions: Vec<(LoginPermission, Result<()>)>,
     /// What exists.
     pub catalogue: Arc<dyn Catalogue>,
     /// FastAgency's side of it, with the login for that; none where the login may not look at its stream and no other is named.
     pub contract: Option<Arc<dyn FastAgencyContract>>,
     /// Whether the login of tools with `nats` is let in; none: it is this one.
     pub tools: Option<std::result::Result<(), ConnectError>>,
+}
+
+/// What a login may do with runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginPermission {
+    /// Append records.
+    Append,
+    /// Start runs whose first record is their job.
+    Start,
+    /// Count those that no worker has.
+    CountNew,
+    /// Take and settle them; asked of a login that may settle jobs.
+    SettleNew,
 }
 
 /// A stream.
@@ -113,9 +127,9 @@ pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<S
         None => None,
         Some(login) => Some(connect::open(&settings.with(login), name).await.map(drop)),
     };
-    let mut may_write = Vec::new();
+    let mut permissions = Vec::new();
     if matches!(found_streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
-        may_write.push(("append records", within(try_append(&server)).await));
+        permissions = permissions_of(&server).await;
     }
     Ok(ServerExamination {
         version: info.version,
@@ -126,7 +140,7 @@ pub async fn examine(settings: &NatsConfig, name: &str) -> std::result::Result<S
         streams: found_streams,
         tools,
         differing,
-        may_write,
+        permissions,
         catalogue: server,
         contract: contract.map(|server| -> Arc<dyn FastAgencyContract> { Arc::new(NatsContract::new(server)) }),
     })
@@ -188,13 +202,37 @@ async fn look_at(server: &NatsConnection, name: &str) -> Result<Option<(StreamEx
     Ok(Some((stream, info.ts.and_then(|at| at.parse().ok()))))
 }
 
+async fn permissions_of(server: &NatsConnection) -> Vec<(LoginPermission, Result<()>)> {
+    let (run, workflow) = (RunId::random(), Name::foreign("doctor").expect("a name"));
+    let append = try_append(server, run, subjects::record(run, RecordLane::Did));
+    let start = try_append(server, run, subjects::new_run(run, &workflow));
+    let nobodys = format!("{}~", subjects::new_runs_consumer(&workflow));
+    let count = async { consumer_config(server, RUNS_STREAM, &nobodys).await.map(drop) };
+    let mut found = vec![
+        (LoginPermission::Append, within(append).await),
+        (LoginPermission::Start, within(start).await),
+        (LoginPermission::CountNew, within(count).await),
+    ];
+    // A login that settles no jobs is no worker's.
+    if within(try_settle(server, QUEUE_STREAM, &nobodys)).await.is_ok() {
+        found.push((LoginPermission::SettleNew, within(try_settle(server, RUNS_STREAM, &nobodys)).await));
+    }
+    found
+}
+
+/// Tries to settle what no consumer has brought: nobody answers, where it is not refused.
+async fn try_settle(server: &NatsConnection, stream: &str, consumer: &str) -> Result<()> {
+    const DOING: &str = "settle a delivery";
+    let receipt = format!("$JS.ACK.{stream}.{consumer}.1.1.1.0.0");
+    let request = Request::new().payload(Bytes::from_static(b"+WPI")).timeout(None);
+    server.answered(DOING, &receipt, server.client.send_request(receipt.clone(), request)).await.map(drop)
+}
+
 /// Tries to append where nothing can be appended: a server that refuses it for its sequence would have let us.
-async fn try_append(server: &NatsConnection) -> Result<()> {
+async fn try_append(server: &NatsConnection, run: RunId, subject: String) -> Result<()> {
     const NEVER: u64 = u64::MAX >> 2;
-    let run = RunId::random();
     let mut headers = HeaderMap::new();
     headers.insert(EXPECTED_SUBJECT, subjects::records(run));
-    let subject = subjects::record(run, RecordLane::Did);
     match server.store("append a record", subject, headers, Bytes::from_static(b"{}"), Some(NEVER)).await {
         Err(Error::Conflict { .. }) | Ok(_) => Ok(()),
         Err(error) => Err(error),

@@ -1,6 +1,6 @@
 //! Jobs and timers in the stream `FA_QUEUE`, and new runs in the stream `FA_RUNS`, whose first record is their job.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, header};
@@ -10,32 +10,67 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
-use super::consumers::nanos;
+use super::consumers::{make_consumer, nanos};
 use super::handover::{self, Demand, JobStream};
 use super::headers::{self, DeliveryMetadata, MESSAGE_ID, PREVIOUS, SCHEDULE, SCHEDULE_TARGET, TRACE};
 use super::pull::{ConsumerPull, ConsumerSetup, MessageReceipt, PullBatch, PulledMessage, expiry_within};
-use super::server::{CONSUMER_NOT_FOUND, NatsConnection};
+use super::server::{CONSUMER_NOT_FOUND, NatsConnection, patiently};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{AnyDelivery, Delivery, Job, JobReason, Queue, QueueDepth, Result, StoredRecord};
+use crate::broker::{AnyDelivery, Delivery, Error, Job, JobReason, Queue, QueueDepth, Result, StoredRecord};
 use crate::clock::Timestamp;
 use crate::ids::Name;
 use crate::protocol::queue_name::QueueName;
 
 /// The queue hands the connection on to its deliveries.
-pub(super) struct NatsQueue(pub(super) Arc<NatsConnection>);
+pub(super) struct NatsQueue {
+    server: Arc<NatsConnection>,
+    /// Whether this login may settle new runs, once that was asked.
+    settles_new_runs: OnceCell<bool>,
+    /// Where it is said that new runs are not counted.
+    said_uncounted: Once,
+}
+
+impl NatsQueue {
+    /// One over a connection.
+    pub(super) fn new(server: Arc<NatsConnection>) -> Self {
+        Self { server, settles_new_runs: OnceCell::new(), said_uncounted: Once::new() }
+    }
+
+    /// The new runs that wait for a worker. A login that may not look at their consumer counts none.
+    async fn new_runs_depth(&self, workflow: &Name) -> Result<QueueDepth> {
+        if self.settles_new_runs.get() == Some(&false) {
+            return Ok(QueueDepth::default());
+        }
+        match depth_of(&self.server, RUNS_STREAM, subjects::new_runs_consumer(workflow)).await {
+            Err(Error::Denied { what, .. }) => {
+                self.said_uncounted.call_once(|| {
+                    tracing::warn!("new runs are not counted: this NATS login may not {what}; {EARLIER_LOGINS}")
+                });
+                Ok(QueueDepth::default())
+            }
+            depth => depth,
+        }
+    }
+}
+
+/// What helps where a login lacks what it needs for new runs.
+const EARLIER_LOGINS: &str =
+    "bring the server's permissions up to date with nats-server.tiers.conf of this version (docs/how-to/upgrade.md)";
 
 #[async_trait]
 impl Queue for NatsQueue {
     async fn ready(&self) -> Result<()> {
-        let asked = self.0.api_plainly::<Value>("reach the queue", format!("STREAM.INFO.{QUEUE_STREAM}"), &Value::Null);
+        let asked =
+            self.server.api_plainly::<Value>("reach the queue", format!("STREAM.INFO.{QUEUE_STREAM}"), &Value::Null);
         asked.await.map(drop)
     }
 
     async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()> {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, token(dedup));
-        self.0.store("queue a job", subjects::queue(queue), headers, written(job), None).await.map(drop)
+        self.server.store("queue a job", subjects::queue(queue), headers, written(job), None).await.map(drop)
     }
 
     async fn schedule(&self, queue: &QueueName, job: &Job, at: Timestamp) -> Result<()> {
@@ -44,24 +79,32 @@ impl Queue for NatsQueue {
         headers.insert(SCHEDULE_TARGET, subjects::queue(queue));
         // The server does this by itself for a schedule; saying it does not hurt, and holds for every version.
         headers.insert(header::NATS_ROLLUP, "sub");
-        self.0.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
+        self.server.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<QueueDepth> {
-        let queued = depth_of(&self.0, QUEUE_STREAM, subjects::work(queue));
+        let queued = depth_of(&self.server, QUEUE_STREAM, subjects::work(queue));
         let QueueName::Workflow(workflow) = queue else { return queued.await };
-        let new = depth_of(&self.0, RUNS_STREAM, subjects::new_runs_consumer(workflow));
-        let (queued, new) = tokio::try_join!(queued, new)?;
+        let (queued, new) = tokio::try_join!(queued, self.new_runs_depth(workflow))?;
         Ok(QueueDepth { waiting: queued.waiting + new.waiting, taken: queued.taken + new.taken })
     }
 
+    async fn takes_created(&self, workflow: &Name, patience: Duration) -> Result<bool> {
+        let ask = || patiently(|| Box::pin(may_settle(&self.server, new_runs(workflow, patience))));
+        let may_settle = *self.settles_new_runs.get_or_try_init(ask).await?;
+        Ok(may_settle)
+    }
+
     async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let queued = ConsumerPull::new(self.0.clone(), queued(queue, patience), PullBatch::Caller(1), 0);
+        let queued = ConsumerPull::new(self.server.clone(), queued(queue, patience), PullBatch::Caller(1), 0);
         let workflow = match queue {
             QueueName::Webhook(_) => return jobs(queued, job_of_message, Acknowledgement::Confirmed).await,
             QueueName::Workflow(workflow) => workflow,
         };
-        let new = ConsumerPull::new(self.0.clone(), new_runs(workflow, patience), PullBatch::Caller(1), 0);
+        if !self.takes_created(workflow, patience).await? {
+            return jobs(queued, job_of_message, Acknowledgement::Told).await;
+        }
+        let new = ConsumerPull::new(self.server.clone(), new_runs(workflow, patience), PullBatch::Caller(1), 0);
         let demand = Demand::new();
         let queued = jobs(queued.on_demand(demand.subscribe()), job_of_message, Acknowledgement::Told).await?;
         let new = jobs(new.on_demand(demand.subscribe()), start_of_record, Acknowledgement::Told).await?;
@@ -95,6 +138,29 @@ fn shared(stream: &'static str, name: String, filter: String, patience: Duration
         (name.clone(), config)
     };
     ConsumerSetup { stream, make: Box::new(make), expiry: expiry_within(patience) }
+}
+
+/// Whether this login may settle what the consumer brings. The server answers a word about a message that was never delivered, and
+/// does nothing.
+async fn may_settle(server: &NatsConnection, consumer: ConsumerSetup) -> Result<bool> {
+    const DOING: &str = "find out whether this login may settle new runs";
+    const NEVER: u64 = u64::MAX >> 2;
+    let (name, config) = (consumer.make)(0);
+    let receipt = format!("$JS.ACK.{}.{name}.1.{NEVER}.{NEVER}.0.0", consumer.stream);
+    let asked = async {
+        make_consumer(server, consumer.stream, &name, config).await?;
+        server.request(DOING, receipt, None, Bytes::from_static(b"+WPI")).await
+    };
+    match asked.await {
+        Ok(_) => Ok(true),
+        Err(Error::Denied { what, .. }) => {
+            tracing::warn!(
+                "a new run costs a message more, its job: this NATS login may not {what}; {EARLIER_LOGINS}, and restart this worker"
+            );
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// How a job is acknowledged.

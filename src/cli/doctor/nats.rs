@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{DoctorFindings, EmbeddedProcess};
-use crate::broker::nats::examine::{ServerExamination, StreamExamination};
+use crate::broker::nats::examine::{LoginPermission, ServerExamination, StreamExamination};
 use crate::broker::nats::{ConnectError, examine};
 use crate::broker::subjects::{FASTAGENCY_STREAM, RUNS_STREAM};
 use crate::broker::{Bucket, Error};
@@ -76,15 +76,8 @@ pub(super) async fn look(
             "run `fastagency nats setup` with the operator's login, or start a tier whose login may change streams",
         );
     }
-    for (what, may) in &examined.may_write {
-        match may {
-            Ok(()) => findings.ok(TOPIC, format!("we may {what}")),
-            Err(error) => findings.fail(
-                TOPIC,
-                format!("we may not {what}: {}", chain(error)),
-                "let this user publish to fa.> (docs/explanation/broker.md lists what each tier needs)",
-            ),
-        }
+    for (what, may) in &examined.permissions {
+        permission(*what, may, findings);
     }
     if examined.contract.is_none() {
         findings.note(
@@ -100,6 +93,24 @@ pub(super) async fn look(
     }
     sync_interval(monitor, findings).await;
     known(&examined, findings).await
+}
+
+fn permission(what: LoginPermission, may: &crate::broker::Result<()>, findings: &mut DoctorFindings) {
+    const OF_ALL: &str = "let this user publish to fa.> (docs/explanation/broker.md lists what each tier needs)";
+    const OF_THIS_VERSION: &str = "compare the server's permissions with nats-server.tiers.conf of this version (docs/how-to/upgrade.md); until then a new run costs a message more";
+    let words = match what {
+        LoginPermission::Append => "append records",
+        LoginPermission::Start => "store the start of a run with its job",
+        LoginPermission::CountNew => "count new runs",
+        LoginPermission::SettleNew => "settle new runs",
+    };
+    match (may, what) {
+        (Ok(()), _) => findings.ok(TOPIC, format!("we may {words}")),
+        (Err(error), LoginPermission::Append) => {
+            findings.fail(TOPIC, format!("we may not {words}: {}", chain(error)), OF_ALL)
+        }
+        (Err(error), _) => findings.warn(TOPIC, format!("we may not {words}: {}", chain(error)), OF_THIS_VERSION),
+    }
 }
 
 /// What to do about a connection that does not come about.
