@@ -157,7 +157,7 @@ mod tests {
         let secret = MessageContent::TextInput(TextInput { password: true, ..TextInput::default() });
         let choices = MessageContent::MultipleChoice(MultipleChoice::default());
         let form: MessageContent =
-            serde_json::from_value(json!({"type": "form", "prompt": null, "schema": {}})).unwrap();
+            crate::bounds::from_value(json!({"type": "form", "prompt": null, "schema": {}})).unwrap();
         let (once, deny) = (json!({"decision": "once"}), json!({"decision": "deny", "reason": "not this one"}));
         let other = json!({"decision": "once", "arguments": {"amount": 8}});
         let answered = "lea answered this before you; your answer was not used";

@@ -498,6 +498,9 @@ async fn conversations_go_on_while_any_one_server_is_away() {
     let most = all[(all.len() * 99 / 100).min(all.len() - 1)];
     let longest = *all.last().unwrap();
     eprintln!("{} conversations, 99 of 100 within {most:?}, all within {longest:?}", all.len());
-    assert!(most <= MOST_WAIT, "99 of 100 within {most:?}");
-    assert!(longest <= LONGEST_WAIT, "all within {longest:?}");
+    // A program that was built for tests is given half as long again; and of few conversations, a third meet a kill.
+    let (most_wait, longest_wait) =
+        if is_long { (MOST_WAIT, LONGEST_WAIT) } else { (MOST_WAIT * 3 / 2, LONGEST_WAIT * 3 / 2) };
+    assert!(most <= most_wait, "99 of 100 within {most:?}");
+    assert!(longest <= longest_wait, "all within {longest:?}");
 }
