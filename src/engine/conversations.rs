@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -41,6 +42,8 @@ struct CheckedCall<'a> {
     by: &'a str,
     /// By which a person allowed exactly it; none: nobody was asked about it.
     permit: Option<&'a CallPermit>,
+    /// What happens if it is cut off.
+    on_lost: OnLost,
 }
 
 /// A conversation of two.
@@ -131,7 +134,7 @@ pub(super) async fn call(
     effects: &ScopedEffects,
     scope: &mut ExpressionScope,
     place: &EffectScope,
-    tool: &Name,
+    (tool, timeout): (&Name, Option<Duration>),
     args: Map<String, Value>,
 ) -> Result<Value> {
     let tool = match execution.workflow.tools.named(tool)[..] {
@@ -159,7 +162,9 @@ pub(super) async fn call(
             return Err(WorkflowStop::failed(FailureKind::Denied, chat::denial(reason.as_deref())));
         }
     };
-    let allowed = CheckedCall { tool, arguments: &args, by, permit: permit.as_ref() };
+    // While the step's time runs, nobody could answer in time.
+    let on_lost = tool.on_lost.filter(|_| timeout.is_none()).unwrap_or(OnLost::Tell);
+    let allowed = CheckedCall { tool, arguments: &args, by, permit: permit.as_ref(), on_lost };
     execute(execution, allowed, None, scope, place.named(&tool.name)).await
 }
 
@@ -214,7 +219,7 @@ async fn execute(
     scope: &mut ExpressionScope,
     place: EffectScope,
 ) -> Result<Value> {
-    let CheckedCall { tool, arguments, by, permit } = allowed;
+    let CheckedCall { tool, arguments, by, permit, on_lost } = allowed;
     if scope.depth == DEEPEST_TOOLS {
         let problem = format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
         return Err(WorkflowStop::failed(FailureKind::Limit, problem));
@@ -231,7 +236,16 @@ async fn execute(
         .as_ref()
         .map(|agent| InnerConversation { id: place.to_string(), title: format!("{by} asks {agent}") });
     let around = execution.within.iter().cloned().chain(asks).collect();
-    let execution = &WorkflowExecution { within: around, call: cut_off_call(tool, arguments, by), ..*execution };
+    let is_asked = on_lost == OnLost::Ask && tool.single_action().is_some();
+    let call = is_asked.then(|| {
+        Arc::new(CutOffCall {
+            tool: tool.name.to_string(),
+            by: by.to_owned(),
+            arguments: arguments.clone(),
+            answerers: tool.approve.answerers.clone(),
+        })
+    });
+    let execution = &WorkflowExecution { within: around, call, ..*execution };
     let mut within = scope.of_tool(tool, arguments, context);
     let flow = calling.span.instrument(execution.body(&tool.steps, &mut within, place)).await;
     calling.end(tool, &flow);
@@ -290,18 +304,11 @@ fn text(value: Value) -> String {
     }
 }
 
-/// The call, if a person decides about it once it is cut off: of what an agent calls that is so by itself.
-fn cut_off_call(tool: &WorkflowTool, arguments: &Map<String, Value>, by: &str) -> Option<Arc<CutOffCall>> {
-    let usual = if by == WORKFLOW { OnLost::Tell } else { OnLost::Ask };
-    let is_asked = tool.single_action().is_some() && tool.on_lost.unwrap_or(usual) == OnLost::Ask;
-    is_asked.then(|| {
-        Arc::new(CutOffCall {
-            tool: tool.name.to_string(),
-            by: by.to_owned(),
-            arguments: arguments.clone(),
-            answerers: tool.approve.answerers.clone(),
-        })
-    })
+/// What happens to an agent's call that was cut off: a person decides, unless the tool says otherwise, or calls again by itself.
+fn on_lost_of_agents(tool: &WorkflowTool) -> OnLost {
+    let retry = tool.steps.first().and_then(|step| step.retry.as_ref());
+    let is_repeated = retry.is_some_and(|retry| retry.covers(&FailureKind::Lost));
+    tool.on_lost.unwrap_or(if is_repeated { OnLost::Tell } else { OnLost::Ask })
 }
 
 /// A failure of a tool is a result for the model; what is wrong with the run is nothing that a model could mend.
@@ -434,7 +441,7 @@ impl Effects for ConversationEffects<'_, '_> {
         let within = self.effects.within();
         let execution = WorkflowExecution { within, call: None, ..*self.execution };
         let AllowedCall { tool, arguments, agent, context, permit, .. } = call;
-        let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit };
+        let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit, on_lost: on_lost_of_agents(tool) };
         let executed = execute(&execution, allowed, context, scope, place).await;
         *self.scope() = Some(scope);
         for_the_model(tool, executed)
@@ -454,7 +461,8 @@ impl Effects for ConversationEffects<'_, '_> {
             let execution = &execution;
             async move {
                 let AllowedCall { tool, arguments, agent, context, permit, .. } = *call;
-                let allowed = CheckedCall { tool, arguments, by: agent.as_str(), permit };
+                let allowed =
+                    CheckedCall { tool, arguments, by: agent.as_str(), permit, on_lost: on_lost_of_agents(tool) };
                 let executed = execute(execution, allowed, context, &mut branch, place).await;
                 for_the_model(tool, executed).map(|came| (came, branch.into_changes()))
             }

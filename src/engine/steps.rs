@@ -231,7 +231,7 @@ async fn action(
         StepAction::Group(group) => Box::pin(conversations::group(execution, &effects, scope, place, group)).await?,
         StepAction::Call { tool, args } => {
             let args = scope.map(args)?;
-            Box::pin(conversations::call(execution, &effects, scope, place, tool, args)).await?
+            Box::pin(conversations::call(execution, &effects, scope, place, (tool, step.timeout), args)).await?
         }
         StepAction::Toolset(call) => Box::pin(toolsets::call(&effects, scope, call)).await?,
         StepAction::Program(call) => Box::pin(outside::program(&effects, scope, call)).await?,

@@ -42,15 +42,30 @@ pub(super) async fn with_toolsets(execution: &WorkflowExecution<'_>, at: &Effect
     if workflow.tools.sets().is_empty() {
         return Ok(None);
     }
-    let mut lists = Vec::new();
+    let (mut lists, mut is_new) = (Vec::new(), false);
     for (name, set) in workflow.tools.sets() {
         let scope = at.toolset(name);
         let effects = ScopedEffects::new(execution.journal.clone(), scope, execution.within.clone());
-        let listed = effects::outside(&effects, true, async || Ok(()), async |_| listed(&effects, set).await).await?;
+        let listed = effects::outside(
+            &effects,
+            true,
+            async || Ok(()),
+            async |_| {
+                is_new = true;
+                listed(&effects, set).await
+            },
+        );
+        let listed = listed.await?;
         let listed: Vec<ListedTool> = crate::bounds::from_value(listed).map_err(crate::engine::Error::unreadable)?;
         lists.push((name.clone(), listed));
     }
-    let listed = workflow.with_lists(&lists).map_err(|why| WorkflowStop::failed(FailureKind::Tool, why))?;
+    let listed = workflow.with_lists(&lists).and_then(|listed| {
+        if is_new {
+            listed.refuse_too_many()?;
+        }
+        Ok(listed)
+    });
+    let listed = listed.map_err(|why| WorkflowStop::failed(FailureKind::Tool, why))?;
     Ok(Some(listed))
 }
 

@@ -131,14 +131,14 @@ pub enum SendError {
         address: IpAddr,
     },
     /// The server sends elsewhere.
-    #[error(
-        "{server} redirects to {target}, which is another server; if that is right, write its address into `url`, or its host into `outgoing.allow_hosts`"
-    )]
+    #[error("{server} redirects to {target}, which is another server; if that is right, write its address into `url`{}", or_allow(*is_read))]
     RedirectsElsewhere {
         /// Who was asked.
         server: String,
         /// Where it sends.
         target: String,
+        /// Whether it would be followed if `outgoing.allow_hosts` named the target.
+        is_read: bool,
     },
     /// The server sends round in circles.
     #[error("{server} redirects more than {MOST_REDIRECTS} times")]
@@ -194,6 +194,11 @@ pub enum SendError {
     },
 }
 
+/// What else may be done about a redirect to another server.
+pub fn or_allow(is_read: bool) -> &'static str {
+    if is_read { ", or its host into `outgoing.allow_hosts`" } else { "" }
+}
+
 impl HttpSender {
     /// One that asks what the rules allow.
     pub fn new(rules: AddressRules, proxy: Option<&str>) -> Self {
@@ -210,12 +215,11 @@ impl HttpSender {
         Self { followed: AddressRules::new(hosts), ..self }
     }
 
-    /// Whether a request for something that is only read goes on at another server.
-    fn follows(&self, from: &Url, to: &Url) -> bool {
-        let host = to.host_str().unwrap_or_default();
+    /// Whether a request for something that is only read goes on at this other server.
+    fn follows(&self, target: &Url) -> bool {
+        let host = target.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse();
-        let is_named = self.followed.allows_name(host) || address.is_ok_and(|address| self.followed.names(address));
-        is_named && (to.scheme() == "https" || to.scheme() == from.scheme())
+        self.followed.allows_name(host) || address.is_ok_and(|address| self.followed.names(address))
     }
 
     /// A client for connections that others keep open to this address, by the same rules: redirects are followed on the same
@@ -326,8 +330,10 @@ impl HttpSender {
             };
             let is_see_other = answer.status() == StatusCode::SEE_OTHER;
             if target.origin() != url.origin() {
-                if !(method.is_safe() || is_see_other) || !self.follows(&url, &target) {
-                    return Err(SendError::RedirectsElsewhere { server, target: server_of(&target) });
+                let is_as_safe = target.scheme() == "https" || target.scheme() == url.scheme();
+                let is_read = is_as_safe && (is_see_other || method.is_safe() && body.is_none());
+                if !is_read || !self.follows(&target) {
+                    return Err(SendError::RedirectsElsewhere { server, target: server_of(&target), is_read });
                 }
                 // Credentials were for the first server: nothing but the wish for a kind of answer goes along.
                 let accept = headers.remove(ACCEPT).map(|accept| (ACCEPT, accept));

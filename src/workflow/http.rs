@@ -205,7 +205,7 @@ pub(super) fn http_request(
 }
 
 fn request(method: Method, (host, url): (String, Vec<AddressPart>), rest_of_args: bool) -> HttpRequest {
-    // RFC 9110, 9.2.2.
+    // RFC 9110, 9.2.1.
     let idempotent = method.is_safe();
     HttpRequest {
         method,

@@ -149,15 +149,13 @@ impl Workflow {
 
     /// The workflow with the tools of one more of its sets, whatever the others have. The error is a sentence for who wrote it.
     pub fn with_list(&self, set: &Name, listed: Vec<ListedTool>) -> Result<Self, String> {
-        let tools = self.tools.with_lists(&[(set.clone(), listed)])?;
-        self.refuse_too_many(&tools)?;
-        Ok(Self { tools, ..self.clone() })
+        Ok(Self { tools: self.tools.with_lists(&[(set.clone(), listed)])?, ..self.clone() })
     }
 
-    /// Says which agent would have more tools than models take.
-    fn refuse_too_many(&self, tools: &ToolTable) -> Result<(), String> {
+    /// Says which agent has more tools than models take. A run that goes on with the tools that it has had is not refused them.
+    pub fn refuse_too_many(&self) -> Result<(), String> {
         for agent in self.agents.values() {
-            let offered: BTreeSet<&Name> = tools.offered(&agent.tools).map(|tool| &tool.name).collect();
+            let offered: BTreeSet<&Name> = self.tools.offered(&agent.tools).map(|tool| &tool.name).collect();
             if offered.len() > MOST_TOOLS_OF_AN_AGENT {
                 return Err(too_many_tools(agent, offered.len()));
             }
@@ -167,9 +165,9 @@ impl Workflow {
 
     /// The workflow with tools that a set has for certain, and perhaps not alone. The error is a sentence for who wrote it.
     pub fn with_some_tools(&self, set: &Name, tools: Vec<ListedTool>) -> Result<Self, String> {
-        let tools = self.tools.with_some(set, &tools)?;
-        self.refuse_too_many(&tools)?;
-        Ok(Self { tools, ..self.clone() })
+        let longer = Self { tools: self.tools.with_some(set, &tools)?, ..self.clone() };
+        longer.refuse_too_many()?;
+        Ok(longer)
     }
 
     /// The workflow with the tools that its sets have now. The error is a sentence for who wrote it.
@@ -181,7 +179,6 @@ impl Workflow {
         {
             return Err(format!("there is no tool {:?}", unknown.as_str()));
         }
-        self.refuse_too_many(&tools)?;
         Ok(Self { tools, ..self.clone() })
     }
 }

@@ -348,7 +348,7 @@ async fn a_person_says_whether_an_agents_call_is_made_again_that_was_cut_off() {
         let Some((came, asked, sent, all)) = came else { return };
         assert_eq!((came.as_str(), asked.len(), sent), (Some(result), answers.len(), requests), "{more} {answers:?}");
         assert!(all.contains(shown), "{more} {answers:?}: {all}");
-        let words = "The worker was lost while the tool `place` was called with {\"article\":\"pen\"}. Nobody knows whether it was \
+        let words = "The worker was lost while the tool `place` was called with `{\"article\":\"pen\"}`. Nobody knows whether it was \
                      done. Is it to be called again?";
         assert!(asked.iter().all(|asked| asked == words), "{asked:?}");
     }

@@ -31,7 +31,9 @@ pub(in crate::engine) struct CutOffCall {
 pub(super) async fn begins_again(effects: &ScopedEffects, call: &CutOffCall) -> Result<bool> {
     let number = effects.next.load(Ordering::Relaxed) - 1;
     let deciding = ScopedEffects::new(effects.journal.clone(), effects.scope.cut_off(number), effects.within());
-    let arguments = effects.journal.secrets.passwords().conceal(&call.arguments);
+    let mut arguments = effects.journal.secrets.passwords().conceal(&call.arguments);
+    // In a sentence nobody could tell a field by its name any more.
+    effects.journal.context.redactor().fields(&mut arguments);
     loop {
         match ask(&deciding, question(call, &arguments)).await? {
             HumanReply::Given(Value::String(choice)) if choice == AGAIN => {}
@@ -62,8 +64,9 @@ fn question(call: &CutOffCall, arguments: &Map<String, Value>) -> HumanQuestion 
         shown.push('…');
     }
     let tool = &call.tool;
+    let fence = fence_around(&shown);
     let prompt = format!(
-        "The worker was lost while the tool `{tool}` was called with {shown}. Nobody knows whether it was done. Is it to be called again?"
+        "The worker was lost while the tool `{tool}` was called with {fence}{shown}{fence}. Nobody knows whether it was done. Is it to be called again?"
     );
     HumanQuestion {
         sender: call.by.clone(),
@@ -82,4 +85,10 @@ fn question(call: &CutOffCall, arguments: &Map<String, Value>) -> HumanQuestion 
         default: None,
         answerers: call.answerers.clone(),
     }
+}
+
+/// What marks a text as code in Markdown, whatever is in it.
+fn fence_around(text: &str) -> String {
+    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat(longest + 1)
 }

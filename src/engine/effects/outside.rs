@@ -37,8 +37,16 @@ pub(in crate::engine) async fn outside(
     };
     let _busy = effects.journal.idle.busy();
     if is_cut_off && !begins_again {
-        let message = "the worker was lost while this was under way, so nobody knows whether it was done; it is not done twice \
-                       (`idempotent: true` says that this does no harm)";
+        let message = match &effects.call {
+            Some(_) => {
+                "the worker was lost while this was under way, so nobody knows whether it was done; a person decided that it is not \
+                 called again"
+            }
+            None => {
+                "the worker was lost while this was under way, so nobody knows whether it was done; it is not done twice \
+                 (`idempotent: true` says that this does no harm)"
+            }
+        };
         let outcome = EffectOutcome::Failed { kind: FailureKind::Lost, message: message.to_owned() };
         log.append(RecordBody::Did { key, outcome }).await?;
         return Err(WorkflowStop::failed(FailureKind::Lost, message));

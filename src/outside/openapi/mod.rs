@@ -14,7 +14,7 @@ use reqwest::{Method, Url};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use super::http::{HttpAnswer, HttpSender, OutgoingRequest, SendError};
+use super::http::{HttpAnswer, HttpSender, OutgoingRequest, SendError, or_allow};
 use super::http_answer::{IDEMPOTENCY_KEY, value_or_failure, without_secrets};
 use super::secrets::{CredentialRequest, Secrets};
 use super::toolset::{ListedTool, Toolset, ToolsetAnswer, ToolsetCall, ToolsetError};
@@ -289,9 +289,10 @@ impl OpenApiToolset {
 
     fn failure(&self, tool: &OpenApiTool, error: &SendError) -> ToolsetError {
         let words = match error {
-            SendError::RedirectsElsewhere { server, target } => {
+            SendError::RedirectsElsewhere { server, target, is_read } => {
                 format!(
-                    "{server} redirects to {target}, which is another server, and is not followed; if it is the right one, write `server`, or its host into `outgoing.allow_hosts`"
+                    "{server} redirects to {target}, which is another server, and is not followed; if it is the right one, write `server`{}",
+                    or_allow(*is_read)
                 )
             }
             error => error.to_string(),
