@@ -14,7 +14,8 @@ import { waitBefore } from '../../src/ui/assets/gateway/event-stream.js';
 import { titleOf } from '../../src/ui/assets/gateway/workflow-titles.js';
 import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/gateway/exact-json.js';
 import { toMarkdown } from '../../src/ui/assets/run/export.js';
-import { fromLink, meantNames, toLink } from '../../src/ui/assets/form/links.js';
+import { fromLink, toLink } from '../../src/ui/assets/form/links.js';
+import { meantNames } from '../../src/ui/assets/form/near-names.js';
 import { placesOf } from '../../src/ui/assets/form/refusals.js';
 import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/ui/assets/form/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/run/state.js';
@@ -342,7 +343,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['gateway/events-worker.js', 'gateway/event-parser.js', 'gateway/shared-events.js', 'admin.css', 'admin.html', 'admin.js', 'embed.js', 'list/inbox.css', 'list/inbox.js', 'question/approval.js', 'page/keys-dialog.js', 'question/late.js', 'run/rare-actions.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
+  const LATER = ['form/near-names.js', 'gateway/events-worker.js', 'gateway/event-parser.js', 'gateway/shared-events.js', 'admin.css', 'admin.html', 'admin.js', 'embed.js', 'list/inbox.css', 'list/inbox.js', 'question/approval.js', 'page/keys-dialog.js', 'question/late.js', 'run/rare-actions.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
     'session/sign-in.js', 'text/math.js'];
 
   /** What is sent of a script or a style sheet (src/ui/lean.rs): all but comments that fill whole lines. */

@@ -179,6 +179,30 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     return new URL(page.url()).pathname.split('/')[2];
   }
 
+  // Before there are runs: how long their list is, is nothing of the page's.
+  test('the first visit is quick and small', async () => {
+    const page = await newPage();
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    let bytes = 0;
+    session.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
+    await page.goto(house.url);
+    await page.locator('[data-workflow]').first().waitFor();
+    const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
+    // With what comes behind the start, for the first conversation.
+    await page.waitForLoadState('networkidle');
+    console.log(`first visit: ${(bytes / 1000).toFixed(0)} kB with everything, first paint after ${paint.toFixed(0)} ms`);
+    assert.ok(bytes < 100_000, `${bytes} bytes`);
+    await page.reload();
+    await page.locator('[data-workflow]').first().waitFor();
+    const again = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
+    console.log(`second visit: first paint after ${again.toFixed(0)} ms`);
+    const { headers } = await fetch(house.url);
+    assert.match(headers.get('content-security-policy') ?? '', /frame-ancestors 'self' https:\/\/intranet\.example\.org http:\/\/localhost:\*$/);
+    await page.getByText('Ours', { exact: true }).waitFor();
+    await page.context().close();
+  });
+
   test('a gateway killed in the middle of a text, and a new one: nothing is lost, nothing twice', async () => {
     const page = await newPage();
     const run = await start(page, 'writer');
@@ -455,29 +479,6 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     }
     // Without the comments that have lines of their own.
     assert.ok(sent < written * 0.9, `${sent} of ${written}`);
-  });
-
-  test('the first visit is quick and small', async () => {
-    const page = await newPage();
-    const session = await page.context().newCDPSession(page);
-    await session.send('Network.enable');
-    let bytes = 0;
-    session.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
-    await page.goto(house.url);
-    await page.locator('[data-workflow]').first().waitFor();
-    const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
-    // With what comes behind the start, for the first conversation.
-    await page.waitForLoadState('networkidle');
-    console.log(`first visit: ${(bytes / 1000).toFixed(0)} kB with everything, first paint after ${paint.toFixed(0)} ms`);
-    assert.ok(bytes < 100_000, `${bytes} bytes`);
-    await page.reload();
-    await page.locator('[data-workflow]').first().waitFor();
-    const again = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
-    console.log(`second visit: first paint after ${again.toFixed(0)} ms`);
-    const { headers } = await fetch(house.url);
-    assert.match(headers.get('content-security-policy') ?? '', /frame-ancestors 'self' https:\/\/intranet\.example\.org http:\/\/localhost:\*$/);
-    await page.getByText('Ours', { exact: true }).waitFor();
-    await page.context().close();
   });
 });
 

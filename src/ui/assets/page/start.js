@@ -9,7 +9,7 @@ import { face } from '../elements/faces.js';
 import { isFramed } from './framed.js';
 import { whoIsHere } from '../session/session.js';
 import { icon } from '../elements/icons.js';
-import { fromLink, meantNames } from '../form/links.js';
+import { fromLink } from '../form/links.js';
 import { schemaForm } from '../form/schema-form.js';
 import { fieldsOf, hasFields } from '../form/schema.js';
 import { sentenceOf, workflowTitle } from '../text/words.js';
@@ -155,10 +155,16 @@ function drawOne(start, workflow, mayStartNow) {
     begin(start, workflow, value, true, onRefused);
   } else if (startsAtOnce) form.read();
   else {
-    if (unknown.length > 0) say(`The link has parameters that this workflow does not: ${meantNames(unknown, fields)}.`);
+    if (unknown.length > 0) unknownInWords(unknown, fields).then(say);
     if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
     if (!form.focusProblem()) form.focus();
   }
+}
+
+/** Which parameters of a link the workflow does not have. @param {string[]} unknown @param {readonly import('../form/schema.js').Field[]} fields */
+async function unknownInWords(unknown, fields) {
+  const module = await import('../form/near-names.js').catch(() => null);
+  return `The link has parameters that this workflow does not: ${module?.meantNames(unknown, fields) ?? unknown.join(', ')}.`;
 }
 
 /** A form belongs to its address: a link that brings something has a draft of its own. @param {Start} start */
