@@ -84,7 +84,7 @@ def scripts(kinds: dict[str, tuple[str, str]]) -> str:
 
     def script(tool: str) -> list:
         name = tool.split(".")[-1]
-        calls = [{"tool_calls": [{"id": f"c{number}", "name": name, "arguments": {"n": 1}}]} for number in range(options.calls_at_once)]
+        calls = [{"tool_calls": [{"id": f"c{number}", "name": name, "arguments": {"n": number}}]} for number in range(options.calls_at_once)]
         return [*calls, "That is all."]
 
     models = {name(kind): {"provider": "scripted", "stream": False, "script": script(tool)} for kind, (_, tool) in kinds.items()}
