@@ -174,6 +174,53 @@ fn shortened(words: &str) -> String {
     }
 }
 
+/// The most problems of parameters that are named in one answer.
+const MOST_PROBLEMS: usize = 10;
+
+/// The parameters of a workflow with the defaults of their schema, or a sentence for each that does not fit, with the name that
+/// was probably meant. No validator: only names are looked at.
+pub fn checked_params(
+    schema: &Value,
+    validator: Option<&Validator>,
+    params: Map<String, Value>,
+) -> Result<Map<String, Value>, String> {
+    let unknown = unknown_fields(schema, &params);
+    let mut value = Value::Object(params);
+    fill_in(schema, &mut value);
+    let errors = validator.into_iter().flat_map(|validator| validator.iter_errors(&value));
+    // It is said already, and with what was meant.
+    let errors = errors.filter(|error| !matches!(error.kind(), ValidationErrorKind::AdditionalProperties { .. }));
+    let errors = errors.map(|error| {
+        let path = error.instance_path().to_string();
+        shortened(&match path.trim_start_matches('/') {
+            "" => error.to_string(),
+            path => format!("{}: {error}", path.replace('/', ".")),
+        })
+    });
+    let problems: Vec<String> = unknown.into_iter().chain(errors).take(MOST_PROBLEMS).collect();
+    match value {
+        Value::Object(params) if problems.is_empty() => Ok(params),
+        _ => Err(problems.join("; ")),
+    }
+}
+
+/// Puts the schema's defaults where nothing was given, in objects within objects too.
+fn fill_in(schema: &Value, value: &mut Value) {
+    let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object_mut()) else {
+        return;
+    };
+    for (name, property) in properties {
+        match object.get_mut(name) {
+            Some(given) => fill_in(property, given),
+            None => {
+                if let Some(default) = property.get("default") {
+                    object.insert(name.clone(), default.clone());
+                }
+            }
+        }
+    }
+}
+
 /// The fields of an object that its schema does not have, a sentence for each, with the one that was probably meant. A schema
 /// that takes other fields, or says by other rules what it takes, has none.
 pub fn unknown_fields(schema: &Value, given: &Map<String, Value>) -> Vec<String> {
@@ -209,7 +256,7 @@ fn add_unknown_fields(schema: &Value, given: &Map<String, Value>, place: &str, p
                     0 => "there is none".to_owned(),
                     _ => format!("there is {}", known.collect::<Vec<_>>().join(", ")),
                 });
-                problems.push(format!("there is no parameter \"{place}{name}\" ({hint})"));
+                problems.push(shortened(&format!("there is no parameter \"{place}{name}\" ({hint})")));
             }
         }
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::bounds::{self, OUTSIDE, UnfitJson};
 use crate::broker::contract::{FastAgencyContract, SettleableMessage};
 use crate::broker::{self, Broker, InboxSlot};
+use crate::fastagency::refusal;
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::problem::chain;
@@ -118,13 +119,13 @@ async fn take_starts(worker: Arc<ServedWorkflows>) {
                 };
                 return message.retry_after(delay).await;
             };
-            let params = match workflow::checked_params(&workflow, initiation.params.clone()) {
+            let user = foreign_user(initiation.user_id);
+            let params = match workflow::checked_params(&workflow, initiation.params) {
                 Ok(params) => params,
-                Err(_) => {
-                    // FastAgency checks no parameters: the workflow gets what was sent, and fails in words where it matters.
-                    // What is wrong with them would quote them.
-                    tracing::warn!(run.id = %run, workflow = %workflow.name, "parameters that do not fit the workflow");
-                    initiation.params
+                Err(problems) => {
+                    // Not what is wrong with them: that quotes them.
+                    tracing::warn!(run.id = %run, workflow = %workflow.name, "a start with parameters that do not fit the workflow is refused");
+                    return refuse(&worker, message, run, user.as_ref(), &problems).await;
                 }
             };
             let wanted = RunStart {
@@ -132,7 +133,7 @@ async fn take_starts(worker: Arc<ServedWorkflows>) {
                 workflow: workflow.name.clone(),
                 definition: Some(workflow.definition.hash()),
                 params,
-                user: foreign_user(initiation.user_id),
+                user,
                 groups: Box::default(),
                 origin: RunOrigin::FastAgency,
             };
@@ -146,6 +147,24 @@ async fn take_starts(worker: Arc<ServedWorkflows>) {
         }
     })
     .await;
+}
+
+/// Tells a FastAgency gateway's client why nothing was started, and settles the start.
+async fn refuse(
+    worker: &ServedWorkflows,
+    message: Box<dyn SettleableMessage>,
+    run: RunId,
+    user: Option<&UserId>,
+    problems: &str,
+) -> broker::Result<()> {
+    let Some(contract) = &worker.broker.contract else { return message.ack().await };
+    match refusal::refuse(&**contract, run, user, problems).await {
+        Ok(()) => message.ack().await,
+        Err(error) => {
+            tracing::warn!(run.id = %run, "the client could not be told that its start is refused: {error}");
+            message.retry_after(Duration::from_secs(2)).await
+        }
+    }
 }
 
 /// How long a start rests that was offered so many times; none: it is given up.

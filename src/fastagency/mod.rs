@@ -6,3 +6,4 @@ pub mod foreign_worker;
 pub mod frames;
 pub mod intake;
 pub mod mirror;
+mod refusal;

@@ -1,12 +1,8 @@
 //! The parameters of a start against the workflow's schema: defaults filled in, and a sentence for whoever got them wrong.
 
-use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 
 use crate::run::directory::WorkflowCard;
-
-/// The most problems that are named in one answer.
-const MOST_PROBLEMS: usize = 10;
 
 /// What the parameters of a workflow must be.
 pub struct ParamsSchema {
@@ -30,43 +26,8 @@ impl ParamsSchema {
 
     /// The parameters with defaults, or what is wrong with them. A workflow without a schema takes anything and ignores it.
     pub fn check(&self, params: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        let unknown = self.schema.as_ref().map(|schema| crate::schema::unknown_fields(schema, &params));
-        let mut value = Value::Object(params);
-        if let Some(schema) = &self.schema {
-            fill_in(schema, &mut value);
-        }
-        let errors = self.validator.iter().flat_map(|validator| validator.iter_errors(&value));
-        // It is said already, and with what was meant.
-        let errors = errors.filter(|error| !matches!(error.kind(), ValidationErrorKind::AdditionalProperties { .. }));
-        let errors = errors.map(|error| {
-            let path = error.instance_path().to_string();
-            match path.trim_start_matches('/') {
-                "" => error.to_string(),
-                path => format!("{}: {error}", path.replace('/', ".")),
-            }
-        });
-        let problems: Vec<String> = unknown.into_iter().flatten().chain(errors).take(MOST_PROBLEMS).collect();
-        match value {
-            Value::Object(params) if problems.is_empty() => Ok(params),
-            _ => Err(problems.join("; ")),
-        }
-    }
-}
-
-/// Puts the schema's defaults where nothing was given, in objects within objects too.
-fn fill_in(schema: &Value, value: &mut Value) {
-    let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object_mut()) else {
-        return;
-    };
-    for (name, property) in properties {
-        match object.get_mut(name) {
-            Some(given) => fill_in(property, given),
-            None => {
-                if let Some(default) = property.get("default") {
-                    object.insert(name.clone(), default.clone());
-                }
-            }
-        }
+        let Some(schema) = &self.schema else { return Ok(params) };
+        crate::schema::checked_params(schema, self.validator.as_ref(), params)
     }
 }
 

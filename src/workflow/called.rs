@@ -7,24 +7,10 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::workflow::{Workflow, WorkflowDefinition, from_definition};
 
-/// The parameters with their defaults; the error is a sentence that names each field that does not fit.
-pub fn checked_params(workflow: &Workflow, mut params: Map<String, Value>) -> Result<Map<String, Value>, String> {
+/// The parameters with their defaults; the error is a sentence that names each that does not fit.
+pub fn checked_params(workflow: &Workflow, params: Map<String, Value>) -> Result<Map<String, Value>, String> {
     let Some(schema) = &workflow.params else { return Ok(params) };
-    apply_defaults(&schema.json, &mut params);
-    let value = Value::Object(params);
-    let problems: Vec<String> = schema
-        .validator
-        .iter_errors(&value)
-        .take(10)
-        .map(|error| {
-            let place = error.instance_path().to_string();
-            if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
-        })
-        .collect();
-    match value {
-        Value::Object(params) if problems.is_empty() => Ok(params),
-        _ => Err(problems.join("; ")),
-    }
+    crate::schema::checked_params(&schema.json, Some(&schema.validator), params)
 }
 
 /// A workflow that this one calls, from the texts that this one is pinned to.

@@ -12,7 +12,9 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::{bytes, connect, next, soon, text};
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
+use crate::support::system::System;
 
 async fn start(test: &str) -> Option<(NatsServer, Arc<dyn FastAgencyContract>)> {
     let server = NatsServer::start(&format!("broker::contract::{test}"))?;
@@ -224,4 +226,66 @@ async fn worker_messages_go_on_in_order_over_a_restart() {
     for expected in 201..=500 {
         assert_eq!(next(&mut heard).await.copy_of, Some(expected));
     }
+}
+
+#[tokio::test]
+async fn a_start_whose_parameters_do_not_fit_is_refused_with_what_was_meant() {
+    const INVOICE: &str = "version: 1
+name: invoice
+params:
+  type: object
+  required: [number]
+  properties: { number: { type: string }, days: { type: integer, default: 30 } }
+steps:
+  - return: \"{{ params.number }} in {{ params.days }}\"
+";
+    let test = "broker::contract::a_start_whose_parameters_do_not_fit_is_refused_with_what_was_meant";
+    let Some(server) = NatsServer::start(test) else { return };
+    let broker = connect(&server).await;
+    let worker = System::over(broker.clone()).worker(INVOICE).start().await;
+    let gateway = contract(&server).await;
+    let client = plain(&server).await;
+    let cases = [
+        (r#"{"numbr": "INV-1", "number": "INV-2"}"#, r#"there is no parameter "numbr" (did you mean "number"?)"#),
+        (r#"{}"#, r#""number" is a required property"#),
+        (r#"{"number": "INV-1", "days": "many"}"#, r#"days: "many" is not of type "integer""#),
+    ];
+    for (params, why) in cases {
+        let run = RunId::random();
+        let mut told = client.subscribe(format!("chat.client.messages.None.{run}")).await.unwrap();
+        api(&client, "INFO", "").await;
+        let start = format!(
+            r#"{{"user_id": "None", "workflow_uuid": "{}", "name": "invoice", "params": {params}}}"#,
+            run.dashed()
+        );
+        gateway.initiate(run, bytes(&start)).await.unwrap();
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            let message = soon(told.next()).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!((&body["sender"], &body["recipient"]), (&"Workflow".into(), &"User".into()));
+            heard.push((body["type"].clone(), body["content"].clone()));
+        }
+        let wanted = [
+            ("error".into(), serde_json::json!({"short": "The workflow was not started.", "long": why})),
+            (
+                "workflow_completed".into(),
+                serde_json::json!({"result": format!("The workflow was not started: {why}")}),
+            ),
+        ];
+        assert_eq!(heard, wanted);
+        // A client that comes back has the same start asked for again, and reads the old messages: none is added.
+        let again = RunId::random();
+        client.publish("chat.server.initiate_chat", start.into()).await.unwrap();
+        let fits = format!(r#"{{"user_id": "None", "workflow_uuid": "{again}", "name": "invoice", "params": {{"number": "7"}}}}"#);
+        gateway.initiate(again, bytes(&fits)).await.unwrap();
+        eventually("the next start is taken", async || broker.log.last(again).await.unwrap().is_some()).await;
+        assert_eq!(worker.follow(again).await.ended().await.1, serde_json::json!("7 in 30"));
+        assert!(broker.log.last(run).await.unwrap().is_none(), "nothing was started");
+        let last = gateway.last_copy("None", run).await.unwrap().unwrap();
+        assert_eq!(last.copy_of, Some(2));
+        let told = futures_util::FutureExt::now_or_never(told.next());
+        assert!(told.is_none(), "told once: {told:?}");
+    }
+    worker.close().await;
 }
