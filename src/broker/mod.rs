@@ -229,6 +229,16 @@ pub trait Log: Send + Sync {
     /// there is no other: one read less than [`Log::last`] where the lanes are kept apart. Never an older one.
     async fn last_did(&self, run: RunId) -> Result<Option<StoredRecord>>;
 
+    /// The last record under [`RecordLane::Did`] of each of these runs that has one: few reads, however many runs they are. Never an
+    /// older one.
+    async fn last_did_of(&self, runs: &[RunId]) -> Result<Vec<(RunId, StoredRecord)>> {
+        let mut found = Vec::new();
+        for run in runs {
+            found.extend(self.last_did(*run).await?.map(|last| (*run, last)));
+        }
+        Ok(found)
+    }
+
     /// The run's first record: one read, however long the log is.
     async fn first(&self, run: RunId) -> Result<Option<StoredRecord>>;
 

@@ -174,6 +174,11 @@ impl Log for ChainedLog {
         Ok(self.inner.last_did(run).await?.map(unlinked))
     }
 
+    async fn last_did_of(&self, runs: &[RunId]) -> Result<Vec<(RunId, StoredRecord)>> {
+        let found = self.inner.last_did_of(runs).await?;
+        Ok(found.into_iter().map(|(run, last)| (run, unlinked(last))).collect())
+    }
+
     async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
         self.inner.first(run).await
     }

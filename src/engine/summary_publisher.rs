@@ -16,7 +16,7 @@ use crate::broker::Broker;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
-use crate::run::summary::{RunState, RunSummary, forget_older};
+use crate::run::summary::{OwnedRun, RunState, RunSummary, forget_older, take_back_removed};
 
 /// How long a summary may be late.
 const DELAY: Duration = Duration::from_millis(250);
@@ -31,6 +31,8 @@ pub struct SummaryPublisher {
     something: Notify,
     /// A run has ended.
     end: Notify,
+    /// Runs that ended, whose lines were put down since it was looked whether they are removed. One look is for many.
+    unlooked: Mutex<Vec<OwnedRun>>,
     finished: AtomicBool,
     redactor: Redactor,
 }
@@ -92,7 +94,7 @@ impl SummaryPublisher {
             tokio::select! {
                 () = &mut delay => return,
                 () = self.end.notified() => {
-                    publish(broker, self.take(|summary| summary.state == RunState::Ended)).await;
+                    self.publish(broker, self.take(|summary| summary.state == RunState::Ended)).await;
                 }
             }
         }
@@ -106,26 +108,37 @@ impl SummaryPublisher {
 
     /// Puts down what is waiting.
     pub async fn flush(&self, broker: &Broker) {
-        publish(broker, self.take(|_| true)).await;
+        self.publish(broker, self.take(|_| true)).await;
+        let ended = std::mem::take(&mut *self.unlooked.lock().unwrap_or_else(PoisonError::into_inner));
+        if !ended.is_empty()
+            && let Err(error) = take_back_removed(broker, &ended).await
+        {
+            tracing::debug!("the lines of runs that were removed as soon as they had ended may stay: {error}");
+        }
     }
-}
 
-async fn publish(broker: &Broker, summaries: Vec<(RunSummary, bool)>) {
-    futures_util::stream::iter(summaries)
-        .for_each_concurrent(AT_ONCE, |(summary, forget)| async move {
-            let put = async {
-                summary.publish_summary(broker).await?;
-                if forget { forget_older(broker, summary.user.as_ref(), summary.id).await } else { Ok(()) }
-            };
-            if let Err(error) = put.await {
-                tracing::debug!(run.id = %summary.id, "the run's summary was not put down: {error}");
-            }
-        })
-        .await;
+    async fn publish(&self, broker: &Broker, summaries: Vec<(RunSummary, bool)>) {
+        futures_util::stream::iter(summaries)
+            .for_each_concurrent(AT_ONCE, |(summary, forget)| async move {
+                let put = async {
+                    summary.put_line(broker).await?;
+                    if summary.state == RunState::Ended {
+                        let mut unlooked = self.unlooked.lock().unwrap_or_else(PoisonError::into_inner);
+                        unlooked.push(summary.owned_run());
+                    }
+                    if forget { forget_older(broker, summary.user.as_ref(), summary.id).await } else { Ok(()) }
+                };
+                if let Err(error) = put.await {
+                    tracing::debug!(run.id = %summary.id, "the run's summary was not put down: {error}");
+                }
+            })
+            .await;
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::Arc;
 
     use async_trait::async_trait;
@@ -134,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::broker::{Bucket, Catalogue, CatalogueEntry, Result, embedded};
-    use crate::protocol::log::RunOutcome;
+    use crate::protocol::log::{Record, RecordBody, RunOutcome};
     use crate::run::summary::list_all;
 
     /// Shelves on which to put something takes a while.
@@ -217,5 +230,29 @@ mod tests {
         };
         tokio::join!(summary_publisher.serve(&broker, &shutdown), in_the_middle);
         assert_eq!(list_all(&broker).await.unwrap().len(), MANY);
+    }
+
+    #[tokio::test]
+    async fn the_lines_of_runs_that_were_removed_meanwhile_are_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = embedded::open(folder.path()).unwrap();
+        let publisher = SummaryPublisher::default();
+        let ended: Vec<RunSummary> = (0..5)
+            .map(|_| {
+                let mut ended = RunSummary::new(RunId::random());
+                ended.end(RunOutcome::Completed, None);
+                ended
+            })
+            .collect();
+        for (number, summary) in ended.iter().enumerate() {
+            if number % 2 == 0 {
+                let tombstone = Record::new(RecordBody::Removed(Box::default())).payload();
+                broker.log.append_tombstone(summary.id, tombstone, Duration::from_secs(3600)).await.unwrap();
+            }
+            publisher.put(summary, false);
+        }
+        publisher.flush(&broker).await;
+        let listed: HashSet<RunId> = list_all(&broker).await.unwrap().iter().map(|summary| summary.id).collect();
+        assert_eq!(listed, HashSet::from([ended[1].id, ended[3].id]));
     }
 }

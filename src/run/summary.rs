@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bounds::parse;
-use crate::broker::{self, Broker, Bucket};
+use crate::broker::{self, Broker, Bucket, StoredRecord};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::MessageContent;
@@ -305,13 +305,19 @@ impl RunSummary {
 
     /// Publishes it in its bucket. Summaries are published late: one of a run that was removed as soon as it had ended does not stay.
     pub async fn publish_summary(&self, broker: &Broker) -> Result<()> {
+        self.put_line(broker).await?;
+        if self.state == RunState::Ended { take_back_removed(broker, std::slice::from_ref(&self.owned_run())).await } else { Ok(()) }
+    }
+
+    /// Puts it into its bucket. One that says that the run has ended is to be looked at with [`take_back_removed`] afterwards.
+    pub async fn put_line(&self, broker: &Broker) -> Result<()> {
         let value = serde_json::to_vec(self).expect("a summary is JSON");
-        broker.catalogue.put(Bucket::Runs, &self.key(), value.into(), None).await?;
-        // Whoever removes it after this look takes the line away, too.
-        if self.state == RunState::Ended && is_removed(broker, self.id).await? {
-            remove_summary(broker, self.user.as_ref(), self.id).await?;
-        }
-        Ok(())
+        Ok(broker.catalogue.put(Bucket::Runs, &self.key(), value.into(), None).await?)
+    }
+
+    /// The run and whose it is.
+    pub fn owned_run(&self) -> OwnedRun {
+        OwnedRun { run: self.id, user: self.user.clone() }
     }
 }
 
@@ -326,12 +332,34 @@ async fn replace(broker: &Broker, key: &str, value: Vec<u8>, kept: Option<Durati
     Ok(broker.catalogue.forget_older(Bucket::Runs, key).await?)
 }
 
-/// Whether all that is left of a run is its tombstone.
-async fn is_removed(broker: &Broker, run: RunId) -> Result<bool> {
-    let Some(last) = broker.log.last(run).await? else { return Ok(false) };
+/// A run, and whose it is.
+#[derive(Debug, Clone)]
+pub struct OwnedRun {
+    /// The run.
+    pub run: RunId,
+    /// The person who started it; none: nobody has a name here.
+    pub user: Option<UserId>,
+}
+
+/// Takes the lines of those runs away that were removed before their lines were put down. Whoever removes a run after this look takes
+/// its line away, too.
+pub async fn take_back_removed(broker: &Broker, ended: &[OwnedRun]) -> Result<()> {
+    let runs: Vec<RunId> = ended.iter().map(|ended| ended.run).collect();
+    for (run, last) in broker.log.last_did_of(&runs).await? {
+        if is_tombstone(run, &last)
+            && let Some(removed) = ended.iter().find(|ended| ended.run == run)
+        {
+            remove_summary(broker, removed.user.as_ref(), run).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a run's last record says that all else is removed.
+fn is_tombstone(run: RunId, last: &StoredRecord) -> bool {
     // A piece of a large record cannot be read by itself, and is no tombstone.
-    let records = RecordAssembler::default().look(run, &last).records;
-    Ok(records.last().is_some_and(|placed| matches!(placed.record.body, RecordBody::Removed(_))))
+    let records = RecordAssembler::default().look(run, last).records;
+    records.last().is_some_and(|placed| matches!(placed.record.body, RecordBody::Removed(_)))
 }
 
 fn key(user: Option<&UserId>, run: RunId) -> String {
@@ -423,11 +451,7 @@ pub async fn rename(
         put_title(broker, user, run, last.to.as_deref()).await?;
         title = last.to;
     }
-    // Whoever removes it after this look takes the title away, too.
-    if is_removed(broker, run).await? {
-        remove_summary(broker, user, run).await?;
-    }
-    Ok(())
+    take_back_removed(broker, &[OwnedRun { run, user: user.cloned() }]).await
 }
 
 /// Keeps the first rename, which knows the title that was there before, and the last ones; the first says how many are gone.

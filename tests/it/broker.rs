@@ -201,6 +201,25 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
     let did = broker.log.last_did(run).await.unwrap().unwrap().seq;
     assert!(seqs[2..].contains(&did), "{did} of {seqs:?}");
     assert!(broker.log.last_did(RunId::random()).await.unwrap().is_none());
+    // Of many at once, more than come in one page, among them some that did nothing and some that are not there.
+    let mut wanted = Vec::new();
+    for number in 0..300 {
+        let (run, lane) = (RunId::random(), [RecordLane::Did, RecordLane::Said][number % 2]);
+        let seq = broker.log.append(run, lane, bytes(format!("of {number}")), 0).await.unwrap();
+        let last = broker.log.append(run, lane, bytes(format!("last of {number}")), seq).await.unwrap();
+        wanted.push((run, last, number % 2 == 0));
+    }
+    wanted.push((RunId::random(), 0, false));
+    let runs: Vec<RunId> = wanted.iter().map(|(run, ..)| *run).collect();
+    let found = broker.log.last_did_of(&runs).await.unwrap();
+    let did: Vec<(RunId, u64)> = wanted.iter().filter(|(.., did)| *did).map(|(run, last, _)| (*run, *last)).collect();
+    let told = |found: &[(RunId, fastagency::broker::StoredRecord)]| -> Vec<(RunId, u64)> {
+        found.iter().map(|(run, last)| (*run, last.seq)).filter(|known| did.contains(known)).collect()
+    };
+    assert_eq!(told(&found), did);
+    let alone = broker.log.last_did_of(&runs[..1]).await.unwrap();
+    assert_eq!((told(&alone), alone.len()), (did[..1].to_vec(), 1));
+    assert!(broker.log.last_did_of(&[]).await.unwrap().is_empty());
     assert!(broker.log.read_backwards(RunId::random()).next().await.is_none());
     assert!(broker.log.last(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.first(RunId::random()).await.unwrap().is_none());

@@ -138,6 +138,13 @@ impl Log for NatsLog {
         Ok(last_did(&self.server, "read what a run did last", run).await?.map(|read| read.stored))
     }
 
+    async fn last_did_of(&self, runs: &[RunId]) -> Result<Vec<(RunId, StoredRecord)>> {
+        const DOING: &str = "read what runs did last";
+        let subjects: Vec<String> = runs.iter().map(|run| subjects::record(*run, RecordLane::Did)).collect();
+        let found = reads::last_messages(&self.server, DOING, RUNS_STREAM, &subjects).await?;
+        Ok(std::iter::zip(runs, found).filter_map(|(run, last)| Some((*run, last?.stored))).collect())
+    }
+
     async fn first(&self, run: RunId) -> Result<Option<StoredRecord>> {
         Ok(first(&self.server, "read a run's first record", run).await?.map(|read| read.stored))
     }

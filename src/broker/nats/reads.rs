@@ -1,5 +1,7 @@
 //! Reading what a stream holds.
 
+use std::collections::HashMap;
+
 use async_nats::{HeaderMap, Message, Subscriber};
 use base64::Engine;
 use bytes::Bytes;
@@ -91,6 +93,36 @@ pub(super) async fn last_message(
     direct(server, doing, format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new()).await
 }
 
+/// The last message under each of the subjects, which have no wildcards; never an older one. Where a replica could have an older one
+/// the leader is asked for each of them.
+pub(super) async fn last_messages(
+    server: &NatsConnection,
+    doing: &str,
+    stream: &str,
+    subjects: &[String],
+) -> Result<Vec<Option<StreamMessage>>> {
+    let mut found: HashMap<String, StreamMessage> = HashMap::new();
+    let mut is_complete = false;
+    if !server.replicated && subjects.len() > 1 {
+        is_complete = true;
+        for subjects in subjects.chunks(PAGE_SIZE as usize) {
+            let mut page = Vec::new();
+            let wanted = json!({ "multi_last": subjects, "batch": PAGE_SIZE });
+            let left = PagedRead::start(server, doing, stream, "").await?.page(server, doing, &wanted, &mut page).await?;
+            is_complete &= left == 0;
+            found.extend(page.into_iter().map(|read| (read.subject.clone(), read)));
+        }
+    }
+    let mut all = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        all.push(match found.remove(subject) {
+            None if !is_complete => last_message(server, doing, stream, subject).await?,
+            last => last,
+        });
+    }
+    Ok(all)
+}
+
 /// The first message under `subject`, from whichever replica answers; that there is none is for the leader to say, as a replica may be
 /// behind. It may have wildcards, if few subjects match: from a stream's beginning on, and only from there, the server looks for the
 /// first of them where it keeps its subjects, and at no other message.
@@ -174,9 +206,20 @@ impl PagedRead {
         from: u64,
         found: &mut Vec<StreamMessage>,
     ) -> Result<u64> {
-        let page = json!({ "seq": from, "next_by_subj": self.filter, "batch": PAGE_SIZE, "max_bytes": PAGE_BYTES });
+        let wanted = json!({ "seq": from, "next_by_subj": self.filter, "batch": PAGE_SIZE, "max_bytes": PAGE_BYTES });
+        self.page(server, doing, &wanted, found).await
+    }
+
+    /// Reads what one request asks for, and returns how many messages are left after it.
+    async fn page(
+        &mut self,
+        server: &NatsConnection,
+        doing: &str,
+        wanted: &serde_json::Value,
+        found: &mut Vec<StreamMessage>,
+    ) -> Result<u64> {
         let had = found.len();
-        server.ask(doing, self.call.clone(), self.inbox.clone(), &page).await?;
+        server.ask(doing, self.call.clone(), self.inbox.clone(), wanted).await?;
         let mut asked = 1;
         let left = loop {
             let reply = match self.replies.next().now_or_never() {
@@ -184,7 +227,7 @@ impl PagedRead {
                 None => match server.answered_soon(doing, &self.call, asked, self.replies.next()).await? {
                     Some(reply) => reply,
                     None => {
-                        server.ask(doing, self.call.clone(), self.inbox.clone(), &page).await?;
+                        server.ask(doing, self.call.clone(), self.inbox.clone(), wanted).await?;
                         asked += 1;
                         continue;
                     }
