@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { legible } from '../../src/ui/assets/elements/dom.js';
+import { totalsWords } from '../../src/ui/assets/run/ending.js';
 import { apply, emptyRun, openQuestions, phaseOf, reasonOf, totalsOf } from '../../src/ui/assets/run/state.js';
 
 let seq = 0;
@@ -59,6 +60,8 @@ describe('the course of a run', () => {
     assert.deepEqual(view.items.map((item) => item.kind), ['started', 'question']);
     assert.equal(view.ending?.result, 'fine');
     assert.equal(totalsOf(view).milliseconds, 5000);
+    // A question and its answer alone are no messages, and none is counted.
+    assert.equal(totalsWords(view), '1 model call · 5.0 s');
     const calls = ['f', 'transfer_to_my_boss_1'].map((function_name, at) => said(`c${at}`, 'suggested_function_call', { function_name, call_id: `${at}`, arguments: {} }));
     const counted = (usage) => totalsOf(after(...calls, record('ended', { outcome: 'completed', usage }))).toolCalls;
     assert.deepEqual([counted({ llm_calls: 0, tool_calls: 0 }), counted({ llm_calls: 2, tool_calls: 1 })], [2, 1]);

@@ -53,7 +53,7 @@ export function totalsWords(view) {
   const usage = view.ending?.usage;
   const tokens = (usage?.prompt_tokens ?? 0) + (usage?.completion_tokens ?? 0);
   return [
-    counted(totals.messages, 'message'),
+    totals.messages > 0 && counted(totals.messages, 'message'),
     totals.toolCalls > 0 && counted(totals.toolCalls, 'tool call'),
     usage?.llm_calls && counted(usage.llm_calls, 'model call'),
     tokens > 0 && `${counted(tokens, 'token')} (${(usage?.prompt_tokens ?? 0).toLocaleString()} read, ${(usage?.completion_tokens ?? 0).toLocaleString()} written${usage?.estimated_calls ? ', estimated' : ''})`,
