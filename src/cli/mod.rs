@@ -16,6 +16,7 @@ mod bench;
 mod check;
 mod doctor;
 mod gateway;
+mod init;
 mod login;
 mod metrics_arguments;
 mod nats;
@@ -82,6 +83,8 @@ struct ListenArguments {
 
 #[derive(Subcommand)]
 enum CliCommand {
+    /// Make a project to start from: configuration, a workflow, and what editors and coding agents need.
+    Init(init::InitCommand),
     /// Run everything in one process: worker, gateway, chat page and an embedded broker.
     All(all::AllCommand),
     /// Run a worker, which takes runs from the queue and executes their workflows.
@@ -130,7 +133,8 @@ pub fn main() -> ExitCode {
     // Where a person reads what a command prints, only what goes wrong stands between it.
     let quiet = matches!(
         cli.command,
-        CliCommand::Run(_)
+        CliCommand::Init(_)
+            | CliCommand::Run(_)
             | CliCommand::Audit(_)
             | CliCommand::Bench(_)
             | CliCommand::Doctor(_)
@@ -153,6 +157,7 @@ pub fn main() -> ExitCode {
 impl CliCommand {
     async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         match self {
+            CliCommand::Init(init) => init.run().await,
             CliCommand::All(all) => all.run(common).await,
             CliCommand::Worker(worker) => worker.run(common).await,
             CliCommand::Gateway(gateway) => gateway.run(common).await,

@@ -171,7 +171,9 @@ fn headings(page: &str) -> Vec<(Option<u32>, String)> {
 /// What is wrong with a citation in `file`.
 fn problem(citation: &Citation, file: &Path) -> Option<String> {
     let folder = file.parent().unwrap_or(root());
-    let pages = [root().join(&citation.page), folder.join(&citation.page)];
+    // Pages of projects are in the folder from which `fastagency init` writes them.
+    let folders = [root(), folder, &root().join("templates/common")];
+    let pages = folders.map(|folder| folder.join(&citation.page));
     let Some(page) = pages.iter().find(|page| page.is_file()) else {
         return Some(format!("there is no {}", citation.page));
     };

@@ -29,6 +29,7 @@ mod floors;
 mod gateway;
 mod hardship;
 mod histories;
+mod init;
 mod kept;
 mod logins;
 mod mcp;

@@ -9,7 +9,7 @@ use fastagency::{config, workflow};
 use crate::support::system::System;
 
 mod commands;
-mod pages;
+pub mod pages;
 
 use pages::{blocks, files_below, pages};
 
@@ -329,6 +329,7 @@ fn what_people_read_is_in_plain_words() {
     let mut pages: Vec<std::path::PathBuf> =
         ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(Into::into).into();
     files_below(Path::new("docs"), "md", &mut pages);
+    files_below(Path::new("templates"), "md", &mut pages);
     for page in pages {
         texts.push((page.clone(), prose(&std::fs::read_to_string(&page).expect("a page"))));
     }
