@@ -214,15 +214,16 @@ enum PageStep {
     Command { line: usize, text: String },
 }
 
-/// The steps of a page: YAML with the path of its file in the first line, and the commands of a shell.
+/// The steps of a page: YAML and Python with the path of its file in the first line, and the commands of a shell.
 fn steps(page: &str) -> Vec<PageStep> {
     let mut steps = Vec::new();
     for Block { language, line, text } in all_blocks(page) {
         match language.as_str() {
             "sh" => steps.extend(commands(line, &text)),
-            "yaml" => {
+            "yaml" | "python" => {
                 let named = text.lines().next().and_then(|first| first.strip_prefix("# "));
-                if let Some(path) = named.filter(|path| path.ends_with(".yaml") && !path.contains(' ')) {
+                let is_file = |path: &str| (path.ends_with(".yaml") || path.ends_with(".py")) && !path.contains(' ');
+                if let Some(path) = named.filter(|path| is_file(path)) {
                     steps.push(PageStep::File { path: path.to_owned(), text });
                 }
             }
