@@ -252,6 +252,12 @@ pub trait Log: Send + Sync {
         None
     }
 
+    /// The same for one who would read it otherwise: what this process has appended a moment ago, and hears of in a moment, is waited
+    /// for.
+    async fn heard_soon(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        self.heard(run)
+    }
+
     /// Hears what is appended to whichever run, without deltas: for a watcher, who can live with gaps.
     async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>>;
 

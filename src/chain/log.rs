@@ -141,6 +141,10 @@ impl Log for ChainedLog {
         self.inner.heard(run)
     }
 
+    async fn heard_soon(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        self.inner.heard_soon(run).await
+    }
+
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<StoredRecord>> {
         let found = self.inner.read(run, after).await?;
         if let Some(last) = found.last() {

@@ -134,7 +134,7 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<AttachedF
         look_at: Instant::now() + IDLE_LOOK,
     };
     // What was heard before the subscription, or with it, is known.
-    match broker.log.heard(run) {
+    match broker.log.heard_soon(run).await {
         Some(records) => records.iter().filter(|stored| stored.seq > after).for_each(|stored| attached.take(stored)),
         None => attached.catch_up().await?,
     }

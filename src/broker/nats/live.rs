@@ -43,6 +43,11 @@ impl LiveUpdates {
         self.own.draw()
     }
 
+    /// Whether what is appended to a run comes here, though nobody hears that run.
+    pub(super) fn hears(&self, run: RunId) -> bool {
+        self.runs.lock().get(&Partition::of_run(run)).is_some_and(|multiplexer| multiplexer.is_open())
+    }
+
     /// Hears a run.
     pub(super) async fn run(&self, server: &NatsConnection, run: RunId) -> Result<BoxStream<'static, RunUpdate>> {
         const DOING: &str = "follow a run";

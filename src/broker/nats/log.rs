@@ -57,10 +57,15 @@ impl Log for NatsLog {
     async fn create(&self, run: RunId, workflow: &Name, payload: Bytes) -> Result<u64> {
         let begun = Instant::now();
         let subject = subjects::new_run(run, workflow);
+        // Asked before: what comes over a subscription that is made later is not all of the run.
+        let is_heard = self.live.hears(run);
         let outcome = append_under(&self.server, run, subject, payload, 0, HeaderMap::new()).await;
         count_append(&outcome, begun);
         if let Ok(seq) = outcome {
-            self.live.recent.appended(run, seq);
+            match is_heard {
+                true => self.live.recent.created(run, seq),
+                false => self.live.recent.appended(run, seq),
+            }
         }
         outcome
     }
@@ -155,6 +160,10 @@ impl Log for NatsLog {
 
     fn heard(&self, run: RunId) -> Option<Vec<StoredRecord>> {
         self.live.recent.get(run)
+    }
+
+    async fn heard_soon(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        self.live.recent.get_soon(run).await
     }
 
     async fn subscribe_all(&self) -> Result<BoxStream<'static, LogUpdate>> {

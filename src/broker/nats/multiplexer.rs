@@ -102,6 +102,11 @@ impl<T: Clone + Send + 'static> RunMultiplexer<T> {
         Ok(Some(HeardRun { multiplexer: self.clone(), run, queue }.boxed()))
     }
 
+    /// Whether there is a subscription.
+    pub(super) fn is_open(&self) -> bool {
+        self.hearers.lock().is_open
+    }
+
     /// Makes the subscription, if there is none.
     async fn begin(
         self: &Arc<Self>,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::multiplexer::UpdateObserver;
 use crate::broker::{RunUpdate, StoredRecord};
@@ -18,6 +19,10 @@ const RECORD_OVERHEAD: usize = 64;
 const RUN_OVERHEAD: usize = 160;
 /// For how long a log is known after it began. What is redacted or removed later is known no longer than that.
 const HELD_FOR: Duration = Duration::from_secs(300);
+
+/// How long a record is waited for that the server has stored. It comes over the same connection as the word that it is stored, or from
+/// another server of the cluster.
+const COMES_WITHIN: Duration = Duration::from_millis(50);
 
 /// The logs.
 #[derive(Default)]
@@ -37,6 +42,22 @@ struct RecentLog {
     bytes: usize,
     /// The last record that this process has appended: what is older is not all that it knows.
     appended: u64,
+    /// Those who wait for it.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl RecentLog {
+    fn is_whole(&self) -> bool {
+        self.records.last().is_some_and(|last| last.seq >= self.appended)
+    }
+
+    fn tell_waiting(&mut self) {
+        if self.is_whole() {
+            for waiting in self.waiting.drain(..) {
+                let _ = waiting.send(());
+            }
+        }
+    }
 }
 
 impl RecentLogs {
@@ -45,8 +66,31 @@ impl RecentLogs {
     pub(super) fn get(&self, run: RunId) -> Option<Vec<StoredRecord>> {
         let mut held = self.0.lock();
         held.make_room(Instant::now());
-        let log = held.logs.get(&run)?;
-        log.records.last().is_some_and(|last| last.seq >= log.appended).then(|| log.records.clone())
+        held.logs.get(&run).filter(|log| log.is_whole()).map(|log| log.records.clone())
+    }
+
+    /// The same; what this process has appended and not heard yet is waited for.
+    pub(super) async fn get_soon(&self, run: RunId) -> Option<Vec<StoredRecord>> {
+        let whole = {
+            let mut held = self.0.lock();
+            let log = held.logs.get_mut(&run)?;
+            let (told, whole) = oneshot::channel();
+            log.waiting.push(told);
+            log.tell_waiting();
+            whole
+        };
+        // It is given up when the run is forgotten.
+        let _ = tokio::time::timeout(COMES_WITHIN, whole).await;
+        self.get(run)
+    }
+
+    /// Takes note of the first record of a run, which this process has appended, and which it hears of.
+    pub(super) fn created(&self, run: RunId, seq: u64) {
+        let mut held = self.0.lock();
+        match held.logs.get_mut(&run) {
+            Some(log) => log.appended = log.appended.max(seq),
+            None => held.hold(run, Vec::new(), seq, Instant::now()),
+        }
     }
 
     /// Takes note of a record that this process has appended.
@@ -82,11 +126,23 @@ impl UpdateObserver<RunUpdate> for RecentLogs {
 
 impl HeldLogs {
     fn begin(&mut self, run: RunId, stored: &StoredRecord, now: Instant) {
-        self.forget(run);
+        let before = self.take(run);
         let record = own(stored);
-        let bytes = RUN_OVERHEAD + size(&record);
+        let (appended, waiting) = match before {
+            Some(before) if before.records.is_empty() => (before.appended, before.waiting),
+            _ => (0, Vec::new()),
+        };
+        self.hold(run, vec![record], appended, now);
+        if let Some(log) = self.logs.get_mut(&run) {
+            log.waiting = waiting;
+            log.tell_waiting();
+        }
+    }
+
+    fn hold(&mut self, run: RunId, records: Vec<StoredRecord>, appended: u64, now: Instant) {
+        let bytes = RUN_OVERHEAD + records.iter().map(size).sum::<usize>();
         self.bytes += bytes;
-        self.logs.insert(run, RecentLog { records: vec![record], bytes, appended: 0 });
+        self.logs.insert(run, RecentLog { records, bytes, appended, waiting: Vec::new() });
         self.order.push_back((run, now));
         self.make_room(now);
     }
@@ -104,14 +160,19 @@ impl HeldLogs {
         let bytes = size(&record);
         log.bytes += bytes;
         log.records.push(record);
+        log.tell_waiting();
         self.bytes += bytes;
         self.make_room(Instant::now());
     }
 
     fn forget(&mut self, run: RunId) {
-        if let Some(log) = self.logs.remove(&run) {
-            self.bytes -= log.bytes;
-        }
+        drop(self.take(run));
+    }
+
+    fn take(&mut self, run: RunId) -> Option<RecentLog> {
+        let log = self.logs.remove(&run)?;
+        self.bytes -= log.bytes;
+        Some(log)
     }
 
     fn make_room(&mut self, now: Instant) {
@@ -173,6 +234,32 @@ mod tests {
         assert_eq!(places(&logs, run), None);
         logs.saw(run, &record(4, 1, 1));
         assert_eq!(places(&logs, run), Some(vec![1, 4]));
+    }
+
+    #[tokio::test]
+    async fn the_first_record_of_a_run_that_was_started_here_is_waited_for() {
+        let (logs, run, other) = (RecentLogs::default(), RunId::random(), RunId::random());
+        logs.created(run, 3);
+        assert_eq!(places(&logs, run), None, "it was not heard yet");
+        let soon = async {
+            tokio::task::yield_now().await;
+            logs.saw(run, &record(3, 0, 1));
+        };
+        let (heard, ()) = tokio::join!(logs.get_soon(run), soon);
+        assert_eq!(heard.map(|records| records.len()), Some(1));
+        // Heard before it was known to be stored.
+        logs.saw(other, &record(4, 0, 1));
+        logs.created(other, 4);
+        assert_eq!(places(&logs, other), Some(vec![4]));
+        let unheard = RunId::random();
+        logs.created(unheard, 5);
+        assert!(logs.get_soon(unheard).await.is_none(), "it is waited for a moment only");
+        let gone = async {
+            tokio::task::yield_now().await;
+            logs.missed();
+        };
+        assert!(tokio::join!(logs.get_soon(unheard), gone).0.is_none());
+        assert!(logs.get_soon(RunId::random()).await.is_none());
     }
 
     #[test]
