@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::chat::human::{TerminationVerdict, check_termination};
-use crate::chat::memory::{OutgoingMessage, unnamed, wire};
+use crate::chat::memory::{OutgoingMessage, wire};
 use crate::chat::request::request;
 use crate::chat::voice::AgentReply;
 use crate::chat::{
@@ -16,7 +16,7 @@ use crate::chat::{
     pattern, tools,
 };
 use crate::ids::Name;
-use crate::protocol::dialogue::{ChatRole, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ToolCall};
 use crate::workflow::{Agent, ModelUse};
 
 /// The longest name of a tool that a provider takes.
@@ -66,7 +66,7 @@ async fn ask_model(
     peer: &Name,
     heard: &[Arc<RememberedMessage>],
 ) -> Result<OutgoingMessage> {
-    let mut messages = vec![Arc::new(unnamed(ChatRole::System, pattern::system_message(ctx, agent)?))];
+    let mut messages = vec![Arc::new(ChatMessage::new(ChatRole::System, pattern::system_message(ctx, agent)?))];
     messages.extend(wire(heard.iter().map(AsRef::as_ref)));
     let request = request(ctx, agent, llm, messages)?;
     let speaking = SpeakingPair::new(agent.name.as_str(), peer.as_str());

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::chat::memory::unnamed;
 use crate::chat::{
     ConversationContext, IdentifiedReply, Result, SpeakingPair, SpokenPart, WorkflowFailure, WorkflowStop,
 };
-use crate::protocol::dialogue::{ChatRole, CutReason, ModelReply, ModelRequest};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, CutReason, ModelReply, ModelRequest};
 use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, ModelUse, OnCut};
 
@@ -74,7 +73,7 @@ async fn go_on(
         if !reply.cut().is_some_and(CutReason::may_go_on) || !reply.tool_calls.is_empty() || text.is_empty() {
             break;
         }
-        let so_far = [unnamed(ChatRole::Assistant, text.as_str()), unnamed(ChatRole::User, GO_ON)];
+        let so_far = [ChatMessage::new(ChatRole::Assistant, text.as_str()), ChatMessage::new(ChatRole::User, GO_ON)];
         let messages = request.messages.iter().cloned().chain(so_far.map(Arc::new)).collect();
         // The rest of an object is none.
         let request = ModelRequest { messages, response_format: None, ..request.clone() };

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Result, WorkflowStop};
 use crate::ids::{MessageId, Name};
-use crate::protocol::dialogue::{ChatMessage, ChatRole, CutReason, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, CutReason, ToolCall, WrittenJson};
 use crate::protocol::failure::FailureKind;
 
 /// A message as somebody remembers it: its role is the one that the list's owner sees.
@@ -128,6 +128,7 @@ impl OutgoingMessage {
             name: self.name.clone().or_else(|| (!calls).then(|| author.to_string())),
             tool_calls: self.tool_calls.clone(),
             tool_call_id: self.tool_call_id.clone(),
+            written: WrittenJson::default(),
         };
         RememberedMessage { message: Arc::new(message), tool_responses: self.tool_responses.clone(), cut: self.cut }
     }
@@ -140,7 +141,7 @@ fn text_field(fields: &Map<String, Value>, key: &str) -> Option<String> {
 impl RememberedMessage {
     /// What models get of it, to change it for this list alone.
     pub(super) fn message_mut(&mut self) -> &mut ChatMessage {
-        Arc::make_mut(&mut self.message)
+        ChatMessage::make_mut(&mut self.message)
     }
 
     /// Its calls, each with why it is not whole: models write one after the other, so of a message that was cut off it is the
@@ -184,7 +185,10 @@ pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a RememberedMessage>) -
     for line in lines {
         let results = line.tool_responses.iter().map(|response| {
             let content = json!(response.content);
-            Arc::new(ChatMessage { tool_call_id: response.tool_call_id.clone(), ..unnamed(response.role, content) })
+            Arc::new(ChatMessage {
+                tool_call_id: response.tool_call_id.clone(),
+                ..ChatMessage::new(response.role, content)
+            })
         });
         messages.extend(results);
         // What a tool says is in its results; what a person says beside them is not.
@@ -193,11 +197,6 @@ pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a RememberedMessage>) -
         }
     }
     messages
-}
-
-/// A message without a name.
-pub(super) fn unnamed(role: ChatRole, content: impl Into<Value>) -> ChatMessage {
-    ChatMessage { content: content.into(), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
 }
 
 /// What one list holds; what was said to a whole group is there only once.

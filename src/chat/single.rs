@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::chat::agent::with_a_valid_name;
-use crate::chat::memory::{OutgoingMessage, unnamed, wire};
+use crate::chat::memory::{OutgoingMessage, wire};
 use crate::chat::request::request;
 use crate::chat::tools::execute_calls;
 use crate::chat::voice::tell_sent;
 use crate::chat::{ConversationContext, IdentifiedReply, Result, SpeakingPair, WorkflowStop, cut};
 use crate::ids::{MessageId, Name};
-use crate::protocol::dialogue::{ChatRole, CutReason};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, CutReason};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
 use crate::workflow::{Agent, CompiledSchema, OnCut};
@@ -58,7 +58,10 @@ pub async fn ask_with_tools(ctx: &mut ConversationContext<'_>, asked: AgentQuest
             format!("agent {:?} has no model", agent.name.as_str()),
         ));
     };
-    let begins = [unnamed(ChatRole::System, agent.system_message.as_str()), unnamed(ChatRole::User, asked.message)];
+    let begins = [
+        ChatMessage::new(ChatRole::System, agent.system_message.as_str()),
+        ChatMessage::new(ChatRole::User, asked.message),
+    ];
     let mut messages: Vec<_> = begins.into_iter().map(Arc::new).collect();
     for round in 0.. {
         let request = request(ctx, &agent, llm, messages.clone())?;

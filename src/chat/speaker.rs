@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::chat::human::ask_person;
-use crate::chat::memory::{unnamed, wire};
+use crate::chat::memory::wire;
 use crate::chat::parties::{SpeakerGroup, SpeakerSelection};
 use crate::chat::pattern::{NextSpeaker, next_in_pattern};
 use crate::chat::thoughts::behind_thoughts;
@@ -183,7 +183,7 @@ async fn ask_model_for_speaker(
         );
         return Err(WorkflowStop::failed(FailureKind::Workflow, problem));
     };
-    let mut messages = vec![Arc::new(unnamed(ChatRole::System, filled(&selection.message, candidates)))];
+    let mut messages = vec![Arc::new(ChatMessage::new(ChatRole::System, filled(&selection.message, candidates)))];
     let said = said_so_far(ctx, group);
     messages.extend(wire(&said));
     let asked = match &selection.prompt {
@@ -200,7 +200,7 @@ async fn ask_model_for_speaker(
         let answer = reply.content.unwrap_or_default();
         let answered = vec![Arc::new(ChatMessage {
             name: Some(SELECTOR.to_owned()),
-            ..unnamed(ChatRole::Assistant, answer.as_str())
+            ..ChatMessage::new(ChatRole::Assistant, answer.as_str())
         })];
         tell_selection(ctx, selection, SELECTOR, CHECKER, &answered).await?;
         messages.extend(answered);
@@ -240,7 +240,7 @@ fn checker_says(selection: &SelectionPrompts, text: &str) -> Vec<Arc<ChatMessage
         SelectionRole::User => ChatRole::User,
         SelectionRole::Assistant => ChatRole::Assistant,
     };
-    vec![Arc::new(ChatMessage { name: Some(CHECKER.to_owned()), ..unnamed(role, text) })]
+    vec![Arc::new(ChatMessage { name: Some(CHECKER.to_owned()), ..ChatMessage::new(role, text) })]
 }
 
 async fn tell_selection(

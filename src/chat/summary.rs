@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::chat::memory::{content_text, unnamed, wire};
+use crate::chat::memory::{content_text, wire};
 use crate::chat::parties::ChatRecipient;
 use crate::chat::request::request;
 use crate::chat::{ConversationContext, IdentifiedReply, RememberedMessage, Result, cut};
 use crate::ids::Name;
-use crate::protocol::dialogue::{ChatRole, ModelRequest};
+use crate::protocol::dialogue::{ChatMessage, ChatRole, ModelRequest};
 use crate::workflow::{Agent, SummaryMethod};
 
 const REFLECTION_PROMPT: &str = "Summarize the takeaway from the conversation. Do not add any introductory phrases.";
@@ -54,7 +54,10 @@ pub(super) async fn reflect(
     role: Option<&str>,
 ) -> Result<String> {
     let mut messages = wire(lines.iter().map(AsRef::as_ref));
-    messages.push(Arc::new(unnamed(role.map_or(ChatRole::System, role_named), prompt.unwrap_or(REFLECTION_PROMPT))));
+    messages.push(Arc::new(ChatMessage::new(
+        role.map_or(ChatRole::System, role_named),
+        prompt.unwrap_or(REFLECTION_PROMPT),
+    )));
     let of_recipient = match recipient {
         ChatRecipient::Agent(agent) => agent.llm.as_ref().map(|llm| (llm, Some(agent.as_ref()))),
         ChatRecipient::Group(group) => group.manager.llm.as_ref().map(|llm| (llm, None)),

@@ -40,14 +40,22 @@ impl RecentPrompts {
         // A conversation's requests share their messages, most often: a long one is not read before each of its turns.
         let same = |(a, b): &(&Arc<ChatMessage>, &Arc<ChatMessage>)| Arc::ptr_eq(a, b) || a == b;
         let in_common = |known: &RecentPrompt| known.messages.iter().zip(&request.messages).take_while(same).count();
-        let nearest = self.0.iter().map(|known| (in_common(known), known)).max_by_key(|(common, _)| *common);
-        let nearest = nearest.filter(|(common, _)| *common > 0);
-        let common = nearest.map_or(0, |(common, _)| common);
-        let same_tools = nearest.is_some_and(|(_, known)| known.tools == tools);
+        let (mut common, mut nearest) = (0, None);
+        // The newest first: mostly one of them is all there, and those before it are shorter.
+        for known in self.0.iter().rev().filter(|known| !known.messages.is_empty()) {
+            if known.messages.len() <= common {
+                continue;
+            }
+            let more = in_common(known);
+            if more > common {
+                (common, nearest) = (more, Some(known));
+            }
+        }
+        let same_tools = nearest.is_some_and(|known| known.tools == tools);
         let asked = LoggedRequest {
             llm: llm.name.to_string(),
             took_ms: 0,
-            after: nearest.map(|(_, known)| known.key.clone()),
+            after: nearest.map(|known| known.key.clone()),
             common,
             messages: request.messages[common..].to_vec(),
             tools: (!(same_tools || nearest.is_none() && request.tools.is_empty())).then(|| request.tools.clone()),
@@ -93,7 +101,7 @@ mod tests {
     use crate::protocol::log::{EffectOutcome, LogEntry, Record, RecordBody};
 
     fn said(role: ChatRole, text: &str) -> ChatMessage {
-        ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
+        ChatMessage::new(role, text)
     }
 
     #[test]

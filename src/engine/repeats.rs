@@ -165,14 +165,8 @@ mod tests {
     impl TestConversation {
         /// The model is asked, with one message more than before; the reason if it must not be.
         fn asks(&mut self) -> Option<String> {
-            let content = json!(format!("message {}", self.messages.len()));
-            self.messages.push(Arc::new(ChatMessage {
-                content,
-                role: ChatRole::User,
-                name: None,
-                tool_calls: Vec::new(),
-                tool_call_id: None,
-            }));
+            let content = format!("message {}", self.messages.len());
+            self.messages.push(Arc::new(ChatMessage::new(ChatRole::User, content)));
             self.asks_again()
         }
 

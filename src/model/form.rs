@@ -45,19 +45,10 @@ pub(super) fn instructed<'r>(request: &'r ModelRequest, words: Option<&str>) -> 
     let Some(words) = words else { return Cow::Borrowed(request) };
     let mut request = request.clone();
     let first = request.messages.first_mut().filter(|first| first.role == ChatRole::System);
-    match first.map(Arc::make_mut).map(|first| &mut first.content) {
+    match first.map(ChatMessage::make_mut).map(|first| &mut first.content) {
         Some(Value::String(text)) if text.trim().is_empty() => *text = words.to_owned(),
         Some(Value::String(text)) => *text = format!("{text}\n\n{words}"),
-        _ => request.messages.insert(
-            0,
-            Arc::new(ChatMessage {
-                content: json!(words),
-                role: ChatRole::System,
-                name: None,
-                tool_calls: Vec::new(),
-                tool_call_id: None,
-            }),
-        ),
+        _ => request.messages.insert(0, Arc::new(ChatMessage::new(ChatRole::System, words))),
     }
     Cow::Owned(request)
 }

@@ -52,7 +52,7 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 pub(super) fn message(role: ChatRole, text: &str) -> ChatMessage {
-    ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
+    ChatMessage::new(role, text)
 }
 
 /// Messages as requests hold them.

@@ -1,9 +1,10 @@
 //! The dialogue with a model: a request in the shape of OpenAI's chat completions (which is what AG2 sends,
 //! `docs/reference/ag2-semantics.md`, sections 1 and 2), and the reply. The log keeps both.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::money::Usd;
@@ -38,6 +39,58 @@ pub struct ChatMessage {
     /// The call that this is the result of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+    /// Its JSON, once it was written.
+    #[serde(skip)]
+    pub written: WrittenJson,
+}
+
+impl ChatMessage {
+    /// A message with nothing but its content.
+    pub fn new(role: ChatRole, content: impl Into<Value>) -> Self {
+        Self {
+            content: content.into(),
+            role,
+            name: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            written: WrittenJson::default(),
+        }
+    }
+
+    /// Its JSON. It is written once: each request of a conversation has all of its messages again.
+    pub fn json(&self) -> &RawValue {
+        self.written.0.get_or_init(|| serde_json::value::to_raw_value(self).expect("a message is JSON"))
+    }
+
+    /// Changes a message that others may have, too, for this holder alone.
+    pub fn make_mut(message: &mut Arc<Self>) -> &mut Self {
+        let message = Arc::make_mut(message);
+        message.written = WrittenJson::default();
+        message
+    }
+}
+
+/// The JSON of a message, once it was written. A copy of a message may be changed, and is written anew.
+#[derive(Default)]
+pub struct WrittenJson(OnceLock<Box<RawValue>>);
+
+impl Clone for WrittenJson {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for WrittenJson {
+    /// It says nothing that the message does not say.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for WrittenJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "written" } else { "not written" })
+    }
 }
 
 /// A call that a model asks for.
@@ -223,6 +276,20 @@ mod tests {
             assert_eq!(cut(Some(reason.as_str()), None), Some(reason));
             assert_eq!(json!(reason), reason.as_str());
         }
+    }
+
+    #[test]
+    fn a_message_is_written_once_and_anew_when_it_was_changed() {
+        let message = Arc::new(ChatMessage::new(ChatRole::User, "first"));
+        let mut changed = message.clone();
+        assert_eq!(message.json().get(), r#"{"content":"first","role":"user"}"#);
+        assert!(std::ptr::eq(message.json(), changed.json()));
+        for words in ["shared", "alone"] {
+            ChatMessage::make_mut(&mut changed).content = words.into();
+            assert_eq!(changed.json().get(), format!(r#"{{"content":"{words}","role":"user"}}"#));
+        }
+        assert_eq!(message.json().get(), r#"{"content":"first","role":"user"}"#);
+        assert_eq!(*message, ChatMessage::new(ChatRole::User, "first"), "whether it was written makes no difference");
     }
 
     #[test]

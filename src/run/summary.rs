@@ -306,7 +306,11 @@ impl RunSummary {
     /// Publishes it in its bucket. Summaries are published late: one of a run that was removed as soon as it had ended does not stay.
     pub async fn publish_summary(&self, broker: &Broker) -> Result<()> {
         self.put_line(broker).await?;
-        if self.state == RunState::Ended { take_back_removed(broker, std::slice::from_ref(&self.owned_run())).await } else { Ok(()) }
+        if self.state == RunState::Ended {
+            take_back_removed(broker, std::slice::from_ref(&self.owned_run())).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts it into its bucket. One that says that the run has ended is to be looked at with [`take_back_removed`] afterwards.

@@ -108,7 +108,8 @@ pub(super) async fn last_messages(
         for subjects in subjects.chunks(PAGE_SIZE as usize) {
             let mut page = Vec::new();
             let wanted = json!({ "multi_last": subjects, "batch": PAGE_SIZE });
-            let left = PagedRead::start(server, doing, stream, "").await?.page(server, doing, &wanted, &mut page).await?;
+            let left =
+                PagedRead::start(server, doing, stream, "").await?.page(server, doing, &wanted, &mut page).await?;
             is_complete &= left == 0;
             found.extend(page.into_iter().map(|read| (read.subject.clone(), read)));
         }

@@ -51,13 +51,8 @@ fn sent(llm: &LlmConfig, turn: &ModelTurn<'_>) -> Vec<Value> {
 }
 
 fn of_model(llm: &LlmConfig, content: Value, calls: &[&ToolCall]) -> Value {
-    let message = ChatMessage {
-        content,
-        role: ChatRole::Assistant,
-        name: None,
-        tool_calls: calls.iter().map(|call| (*call).clone()).collect(),
-        tool_call_id: None,
-    };
+    let tool_calls = calls.iter().map(|call| (*call).clone()).collect();
+    let message = ChatMessage { tool_calls, ..ChatMessage::new(ChatRole::Assistant, content) };
     let thoughts = going_back(llm, &message);
     let content = instead_of_nothing(&llm.dialect, &message).unwrap_or(message.content);
     let mut sent = json!({"role": "assistant", "content": content});

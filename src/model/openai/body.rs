@@ -157,7 +157,7 @@ impl Serialize for RequestMessages<'_> {
         for message in self.messages.iter().filter(|message| !is_left_out(message)) {
             match self.suited(message) {
                 Some(other) => sent.serialize_element(&other)?,
-                None => sent.serialize_element(&**message)?,
+                None => sent.serialize_element(message.json())?,
             }
         }
         sent.end()
@@ -230,13 +230,7 @@ mod tests {
     }
 
     fn system(text: &str) -> ChatMessage {
-        ChatMessage {
-            content: json!(text),
-            role: ChatRole::System,
-            name: None,
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-        }
+        ChatMessage::new(ChatRole::System, text)
     }
 
     fn request(parameters: Value) -> ModelRequest {

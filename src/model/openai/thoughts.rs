@@ -103,6 +103,10 @@ pub(super) fn going_back(llm: &LlmConfig, message: &ChatMessage) -> Map<String, 
 /// seals back, and a mark for the first of several calls that have none. Servers that read the arguments take only objects: what is
 /// none was refused when it was to be called.
 pub(super) fn sent_calls<'c>(llm: &LlmConfig, calls: &'c [ToolCall]) -> Cow<'c, [ToolCall]> {
+    // Most messages have none, and each request has all messages again.
+    if calls.is_empty() {
+        return Cow::Borrowed(calls);
+    }
     let mut calls = sealed(llm, calls);
     if !llm.dialect.any_arguments && !calls.iter().all(has_object) {
         for call in calls.to_mut().iter_mut().filter(|call| !has_object(call)) {

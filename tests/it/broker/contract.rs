@@ -277,7 +277,9 @@ steps:
         // A client that comes back has the same start asked for again, and reads the old messages: none is added.
         let again = RunId::random();
         client.publish("chat.server.initiate_chat", start.into()).await.unwrap();
-        let fits = format!(r#"{{"user_id": "None", "workflow_uuid": "{again}", "name": "invoice", "params": {{"number": "7"}}}}"#);
+        let fits = format!(
+            r#"{{"user_id": "None", "workflow_uuid": "{again}", "name": "invoice", "params": {{"number": "7"}}}}"#
+        );
         gateway.initiate(again, bytes(&fits)).await.unwrap();
         eventually("the next start is taken", async || broker.log.last(again).await.unwrap().is_some()).await;
         assert_eq!(worker.follow(again).await.ended().await.1, serde_json::json!("7 in 30"));
