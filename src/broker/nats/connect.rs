@@ -50,7 +50,7 @@ pub enum ConnectError {
     },
     /// The server does not let us in.
     #[error(
-        "the NATS server at {url} does not let {who} in: check the user, the password, the token or the credentials"
+        "the NATS server at {url} does not let {who} in: check nats.user and nats.password (or token, nkey_seed_file, credentials_file)"
     )]
     Unauthorized {
         /// Where.
