@@ -18,7 +18,7 @@ use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::TOOL;
 use super::steps::{self, retry};
 use super::tool_table::{ToolTable, steps_of, visible_params};
-use super::toolset::{ToolsetDeclaration, is_toolset, toolset};
+use super::toolset::{ToolsetDeclaration, is_toolset, meant_by_text, toolset};
 use super::values::inject;
 use super::{
     Agent, AgentRequest, CompiledSchema, InjectedArguments, ProgramStep, SecretReceiver, StepAction, Template,
@@ -87,6 +87,15 @@ impl ToolReader<'_> {
     }
 
     fn entry(&mut self, name: Name, field: &FieldReader<'_>) -> Option<ToolEntry> {
+        let text = field.scalar().filter(|_| !field.is_missing()).map(|scalar| scalar.text.as_str());
+        if let Some(meant) = text.and_then(meant_by_text) {
+            let (path, name) = (&field.path, name.as_str());
+            field.note_with_hint(
+                format!("`{path}` takes a map, e.g. `{name}: {meant}`"),
+                "the key says what kind of tool it is: do, http, agent, workflow, command, nats, openapi, python, mcp",
+            );
+            return None;
+        }
         let fields = field.fields(&TOOL)?;
         if is_toolset(&fields) {
             let set = toolset(name, &fields, self.declared, self.workflow)?;

@@ -20,7 +20,7 @@ use crate::ids::Name;
 use crate::openapi::ToolSelection;
 use crate::problem::Problem;
 use crate::protocol::toolset::ListedTool;
-use crate::yaml::{FieldReader, MapReader};
+use crate::yaml::{FieldReader, MapReader, NodeContent};
 
 /// How long a call may take, unless it is said.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -244,9 +244,54 @@ fn refuse_others(fields: &MapReader<'_>, kind: &'static str) {
     let lists = ["only", "except"].into_iter().filter(|_| kind == "python");
     for key in openapi_only.chain(lists).filter(|key| fields.get(key).is_some()) {
         let problem = fields.problem_at_key(key, format!("`{key}` is not for a tool with `{kind}`"));
-        let hint = if kind == "python" { "name one function: tools.py:get_weather" } else { "leave it out" };
+        let hint = match kind {
+            "python" => hint_for_python(fields, key),
+            _ => "leave it out".to_owned(),
+        };
         fields.field.review.add(problem.with_hint(hint));
     }
+}
+
+/// What to write in place of `only` or `except` for functions.
+fn hint_for_python(fields: &MapReader<'_>, key: &'static str) -> String {
+    let Some(written) = fields.get("python").and_then(|field| field.scalar()).map(|scalar| scalar.text.trim()) else {
+        return "leave it out".to_owned();
+    };
+    if let Some((_, function)) = written.rsplit_once(':') {
+        return format!("leave it out: {written} is the one function {function}");
+    }
+    let names: Vec<&str> = match fields.get(key).map(|field| &field.node.content) {
+        Some(NodeContent::List(items)) if key == "only" => items
+            .iter()
+            .filter_map(|item| match &item.content {
+                NodeContent::Scalar(scalar) if is_identifier(&scalar.text) => Some(scalar.text.as_str()),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    match names[..] {
+        [] => format!("name one function: {written}:get_weather"),
+        [name] => format!("name the function: {written}:{name}"),
+        [name, ..] => format!("give each function an entry of its own: {written}:{name}"),
+    }
+}
+
+/// The map that a text stands for where a tool's entry should be one: a Python file or function, or a specification.
+pub(super) fn meant_by_text(text: &str) -> Option<String> {
+    let (file, function) = text.rsplit_once(':').map_or((text, None), |(file, name)| (file, Some(name)));
+    if file.ends_with(".py") && function.is_none_or(is_identifier) {
+        return Some(format!("{{ python: {text} }}"));
+    }
+    let path = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?.path().to_lowercase();
+    let is_document = [".json", ".yaml", ".yml"].iter().any(|end| path.ends_with(end));
+    is_document.then(|| format!("{{ openapi: {text:?} }}"))
+}
+
+/// Whether it can be the name of a function in Python.
+fn is_identifier(name: &str) -> bool {
+    let begins = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_');
+    begins && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
 }
 
 fn globs(field: &FieldReader<'_>) -> Option<Vec<String>> {
@@ -291,10 +336,6 @@ fn python(field: &FieldReader<'_>) -> Option<PythonSource> {
     let (file, function) = match text.rsplit_once(':') {
         Some((file, function)) => (file, Some(function)),
         None => (text, None),
-    };
-    let is_identifier = |name: &str| {
-        let begins = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_');
-        begins && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
     };
     if !file.ends_with(".py") || function.is_some_and(|function| !is_identifier(function)) {
         return field.is_not("a Python file, or one function of it, like tools.py or tools.py:get_weather");
