@@ -72,16 +72,23 @@ pub(in crate::config) fn read(field: &FieldReader<'_>, path: PathReader<'_>) -> 
             field.review.add(fields.problem_at_key(key, format!("{key:?} means nothing in this mode")));
         }
     }
-    let needs = |key: &str| {
+    let needs = |key: &str, example: &str| {
         // What is there and wrong has been said already.
         if !fields.entries().iter().any(|entry| entry.key == key) {
-            field.note(format!("{key:?} is missing: this mode needs it"));
+            let hint = format!("write {example} (docs/how-to/control-access.md)");
+            field.note_with_hint(format!("{key:?} is missing: this mode needs it"), hint);
         }
     };
     let mode = match mode {
         WrittenAuthMode::None => AuthMode::None,
         WrittenAuthMode::Basic | WrittenAuthMode::ApiKey if auth.file.is_none() => {
-            needs("file");
+            let example = match mode {
+                WrittenAuthMode::Basic => {
+                    "`file: access.yaml`, and add people: `fastagency user add NAME`; the command makes the file"
+                }
+                _ => "`file: access.yaml`, and add keys: `fastagency key add NAME`; the command makes the file",
+            };
+            needs("file", example);
             return None;
         }
         WrittenAuthMode::Basic => AuthMode::Basic { token },
@@ -89,21 +96,24 @@ pub(in crate::config) fn read(field: &FieldReader<'_>, path: PathReader<'_>) -> 
         WrittenAuthMode::Jwt => match jwt {
             Some(jwt) => AuthMode::Jwt(Box::new(jwt)),
             None => {
-                needs("jwt");
+                needs(
+                    "jwt",
+                    "`jwt: { algorithms: [RS256], jwks_url: \"https://id.example.com/keys\", issuer: \"https://id.example.com\", audience: fastagency }`",
+                );
                 return None;
             }
         },
         WrittenAuthMode::Oidc => match oidc {
             Some(oidc) => AuthMode::Oidc(Box::new(oidc)),
             None => {
-                needs("oidc");
+                needs("oidc", "`oidc: { issuer: \"https://id.example.com\", client_id: fastagency }`");
                 return None;
             }
         },
         WrittenAuthMode::TrustedHeader => match trusted_header {
             Some(header) => AuthMode::TrustedHeader(header),
             None => {
-                needs("trusted_header");
+                needs("trusted_header", "`trusted_header: { user: X-Remote-User, from: [10.0.0.5] }`");
                 return None;
             }
         },
