@@ -13,13 +13,11 @@ use super::tool_calls::check_tool_calls;
 use crate::config::{Config, McpAddress, McpCredential, McpReach};
 use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiTool, ToolSelection, files_below, read_file};
+use crate::outside::secrets::HOW_TO_SET;
 use crate::problem::{Problem, did_you_mean};
 use crate::protocol::toolset::ListedTool;
 use crate::workflow::{MOST_TOOLS_OF_AN_AGENT, McpSource, OpenApiSource, ToolsetDeclaration, ToolsetSource, Workflow};
 use crate::yaml::secrets;
-
-/// What to do about a secret whose variable is not set.
-const HOW_TO_SET: &str = "set it in the environment, or in an env file that the service reads";
 
 /// What is wrong with the sets of a workflow, and with the steps that call its tools.
 pub(super) fn check_tools(workflow: &Workflow, config: &Config, python: &PythonFiles) -> ProjectFindings {

@@ -27,6 +27,9 @@ pub use token_store::{
     WantedToken,
 };
 
+/// What to do about a secret whose variable is not set.
+pub const HOW_TO_SET: &str = "set the variable in the environment of `fastagency`, which reads no .env file by itself";
+
 /// Secrets by name.
 #[derive(Debug)]
 pub struct Secrets {
@@ -176,7 +179,7 @@ impl Secrets {
     pub fn repair(&self, name: &str, receiver: &SecretReceiver) -> Option<String> {
         let secret = self.secrets.get(name)?;
         if let (true, Some(_)) = (is_unset(&secret.source), &secret.missing) {
-            return Some("set it in the environment, or in an env file that the service reads".to_owned());
+            return Some(HOW_TO_SET.to_owned());
         }
         let SecretSource::OAuth(_) = &secret.source else { return None };
         Some(match (is_unset(self.source(name)?), self.refuses_text(name)) {
