@@ -45,10 +45,6 @@ macro_rules! announce {
     ($($text:tt)*) => { $crate::output::announce(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-macro_rules! eprint {
-    ($($text:tt)*) => { $crate::output::print_error(format_args!($($text)*)) };
-}
-
 macro_rules! eprintln {
     () => { $crate::output::print_error(format_args!("\n")) };
     ($($text:tt)*) => { $crate::output::print_error(format_args!("{}\n", format_args!($($text)*))) };

@@ -12,7 +12,9 @@ use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready}
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, ListenArguments, project};
 use crate::config::ConfigSection;
-use crate::project::{check_answerers, check_caller_token_key, check_caller_tokens, has_caller_tokens};
+use crate::project::{
+    check_answerers, check_caller_token_key, check_caller_tokens, check_has_project, has_caller_tokens,
+};
 use crate::{gateway, ui, worker};
 
 /// Everything in one process: worker, gateway and page, with a broker of its own.
@@ -43,6 +45,7 @@ pub(super) struct AllCommand {
 impl AllCommand {
     pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
+        check_has_project(common.config.as_deref(), &config)?;
         for section in [ConfigSection::Worker, ConfigSection::Gateway, ConfigSection::Ui] {
             config.usable(section)?;
         }
@@ -63,9 +66,10 @@ impl AllCommand {
         let broker = project::chained(&config, broker, folder)?;
 
         let gateway_at = ListenArguments { host: self.host, port: self.port };
-        let gateway_listener = project::listen(&gateway_at, config.gateway.host, config.gateway.port).await?;
+        let gateway_listener =
+            project::listen(&gateway_at, config.gateway.host, config.gateway.port, Some("--port")).await?;
         let page_at = ListenArguments { host: self.host, port: self.ui_port };
-        let page_listener = project::listen(&page_at, config.ui.host, config.ui.port).await?;
+        let page_listener = project::listen(&page_at, config.ui.host, config.ui.port, Some("--ui-port")).await?;
         project::check_reach(&config, &[&gateway_listener, &page_listener])?;
         let places = [project::place(&gateway_listener), project::place(&page_listener)];
         let (gateway_url, page_url) = (project::url(&gateway_listener), project::url(&page_listener));

@@ -27,7 +27,7 @@ impl GatewayCommand {
         project::check_front_end(&config, &config.data_dir)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
-        let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;
+        let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port, Some("--port")).await?;
         project::check_reach(&config, &[&listener])?;
         let place = project::place(&listener);
         let admin_link = project::admin_link(&config.auth, None)?;

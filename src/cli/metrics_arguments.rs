@@ -47,7 +47,7 @@ impl MetricsArguments {
                 return Err(CliError::Usage(format!("--metrics-listen {address}: {NEEDS_TOKEN}")));
             }
             let nowhere_else = ListenArguments { host: None, port: None };
-            let listener = project::listen(&nowhere_else, address.ip(), address.port()).await.map_err(|_| {
+            let listener = project::listen(&nowhere_else, address.ip(), address.port(), None).await.map_err(|_| {
                 CliError::from(anyhow::anyhow!(
                     "could not show metrics on {address}; does another tier? --metrics-listen takes another port"
                 ))

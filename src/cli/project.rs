@@ -16,7 +16,7 @@ use crate::auth::{AdminLink, RequestFilter, UserDirectory};
 use crate::broker::embedded;
 use crate::broker::{Broker, nats};
 use crate::chain::anchors::AnchorWriter;
-use crate::cli::outcome::CliError;
+use crate::cli::outcome::{CliError, shown};
 use crate::cli::{CommonArguments, ListenArguments, VERSION};
 use crate::client::GatewayClient;
 use crate::clock;
@@ -310,7 +310,7 @@ pub(super) fn worker_parts_for(
             return Err(problems.into());
         }
         let files = excluded.into_iter().collect::<Vec<_>>().join(", ");
-        eprint!("{problems}");
+        eprintln!("{}\n", shown(&problems.to_string()));
         eprintln!("left out because of this: {files}");
     }
     Ok(parts_of(config, broker, sealer, mock, workflows, outside))
@@ -497,8 +497,13 @@ fn kept_key(path: &Path) -> std::io::Result<SecretString> {
     Ok(key.trim().to_owned().into())
 }
 
-/// Listens where the configuration says, or the command line.
-pub(super) async fn listen(listen: &ListenArguments, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
+/// Listens where the configuration says, or the command line. `flag`: what takes another port there, if anything does.
+pub(super) async fn listen(
+    listen: &ListenArguments,
+    host: IpAddr,
+    port: u16,
+    flag: Option<&str>,
+) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(listen.host.unwrap_or(host), listen.port.unwrap_or(port));
     let open = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -508,8 +513,8 @@ pub(super) async fn listen(listen: &ListenArguments, host: IpAddr, port: u16) ->
         socket.listen(BACKLOG)
     };
     let listener: std::io::Result<TcpListener> = open();
-    Ok(listener
-        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?)
+    let advice = flag.map(|flag| format!("; is another one running? {flag} takes another port")).unwrap_or_default();
+    Ok(listener.with_context(|| format!("could not listen on {address}{advice}"))?)
 }
 
 /// The address that a person can open for a listener.

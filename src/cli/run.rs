@@ -18,6 +18,7 @@ use crate::console::{
 };
 use crate::ids::{MessageId, RunId};
 use crate::lifecycle::Lifecycle;
+use crate::project::check_has_project;
 use crate::protocol::api::WorkflowView;
 use crate::protocol::log::RunOutcome;
 use crate::{gateway, worker};
@@ -26,6 +27,9 @@ use crate::{gateway, worker};
 const HOW_IT_GOES: &str = "\
 Worker and gateway run in this process, over the data folder; if `fastagency all` is using that folder, its gateway is
 used instead.
+
+A workflow whose file has a mistake is left out when another one is named, with those that call it, and its mistakes are
+shown. `fastagency all` and `fastagency worker` do not start then.
 
 Ctrl-C cancels the run and waits for its end; a second one leaves at once. Ctrl-D at a question leaves the run as it is:
 --run ID comes back to it. Without a terminal nothing is asked: a question needs an --answer.
@@ -118,11 +122,17 @@ impl RunCommand {
             });
         }
         let config = project::load(common)?;
+        let has_project = || check_has_project(common.config.as_deref(), &config);
         if self.nats || common.nats_url.is_some() {
+            has_project()?;
             let broker = project::connect(&config, "run").await?;
             return self.start(&config, broker, None, " --nats".to_owned()).await;
         }
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
+        // Where a gateway is up in the data folder, nothing else is needed. To open the folder makes it.
+        if embedded::running_address(&data_dir).is_none() {
+            has_project()?;
+        }
         let again = self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
         match embedded::open(&data_dir) {
             Ok(broker) => self.start(&config, broker, Some(&data_dir), again).await,
@@ -162,7 +172,7 @@ impl RunCommand {
         };
         let serves = parts.workflows.iter().map(|workflow| workflow.name.to_string()).collect();
         let here = ListenArguments { host: None, port: Some(0) };
-        let listener = project::listen(&here, std::net::Ipv4Addr::LOCALHOST.into(), 0).await?;
+        let listener = project::listen(&here, std::net::Ipv4Addr::LOCALHOST.into(), 0, None).await?;
         let url = project::url(&listener);
         if let Some(data_dir) = data_dir {
             embedded::write_address(data_dir, &url).context("could not write the gateway's address")?;
@@ -208,7 +218,7 @@ impl RunCommand {
                 let key = MessageId::random().to_string();
                 let started =
                     patiently(START_TIMEOUT, async || client.start(&workflow.name, &params, &key).await).await;
-                started.map_err(refused)?.id
+                started.map_err(|error| refused_start(error, &known))?.id
             }
         };
         let mut console = Console::new(client, run, style, PreparedAnswers::parse(&self.answers), io::stdout());
@@ -317,6 +327,21 @@ async fn workflows(gateway: &ConnectedGateway) -> Result<Vec<WorkflowView>, CliE
 
 fn unreachable(error: client::Error) -> CliError {
     CliError::Unreachable(error.into())
+}
+
+/// How many workflows are named where there is none of a name.
+const MOST_NAMED: usize = 10;
+
+/// A start that was refused. Where no workflow is named almost so, those that there are say more than the name.
+fn refused_start(error: client::Error, known: &[WorkflowView]) -> CliError {
+    let is_unknown = error.code() == Some("unknown_workflow");
+    let has_hint = matches!(&error, client::Error::Refused(refusal) if refusal.error.hint.is_some());
+    if !is_unknown || has_hint || known.is_empty() {
+        return refused(error);
+    }
+    let names: Vec<&str> = known.iter().take(MOST_NAMED).map(|workflow| workflow.name.as_str()).collect();
+    let more = if known.len() > MOST_NAMED { ", …" } else { "" };
+    CliError::Usage(plain(&format!("{error}: there is {}{more}", names.join(", "))))
 }
 
 /// A wrong name or parameter is the caller's; anything else is the gateway's.

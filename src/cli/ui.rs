@@ -28,7 +28,7 @@ impl UiCommand {
         config.usable(ConfigSection::Ui)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
-        let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
+        let listener = project::listen(&self.listen, config.ui.host, config.ui.port, Some("--port")).await?;
         project::check_reach(&config, &[&listener])?;
         let place = project::place(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());

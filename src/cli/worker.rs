@@ -8,7 +8,7 @@ use crate::cli::metrics_arguments::{MetricsArguments, queue_depth, worker_ready}
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
 use crate::config::ConfigSection;
-use crate::project::check_caller_token_key;
+use crate::project::{check_caller_token_key, check_has_project};
 use crate::worker;
 
 /// Takes runs from the queue and executes their workflows.
@@ -24,6 +24,7 @@ pub(super) struct WorkerCommand {
 impl WorkerCommand {
     pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
+        check_has_project(common.config.as_deref(), &config)?;
         config.usable(ConfigSection::Worker)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();

@@ -65,6 +65,16 @@ pub fn load_config(named: Option<&Path>, environment: Environment<'_>) -> Result
     }
 }
 
+/// Refuses a folder in which there is no project: no configuration is named, and neither its file nor a folder of workflows is here.
+pub fn check_has_project(named: Option<&Path>, config: &Config) -> Result<(), Problems> {
+    if named.is_some() || Path::new(DEFAULT_FILE).exists() || config.workflows.exists() {
+        return Ok(());
+    }
+    let message = "there is no project in this folder: neither this file nor a folder of workflows is here";
+    let hint = "`fastagency init` makes a project here, and `fastagency init DIR` in another folder; `-c FILE` names the configuration of one that is elsewhere";
+    Err(Problem::of_file(DEFAULT_FILE, message).with_hint(hint).into())
+}
+
 /// Checks the configuration and all workflows. Where one of them is wrong, what else can be said of the others is said all the same.
 pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> ProjectReport {
     let (mut problems, mut warnings): (Vec<Problem>, Vec<Problem>) = (Vec::new(), Vec::new());
@@ -101,7 +111,10 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Proj
             }
         }
         // Missing workflows are no second mistake where the configuration, which may name them, is the first.
-        Err(wrong) if is_usable || folder.exists() => problems.extend(wrong),
+        Err(wrong) if is_usable || folder.exists() => {
+            let absent = config.as_ref().and_then(|config| check_has_project(named, config).err());
+            problems.extend(absent.unwrap_or(wrong));
+        }
         Err(_) => {}
     }
     ProjectReport {

@@ -206,7 +206,7 @@ fn read_files(
     let unreadable = |error: std::io::Error| {
         let problem =
             Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
-        Problems::from(problem.with_hint("`workflows:` in fastagency.yaml names it"))
+        Problems::from(problem.with_hint("make it, or name another one with `workflows:` in the configuration"))
     };
     let mut reads = Vec::new();
     for path in paths_of(folder).map_err(unreadable)? {

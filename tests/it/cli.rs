@@ -165,11 +165,56 @@ fn a_workflow_runs_beside_one_with_a_mistake_and_the_mistake_is_told() {
         "{}",
         said.err
     );
+    assert!(said.err.contains("\n\nleft out because of this: "), "it is a paragraph of its own: {}", said.err);
     assert!(said.err.ends_with("left out because of this: workflows/bad.yaml, workflows/calls.yaml\n"), "{}", said.err);
     for wrong in [&["bad"][..], &["calls"], &[]] {
         let said = run(wrong);
         assert_eq!(said.code, 2, "{}{}", said.out, said.err);
         assert!(said.err.contains("workflows/bad.yaml:3:1"), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_workflow_that_is_not_there_is_told_with_those_that_are() {
+    let folder = project();
+    let said = fastagency(folder.path(), &["run", "something_else"]);
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    let words = "there is no workflow named \"something_else\": there is echo, fails, rings\n";
+    assert!(said.err.ends_with(words), "{}", said.err);
+    for number in 0..10 {
+        let workflow = format!("version: 1\nname: more_{number}\nsteps: [ {{ message: Hi. }} ]\n");
+        std::fs::write(folder.path().join(format!("workflows/more_{number}.yaml")), workflow).unwrap();
+    }
+    let said = fastagency(folder.path(), &["run", "something_else"]);
+    assert!(said.err.ends_with(", more_7, …\n"), "ten are named: {}", said.err);
+}
+
+#[test]
+fn a_folder_without_a_project_is_told_so_and_stays_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["check"][..], &["all"], &["run"], &["run", "echo"], &["tools", "call", "echo", "tool"]] {
+        let said = fastagency(folder.path(), arguments);
+        assert_eq!(said.code, 2, "{arguments:?}: {}{}", said.out, said.err);
+        for words in ["there is no project in this folder", "`fastagency init`", "`-c FILE`"] {
+            assert!(said.err.contains(words), "{arguments:?}: {words}: {}", said.err);
+        }
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "{arguments:?}: {left:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_in_use_is_told_with_the_flag_that_takes_another_one() {
+    let folder = project();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port().to_string();
+    for (arguments, flag) in
+        [(["--port", port.as_str(), "--ui-port", "0"], "--port"), (["--port", "0", "--ui-port", &port], "--ui-port")]
+    {
+        let said = fastagency(folder.path(), &[&["all"], &arguments[..]].concat());
+        assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+        let words = format!("could not listen on 127.0.0.1:{port}; is another one running? {flag} takes another port");
+        assert!(said.err.contains(&words), "{}", said.err);
     }
 }
 
