@@ -21,6 +21,7 @@ use crate::openapi::{DocumentSource, OpenApiDeclaration};
 use crate::outside::OutsideServices;
 use crate::outside::openapi::{OpenApiDocuments, OpenApiToolset};
 use crate::outside::toolset::{Toolset, ToolsetAnswer, ToolsetCall};
+use crate::project::check_has_project;
 use crate::schema;
 use crate::tokens::SharedTokenStore;
 use crate::workflow::{self, StepAction, Workflow, WorkflowTool};
@@ -30,12 +31,21 @@ const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// What is shown of a result, in bytes.
 const MAX_RESULT: u64 = 1 << 20;
 
+/// How it is typed: of two names the first is a workflow, and one name alone is a tool of the specification.
+const USAGE: &str = "\
+fastagency tools call [OPTIONS] <WORKFLOW> <TOOL>
+       fastagency tools call [OPTIONS] --openapi <FILE|URL> <TOOL>";
+
 /// What to call.
 #[derive(Args)]
+#[command(override_usage = USAGE)]
 pub(super) struct CallArguments {
-    /// The workflow and the tool (of a set also SET.TOOL); with --openapi the tool alone.
-    #[arg(value_names = ["WORKFLOW", "TOOL"], num_args = 1..=2, required = true)]
-    names: Vec<String>,
+    /// The workflow; with --openapi the tool.
+    #[arg(value_name = "WORKFLOW")]
+    first: String,
+    /// The tool of the workflow (of a set also SET.TOOL).
+    #[arg(value_name = "TOOL")]
+    tool: Option<String>,
     /// The arguments: a JSON object.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     args: String,
@@ -99,14 +109,15 @@ impl CallArguments {
         let config = project::load(&common)?;
         config.usable(ConfigSection::Worker)?;
         let services = self.services(&config, &common).await?;
-        let called = match (&self.openapi, &self.names[..]) {
-            (Some(source), [tool]) => self.call_operation(source, tool, &arguments, &services).await,
-            (Some(_), _) => Err(CliError::Usage("with --openapi, name the tool alone".to_owned())),
-            (None, [workflow, tool]) => {
+        let called = match (&self.openapi, &self.tool) {
+            (Some(source), None) => self.call_operation(source, &self.first, &arguments, &services).await,
+            (Some(_), Some(_)) => Err(CliError::Usage("with --openapi, name the tool alone".to_owned())),
+            (None, Some(tool)) => {
+                check_has_project(common.config.as_deref(), &config)?;
                 let reach = ProjectReach { config: &config, services: &services };
-                self.call_tool(workflow, tool, arguments, reach).await
+                self.call_tool(&self.first, tool, arguments, reach).await
             }
-            (None, _) => Err(CliError::Usage("name the workflow and the tool, or use --openapi".to_owned())),
+            (None, None) => Err(CliError::Usage("name the workflow and the tool, or use --openapi".to_owned())),
         };
         services.toolsets.close().await;
         Ok(self.print(called?))
