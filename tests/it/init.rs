@@ -354,6 +354,17 @@ fn what_is_commented_out_in_a_template_is_right_as_well() {
     assert!(fs::read_to_string(&config).unwrap().contains("\npython:"));
     let said = fastagency(&demo, &["check"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+
+    for KnownTemplate { name, .. } in TEMPLATES {
+        let (_here, demo) = made(name);
+        let config = demo.join("fastagency.yaml");
+        let text = fs::read_to_string(&config).unwrap();
+        let connection = "# nats:\n#   url: nats://127.0.0.1:4222\n#   user: fastagency\n#   password: ${FASTAGENCY_NATS_PASSWORD}\n";
+        fs::write(&config, text.replace(connection, &connection.replace("# ", ""))).unwrap();
+        assert!(fs::read_to_string(&config).unwrap().contains("\nnats:\n  url: "), "{name}");
+        let said = fastagency(&demo, &["check"]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}: {}", said.out);
+    }
 }
 
 #[test]
