@@ -188,8 +188,10 @@ pub fn checked_params(
     let mut value = Value::Object(params);
     fill_in(schema, &mut value);
     let errors = validator.into_iter().flat_map(|validator| validator.iter_errors(&value));
-    // It is said already, and with what was meant.
-    let errors = errors.filter(|error| !matches!(error.kind(), ValidationErrorKind::AdditionalProperties { .. }));
+    // What is said already, and with what was meant.
+    let said = !unknown.is_empty();
+    let errors =
+        errors.filter(|error| !said || !matches!(error.kind(), ValidationErrorKind::AdditionalProperties { .. }));
     let errors = errors.map(|error| {
         let path = error.instance_path().to_string();
         shortened(&match path.trim_start_matches('/') {
@@ -202,6 +204,11 @@ pub fn checked_params(
         Value::Object(params) if problems.is_empty() => Ok(params),
         _ => Err(problems.join("; ")),
     }
+}
+
+/// The parameters of a workflow that has none.
+pub fn no_params(params: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    checked_params(&serde_json::json!({ "properties": {} }), None, params)
 }
 
 /// Puts the schema's defaults where nothing was given, in objects within objects too.

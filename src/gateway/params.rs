@@ -24,9 +24,9 @@ impl ParamsSchema {
         Self { schema: card.params.clone(), validator }
     }
 
-    /// The parameters with defaults, or what is wrong with them. A workflow without a schema takes anything and ignores it.
+    /// The parameters with defaults, or what is wrong with them. A workflow without a schema has no parameters.
     pub fn check(&self, params: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        let Some(schema) = &self.schema else { return Ok(params) };
+        let Some(schema) = &self.schema else { return crate::schema::no_params(params) };
         crate::schema::checked_params(schema, self.validator.as_ref(), params)
     }
 }
@@ -96,8 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn a_workflow_without_a_schema_takes_anything() {
+    fn a_closed_schema_of_any_form_takes_nothing_else() {
+        for (schema, given) in [
+            (json!({"type": "object", "additionalProperties": false}), json!({"x": 1})),
+            (
+                json!({"properties": {"a": {}}, "patternProperties": {"^x_": {}}, "additionalProperties": false}),
+                json!({"b": 1}),
+            ),
+            (
+                json!({"properties": {"items": {"items": {"properties": {"a": {}}, "additionalProperties": false}}}}),
+                json!({"items": [{"typo": 1}]}),
+            ),
+        ] {
+            assert!(check(&schema, given.clone()).is_err(), "{schema} takes {given}");
+        }
+    }
+
+    #[test]
+    fn a_workflow_without_a_schema_has_no_parameters() {
         let given = Map::from_iter([("name".to_owned(), json!(1))]);
-        assert_eq!(params(None).check(given.clone()), Ok(given));
+        assert_eq!(params(None).check(given).unwrap_err(), "there is no parameter \"name\" (there is none)");
+        assert_eq!(params(None).check(Map::new()), Ok(Map::new()));
     }
 }

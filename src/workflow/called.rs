@@ -9,7 +9,7 @@ use crate::workflow::{Workflow, WorkflowDefinition, from_definition};
 
 /// The parameters with their defaults; the error is a sentence that names each that does not fit.
 pub fn checked_params(workflow: &Workflow, params: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let Some(schema) = &workflow.params else { return Ok(params) };
+    let Some(schema) = &workflow.params else { return crate::schema::no_params(params) };
     crate::schema::checked_params(&schema.json, Some(&schema.validator), params)
 }
 

@@ -82,6 +82,7 @@ async fn a_record_larger_than_the_broker_carries_is_stored_in_pieces() {
     let long = r#"
 version: 1
 name: lesson
+params: { properties: { x: { type: string } } }
 agents:
   a: { system_message: You answer. }
 steps:

@@ -471,14 +471,14 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     for (x, why) in &doors {
-        let (status, told) = send("/api/runs", format!(r#"{{"workflow": "echo", "params": {{"x": {x}}}}}"#)).await;
+        let (status, told) = send("/api/runs", format!(r#"{{"workflow": "params", "params": {{"x": {x}}}}}"#)).await;
         assert!(status == 422 && told.contains(why), "{status} {told}");
         let fastagencys =
-            format!(r#"{{"workflow_name": "echo", "workflow_uuid": "u", "user_id": null, "params": {{"x": {x}}}}}"#);
+            format!(r#"{{"workflow_name": "params", "workflow_uuid": "u", "user_id": null, "params": {{"x": {x}}}}}"#);
         let (status, told) = send("/fastagency/initiate_workflow", fastagencys).await;
         assert!(status == 422 && told.contains(why), "{status} {told}");
         let mut socket = deployment.socket().await;
-        let frame = format!(r#"{{"workflow_uuid": "{}", "name": "echo", "params": {{"x": {x}}}}}"#, RunId::random());
+        let frame = format!(r#"{{"workflow_uuid": "{}", "name": "params", "params": {{"x": {x}}}}}"#, RunId::random());
         crate::support::client::say(&mut socket, frame).await;
         let error = crate::support::client::hear_json(&mut socket).await;
         assert!(error["type"] == "error" && error.to_string().contains(why), "{error}");
@@ -488,7 +488,7 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
         assert!(status == 422 && !told.contains("unknown_question"), "{status} {told}");
     }
     // What is within bounds comes in.
-    let body = format!(r#"{{"workflow": "echo", "params": {{"x": {}}}}}"#, nested_text(62));
+    let body = format!(r#"{{"workflow": "params", "params": {{"x": {}}}}}"#, nested_text(62));
     assert_eq!(send("/api/runs", body).await.0, 201);
     let form = MessageContent::Form(fastagency::bounds::from_value(json!({"schema": {"type": "object"}})).unwrap());
     let refused =

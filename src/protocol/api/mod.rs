@@ -69,7 +69,7 @@ pub struct WorkflowView {
     pub title: Option<String>,
     /// What it is for.
     pub description: Option<String>,
-    /// A JSON Schema of its parameters; null: the worker does not say.
+    /// A JSON Schema of its parameters; null: it has none, or a Python worker does not say.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub params: Option<Value>,
     /// Whether a living worker serves it now.

@@ -432,7 +432,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
 async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     let limits = CallerLimits { bytes_per_hour: Some(200_000), ..CallerLimits::default() };
     let (deployment, _folder) = limited(limits).await;
-    let large = json!({"workflow": "echo", "params": {"note": "x".repeat(30_000)}});
+    let large = json!({"workflow": "params", "params": {"note": "x".repeat(30_000)}});
     let start = async |user: &str| as_user(&deployment, user, "POST", "/api/runs", Some(large.clone())).await;
     let first = start("alice").await;
     assert_eq!(first.status, 201, "{}", first.body);
@@ -441,7 +441,7 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     let question = player.ask(MessageContent::TextInput(Default::default())).await;
     let login = password_of("alice");
     let mut socket = socket(&deployment, &[("authorization", &login)]).await.unwrap();
-    say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    say(&mut socket, json!({"workflow_uuid": run, "name": "params", "params": {}}).to_string()).await;
     while hear_json(&mut socket).await["type"] != "text_input" {}
     let refused = loop {
         let answer = start("alice").await;

@@ -382,7 +382,7 @@ async fn what_a_python_worker_says_is_bounded_and_its_run_still_ends() {
 
 #[tokio::test]
 async fn a_start_of_a_python_gateway_is_bounded() {
-    const ANY: &str = "version: 1\nname: any\nsteps:\n  - return: done\n";
+    const ANY: &str = "version: 1\nname: any\nparams: { properties: { x: {} } }\nsteps:\n  - return: done\n";
     let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
     let values: Vec<String> = too_much().into_iter().map(|(value, _)| value).chain([deep, "[1]".to_owned()]).collect();
     let runs: Vec<RunId> = values.iter().map(|_| RunId::random()).collect();

@@ -360,10 +360,10 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
     let (status, answer) = post("{\"workflow\": \"echo\",\n  x}".to_owned()).await;
     assert_eq!((status, &answer["error"]["code"]), (400, &json!("malformed_json")));
     assert!(answer["error"]["message"].as_str().unwrap().contains("line 2"), "{answer}");
-    let large = json!({"workflow": "echo", "params": {"x": "x".repeat(5_000_000)}}).to_string();
+    let large = json!({"workflow": "params", "params": {"x": "x".repeat(5_000_000)}}).to_string();
     let (status, answer) = post(large).await;
     assert_eq!((status, &answer["error"]["code"]), (413, &json!("too_large")));
-    let unstorable = json!({"workflow": "echo", "params": {"x": "x".repeat(1_500_000)}}).to_string();
+    let unstorable = json!({"workflow": "params", "params": {"x": "x".repeat(1_500_000)}}).to_string();
     assert_eq!(post(unstorable).await.1["error"]["code"], "too_large");
     deployment.end().await;
 }

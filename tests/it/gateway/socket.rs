@@ -247,7 +247,7 @@ async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
         ),
         (init(taken, "boom"), "another conversation", 1008),
         (
-            json!({"workflow_uuid": uuid, "name": "echo", "params": {"x": "x".repeat(2_000_000)}}).to_string(),
+            json!({"workflow_uuid": uuid, "name": "params", "params": {"x": "x".repeat(2_000_000)}}).to_string(),
             "larger",
             1008,
         ),

@@ -302,7 +302,7 @@ pub fn played_workflows() -> Vec<(&'static str, &'static str, Option<Value>)> {
     vec![
         ("echo", "Echo one answer", None),
         ("boom", "Raises after one message", None),
-        ("params", "Echoes its params", None),
+        ("params", "Echoes its params", Some(json!({"type": "object"}))),
         ("everything", "Every UI call once", None),
         ("lesson", "With parameters", Some(schema)),
     ]

@@ -66,7 +66,7 @@
  * @property {string} name   Its name.
  * @property {string | null} title   What people see instead of the name.
  * @property {string | null} description   What it is for.
- * @property {Record<string, any> | null} params   A JSON Schema of its parameters; null: the worker does not say.
+ * @property {Record<string, any> | null} params   A JSON Schema of its parameters; null: it has none, or a Python worker does not say.
  * @property {boolean} available   Whether a living worker serves it now.
  *
  * @typedef {'queued' | 'running' | 'waiting' | 'ended'} RunState
