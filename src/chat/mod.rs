@@ -50,7 +50,7 @@ pub use queue::hold_all;
 pub use request::response_format;
 pub use single::{AgentAnswer, AgentQuestion, ask_with_tools};
 pub use thoughts::behind_thoughts;
-pub use tools::{checked_arguments, denial, fitted_arguments, result_text};
+pub use tools::{checked_arguments, denial, fitted_arguments, offered, result_text};
 
 use agent::generate_reply;
 use pattern::HandoffState;

@@ -16,7 +16,7 @@ pub(super) fn request(
     llm: &ModelUse,
     messages: Vec<Arc<ChatMessage>>,
 ) -> Result<ModelRequest> {
-    let mut offered = tools::offered(ctx, &agent.tools);
+    let mut offered = tools::offered(ctx.tools, &agent.tools);
     offered.extend(pattern::transfer_tools(ctx, agent)?);
     Ok(ModelRequest {
         messages,

@@ -12,14 +12,14 @@ use crate::chat::memory::{OutgoingMessage, RememberedMessage};
 use crate::chat::{AllowedCall, CallPermission, ChatEvent, ConversationContext, Result, ToolResponse, WorkflowFailure};
 use crate::ids::Name;
 use crate::protocol::dialogue::{ChatRole, ToolCall};
-use crate::workflow::{Agent, ApprovalRule, ToolReturn, WorkflowTool, apply_defaults};
+use crate::workflow::{Agent, ApprovalRule, ToolReturn, ToolTable, WorkflowTool, apply_defaults};
 
 /// The most problems of one call that a model is told.
 const MOST_PROBLEMS: usize = 10;
 
-/// Tools as a model is offered them.
-pub(super) fn offered(ctx: &ConversationContext<'_>, names: &[Name]) -> Vec<Value> {
-    let tools = ctx.tools.offered(names);
+/// The tools that names in a workflow stand for, as a model is offered them.
+pub fn offered(tools: &ToolTable, names: &[Name]) -> Vec<Value> {
+    let tools = tools.offered(names);
     tools.map(|tool| function(tool.name.as_str(), &tool.description, &tool.params.json)).collect()
 }
 

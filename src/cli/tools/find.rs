@@ -37,11 +37,7 @@ pub(super) async fn find(
     wanted: &str,
     outside: &OutsideServices,
 ) -> Result<FoundTool, CliError> {
-    let Some(workflow) = workflows.iter().find(|workflow| workflow.name.as_str() == name) else {
-        let names: Vec<&str> = workflows.iter().map(|workflow| workflow.name.as_str()).collect();
-        let near = did_you_mean(name, names.iter().copied()).unwrap_or_else(|| listed("there is", &names));
-        return Err(CliError::Usage(format!("there is no workflow {name:?}: {near}")));
-    };
+    let workflow = workflow_named(workflows, name)?;
     if let Some(tool) = workflow.tools.get(wanted) {
         return Ok(FoundTool { workflow: workflow.clone(), tool: tool.clone() });
     }
@@ -50,6 +46,15 @@ pub(super) async fn find(
         search.look(workflow, set, declaration, wanted, outside).await;
     }
     search.ended(workflow, wanted)
+}
+
+/// The workflow of a name.
+pub(super) fn workflow_named<'w>(workflows: &'w [Workflow], name: &str) -> Result<&'w Workflow, CliError> {
+    workflows.iter().find(|workflow| workflow.name.as_str() == name).ok_or_else(|| {
+        let names: Vec<&str> = workflows.iter().map(|workflow| workflow.name.as_str()).collect();
+        let near = did_you_mean(name, names.iter().copied()).unwrap_or_else(|| listed("there is", &names));
+        CliError::Usage(format!("there is no workflow {name:?}: {near}"))
+    })
 }
 
 /// The sets that a name can mean a tool of: those that it names itself, else all.
@@ -122,7 +127,7 @@ impl SetSearch {
 }
 
 /// The names that there are, but not too many of them.
-fn listed(what: &str, names: &[&str]) -> String {
+pub(super) fn listed(what: &str, names: &[&str]) -> String {
     match names {
         [] => "there is none".to_owned(),
         names if names.len() > MOST_NAMED => format!("{what} {}, …", names[..MOST_NAMED].join(", ")),

@@ -1,4 +1,4 @@
-//! `fastagency tools list`: what agents would be offered of an OpenAPI specification.
+//! `fastagency tools list`: what agents are offered, by a workflow or of an OpenAPI specification.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::offered;
 use super::read::read;
+use crate::cli::CommonArguments;
 use crate::cli::outcome::{self, CliError};
 use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiWarning, SkippedOperation, ToolSelection};
 use crate::outside::openapi::{MOST_TOOLS, never_allowed};
@@ -18,14 +20,20 @@ const NAMED_TOOLS: usize = 3;
 /// What to list.
 #[derive(Args)]
 pub(super) struct ListArguments {
-    /// The specification (OpenAPI 3, Swagger 2.0; JSON or YAML): a file, or an address.
+    /// The workflow whose agents' tools are listed. Its MCP servers and Python files are asked, and its specifications are read.
+    #[arg(required_unless_present = "openapi", conflicts_with = "openapi")]
+    workflow: Option<String>,
+    /// One of its agents.
+    #[arg(requires = "workflow")]
+    agent: Option<String>,
+    /// A specification (OpenAPI 3, Swagger 2.0; JSON or YAML) instead of a workflow: a file, or an address.
     #[arg(long, value_name = "FILE|URL")]
-    openapi: String,
+    openapi: Option<String>,
     /// Only tools whose name matches one of these globs; one with a `/` is compared with method and path (`GET /pets*`), one that
     /// begins with `tag:` with the tags.
-    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with = "workflow")]
     only: Vec<String>,
-    /// Print JSON.
+    /// Print JSON; of a workflow's tools with the whole schemas, as models are sent them.
     #[arg(long)]
     json: bool,
 }
@@ -39,11 +47,19 @@ struct ToolRow {
 }
 
 impl ListArguments {
-    pub(super) async fn run(self) -> Result<ExitCode, CliError> {
+    pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
+        match (&self.openapi, &self.workflow) {
+            (None, Some(workflow)) => offered::list(workflow, self.agent.as_deref(), self.json, &common).await,
+            (Some(written), _) => self.of_specification(written).await,
+            (None, None) => Err(CliError::Usage("name a workflow, or a specification with --openapi".to_owned())),
+        }
+    }
+
+    async fn of_specification(&self, written: &str) -> Result<ExitCode, CliError> {
         let arguments = self;
-        let source = DocumentSource::parse(&arguments.openapi).map_err(CliError::Usage)?;
+        let source = DocumentSource::parse(written).map_err(CliError::Usage)?;
         let document = read(source).await?;
-        let selection = ToolSelection { include: arguments.only, exclude: Vec::new() };
+        let selection = ToolSelection { include: arguments.only.clone(), exclude: Vec::new() };
         let mut rows = Vec::new();
         let mut skipped: Vec<SkippedOperation> = document.skipped_of(&selection).cloned().collect();
         // One after the other: of thousands of tools only what is printed is kept.

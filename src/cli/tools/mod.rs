@@ -1,9 +1,10 @@
-//! `fastagency tools`: the tools of OpenAPI specifications, listed, called and written down for a workflow.
+//! `fastagency tools`: the tools of agents and of OpenAPI specifications, listed, called and written down for a workflow.
 
 mod call;
 mod find;
 mod import;
 mod list;
+mod offered;
 mod read;
 
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use clap::{Args, Subcommand};
 use crate::cli::CommonArguments;
 use crate::cli::outcome::CliError;
 
-/// List the tools of an OpenAPI specification, call one, or import them into a workflow.
+/// List the tools of agents or of an OpenAPI specification, call one, or import them into a workflow.
 #[derive(Args)]
 pub(super) struct ToolsCommand {
     #[command(subcommand)]
@@ -22,7 +23,7 @@ pub(super) struct ToolsCommand {
 
 #[derive(Subcommand)]
 enum ToolsSubcommand {
-    /// List the tools that the operations of a specification become, and the operations that become none.
+    /// List the tools under `tools` of a workflow's agents, or those that the operations of a specification become.
     List(list::ListArguments),
     /// Call a tool of a workflow, or of a specification, once: with the secrets of the configuration.
     Call(call::CallArguments),
@@ -33,7 +34,7 @@ enum ToolsSubcommand {
 impl ToolsCommand {
     pub(super) async fn run(self, common: CommonArguments) -> Result<ExitCode, CliError> {
         match self.what {
-            ToolsSubcommand::List(list) => list.run().await,
+            ToolsSubcommand::List(list) => list.run(common).await,
             ToolsSubcommand::Call(call) => call.run(common).await,
             ToolsSubcommand::Import(import) => import.run().await,
         }

@@ -50,6 +50,9 @@ const GREET: &str = "version: 1\nname: greet\nagents: { host: { system_message: 
 const REFUND: &str = "version: 1\nname: refund\nparams: { type: object, properties: { order: { type: string } } }\n\
     tools: { refund: { description: Refund an order, approve: always, do: [{ return: done }] } }\n\
     steps:\n  - { id: done, call: { tool: refund }, on_error: { value: denied } }\n  - return: \"{{ steps.done }}\"\n";
+const TRIAGE: &str = "version: 1\nname: support_triage\n\
+    tools: { close: { description: Closes a ticket, params: { properties: { id: { type: string } } }, do: [{ return: closed }] } }\n\
+    agents: { support: { system_message: You help., tools: [close] } }\nsteps:\n  - agent: { agent: support, message: hi }\n";
 const PETS: &str = "openapi: 3.0.3\ninfo: { title: Pets, version: '1' }\nservers: [{ url: https://api.example }]\n\
     components: { securitySchemes: { api_key: { type: apiKey, in: header, name: X-Key } } }\nsecurity: [{ api_key: [] }]\n\
     paths:\n  /pets: { get: { operationId: listPets, tags: [billing], responses: { '200': { description: Pets } } } }\n  \
@@ -164,7 +167,11 @@ const PAGES: [CommandPage; 14] = [
     },
     CommandPage {
         page: "docs/how-to/tools.md",
-        files: &[("fastagency.yaml", CONFIG_WITH_SECRETS), ("openapi.yaml", PETS)],
+        files: &[
+            ("fastagency.yaml", CONFIG_WITH_SECRETS),
+            ("openapi.yaml", PETS),
+            ("workflows/support_triage.yaml", TRIAGE),
+        ],
         over_nats: false,
         before: &[],
     },

@@ -332,3 +332,102 @@ fn an_import_of_too_many_operations_names_the_tags_to_choose_from() {
         "error: these are 130 tools, and an agent can have at most 128: choose some with --only; its tags: tag:most (100), tag:few (30)\n"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tools_of_an_agent_are_listed_as_its_model_is_sent_them() {
+    const WORKFLOW: &str = "version: 1
+name: w
+tools:
+  weather: { python: tools.py:weather }
+  api: { openapi: SOURCE, only: [get_header, pay] }
+  own:
+    description: |
+      Says hello.
+      The second line is for models alone.
+    params: { type: object, properties: { name: { type: string } }, required: [name] }
+    do: [ { return: hello } ]
+agents:
+  helper: { system_message: Help., tools: [weather, api, own] }
+  few: { system_message: Help., tools: [api.pay] }
+  none: { system_message: Help. }
+steps:
+  - agent: { agent: helper, message: hi }
+";
+    let api = ApiServer::start().await;
+    let (asked, mut requests) = tokio::sync::mpsc::unbounded_channel::<Value>();
+    let answer = move |axum::Json(request): axum::Json<Value>| {
+        let asked = asked.clone();
+        async move {
+            asked.send(request).unwrap();
+            let message = json!({"role": "assistant", "content": "hello"});
+            axum::Json(json!({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}))
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let model = listener.local_addr().unwrap();
+    let served = axum::Router::new().route("/v1/chat/completions", axum::routing::post(answer));
+    let served = tokio::spawn(async move { axum::serve(listener, served).await.unwrap() });
+
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "fastagency.yaml",
+        &format!(
+            "version: 1\noutgoing: {{ allow_private: [127.0.0.1] }}\n\
+             llms: {{ default: {{ provider: openai, model: m, api_key: k, base_url: \"http://{model}/v1\", stream: false }} }}\n"
+        ),
+    );
+    write(
+        "tools.py",
+        "def weather(city: str, days: int = 1) -> str:\n    \"\"\"The weather of a city.\"\"\"\n    return city\n",
+    );
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    let source = format!("{}/openapi.json", api.url);
+    write("workflows/w.yaml", &WORKFLOW.replace("SOURCE", &source));
+
+    let list = |arguments: &[&str]| tools(folder.path(), &[&["list"], arguments].concat());
+    let json_of = |said: Said| -> Value {
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let listed = tokio::task::block_in_place(|| json_of(list(&["w", "helper", "--json"])));
+    let mut run = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    run.args(["run", "w"]).current_dir(folder.path()).env_remove("FASTAGENCY_CONFIG");
+    let ended = tokio::task::block_in_place(|| run.output().unwrap());
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let sent = requests.recv().await.unwrap();
+    assert_eq!(listed["agents"][0]["agent"], "helper");
+    assert_eq!(listed["agents"][0]["tools"], sent["tools"]);
+    assert_eq!(sent["tools"].as_array().unwrap().len(), 4);
+
+    let said = tokio::task::block_in_place(|| list(&["w"]));
+    let words: Vec<String> =
+        said.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(said.code, 0, "{}", said.err);
+    for row in ["helper: 4 tools", "weather city, days? The weather of a city.", "own name Says hello.", "few: 1 tool"]
+    {
+        assert!(words.iter().any(|line| line == row), "{row} is not in {}", said.out);
+    }
+    assert!(!said.out.contains("none:"), "{}", said.out);
+    for (arguments, words) in [
+        (&["w", "helpr"][..], "the workflow \"w\" has no agent \"helpr\": did you mean \"helper\"?"),
+        (&["v"], "there is no workflow \"v\": there is w"),
+        (&["w", "--openapi", &source], "cannot be used with"),
+        (&["w", "--only", "get_*"], "cannot be used with"),
+        (&[], "<WORKFLOW>"),
+    ] {
+        let said = tokio::task::block_in_place(|| list(arguments));
+        assert!(said.code == 2 && said.err.contains(words), "{arguments:?}: {}: {}", said.code, said.err);
+    }
+    // What cannot be asked is named; the others are listed.
+    drop(api);
+    write("tools.py", "def weather(city):\n    return city\n");
+    let said = tokio::task::block_in_place(|| list(&["w", "helper"]));
+    assert!(
+        said.code == 1 && said.out.contains("own") && said.err.contains("tools.weather: "),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    served.abort();
+}
