@@ -53,6 +53,7 @@ def function_of(node):
             {"name": arg.arg, "is_required": arg.arg in required, "kind": simple_type(arg.annotation)} for arg in shown
         ],
         "unannotated": None if is_decorated or not unknown else unknown[0],
+        "is_generator": not is_decorated and yields(node),
         "is_plain": not (is_decorated or unknown or yields(node) or words & OF_AG2),
     }
 

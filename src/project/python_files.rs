@@ -47,6 +47,8 @@ struct PythonFunction {
     parameters: Vec<PythonParameter>,
     /// The first parameter that has no annotation and no default.
     unannotated: Option<String>,
+    /// Whether it yields values one by one.
+    is_generator: bool,
     /// Whether it is a tool for certain, where its file makes tools of functions.
     is_plain: bool,
 }
@@ -105,9 +107,10 @@ impl PythonFiles {
             },
         };
         if let Some((name, function)) = source.function.as_ref().zip(functions.first())
-            && let Some(parameter) = &function.unannotated
+            && !file.names.contains(name)
+            && let Some(unfit) = function.unfit()
         {
-            return Some(problem(no_tool(source, name, parameter)).with_hint(HOW_TO_ANNOTATE));
+            return Some(problem(no_tool(source, name, &unfit)).with_hint(unfit.what_to_do()));
         }
         let is_open = source.function.is_none() && (file.is_open || functions.is_empty());
         if is_open || functions.iter().any(|function| function.takes_any) {
@@ -142,7 +145,7 @@ impl PythonFiles {
                 for (name, function) in public {
                     match is_certain(name, function) && !is_open {
                         true => outline.tools.push(listed(name, function)),
-                        false if function.unannotated.is_some() => {}
+                        false if function.unfit().is_some() => {}
                         false => drop(outline.perhaps.insert(name.clone())),
                     }
                 }
@@ -152,23 +155,55 @@ impl PythonFiles {
         Some(outline)
     }
 
-    /// A sentence for each function of a set that would be a tool if its parameters were annotated.
-    pub(super) fn left_out(&self, source: &PythonSource) -> Vec<String> {
+    /// A sentence for each function of a set that would be a tool if it were written otherwise, and what to do about it.
+    pub(super) fn left_out(&self, source: &PythonSource) -> Vec<(String, &'static str)> {
         let Some(file) = self.0.get(&source.file).filter(|_| source.function.is_none()) else { return Vec::new() };
         if file.names.contains("__all__") {
             return Vec::new();
         }
         let public = file.functions.iter().filter(|(name, _)| !name.starts_with('_') && !file.names.contains(*name));
-        public.filter_map(|(name, function)| Some(no_tool(source, name, function.unannotated.as_ref()?))).collect()
+        let left_out = public.filter_map(|(name, function)| Some((name, function.unfit()?)));
+        left_out.map(|(name, unfit)| (no_tool(source, name, &unfit), unfit.what_to_do())).collect()
+    }
+}
+
+/// Why a function is no tool.
+enum UnfitFunction<'f> {
+    /// Nothing is known of a parameter that must be given.
+    Unannotated(&'f str),
+    /// A tool gives one result.
+    Generator,
+}
+
+impl PythonFunction {
+    fn unfit(&self) -> Option<UnfitFunction<'_>> {
+        match &self.unannotated {
+            Some(parameter) => Some(UnfitFunction::Unannotated(parameter)),
+            None => self.is_generator.then_some(UnfitFunction::Generator),
+        }
+    }
+}
+
+impl UnfitFunction<'_> {
+    fn what_to_do(&self) -> &'static str {
+        match self {
+            Self::Unannotated(_) => HOW_TO_ANNOTATE,
+            Self::Generator => "return a list",
+        }
     }
 }
 
 /// What to do about a parameter that nothing is known of.
-pub(super) const HOW_TO_ANNOTATE: &str = "write its type: `amount: float`";
+const HOW_TO_ANNOTATE: &str = "write its type: `amount: float`";
 
-fn no_tool(source: &PythonSource, function: &str, parameter: &str) -> String {
+fn no_tool(source: &PythonSource, function: &str, unfit: &UnfitFunction<'_>) -> String {
     let file = &source.file;
-    format!("{file}: {function} is no tool: its parameter {parameter} has no annotation and no default")
+    match unfit {
+        UnfitFunction::Unannotated(parameter) => {
+            format!("{file}: {function} is no tool: its parameter {parameter} has no annotation and no default")
+        }
+        UnfitFunction::Generator => format!("{file}: {function} is no tool: it yields values one by one"),
+    }
 }
 
 /// A function as a run will most likely list it.

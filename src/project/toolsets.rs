@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::findings::ProjectFindings;
-use super::python_files::{HOW_TO_ANNOTATE, PythonFiles};
+use super::python_files::PythonFiles;
 use super::set_outline::{SetOutline, near_tool};
 use super::tool_calls::check_tool_calls;
 use crate::config::{Config, McpAddress, McpCredential, McpReach};
@@ -30,7 +30,7 @@ pub(super) fn check_tools(workflow: &Workflow, config: &Config, python: &PythonF
         found.warnings.extend(without_value(set, config));
         if let ToolsetSource::Python(source) = &set.source {
             let left_out = python.left_out(source).into_iter();
-            let warning = |message| Problem { message, ..set.problem.clone() }.with_hint(HOW_TO_ANNOTATE);
+            let warning = |(message, hint)| Problem { message, ..set.problem.clone() }.with_hint(hint);
             found.warnings.extend(left_out.map(warning));
         }
         match check_set(workflow, set, config, python) {
