@@ -18,6 +18,7 @@ use crate::lifecycle::Shutdown;
 use crate::problem::chain;
 use crate::protocol::answerers::AnswererRule;
 use crate::protocol::log::RunOrigin;
+use crate::redact::Redactor;
 use crate::run::answer::{self, AnswerAcceptance, AnswerPayload, SubmittedAnswer};
 use crate::run::start::{RunStart, StartOutcome, start};
 use crate::run::{self, secret};
@@ -41,6 +42,8 @@ pub struct ServedWorkflows {
     pub workflows: BTreeMap<Name, Arc<Workflow>>,
     /// What seals passwords; none: they are told, and not stored.
     pub sealer: Option<Sealer>,
+    /// What is not told to clients.
+    pub redactor: Redactor,
     /// Whose end ends this.
     pub shutdown: Shutdown,
 }
@@ -158,7 +161,14 @@ async fn refuse(
     problems: &str,
 ) -> broker::Result<()> {
     let Some(contract) = &worker.broker.contract else { return message.ack().await };
-    match refusal::refuse(&**contract, run, user, problems).await {
+    let refused = async {
+        // It was started by another definition, and asked for again.
+        if run::created(&worker.broker, run).await?.is_some() {
+            return Ok(());
+        }
+        Ok::<_, run::Error>(refusal::refuse(&**contract, run, user, problems, &worker.redactor).await?)
+    };
+    match refused.await {
         Ok(()) => message.ack().await,
         Err(error) => {
             tracing::warn!(run.id = %run, "the client could not be told that its start is refused: {error}");

@@ -10,6 +10,8 @@ use crate::ids::{RunId, UserId, user_token};
 use crate::message::{Message, MessageContent};
 use crate::protocol::log::completed_message;
 use crate::protocol::participant::{USER, WORKFLOW};
+use crate::redact::Redactor;
+use crate::run::redaction;
 
 /// What the client reads first.
 const NOT_STARTED: &str = "The workflow was not started";
@@ -21,14 +23,16 @@ pub async fn refuse(
     run: RunId,
     user: Option<&UserId>,
     why: &str,
+    redactor: &Redactor,
 ) -> broker::Result<()> {
     let user = user_token(user);
     let last = contract.last_copy(&user, run).await?;
     let already = last.as_ref().and_then(|last| last.copy_of).unwrap_or(0);
     let mut previous = last.map_or(0, |last| last.seq);
     let told = [error(run, why), completed_message(run, Value::String(format!("{NOT_STARTED}: {why}")))];
-    for (number, message) in (1..).zip(&told).filter(|(number, _)| *number > already) {
-        let body = serde_json::to_vec(&envelope(run, message)).expect("an envelope is JSON");
+    for (number, mut message) in (1..).zip(told).filter(|(number, _)| *number > already) {
+        redaction::message(redactor, &mut message);
+        let body = serde_json::to_vec(&envelope(run, &message)).expect("an envelope is JSON");
         match contract.copy(&user, run, message.uuid, number, previous, body.into()).await {
             Ok(seq) => previous = seq,
             // Another worker tells the same.

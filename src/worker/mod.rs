@@ -196,6 +196,7 @@ pub async fn serve(parts: WorkerParts, shutdown: Shutdown) -> Result<(), Error> 
             broker: broker.clone(),
             workflows: worker.serves.clone(),
             sealer: worker.engine.sealer().cloned(),
+            redactor: worker.redactor.clone(),
             shutdown: shutdown.clone(),
         };
         fastagency::intake::join(served).await?;

@@ -289,5 +289,19 @@ steps:
         let told = futures_util::FutureExt::now_or_never(told.next());
         assert!(told.is_none(), "told once: {told:?}");
     }
+    // A run that was begun by other rules goes on: it is not told that it was not started.
+    let begun = RunId::random();
+    let start = |run: RunId, params: &str| {
+        format!(r#"{{"user_id": "None", "workflow_uuid": "{run}", "name": "invoice", "params": {params}}}"#)
+    };
+    gateway.initiate(begun, bytes(start(begun, r#"{"number": "8"}"#))).await.unwrap();
+    eventually("it is started", async || broker.log.last(begun).await.unwrap().is_some()).await;
+    worker.follow(begun).await.ended().await;
+    gateway.purge("None", begun).await.unwrap();
+    client.publish("chat.server.initiate_chat", start(begun, r#"{"numbr": "8"}"#).into()).await.unwrap();
+    let next = RunId::random();
+    gateway.initiate(next, bytes(start(next, r#"{"number": "9"}"#))).await.unwrap();
+    eventually("the next start is taken", async || broker.log.last(next).await.unwrap().is_some()).await;
+    assert!(gateway.last_copy("None", begun).await.unwrap().is_none(), "nothing was told");
     worker.close().await;
 }
