@@ -16,10 +16,12 @@ use crate::broker::Broker;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
-use crate::run::summary::{OwnedRun, RunState, RunSummary, forget_older, take_back_removed};
+use crate::run::summary::{RunOfUser, RunState, RunSummary, forget_older, take_back_removed};
 
 /// How long a summary may be late.
 const DELAY: Duration = Duration::from_millis(250);
+/// So many runs are looked for again after a look that failed. A line that stays is taken away by the tour.
+const MOST_UNLOOKED: usize = 10_000;
 /// Writes under way at once.
 const AT_ONCE: usize = 64;
 
@@ -32,7 +34,7 @@ pub struct SummaryPublisher {
     /// A run has ended.
     end: Notify,
     /// Runs that ended, whose lines were put down since it was looked whether they are removed. One look is for many.
-    unlooked: Mutex<Vec<OwnedRun>>,
+    unlooked: Mutex<Vec<RunOfUser>>,
     finished: AtomicBool,
     redactor: Redactor,
 }
@@ -113,7 +115,9 @@ impl SummaryPublisher {
         if !ended.is_empty()
             && let Err(error) = take_back_removed(broker, &ended).await
         {
-            tracing::debug!("the lines of runs that were removed as soon as they had ended may stay: {error}");
+            tracing::debug!("it is looked again whether runs that have ended were removed: {error}");
+            let mut unlooked = self.unlooked.lock().unwrap_or_else(PoisonError::into_inner);
+            unlooked.extend(ended.into_iter().take(MOST_UNLOOKED));
         }
     }
 
@@ -124,7 +128,7 @@ impl SummaryPublisher {
                     summary.put_line(broker).await?;
                     if summary.state == RunState::Ended {
                         let mut unlooked = self.unlooked.lock().unwrap_or_else(PoisonError::into_inner);
-                        unlooked.push(summary.owned_run());
+                        unlooked.push(summary.of_user());
                     }
                     if forget { forget_older(broker, summary.user.as_ref(), summary.id).await } else { Ok(()) }
                 };

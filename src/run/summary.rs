@@ -102,14 +102,16 @@ pub struct RunSummary {
 
 /// The longest title and prompt that is kept, in characters.
 const LONGEST_TITLE: usize = 120;
+/// The longest reason why a run ended, in characters: room for a sentence and what to do about it.
+const LONGEST_REASON: usize = 400;
 
 fn shortened(text: &str) -> String {
+    shortened_to(text, LONGEST_TITLE)
+}
+
+fn shortened_to(text: &str, longest: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= LONGEST_TITLE {
-        line
-    } else {
-        line.chars().take(LONGEST_TITLE - 1).chain(['…']).collect()
-    }
+    if line.chars().count() <= longest { line } else { line.chars().take(longest - 1).chain(['…']).collect() }
 }
 
 /// Whether a run could be told from others by it: "30" or "ok" are no titles. Outside of ASCII a letter may be a word.
@@ -174,7 +176,7 @@ impl RunSummary {
     pub fn end(&mut self, outcome: RunOutcome, reason: Option<&str>) {
         self.state = RunState::Ended;
         self.outcome = Some(outcome);
-        self.reason = reason.map(shortened);
+        self.reason = reason.map(|reason| shortened_to(reason, LONGEST_REASON));
         self.questions.clear();
     }
 
@@ -307,7 +309,7 @@ impl RunSummary {
     pub async fn publish_summary(&self, broker: &Broker) -> Result<()> {
         self.put_line(broker).await?;
         if self.state == RunState::Ended {
-            take_back_removed(broker, std::slice::from_ref(&self.owned_run())).await
+            take_back_removed(broker, std::slice::from_ref(&self.of_user())).await
         } else {
             Ok(())
         }
@@ -320,8 +322,8 @@ impl RunSummary {
     }
 
     /// The run and whose it is.
-    pub fn owned_run(&self) -> OwnedRun {
-        OwnedRun { run: self.id, user: self.user.clone() }
+    pub fn of_user(&self) -> RunOfUser {
+        RunOfUser { run: self.id, user: self.user.clone() }
     }
 }
 
@@ -338,7 +340,7 @@ async fn replace(broker: &Broker, key: &str, value: Vec<u8>, kept: Option<Durati
 
 /// A run, and whose it is.
 #[derive(Debug, Clone)]
-pub struct OwnedRun {
+pub struct RunOfUser {
     /// The run.
     pub run: RunId,
     /// The person who started it; none: nobody has a name here.
@@ -347,13 +349,16 @@ pub struct OwnedRun {
 
 /// Takes the lines of those runs away that were removed before their lines were put down. Whoever removes a run after this look takes
 /// its line away, too.
-pub async fn take_back_removed(broker: &Broker, ended: &[OwnedRun]) -> Result<()> {
+pub async fn take_back_removed(broker: &Broker, ended: &[RunOfUser]) -> Result<()> {
     let runs: Vec<RunId> = ended.iter().map(|ended| ended.run).collect();
     for (run, last) in broker.log.last_did_of(&runs).await? {
         if is_tombstone(run, &last)
             && let Some(removed) = ended.iter().find(|ended| ended.run == run)
         {
-            remove_summary(broker, removed.user.as_ref(), run).await?;
+            // One that cannot be taken back now leaves the others theirs.
+            if let Err(error) = remove_summary(broker, removed.user.as_ref(), run).await {
+                tracing::debug!(run.id = %run, "the line of a removed run stays for now: {error}");
+            }
         }
     }
     Ok(())
@@ -455,7 +460,7 @@ pub async fn rename(
         put_title(broker, user, run, last.to.as_deref()).await?;
         title = last.to;
     }
-    take_back_removed(broker, &[OwnedRun { run, user: user.cloned() }]).await
+    take_back_removed(broker, &[RunOfUser { run, user: user.cloned() }]).await
 }
 
 /// Keeps the first rename, which knows the title that was there before, and the last ones; the first says how many are gone.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_nats::{HeaderMap, Message, Subscriber};
 use base64::Engine;
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,6 +20,9 @@ const PAGE_SIZE: u64 = 256;
 /// Bytes asked for at once, so that pages of large records stay small too.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 const _: () = assert!((PAGE_SIZE as usize) < super::follow::MOST_UNREAD);
+
+/// How many single messages are asked for at once.
+const SINGLE_READS: usize = 64;
 
 const END_OF_BATCH: u16 = 204;
 const NOT_FOUND: u16 = 404;
@@ -114,14 +117,19 @@ pub(super) async fn last_messages(
             found.extend(page.into_iter().map(|read| (read.subject.clone(), read)));
         }
     }
-    let mut all = Vec::with_capacity(subjects.len());
-    for subject in subjects {
-        all.push(match found.remove(subject) {
-            None if !is_complete => last_message(server, doing, stream, subject).await?,
-            last => last,
-        });
-    }
-    Ok(all)
+    let singly: Vec<_> = subjects
+        .iter()
+        .map(|subject| {
+            let known = found.remove(subject);
+            async move {
+                match known {
+                    None if !is_complete => last_message(server, doing, stream, subject).await,
+                    known => Ok(known),
+                }
+            }
+        })
+        .collect();
+    futures_util::stream::iter(singly).buffered(SINGLE_READS).try_collect().await
 }
 
 /// The first message under `subject`, from whichever replica answers; that there is none is for the leader to say, as a replica may be
@@ -237,7 +245,8 @@ impl PagedRead {
             let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
             match reply.status.map(|status| status.as_u16()) {
                 None => found.push(read(doing, reply)?),
-                Some(NOT_FOUND) => break 0,
+                // After others it says that the next one was removed while they were sent: there may be more.
+                Some(NOT_FOUND) => break u64::from(found.len() > had),
                 Some(END_OF_BATCH) => break headers::pending(&reply),
                 Some(_) => return Err(refused(doing, &reply)),
             }

@@ -75,12 +75,19 @@ impl RecentLogs {
             let mut held = self.0.lock();
             let log = held.logs.get_mut(&run)?;
             let (told, whole) = oneshot::channel();
+            log.waiting.retain(|waiting| !waiting.is_closed());
             log.waiting.push(told);
             log.tell_waiting();
             whole
         };
         // It is given up when the run is forgotten.
-        let _ = tokio::time::timeout(COMES_WITHIN, whole).await;
+        let is_late = tokio::time::timeout(COMES_WITHIN, whole).await.is_err();
+        let mut held = self.0.lock();
+        if is_late && held.logs.get(&run).is_some_and(|log| log.records.is_empty()) {
+            // It will not come any more: nobody else is to wait for it.
+            held.forget(run);
+        }
+        drop(held);
         self.get(run)
     }
 
