@@ -46,6 +46,9 @@ pub(super) struct InitCommand {
 
 impl InitCommand {
     pub(super) async fn run(self) -> Result<ExitCode, CliError> {
+        if self.folder.as_os_str().is_empty() {
+            return Err(CliError::Usage("DIR is empty: name a folder, or leave it out for this one".to_owned()));
+        }
         let asked = self.template.unwrap_or(ProjectTemplate::Tools);
         let lacks_python = asked == ProjectTemplate::Tools && !has_python(&self.folder).await;
         let template = match self.template {

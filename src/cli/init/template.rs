@@ -120,10 +120,14 @@ impl ProjectTemplate {
 /// The files of a project with this name.
 pub(super) fn project_files(template: ProjectTemplate, name: &str) -> anyhow::Result<Vec<ProjectFile>> {
     let texts = template.texts();
-    let own = texts.files.iter().map(|(path, text)| (*path, text.replace(PROJECT, &yaml_word(name))));
+    let own = texts.files.iter().map(|(path, text)| (*path, (*text).to_owned()));
     let readme = ("README.md", format!("{}\n{README_END}", texts.readme));
     let common = COMMON.iter().map(|(path, text)| (*path, (*text).to_owned()));
-    let named = |text: String| text.replace(WORKFLOW, texts.workflow).replace(ANSWERS, texts.answers);
+    // The name last: it may hold the words that stand for the others.
+    let named = |text: String| {
+        let text = text.replace(WORKFLOW, texts.workflow).replace(ANSWERS, texts.answers);
+        text.replace(PROJECT, &yaml_word(name))
+    };
     let files = own.chain([readme]).chain(common).map(|(path, text)| ProjectFile { path, text: named(text) });
     let mut files: Vec<ProjectFile> = files.collect();
     // As `fastagency schema` prints them.
