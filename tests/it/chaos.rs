@@ -20,7 +20,8 @@ use tokio::time::Instant;
 
 use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, Tier, free_port};
+use crate::support::ports::free_port;
+use crate::support::project::{Project, Tier};
 use crate::support::slow_model::{Asked, SlowModel};
 
 const WORKFLOW: &str = r#"

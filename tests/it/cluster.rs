@@ -17,7 +17,8 @@ use crate::support::client::{Heard, client, hear, say, socket};
 use crate::support::eventually::{PATIENCE, eventually_within, soon};
 use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, free_port};
+use crate::support::ports::free_port;
+use crate::support::project::Project;
 
 const WORKFLOW: &str = r#"
 version: 1

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::{PORT_ELSEWHERE, free_port};
 use crate::support::tier::Tier;
 
 const ECHO: &str = "version: 1\nname: echo\nsteps:\n  - id: said\n    text_input: { prompt: What? }\n  - return: \"{{ steps.said }}\"\n";
@@ -68,11 +69,6 @@ async fn doctor(folder: &TempDir, more: &[&str]) -> Said {
     Said { healthy: output.status.success(), findings: said["findings"].as_array().unwrap().clone(), all }
 }
 
-/// A port where nobody listens.
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
-}
-
 /// A model's server that lists one model for whoever has the key.
 async fn model_server() -> String {
     let list = async |headers: HeaderMap| match headers.get("authorization") {
@@ -98,7 +94,7 @@ async fn an_address_that_other_machines_reach_is_told_where_no_one_is_asked_who_
 
 #[tokio::test]
 async fn a_program_for_one_machine_is_well_without_a_nats_server() {
-    let (port, ui_port, nowhere) = (free_port().await, free_port().await, free_port().await);
+    let (port, ui_port, nowhere) = (free_port(), free_port(), free_port());
     let folder = project(&format!(
         "nats: {{ url: \"nats://127.0.0.1:{nowhere}\" }}\ngateway: {{ port: {port} }}\nui: {{ port: {ui_port} }}\n"
     ));
@@ -116,11 +112,11 @@ async fn a_program_for_one_machine_is_well_without_a_nats_server() {
 
 #[tokio::test]
 async fn a_fresh_project_that_names_no_nats_server_is_well_without_one() {
-    let (port, ui_port) = (free_port().await, free_port().await);
+    let (port, ui_port) = (free_port(), free_port());
     let folder = project(&format!("gateway: {{ port: {port} }}\nui: {{ port: {ui_port} }}\n"));
     let said = doctor(&folder, &[]).await;
     assert!(said.healthy, "{}", said.all);
-    let nowhere = format!("nats://127.0.0.1:{}", free_port().await);
+    let nowhere = format!("nats://127.0.0.1:{}", free_port());
     doctor(&folder, &["--nats-url", &nowhere]).await.says("error", "no NATS server can be reached", "set nats.url");
 }
 
@@ -144,7 +140,7 @@ async fn what_this_machine_does_not_have_is_a_fault_of_this_machine() {
 async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
     let test = "doctor::a_system_that_is_well_is_told_so_with_all_who_are_up";
     let Some(server) = NatsServer::start(test) else { return };
-    let (models, port, ui_port) = (model_server().await, free_port().await, free_port().await);
+    let (models, port, ui_port) = (model_server().await, free_port(), free_port());
     let folder = project(&format!(
         "nats: {{ url: \"{}\" }}\ngateway: {{ port: {port} }}\nui: {{ port: {ui_port} }}\nllms: {{ default: {{ provider: compatible, model: good, api_key: the-right-key, base_url: \"{models}\" }} }}\n",
         server.url()
@@ -208,7 +204,7 @@ async fn what_is_not_well_is_told_with_what_to_do() {
 
     let models = model_server().await;
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (port, ui_port) = (other.local_addr().unwrap().port(), free_port().await);
+    let (port, ui_port) = (other.local_addr().unwrap().port(), PORT_ELSEWHERE);
     tokio::spawn(async move { axum::serve(other, axum::Router::new()).await });
     let folder = project(&format!(
         "nats: {{ url: \"{}\", replicas: 3 }}
@@ -364,7 +360,7 @@ async fn clocks_that_differ_are_told() {
     let Some(server) = NatsServer::start("doctor::clocks_that_differ_are_told") else { return };
     drop(server.broker().await);
     let url = years_behind(&server).await;
-    let port = free_port().await;
+    let port = free_port();
     let folder = project(&format!("nats: {{ url: \"{url}\" }}\ngateway: {{ port: {port} }}\n"));
     let said = doctor(&folder, &[]).await;
     // Nor is anybody else up, which may be as it should be on this machine.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::documentation::pages::all_blocks;
 use crate::support::eventually::eventually_blocking;
-use crate::support::project::free_port;
+use crate::support::ports::free_port;
 
 /// What is known of a template.
 struct KnownTemplate {

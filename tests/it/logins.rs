@@ -18,6 +18,7 @@ use crate::permissions::{
 };
 use crate::support::eventually::{eventually, eventually_within};
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::free_port;
 use crate::support::system::System;
 use crate::support::tier::Tier;
 
@@ -709,10 +710,6 @@ async fn until_somebody_leads(url: &str) {
         })
     })
     .await;
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use fastagency::outside::toolset::{ElicitationAnswer, ResumedCall, Toolset, Tool
 use serde_json::{Map, Value, json};
 
 use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::ports::free_port;
 
 mod agents;
 mod bad_servers;
@@ -133,10 +134,6 @@ impl Drop for ServedPeer {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 fn config(reach: McpReach) -> McpServerConfig {

@@ -15,7 +15,8 @@ use crate::support::client::client;
 use crate::support::collector::{Collector, KEY, Span};
 use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, free_port};
+use crate::support::ports::free_port;
+use crate::support::project::Project;
 use crate::support::tier::Tier;
 
 const BACK: Duration = Duration::from_secs(30);

@@ -19,7 +19,8 @@ use crate::chaos::{Client, History, Verdict, crossed};
 use crate::support::eventually::{eventually, soon};
 use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, Tier, free_port};
+use crate::support::ports::free_port;
+use crate::support::project::{Project, Tier};
 use crate::support::slow_model::SlowModel;
 
 const WORKFLOW: &str = r#"

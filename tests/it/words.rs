@@ -10,7 +10,7 @@ use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::project::free_port;
+use crate::support::ports::{PORT_ELSEWHERE, free_port};
 use crate::support::system::System;
 
 const LESSON: &str = r#"version: 1
@@ -142,7 +142,7 @@ fn what_check_says_of_a_project() {
 
 #[test]
 fn what_doctor_says_of_a_project() {
-    let (port, ui_port) = (free_port(), free_port());
+    let (port, ui_port) = (free_port(), PORT_ELSEWHERE);
     let config = format!(
         "nats: {{ url: \"nats://127.0.0.1:1\" }}
 gateway: {{ host: 0.0.0.0, port: {port} }}

@@ -10,13 +10,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
 import { becomes } from './becomes.mjs';
 import { answerOpenQuestion, launchBrowser, whatIsMissing } from './browser.mjs';
+import { freePort } from './real-house.mjs';
 
 const root = join(import.meta.dirname, '..', '..');
 const { FASTAGENCY_BIN, NATS_SERVER } = process.env;
@@ -141,15 +141,4 @@ function start(t, program, args, environment = {}) {
     }
   }
   return { says };
-}
-
-/** A port that was free a moment ago. */
-async function freePort() {
-  const server = createTcpServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::eventually::{eventually, soon};
 use crate::support::nats_server::NatsServer;
-use crate::support::project::free_port;
+use crate::support::ports::free_port;
 
 /// A server whose subscriptions can be counted.
 struct CountedServer {

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::pages::{Block, all_blocks, pages};
 use crate::support::eventually::eventually_blocking;
 use crate::support::nats_server::NatsServer;
-use crate::support::project::free_port;
+use crate::support::ports::free_port;
 
 /// A page with commands, and what its reader has and does besides.
 struct CommandPage {

@@ -13,7 +13,8 @@ use super::eventually::eventually;
 use super::held_link::HeldLink;
 use super::http::{Event, Gateways};
 use super::nats_server::NatsServer;
-use super::project::{Project, Tier, free_port};
+use super::ports::free_port;
+use super::project::{Project, Tier};
 use super::slow_model::SlowModel;
 
 /// The workflow of a deployment, where nothing else is said: it asks a person, and then a model twice.

@@ -8,6 +8,7 @@ pub mod held_link;
 pub mod http;
 pub mod nats_operator;
 pub mod nats_server;
+pub mod ports;
 pub mod project;
 pub mod slow_model;
 pub mod system;

@@ -1,13 +1,14 @@
 //! A real NATS server as a child of the test, on a free port, with a store of its own.
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
 use super::eventually::eventually_blocking;
+use super::ports::free_port;
 
 /// The server; it is killed when this is dropped.
 pub struct NatsServer {
@@ -83,11 +84,17 @@ impl NatsServer {
             .arg(self.store.path())
             .args(&self.more)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(self.store.path().join("printed")).expect("a file in a folder of our own"))
             .spawn()
             .expect("nats-server starts");
-        self.child = Some(child);
-        eventually_blocking("nats-server listens", || TcpStream::connect(("127.0.0.1", self.port)));
+        let child = self.child.insert(child);
+        eventually_blocking("nats-server listens", || {
+            if let Some(status) = child.try_wait().expect("a child that can be asked") {
+                let printed = std::fs::read_to_string(self.store.path().join("printed")).unwrap_or_default();
+                panic!("nats-server ended at once ({status}): {printed}");
+            }
+            TcpStream::connect(("127.0.0.1", self.port))
+        });
     }
 }
 
@@ -103,9 +110,4 @@ fn program() -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|program| program.is_file())
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
 }

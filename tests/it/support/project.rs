@@ -1,7 +1,6 @@
 //! The program's tiers as real processes, which can be killed, stopped, and started again.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -157,10 +156,4 @@ impl Drop for Tier {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
 }
