@@ -105,10 +105,9 @@ impl PythonChild {
     /// Why it ended before it was ready.
     async fn last_words(&self) -> String {
         self.stop().await;
-        let line = self.state.last_line.lock().clone();
-        match line.is_empty() {
-            true => format!("ended at once ({})", self.state.ended()),
-            false => format!("ended at once: {line}"),
+        match self.state.last_words.lock().said() {
+            None => format!("ended at once ({})", self.state.ended()),
+            Some(words) => format!("ended at once: {words}"),
         }
     }
 

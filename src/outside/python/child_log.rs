@@ -95,7 +95,7 @@ pub(super) async fn show_lines(pipe: impl AsyncRead + Unpin, state: &ChildState,
                 None => tracing::info!("Python: {line}"),
             }
         }
-        *state.last_line.lock() = line;
+        state.last_words.lock().heard(line);
     }
     state.quiet.cancel();
 }

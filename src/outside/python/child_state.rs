@@ -60,6 +60,36 @@ pub(super) struct CalledFunction {
     pub run: String,
 }
 
+/// The last lines that a program printed: what it says of an error, and what it says in the end, which may be a hint alone.
+#[derive(Default)]
+pub(super) struct LastWords {
+    /// The last line that begins with "error".
+    error: String,
+    /// The last line.
+    end: String,
+}
+
+impl LastWords {
+    /// Takes note of a line.
+    pub(super) fn heard(&mut self, line: String) {
+        const ERROR: &str = "error";
+        if line.get(..ERROR.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(ERROR)) {
+            self.error.clone_from(&line);
+        }
+        self.end = line;
+    }
+
+    /// What to tell people; none: nothing was printed.
+    pub(super) fn said(&self) -> Option<String> {
+        match (self.error.as_str(), self.end.as_str()) {
+            ("", "") => None,
+            ("", end) => Some(end.to_owned()),
+            (error, end) if error == end => Some(error.to_owned()),
+            (error, end) => Some(format!("{error} … {}", end.trim_start())),
+        }
+    }
+}
+
 /// The state of a process.
 pub(super) struct ChildState {
     /// The number of the process, and of the group that it leads.
@@ -85,8 +115,8 @@ pub(super) struct ChildState {
     pub closed: Notify,
     /// How it ended, for people.
     ended: Mutex<String>,
-    /// The last line that was printed outside of calls.
-    pub last_line: Mutex<String>,
+    /// What was printed last outside of calls.
+    pub last_words: Mutex<LastWords>,
 }
 
 impl ChildState {
@@ -105,7 +135,7 @@ impl ChildState {
             left: Notify::new(),
             closed: Notify::new(),
             ended: Mutex::default(),
-            last_line: Mutex::default(),
+            last_words: Mutex::default(),
         }
     }
 
@@ -199,5 +229,26 @@ impl ChildState {
     /// How it ended.
     pub(super) fn ended(&self) -> String {
         self.ended.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_is_told_though_a_hint_comes_after_it() {
+        let told = |lines: &[&str]| {
+            let mut words = LastWords::default();
+            lines.iter().for_each(|line| words.heard((*line).to_owned()));
+            words.said()
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&["starting", "No module named x"]).unwrap(), "No module named x");
+        assert_eq!(told(&["error: no network"]).unwrap(), "error: no network");
+        assert_eq!(
+            told(&["Resolving", "error: no network", "  Caused by: a certificate", "hint: use the system's"]).unwrap(),
+            "error: no network … hint: use the system's"
+        );
     }
 }
