@@ -34,7 +34,7 @@ pub(super) fn call(request: &ModelRequest) -> Option<ToolCall> {
     let (name, function) = functions()
         .find(|(name, _)| !called.contains(name) && !name.starts_with(HANDS_OVER))
         .or_else(|| handover(request, functions().filter(|(name, _)| name.starts_with(HANDS_OVER))))?;
-    let arguments = function.get("parameters").map_or_else(|| json!({}), arguments);
+    let arguments = function.get("parameters").map_or_else(|| json!({}), |schema| arguments(schema, &request.messages));
     let turn = replies_so_far(&request.messages) + 1;
     Some(ToolCall {
         id: format!("call_mock_{turn}_{name}"),
@@ -72,8 +72,9 @@ fn target_of(function: &str) -> &str {
     }
 }
 
-/// Arguments that fit a schema; a plain text says what it stands for.
-fn arguments(schema: &Value) -> Value {
+/// Arguments that fit a schema. A plain text whose description has an example is what the conversation says last in that form, else
+/// the example; another says what it stands for.
+fn arguments(schema: &Value, messages: &[Arc<ChatMessage>]) -> Value {
     let mut arguments = sample(schema);
     let properties = schema.get("properties").and_then(Value::as_object);
     let none = Map::new();
@@ -82,10 +83,52 @@ fn arguments(schema: &Value) -> Value {
         let is_plain = property.keys().all(|key| matches!(key.as_str(), "type" | "description" | "title"));
         if is_plain && property.get("type") == Some(&json!("string")) {
             let about = property.get("description").and_then(Value::as_str).unwrap_or(name);
-            *value = json!(format!("[mock] {}", shortened(about, 80)));
+            *value = match example_in(about) {
+                Some(example) => json!(said_in_the_form_of(example, messages).unwrap_or_else(|| example.to_owned())),
+                None => json!(format!("[mock] {}", shortened(about, 80))),
+            };
         }
     }
     arguments
+}
+
+/// What comes before an example in a description.
+const BEFORE_AN_EXAMPLE: [&str; 4] = ["like ", "e.g. ", "for example ", "such as "];
+
+/// The example in a description: `INV-1001` of "The number, like INV-1001". Words alone are none: "like the others".
+fn example_in(description: &str) -> Option<&str> {
+    let after = BEFORE_AN_EXAMPLE.iter().filter_map(|lead| description.split_once(lead));
+    let words = after.filter_map(|(_, rest)| rest.split_whitespace().next()).map(bare);
+    words.into_iter().find(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+/// A word without what stands around it in a sentence.
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric())
+}
+
+/// The word that people said last which has letters, digits and marks where an example has them.
+fn said_in_the_form_of(example: &str, messages: &[Arc<ChatMessage>]) -> Option<String> {
+    let form = |word: &str| -> Vec<char> {
+        let kinds = word.chars().map(|c| {
+            if c.is_numeric() {
+                '0'
+            } else if c.is_alphabetic() {
+                'a'
+            } else {
+                c
+            }
+        });
+        let mut kinds: Vec<char> = kinds.collect();
+        // A number may be longer.
+        kinds.dedup();
+        kinds
+    };
+    let said = messages.iter().rev().filter(|message| message.role == ChatRole::User);
+    said.map(|message| text(message)).find_map(|text| {
+        let mut words = text.split_whitespace().map(bare);
+        words.rfind(|word| form(word) == form(example)).map(str::to_owned)
+    })
 }
 
 /// The text of the reply to a request.
@@ -402,6 +445,23 @@ mod tests {
         assert_eq!(call(&request), None, "each was called");
         let summary = vec![user("Go."), message(ChatRole::System, "Summarize it.")];
         assert_eq!(call(&ModelRequest { messages: shared(summary), ..request }), None, "a summary is a text");
+    }
+
+    #[test]
+    fn an_argument_whose_description_has_an_example_is_taken_from_what_people_say() {
+        let number = json!({"type": "string", "description": "The number of the invoice, like INV-1001."});
+        let parameters = json!({"type": "object", "properties": {"number": number}});
+        let tools = vec![json!({"type": "function", "function": {"name": "get", "parameters": parameters}})];
+        let called = |said: &str| {
+            let request =
+                ModelRequest { messages: shared([user(said)]), tools: tools.clone(), ..ModelRequest::default() };
+            call(&request).unwrap().function.arguments
+        };
+        assert_eq!(called("Is INV-20417, or RE-7, right?"), "{\"number\":\"RE-7\"}");
+        assert_eq!(called("(INV-20417) is wrong."), "{\"number\":\"INV-20417\"}");
+        assert_eq!(called("The one of 2026-11-02 is wrong."), "{\"number\":\"INV-1001\"}");
+        assert_eq!(example_in("Works like the others, e.g. A7"), Some("A7"));
+        assert_eq!(example_in("Works like the others"), None);
     }
 
     #[test]
