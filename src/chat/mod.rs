@@ -44,7 +44,7 @@ pub use group_chat::{GroupChatRequest, hold_group_chat};
 pub use memory::{AgentMemory, RememberedMessage, ToolResponse};
 pub use pair::hold;
 pub use parties::ChatRequest;
-pub use pattern::HandoffGroupRequest;
+pub use pattern::{HandoffGroupRequest, MemberTools, offered_in_group};
 pub use pattern_chat::hold_group;
 pub use queue::hold_all;
 pub use request::response_format;

@@ -14,7 +14,7 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::log::RunCreation;
 use crate::workflow::expression::{seen, seen_map};
 use crate::workflow::{
-    DataTemplate, EvaluationError, Expression, OnError, StepAction, Template, Workflow, WorkflowStep, WorkflowTool,
+    DataTemplate, EvaluationError, Expression, Template, Workflow, WorkflowStep, WorkflowTool, all_steps,
 };
 
 /// The context of a place in a workflow.
@@ -262,26 +262,13 @@ static NO_REPLY: LazyLock<Seen> = LazyLock::new(|| minijinja::context! { finish_
 /// What is known of steps before they run: the value of each is null, and models have replied nothing.
 fn declared(steps: &[WorkflowStep]) -> (BTreeMap<String, Seen>, BTreeMap<String, Seen>) {
     let (mut values, mut replies) = (BTreeMap::new(), BTreeMap::new());
-    declare(steps, &mut values, &mut replies);
-    (values, replies)
-}
-
-fn declare(steps: &[WorkflowStep], values: &mut BTreeMap<String, Seen>, replies: &mut BTreeMap<String, Seen>) {
-    for step in steps {
+    for step in all_steps(steps) {
         if let Some(id) = &step.id {
             values.insert(id.to_string(), Seen::from(()));
             if step.action.asks_a_model() {
                 replies.insert(id.to_string(), NO_REPLY.clone());
             }
         }
-        if let OnError::Do(body) = &step.on_error {
-            declare(body, values, replies);
-        }
-        match &step.action {
-            StepAction::Branch(arms) => arms.iter().for_each(|arm| declare(&arm.body, values, replies)),
-            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => declare(body, values, replies),
-            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| declare(body, values, replies)),
-            _ => {}
-        }
     }
+    (values, replies)
 }

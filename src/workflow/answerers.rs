@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shapes::{ANSWERERS, ESCALATE};
-use super::{OnError, StepAction, Workflow, WorkflowStep};
+use super::{StepAction, Workflow};
 use crate::problem::Problem;
 use crate::protocol::answerers::Answerers;
 use crate::yaml::{FieldReader, MapReader};
@@ -108,28 +108,13 @@ pub fn answerer_terms(workflow: &Workflow) -> Vec<&AnswererTerms> {
     let agents = workflow.agents.values();
     let mut terms: Vec<&AnswererTerms> = agents.filter_map(|agent| agent.answerers.as_deref()).collect();
     terms.extend(workflow.tools.approvals().filter_map(|(_, approval)| approval.answerers.as_deref()));
-    for tool in workflow.tools.values() {
-        of_steps(&tool.steps, &mut terms);
-    }
-    of_steps(&workflow.steps, &mut terms);
+    terms.extend(workflow.every_step().into_iter().filter_map(|step| match &step.action {
+        StepAction::TextInput { asking, .. }
+        | StepAction::MultipleChoice { asking, .. }
+        | StepAction::Form { asking, .. } => asking.answerers.as_deref(),
+        StepAction::GroupChat(chat) => chat.manager.answerers.as_deref(),
+        StepAction::Group(group) => group.manager.answerers.as_deref(),
+        _ => None,
+    }));
     terms
-}
-
-fn of_steps<'w>(steps: &'w [WorkflowStep], terms: &mut Vec<&'w AnswererTerms>) {
-    for step in steps {
-        match &step.action {
-            StepAction::TextInput { asking, .. }
-            | StepAction::MultipleChoice { asking, .. }
-            | StepAction::Form { asking, .. } => terms.extend(asking.answerers.as_deref()),
-            StepAction::GroupChat(chat) => terms.extend(chat.manager.answerers.as_deref()),
-            StepAction::Group(group) => terms.extend(group.manager.answerers.as_deref()),
-            StepAction::Branch(arms) => arms.iter().for_each(|arm| of_steps(&arm.body, terms)),
-            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => of_steps(body, terms),
-            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| of_steps(body, terms)),
-            _ => {}
-        }
-        if let OnError::Do(steps) = &step.on_error {
-            of_steps(steps, terms);
-        }
-    }
 }

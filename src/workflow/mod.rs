@@ -127,6 +127,12 @@ impl Workflow {
         self.secrets.iter().map(|used| used.name.as_str())
     }
 
+    /// Its steps and those of its tools, with all that they have inside.
+    pub fn every_step(&self) -> Vec<&WorkflowStep> {
+        let lists = std::iter::once(&self.steps).chain(self.tools.values().map(|tool| &tool.steps));
+        lists.flat_map(|steps| all_steps(steps)).collect()
+    }
+
     /// The steps that call tools, wherever they are in it.
     pub fn tool_calls(&self) -> &[ToolCallStep] {
         &self.tool_calls
@@ -657,6 +663,32 @@ pub enum StepAction {
     Return(DataTemplate),
     /// Ends the run as failed.
     Fail(Template),
+}
+
+impl WorkflowStep {
+    /// The lists of steps that it has inside: its arms, bodies and branches, and what is done when it fails.
+    pub fn bodies(&self) -> Vec<&[Self]> {
+        let mut bodies: Vec<&[Self]> = match &self.action {
+            StepAction::Branch(arms) => arms.iter().map(|arm| arm.body.as_slice()).collect(),
+            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => vec![body],
+            StepAction::Parallel(branches) => branches.iter().map(|(_, body)| body.as_slice()).collect(),
+            _ => Vec::new(),
+        };
+        if let OnError::Do(body) = &self.on_error {
+            bodies.push(body);
+        }
+        bodies
+    }
+}
+
+/// These steps and all that they have inside, each before what is in it.
+pub fn all_steps(steps: &[WorkflowStep]) -> Vec<&WorkflowStep> {
+    let mut all = Vec::new();
+    for step in steps {
+        all.push(step);
+        step.bodies().into_iter().for_each(|body| all.extend(all_steps(body)));
+    }
+    all
 }
 
 impl StepAction {

@@ -32,21 +32,6 @@ fn simple_learning_is_read_as_written() {
     assert!(matches!(chat.summary, SummaryMethod::Reflection { prompt: None, role: None }));
 }
 
-fn all_paths<'s>(steps: &'s [WorkflowStep], found: &mut Vec<&'s str>) {
-    for step in steps {
-        found.push(&step.path);
-        match &step.action {
-            StepAction::Branch(arms) => arms.iter().for_each(|arm| all_paths(&arm.body, found)),
-            StepAction::Loop { body, .. } | StepAction::Foreach { body, .. } => all_paths(body, found),
-            StepAction::Parallel(branches) => branches.iter().for_each(|(_, body)| all_paths(body, found)),
-            _ => {}
-        }
-        if let OnError::Do(body) = &step.on_error {
-            all_paths(body, found);
-        }
-    }
-}
-
 #[test]
 fn each_step_has_a_path_of_its_own() {
     let source = "
@@ -70,8 +55,7 @@ steps:
     message: x
 ";
     let workflow = read(source).unwrap_or_else(|problems| panic!("{problems}"));
-    let mut paths = Vec::new();
-    all_paths(&workflow.steps, &mut paths);
+    let paths: Vec<&str> = all_steps(&workflow.steps).iter().map(|step| step.path.as_str()).collect();
     let expected = [
         "0",
         "do",

@@ -13,8 +13,8 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::{GROUP_TOOL_EXECUTOR, GROUP_USER};
 use crate::workflow::expression::seen_map;
 use crate::workflow::{
-    Agent, AgentHandoffs, ContextHandoff, EvaluationError, Expression, GroupPattern, HandoffTarget, HumanInputMode,
-    NestedChat,
+    Agent, AgentHandoffs, ContextHandoff, EvaluationError, Expression, GroupPattern, HandoffGroup, HandoffTarget,
+    HumanInputMode, NestedChat, Workflow,
 };
 
 /// What a group that hands over needs to know while it talks.
@@ -53,8 +53,7 @@ impl HandoffState {
         let group = grouped.group;
         let agents = group.agents.iter().map(|name| ctx.agent(name)).collect::<Result<Vec<_>>>()?;
         let user = group.user_agent.as_ref().map(|name| ctx.agent(name)).transpose()?;
-        let mut handoffs: BTreeMap<Name, AgentHandoffs> =
-            agents.iter().chain(&user).map(|agent| (agent.name.clone(), agent.handoffs.clone())).collect();
+        let mut handoffs = written_handoffs(agents.iter().chain(&user).map(AsRef::as_ref));
         check_targets(group, &handoffs)?;
         let wrapped = wrap_nested_chats(&mut handoffs, &group.agents);
         hand_on_by_pattern(group, &mut handoffs);
@@ -121,12 +120,24 @@ impl HandoffState {
     }
 }
 
+fn written_handoffs<'a>(agents: impl Iterator<Item = &'a Agent>) -> BTreeMap<Name, AgentHandoffs> {
+    agents.map(|agent| (agent.name.clone(), agent.handoffs.clone())).collect()
+}
+
+/// To whom the members of a group may hand over by their models.
+pub(super) fn handoffs_in_group(workflow: &Workflow, group: &HandoffGroup) -> BTreeMap<Name, AgentHandoffs> {
+    let members = group.agents.iter().filter_map(|name| workflow.agents.get(name));
+    let mut handoffs = written_handoffs(members.map(AsRef::as_ref));
+    wrap_nested_chats(&mut handoffs, &group.agents);
+    handoffs
+}
+
 pub(super) fn in_words(error: EvaluationError) -> WorkflowStop {
     WorkflowStop::failed(FailureKind::Template, error.to_string())
 }
 
 /// A model's choice needs a manager with a model, and who is named must be there.
-fn check_targets(group: &crate::workflow::HandoffGroup, handoffs: &BTreeMap<Name, AgentHandoffs>) -> Result<()> {
+fn check_targets(group: &HandoffGroup, handoffs: &BTreeMap<Name, AgentHandoffs>) -> Result<()> {
     let mut by_manager = matches!(after_work_of(group), HandoffTarget::GroupManager);
     for (name, handoffs) in handoffs {
         let targets = handoffs.llm.iter().map(|handoff| &handoff.target);
@@ -189,7 +200,7 @@ fn always(target: HandoffTarget) -> ContextHandoff {
     ContextHandoff { target, when: None, available: None }
 }
 
-fn after_work_of(group: &crate::workflow::HandoffGroup) -> HandoffTarget {
+fn after_work_of(group: &HandoffGroup) -> HandoffTarget {
     match group.pattern {
         GroupPattern::Auto => HandoffTarget::GroupManager,
         GroupPattern::Manual => HandoffTarget::AskUser,
@@ -198,7 +209,7 @@ fn after_work_of(group: &crate::workflow::HandoffGroup) -> HandoffTarget {
 }
 
 /// What the agents hand on by the pattern, whatever they say themselves.
-fn hand_on_by_pattern(group: &crate::workflow::HandoffGroup, handoffs: &mut BTreeMap<Name, AgentHandoffs>) {
+fn hand_on_by_pattern(group: &HandoffGroup, handoffs: &mut BTreeMap<Name, AgentHandoffs>) {
     let others =
         group.agents.iter().filter(|name| **name != group.initial_agent && Some(*name) != group.user_agent.as_ref());
     let everybody: Vec<Name> = match group.pattern {

@@ -12,6 +12,7 @@ mod visibility;
 
 pub(super) use handoff_state::HandoffState;
 pub(super) use next::{NextSpeaker, next_in_pattern};
+pub use transfers::{MemberTools, offered_in_group};
 pub(super) use transfers::{display, handed_over, hands_over, transfer, transfer_tools};
 pub(super) use visibility::{heard, system_message};
 

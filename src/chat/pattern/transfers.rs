@@ -1,16 +1,18 @@
 //! How agents hand over: the tools that their models are offered for it, what a call of one means, and what the shared variables
 //! decide before anybody is asked.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::handoff_state::in_words;
+use super::handoff_state::{handoffs_in_group, in_words};
 use super::transfer_names::{named, named_in_full};
 use crate::chat::memory::OutgoingMessage;
-use crate::chat::tools::function;
+use crate::chat::tools::{function, offered};
 use crate::chat::{ChatEvent, ConversationContext, HandoffCause, Result};
 use crate::ids::Name;
 use crate::protocol::dialogue::ToolCall;
-use crate::workflow::{Agent, HandoffTarget};
+use crate::workflow::{Agent, HandoffGroup, HandoffTarget, Workflow};
 
 /// The tools with which an agent's model hands over now.
 pub(in crate::chat) fn transfer_tools(ctx: &ConversationContext<'_>, agent: &Agent) -> Result<Vec<Value>> {
@@ -18,15 +20,48 @@ pub(in crate::chat) fn transfer_tools(ctx: &ConversationContext<'_>, agent: &Age
     else {
         return Ok(Vec::new());
     };
-    let parameters = json!({"type": "object", "properties": {}, "required": []});
     let mut tools = Vec::new();
     for (name, handoff) in handoff_state.handoffs(&agent.name).into_iter().flat_map(named) {
         if handoff_state.holds(handoff.available.as_ref())? {
             let prompt = handoff.prompt.render(&handoff_state.in_context()).map_err(in_words)?;
-            tools.push(function(&name, &prompt, &parameters));
+            tools.push(transfer_tool(&name, &prompt));
         }
     }
     Ok(tools)
+}
+
+fn transfer_tool(name: &str, prompt: &str) -> Value {
+    function(name, prompt, &json!({"type": "object", "properties": {}, "required": []}))
+}
+
+/// What the model of a member of a group is offered there.
+#[derive(Debug, Clone)]
+pub struct MemberTools {
+    /// The member.
+    pub agent: Name,
+    /// Its tools and those with which it hands over, in the shape of OpenAI's chat completions. Where a description has `{{ … }}`, it
+    /// stands there as written.
+    pub tools: Vec<Value>,
+    /// The names of the tools that are offered under a condition alone, each with the condition as written.
+    pub conditions: BTreeMap<String, String>,
+}
+
+/// What the models of a group's members are offered there.
+pub fn offered_in_group(workflow: &Workflow, group: &HandoffGroup) -> Vec<MemberTools> {
+    let handoffs = handoffs_in_group(workflow, group);
+    let members = group.agents.iter().filter_map(|name| workflow.agents.get(name));
+    let offered = members.map(|agent| {
+        let mut tools = offered(&workflow.tools, &agent.tools);
+        let mut conditions = BTreeMap::new();
+        for (name, handoff) in handoffs.get(&agent.name).into_iter().flat_map(named) {
+            tools.push(transfer_tool(&name, handoff.prompt.source()));
+            if let Some(condition) = &handoff.available {
+                conditions.insert(name, condition.source().to_owned());
+            }
+        }
+        MemberTools { agent: agent.name.clone(), tools, conditions }
+    });
+    offered.collect()
 }
 
 /// What people are told of a target.

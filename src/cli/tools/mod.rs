@@ -23,7 +23,7 @@ pub(super) struct ToolsCommand {
 
 #[derive(Subcommand)]
 enum ToolsSubcommand {
-    /// List the tools under `tools` of a workflow's agents, or those that the operations of a specification become.
+    /// List the tools that a workflow's agents are offered, or those that the operations of a specification become.
     List(list::ListArguments),
     /// Call a tool of a workflow, or of a specification, once: with the secrets of the configuration.
     Call(call::CallArguments),

@@ -1,6 +1,6 @@
-//! `fastagency tools list WORKFLOW`: the tools under `tools` of each agent of a workflow, as its model is offered them.
+//! `fastagency tools list WORKFLOW`: the tools that the agents of a workflow have, as their models are offered them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::config::ConfigSection;
 use crate::ids::Name;
 use crate::outside::OutsideServices;
 use crate::problem::did_you_mean;
-use crate::workflow::{self, Agent, Workflow};
+use crate::workflow::{self, Agent, AgentRequest, StepAction, Workflow};
 
 /// How much of a description the table shows, in characters.
 const LONGEST_DESCRIPTION: usize = 80;
@@ -34,7 +34,7 @@ pub(super) async fn list(
     let services = OutsideServices::new(&config);
     let (workflow, failures) = with_sets(workflow, &agents, &services).await;
     services.toolsets.close().await;
-    let offers: Vec<AgentOffer<'_>> = agents.iter().map(|agent| AgentOffer::of(&workflow, agent)).collect();
+    let offers: Vec<AgentOffer> = agents.iter().flat_map(|agent| AgentOffer::all_of(&workflow, agent)).collect();
     if as_json {
         println!(
             "{}",
@@ -48,13 +48,20 @@ pub(super) async fn list(
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The agents that are meant; without a name those that have tools.
+/// The agents that are meant; without a name those that are offered tools anywhere.
 fn agents_of<'w>(workflow: &'w Workflow, named: Option<&str>) -> Result<Vec<&'w Agent>, CliError> {
     let Some(named) = named else {
-        let with_tools: Vec<&Agent> =
-            workflow.agents.values().map(Arc::as_ref).filter(|agent| !agent.tools.is_empty()).collect();
+        let agents = workflow.agents.values().map(Arc::as_ref);
+        let has_tools = |agent: &Agent| {
+            !agent.tools.is_empty()
+                || AgentOffer::all_of(workflow, agent)
+                    .iter()
+                    .any(|offer| offer.place.is_some() && !offer.tools.is_empty())
+                || steps_that_offer(workflow, agent).next().is_some()
+        };
+        let with_tools: Vec<&Agent> = agents.filter(|agent| has_tools(agent)).collect();
         if with_tools.is_empty() {
-            let words = format!("no agent of the workflow {:?} has `tools`", workflow.name.as_str());
+            let words = format!("no agent of the workflow {:?} is offered tools", workflow.name.as_str());
             return Err(CliError::Usage(words));
         }
         return Ok(with_tools);
@@ -69,8 +76,10 @@ fn agents_of<'w>(workflow: &'w Workflow, named: Option<&str>) -> Result<Vec<&'w 
 /// The workflow with the tools that the sets of these agents have now, and why others could not be asked.
 async fn with_sets(workflow: &Workflow, agents: &[&Agent], services: &OutsideServices) -> (Workflow, Vec<String>) {
     let (mut whole, mut failures) = (workflow.clone(), Vec::new());
-    let names = agents.iter().flat_map(|agent| &agent.tools).map(Name::as_str);
-    let used: BTreeSet<&str> = names.map(|name| name.split_once('.').map_or(name, |(set, _)| set)).collect();
+    let of_steps = agents.iter().flat_map(|agent| steps_that_offer(workflow, agent)).flat_map(|(_, tools)| tools);
+    let names: Vec<&Name> = agents.iter().flat_map(|agent| &agent.tools).chain(of_steps).collect();
+    let set_of = |name: &&Name| name.as_str().split_once('.').map_or(name.as_str(), |(set, _)| set).to_owned();
+    let used: BTreeSet<String> = names.iter().map(set_of).collect();
     for (set, declaration) in workflow.tools.sets().iter().filter(|(set, _)| used.contains(set.as_str())) {
         let listed = match services.toolsets.get(&declaration.source) {
             Ok(toolset) => toolset.list().await.map_err(|error| error.to_string()),
@@ -81,7 +90,7 @@ async fn with_sets(workflow: &Workflow, agents: &[&Agent], services: &OutsideSer
             Err(why) => failures.push(format!("tools.{set}: {why}")),
         }
     }
-    for name in agents.iter().flat_map(|agent| &agent.tools) {
+    for name in names {
         let is_listed = |set: &str| !failures.iter().any(|why| why.starts_with(&format!("tools.{set}: ")));
         if let Some((set, _)) = name.as_str().split_once('.')
             && is_listed(set)
@@ -96,26 +105,86 @@ async fn with_sets(workflow: &Workflow, agents: &[&Agent], services: &OutsideSer
     (whole, failures)
 }
 
-/// What an agent is offered.
-struct AgentOffer<'a> {
-    agent: &'a Agent,
-    /// In the shape of OpenAI's chat completions.
-    tools: Vec<Value>,
+/// The `agent` steps that offer an agent others than its own tools: where each is, and the names of the tools.
+fn steps_that_offer<'w>(workflow: &'w Workflow, agent: &Agent) -> impl Iterator<Item = (&'w str, &'w [Name])> {
+    let name = agent.name.clone();
+    workflow.every_step().into_iter().filter_map(move |step| match &step.action {
+        StepAction::Agent(AgentRequest { agent, tools: Some(tools), .. }) if *agent == name => {
+            Some((step.place.as_str(), tools.as_slice()))
+        }
+        _ => None,
+    })
 }
 
-impl<'a> AgentOffer<'a> {
-    fn of(workflow: &Workflow, agent: &'a Agent) -> Self {
-        Self { agent, tools: chat::offered(&workflow.tools, &agent.tools) }
+/// Where an agent is offered what it is not offered elsewhere.
+enum OfferPlace {
+    /// In a group, which adds the tools with which it hands over.
+    Group(String),
+    /// In an `agent` step with tools of its own.
+    Step(String),
+}
+
+/// What an agent is offered.
+struct AgentOffer {
+    agent: Name,
+    /// Where; none: wherever it is asked and nothing else is said.
+    place: Option<OfferPlace>,
+    /// In the shape of OpenAI's chat completions.
+    tools: Vec<Value>,
+    /// The names of the tools that are offered under a condition alone, each with the condition.
+    conditions: BTreeMap<String, String>,
+}
+
+impl AgentOffer {
+    /// What it is offered in each group and in each step that offers others, and, unless it is in groups, elsewhere.
+    fn all_of(workflow: &Workflow, agent: &Agent) -> Vec<Self> {
+        let mut offers = Vec::new();
+        for step in workflow.every_step() {
+            let StepAction::Group(group) = &step.action else { continue };
+            let members = chat::offered_in_group(workflow, group).into_iter();
+            offers.extend(members.filter(|member| member.agent == agent.name).map(|member| Self {
+                agent: member.agent,
+                place: Some(OfferPlace::Group(step.place.clone())),
+                tools: member.tools,
+                conditions: member.conditions,
+            }));
+        }
+        let plain = |place, tools: &[Name]| Self {
+            agent: agent.name.clone(),
+            place,
+            tools: chat::offered(&workflow.tools, tools),
+            conditions: BTreeMap::new(),
+        };
+        if offers.is_empty() && !(agent.tools.is_empty() && steps_that_offer(workflow, agent).next().is_some()) {
+            offers.push(plain(None, &agent.tools));
+        }
+        let steps = steps_that_offer(workflow, agent);
+        offers.extend(steps.map(|(place, tools)| plain(Some(OfferPlace::Step(place.to_owned())), tools)));
+        offers
     }
 
     fn json(&self) -> Value {
-        json!({ "agent": self.agent.name.as_str(), "tools": self.tools })
+        let mut json = json!({ "agent": self.agent.as_str(), "tools": self.tools });
+        match &self.place {
+            None => {}
+            Some(OfferPlace::Group(place)) => json["group"] = json!(place),
+            Some(OfferPlace::Step(place)) => json["step"] = json!(place),
+        }
+        if !self.conditions.is_empty() {
+            json["conditions"] = json!(self.conditions);
+        }
+        json
     }
 
     /// Each tool with its arguments and the beginning of its description.
     fn table(&self) -> String {
         let count = self.tools.len();
-        let mut text = format!("{}: {count} tool{}\n", self.agent.name, if count == 1 { "" } else { "s" });
+        let place = match &self.place {
+            None => String::new(),
+            Some(OfferPlace::Group(place)) => format!(" in the group at {place}"),
+            Some(OfferPlace::Step(place)) => format!(" in the step at {place}"),
+        };
+        let mut text = format!("{}{place}: {count} tool{}\n", self.agent, if count == 1 { "" } else { "s" });
         let rows: Vec<(&str, String, String)> = self.tools.iter().map(row).collect();
         let width = |cell: fn(&(&str, String, String)) -> usize, head: usize| {
             rows.iter().map(cell).max().unwrap_or(0).max(head)
@@ -125,7 +194,9 @@ impl<'a> AgentOffer<'a> {
             text += &format!("  {:<name$}  {:<arguments$}  DESCRIPTION\n", "NAME", "ARGUMENTS");
         }
         for (called, takes, about) in &rows {
-            text += format!("  {called:<name$}  {takes:<arguments$}  {about}").trim_end();
+            let condition =
+                self.conditions.get(*called).map(|condition| format!("(if {condition}) ")).unwrap_or_default();
+            text += format!("  {called:<name$}  {takes:<arguments$}  {condition}{about}").trim_end();
             text.push('\n');
         }
         text

@@ -354,29 +354,10 @@ steps:
   - agent: { agent: helper, message: hi }
 ";
     let api = ApiServer::start().await;
-    let (asked, mut requests) = tokio::sync::mpsc::unbounded_channel::<Value>();
-    let answer = move |axum::Json(request): axum::Json<Value>| {
-        let asked = asked.clone();
-        async move {
-            asked.send(request).unwrap();
-            let message = json!({"role": "assistant", "content": "hello"});
-            axum::Json(json!({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}))
-        }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let model = listener.local_addr().unwrap();
-    let served = axum::Router::new().route("/v1/chat/completions", axum::routing::post(answer));
-    let served = tokio::spawn(async move { axum::serve(listener, served).await.unwrap() });
-
+    let mut model = HeardModel::start().await;
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write(
-        "fastagency.yaml",
-        &format!(
-            "version: 1\noutgoing: {{ allow_private: [127.0.0.1] }}\n\
-             llms: {{ default: {{ provider: openai, model: m, api_key: k, base_url: \"http://{model}/v1\", stream: false }} }}\n"
-        ),
-    );
+    write("fastagency.yaml", &model.config());
     write(
         "tools.py",
         "def weather(city: str, days: int = 1) -> str:\n    \"\"\"The weather of a city.\"\"\"\n    return city\n",
@@ -391,11 +372,7 @@ steps:
         serde_json::from_str(&said.out).unwrap()
     };
     let listed = tokio::task::block_in_place(|| json_of(list(&["w", "helper", "--json"])));
-    let mut run = Command::new(env!("CARGO_BIN_EXE_fastagency"));
-    run.args(["run", "w"]).current_dir(folder.path()).env_remove("FASTAGENCY_CONFIG");
-    let ended = tokio::task::block_in_place(|| run.output().unwrap());
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    let sent = requests.recv().await.unwrap();
+    let [sent]: [Value; 1] = model.requests_of_a_run(folder.path()).try_into().unwrap();
     assert_eq!(listed["agents"][0]["agent"], "helper");
     assert_eq!(listed["agents"][0]["tools"], sent["tools"]);
     assert_eq!(sent["tools"].as_array().unwrap().len(), 4);
@@ -429,5 +406,104 @@ steps:
         said.out,
         said.err
     );
-    served.abort();
+}
+
+/// A model that says "hello" to everything, and what it was sent.
+struct HeardModel {
+    address: std::net::SocketAddr,
+    requests: tokio::sync::mpsc::UnboundedReceiver<Value>,
+}
+
+impl HeardModel {
+    async fn start() -> Self {
+        let (asked, requests) = tokio::sync::mpsc::unbounded_channel::<Value>();
+        let answer = move |axum::Json(request): axum::Json<Value>| {
+            let asked = asked.clone();
+            async move {
+                asked.send(request).unwrap();
+                let message = json!({"role": "assistant", "content": "hello"});
+                axum::Json(json!({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}))
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = axum::Router::new().route("/v1/chat/completions", axum::routing::post(answer));
+        tokio::spawn(async move { axum::serve(listener, served).await.unwrap() });
+        Self { address, requests }
+    }
+
+    /// The configuration of a project that asks it.
+    fn config(&self) -> String {
+        let llm = format!("provider: openai, model: m, api_key: k, base_url: \"http://{}/v1\"", self.address);
+        format!(
+            "version: 1\noutgoing: {{ allow_private: [127.0.0.1] }}\nllms: {{ default: {{ {llm}, stream: false }} }}\n"
+        )
+    }
+
+    /// What it is sent while the workflow `w` of a project runs.
+    fn requests_of_a_run(&mut self, project: &Path) -> Vec<Value> {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        run.args(["run", "w"]).current_dir(project).env_remove("FASTAGENCY_CONFIG");
+        let ended = tokio::task::block_in_place(|| run.output().unwrap());
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hand_overs_and_the_tools_of_steps_are_listed_as_models_are_sent_them() {
+    const WORKFLOW: &str = "version: 1
+name: w
+tools:
+  close: { description: Closes a ticket., do: [ { return: closed } ] }
+  find: { description: Finds a page., do: [ { return: found } ] }
+agents:
+  triage:
+    handoffs:
+      llm:
+        - { target: expert, prompt: When it is hard. }
+        - { target: terminate, prompt: When it is done., available: context.is_answered }
+      after_work: terminate
+  expert: { system_message: Help., tools: [find] }
+steps:
+  - group: { initial_agent: triage, agents: [triage, expert], messages: hi, context_variables: { is_answered: true }, after_work: terminate }
+  - when: \"true\"
+    branch:
+      - when: \"true\"
+        do: [ { agent: { agent: expert, message: hi, tools: [close] } } ]
+  - agent: { agent: expert, message: hi }
+";
+    let mut model = HeardModel::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("fastagency.yaml", &model.config());
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    write("workflows/w.yaml", WORKFLOW);
+    let said = tokio::task::block_in_place(|| tools(folder.path(), &["list", "w", "--json"]));
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let listed: Value = serde_json::from_str(&said.out).unwrap();
+    let offer = |agent: &str, place: (&str, &str)| {
+        let all = listed["agents"].as_array().unwrap().iter();
+        let mut of_it = all.filter(|one| one["agent"] == agent && one[place.0] == place.1);
+        of_it.next().unwrap_or_else(|| panic!("{agent} {place:?} is not in {listed}")).clone()
+    };
+    let (group, step) = (("group", "w.yaml:15"), ("step", "w.yaml:19"));
+    let sent = model.requests_of_a_run(folder.path());
+    assert_eq!(sent.len(), 3, "triage, and the expert twice: {sent:?}");
+    assert_eq!(offer("triage", group)["tools"], sent[0]["tools"]);
+    assert_eq!(offer("triage", group)["conditions"], json!({"transfer_to_terminate_2": "context.is_answered"}));
+    assert_eq!(offer("expert", step)["tools"], sent[1]["tools"]);
+    assert_eq!(offer("expert", group)["tools"], sent[2]["tools"], "in the group it hands over to nobody");
+    assert_eq!(listed["agents"].as_array().unwrap().len(), 3, "{listed}");
+    let said = tokio::task::block_in_place(|| tools(folder.path(), &["list", "w"]));
+    let words: Vec<String> =
+        said.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for row in [
+        "triage in the group at w.yaml:15: 2 tools",
+        "transfer_to_terminate_2 (if context.is_answered) When it is done.",
+        "expert in the group at w.yaml:15: 1 tool",
+        "expert in the step at w.yaml:19: 1 tool",
+    ] {
+        assert!(words.iter().any(|line| line == row), "{row} is not in {}", said.out);
+    }
 }
