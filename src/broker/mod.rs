@@ -410,8 +410,9 @@ pub trait Delivery: Send + Sync {
     fn trace(&self) -> Option<&str> {
         None
     }
-    /// The first record of the run, if the delivery brings it; nothing else was stored for the run when it was queued.
-    fn created(&self) -> Option<&StoredRecord> {
+    /// Takes out the first record of the run, if the delivery brings it; nothing else was stored for the run when it was queued. It may
+    /// hold far more memory than it has bytes, so whoever keeps the delivery does not keep this.
+    fn take_created(&mut self) -> Option<StoredRecord> {
         None
     }
     /// Tells the broker that it is still being worked on.

@@ -133,12 +133,11 @@ impl RunHolder<'_> {
     /// Drives the run while telling the broker that it is still worked on, and settles the delivery last.
     async fn hold(mut self, mut delivery: AnyDelivery) {
         let beat = self.worker.lease.span() / 3;
-        // What came with the first delivery is no news once the run was looked at.
-        let mut created = delivery.created().cloned();
         let settled = loop {
             let mut came = false;
             let settled = {
-                let taken = TakenJob { created: created.take(), ..TakenJob::of(&delivery) };
+                // What came with the first delivery is no news once the run was looked at.
+                let taken = TakenJob::of(&mut delivery);
                 let mut driving = Box::pin(drive(self.worker, self.run, taken));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
                 loop {
@@ -219,11 +218,11 @@ struct TakenJob {
 }
 
 impl TakenJob {
-    fn of(delivery: &AnyDelivery) -> Self {
+    fn of(delivery: &mut AnyDelivery) -> Self {
         Self {
             reason: delivery.job().reason,
             is_first_attempt: delivery.attempt() == 1,
-            created: delivery.created().cloned(),
+            created: delivery.take_created(),
             trace: delivery.trace().map(Box::from),
         }
     }
@@ -232,7 +231,7 @@ impl TakenJob {
 /// Drives a run, if it is to be driven.
 async fn drive(worker: &Worker, run: RunId, mut job: TakenJob) -> DeliverySettlement {
     loop {
-        match drive_once(worker, run, &job).await {
+        match drive_once(worker, run, &mut job).await {
             Some(settled) => return settled,
             // Somebody was faster, and all that there is decides now.
             None => job.is_first_attempt = false,
@@ -241,7 +240,7 @@ async fn drive(worker: &Worker, run: RunId, mut job: TakenJob) -> DeliverySettle
 }
 
 /// The same; `None`: something was stored for a new run before it was claimed.
-async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<DeliverySettlement> {
+async fn drive_once(worker: &Worker, run: RunId, job: &mut TakenJob) -> Option<DeliverySettlement> {
     let TakenJob { reason, is_first_attempt, created, trace } = job;
     let prepare = |created: RunCreation| async move {
         if !worker.engine.trusts_start_of(run, &created) {
@@ -254,7 +253,7 @@ async fn drive_once(worker: &Worker, run: RunId, job: &TakenJob) -> Option<Deliv
     };
     // How many workers have died of a run is counted by its claims: a second attempt has one before anything is done.
     let is_new = *is_first_attempt && matches!(reason, JobReason::Start);
-    let new = is_new.then(|| NewRun { created: created.clone() });
+    let new = is_new.then(|| NewRun { created: created.take() });
     let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, new, prepare)).await;
     if claimed.is_ok() {
         worker.unheld.forget(run);

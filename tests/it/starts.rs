@@ -226,8 +226,8 @@ authorization { users: [
     let begun = start_with_token(&broker, start_of(&talk, run), None, None, StartDelivery::Created).await.unwrap();
     assert!(matches!(begun, StartOutcome::New { .. }), "{begun:?}");
     let mut jobs = broker.queue.take(&QueueName::Workflow(talk.name.clone()), HOUR).await.unwrap();
-    let delivery = soon(jobs.next()).await.unwrap().unwrap();
-    assert_eq!((delivery.job().run, delivery.created().is_none()), (run, true));
+    let mut delivery = soon(jobs.next()).await.unwrap().unwrap();
+    assert_eq!((delivery.job().run, delivery.take_created().is_none()), (run, true));
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn runs_of_foreign_workers_and_with_an_access_token_are_queued_after_they_
     assert_eq!(streams.lanes("FA_RUNS", &format!("fa.run.{run}.*")).await, did);
     assert_eq!(streams.lanes("FA_QUEUE", "fa.queue.*").await, [("talk".to_owned(), 1)]);
     let mut jobs = broker.queue.take(&QueueName::Workflow(talk.name.clone()), HOUR).await.unwrap();
-    let delivery = soon(jobs.next()).await.unwrap().unwrap();
+    let mut delivery = soon(jobs.next()).await.unwrap().unwrap();
     assert_eq!((delivery.job().run, delivery.job().reason), (run, JobReason::Start));
-    assert!(delivery.created().is_none());
+    assert!(delivery.take_created().is_none());
 }

@@ -272,8 +272,8 @@ impl Delivery for NatsDelivery {
         self.trace.as_deref()
     }
 
-    fn created(&self) -> Option<&StoredRecord> {
-        self.created.as_ref()
+    fn take_created(&mut self) -> Option<StoredRecord> {
+        self.created.take()
     }
 
     async fn working(&self) -> Result<()> {

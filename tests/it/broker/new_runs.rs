@@ -42,10 +42,10 @@ async fn a_created_run_is_there_and_is_brought_to_one_worker(ground: Ground) {
     }
     let mut all = futures_util::stream::select_all(workers);
     while !wanted.is_empty() {
-        let delivery = soon(all.next()).await.unwrap().unwrap();
+        let mut delivery = soon(all.next()).await.unwrap().unwrap();
         assert_eq!((delivery.attempt(), delivery.job().reason), (1, JobReason::Start));
         let number = wanted.remove(&delivery.job().run).expect("each once");
-        if let Some(created) = delivery.created() {
+        if let Some(created) = delivery.take_created() {
             assert_eq!(text(&created.payload), format!("created {number}"));
             let stored = log.read(delivery.job().run, 0).await.unwrap();
             assert_eq!((stored.len(), stored[0].seq, stored[0].at), (1, created.seq, created.at));
@@ -247,12 +247,12 @@ async fn claimed(broker: &Broker, delivery: StartDelivery, calls: &mut AskedCall
     let mut jobs = broker.queue.take(&queued, PATIENCE).await.unwrap();
     let outcome = start_with_token(broker, start_of(&workflow, run), None, None, delivery).await.unwrap();
     assert!(matches!(outcome, StartOutcome::New { .. }));
-    let brought = next_job(&mut jobs).await;
+    let mut brought = next_job(&mut jobs).await;
     calls.reads().await;
     let clock = clock::system();
     let lease = Lease::new(WorkerId::random(), PATIENCE, clock.clone(), Lease::moment(&*clock));
     let prepare = |_| std::future::ready(Ok(PreparedRun { description: None, with: () }));
-    let new = Some(NewRun { created: brought.created().cloned() });
+    let new = Some(NewRun { created: brought.take_created() });
     let ClaimOutcome::Mine(mut owned, ()) = claim(broker, &lease, run, new, prepare).await.unwrap() else {
         panic!("it is free");
     };
