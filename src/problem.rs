@@ -74,7 +74,10 @@ impl Problem {
             let (shown, before) = excerpt(source, self.column);
             let number = self.line.to_string();
             let margin = " ".repeat(number.len());
-            let room = shown.chars().count().saturating_sub(before).max(1);
+            let length = shown.chars().count();
+            // What is a secret is not shown: the place may lie behind what is.
+            let before = before.min(length.saturating_sub(1));
+            let room = length.saturating_sub(before).max(1);
             let carets = "^".repeat(self.width.clamp(1, room));
             text += &format!("{margin} |\n{number} | {shown}\n");
             text += &format!("{margin} | {}{}\n", " ".repeat(before), paint("31", &carets));
@@ -224,6 +227,14 @@ mod tests {
         let caret = text.lines().nth(3).unwrap().find('^').unwrap();
         let line: Vec<char> = text.lines().nth(2).unwrap().chars().collect();
         assert_eq!(line[caret..caret + 5].iter().collect::<String>(), "three");
+    }
+
+    #[test]
+    fn a_place_that_is_not_shown_is_marked_at_the_end_of_what_is() {
+        let source = "  password: …".to_owned();
+        let text = Problem { source: Some(source.clone()), column: 40, width: 9, ..problem() }.to_string();
+        let marks = text.lines().nth(3).unwrap().trim_start_matches("   | ");
+        assert_eq!(marks, " ".repeat(source.chars().count() - 1) + "^");
     }
 
     #[test]

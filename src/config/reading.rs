@@ -158,7 +158,11 @@ fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
             let inner = entry.value.get_path(node);
             let path = inner.map_or_else(|| entry.key.clone(), |inner| format!("{}.{inner}", entry.key));
             let problem = fields.field.review.problem(node.place, &path, message);
-            let problem = problem.with_hint("set it, or give it a default: ${VAR:-default}");
+            let problem = problem.with_hint(match entry.key.as_str() {
+                // A secret has no default.
+                "secrets" => "set it where this runs",
+                _ => "set it, or give it a default: ${VAR:-default}",
+            });
             // Where people log in is the page's matter as well, and its secret the page's alone.
             let sections: &[ConfigSection] = match path.as_str() {
                 "auth.oidc.client_secret" => &[ConfigSection::Ui],

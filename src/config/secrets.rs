@@ -204,7 +204,14 @@ fn named_secret(field: &FieldReader<'_>, folder: &Path) -> Option<SecretConfig> 
 /// Why a text below this field has no value.
 fn missing(field: &FieldReader<'_>) -> Option<String> {
     if let Some(scalar) = field.scalar() {
-        return scalar.missing.clone();
+        let empty = || match scalar.variables.as_slice() {
+            [] => None,
+            names if scalar.text.is_empty() => {
+                Some(format!("the environment variable {} is not set, or empty", names.join(", ")))
+            }
+            _ => None,
+        };
+        return scalar.missing.clone().or_else(empty);
     }
     entries_of(field).iter().find_map(|(_, field)| missing(field))
 }

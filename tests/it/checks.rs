@@ -55,6 +55,46 @@ fn sets_that_fail_in_every_run_are_said() {
 }
 
 #[test]
+fn tools_that_nobody_executes_code_that_no_argument_has_and_addresses_that_are_refused_are_said() {
+    let chat = |executes: &str| {
+        let agents = format!(
+            "agents:\n  asks: {{ kind: user_proxy, executes: [{executes}] }}\n  calls: {{ system_message: x, tools: [one, two] }}\n"
+        );
+        let tool = |name: &str| format!("  {name}: {{ description: x, do: [ {{ return: 1 }} ] }}\n");
+        said(
+            "",
+            &format!("{agents}tools:\n{}{}", tool("one"), tool("two")),
+            "  - chat: { sender: asks, recipient: calls, message: x }",
+        )
+    };
+    assert!(chat("one").contains("calls may call two, and asks does not execute it"), "{}", chat("one"));
+    assert!(!chat("one, two").contains("does not execute"), "{}", chat("one, two"));
+    let command = "commands: { code: { run: [python3, \"-\"], stdin: code, sandbox: none } }\n";
+    let tool = |params: &str| format!("tools:\n  t: {{ description: x, {params} command: code }}");
+    let none = said(command, &tool(""), STEPS);
+    assert!(none.contains("the command \"code\" reads code, and the tool has no argument `code`"), "{none}");
+    let right = said(command, &tool("params: { type: object, properties: { code: { type: string } } },"), STEPS);
+    assert!(!right.contains("no argument `code`"), "{right}");
+    let mcp = |more: &str| {
+        said(&format!("mcp: {{ s: {{ url: \"http://127.0.0.1:9/mcp\" }} }}\n{more}"), "tools:\n  s: { mcp: s }", STEPS)
+    };
+    assert!(mcp("").contains("the MCP server \"s\" cannot be asked: 127.0.0.1 is an address"), "{}", mcp(""));
+    let allowed = mcp("outgoing: { allow_private: [127.0.0.1] }\n");
+    assert!(!allowed.contains("cannot be asked"), "{allowed}");
+}
+
+#[test]
+fn a_secret_that_is_empty_is_named_with_its_variable() {
+    let said = said(
+        "secrets: { z: { value: \"${NO_SUCH_VARIABLE_0815:-}\", hosts: [api.example.com] } }\n",
+        "tools:\n  a: { openapi: pets.json, security: { petKey: z } }",
+        STEPS,
+    );
+    let words = "the secret \"z\" has no value: the environment variable NO_SUCH_VARIABLE_0815 is not set, or empty";
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
 fn an_agent_has_no_more_tools_than_models_take() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
