@@ -194,6 +194,9 @@ pub enum TextValue {
     Number,
 }
 
+/// What a person may choose of a call that was under way when its worker was lost: to make it again, or not to.
+pub const LOST_CALL_CHOICES: [&str; 2] = ["Call it again", "Do not call it again"];
+
 /// A question to choose.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MultipleChoice {

@@ -19,6 +19,7 @@ pub use crate::protocol::api::RunState;
 use crate::protocol::log::{
     EffectOutcome, LogEntry, RecordBody, RunCreation, RunOrigin, RunOutcome, RunRemoval, TitleEvent,
 };
+use crate::protocol::message::LOST_CALL_CHOICES;
 use crate::protocol::run_line::{REMOVED_LINES, TITLE_KEY};
 use crate::run::Result;
 use crate::run::assembler::RecordAssembler;
@@ -114,6 +115,16 @@ fn shortened_to(text: &str, longest: usize) -> String {
     if line.chars().count() <= longest { line } else { line.chars().take(longest - 1).chain(['…']).collect() }
 }
 
+/// Whether the answer to a question may say what a run is about. Whether a tool may be called does not, or is called once more after its
+/// worker was lost.
+fn entitles(question: &MessageContent) -> bool {
+    match question {
+        MessageContent::Approval(_) => false,
+        MessageContent::MultipleChoice(choice) => choice.choices != LOST_CALL_CHOICES,
+        _ => true,
+    }
+}
+
 /// Whether a run could be told from others by it: "30" or "ok" are no titles. Outside of ASCII a letter may be a word.
 fn says_something(title: &str) -> bool {
     const LETTERS: usize = 3;
@@ -201,7 +212,7 @@ impl RunSummary {
             RecordBody::Said { message, .. } => {
                 if message.says.asks() {
                     let prompt = shortened(message.says.short_prompt().unwrap_or_default());
-                    let entitles = !matches!(message.says, MessageContent::Approval(_));
+                    let entitles = entitles(&message.says);
                     let answerers = message.says.answerers().cloned().map(Box::new);
                     let (id, at) = (message.uuid, placed.at);
                     self.questions.push(OpenQuestion {
@@ -618,6 +629,16 @@ mod tests {
         assert_eq!((kept[0].from.as_deref(), kept[0].renamed.dropped), (Some("as it was"), 70));
         assert_eq!(kept.last().unwrap().to.as_deref(), Some("later 99"));
         assert!(kept[1..].iter().all(|rename| rename.renamed.dropped == 0));
+    }
+
+    #[test]
+    fn what_a_person_decides_about_a_call_is_no_title() {
+        let choice = |choices: &[&str]| {
+            let choices = choices.iter().map(|&choice| choice.to_owned()).collect();
+            MessageContent::MultipleChoice(crate::message::MultipleChoice { choices, ..Default::default() })
+        };
+        assert!(entitles(&choice(&["Geometry", "Algebra"])));
+        assert!(!entitles(&choice(&LOST_CALL_CHOICES)));
     }
 
     #[test]

@@ -9,13 +9,12 @@ use super::{ScopedEffects, ask};
 use crate::chat::{HumanQuestion, HumanReply, Result};
 use crate::message::{MessageContent, MultipleChoice};
 use crate::protocol::log::{EffectOutcome, RecordBody};
+use crate::protocol::message::LOST_CALL_CHOICES;
 use crate::protocol::participant::USER;
 use crate::workflow::AnswererTerms;
 
 /// How many letters of the arguments the question repeats: the page shows the call itself above.
 const MOST_OF_ARGUMENTS: usize = 500;
-const AGAIN: &str = "Call it again";
-const NOT_AGAIN: &str = "Do not call it again";
 
 /// The call of a tool, as a person is told of it who decides whether it is made again.
 pub(in crate::engine) struct CutOffCall {
@@ -36,7 +35,7 @@ pub(super) async fn begins_again(effects: &ScopedEffects, call: &CutOffCall) -> 
     effects.journal.context.redactor().fields(&mut arguments);
     loop {
         match ask(&deciding, question(call, &arguments)).await? {
-            HumanReply::Given(Value::String(choice)) if choice == AGAIN => {}
+            HumanReply::Given(Value::String(choice)) if choice == LOST_CALL_CHOICES[0] => {}
             _ => return Ok(false),
         }
         if begins(&deciding).await? {
@@ -73,7 +72,7 @@ fn question(call: &CutOffCall, arguments: &Map<String, Value>) -> HumanQuestion 
         recipient: USER.to_owned(),
         says: MessageContent::MultipleChoice(MultipleChoice {
             prompt: Some(prompt),
-            choices: vec![AGAIN.to_owned(), NOT_AGAIN.to_owned()],
+            choices: LOST_CALL_CHOICES.map(str::to_owned).to_vec(),
             descriptions: vec![
                 Some("If it was done, it is done twice.".to_owned()),
                 Some("It goes on as a call that failed.".to_owned()),
