@@ -200,7 +200,7 @@ impl ConnectionOpener {
                 std::io::ErrorKind::NotFound => {
                     format!("its program {program:?} is not there (fastagency.yaml: mcp.{}.command)", self.name)
                 }
-                _ => format!("its program {program:?} cannot be started; the worker's log says why"),
+                _ => format!("its program {program:?} cannot be started; the log says why"),
             })
         })?;
         let record = Arc::new(ProgramRecord::new(self.name.clone(), self.secrets.clone()));

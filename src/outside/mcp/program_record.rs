@@ -187,11 +187,11 @@ impl ProgramRecord {
     pub(super) fn where_to_look(&self) -> &'static str {
         let heard = self.heard.lock();
         match (heard.has_banner && !heard.has_answered, heard.last_words.is_empty()) {
-            (true, true) => "; what it wrote to its standard output is no MCP: the worker's log has the first line",
+            (true, true) => "; what it wrote to its standard output is no MCP: the log has the first line",
             (true, false) => {
-                "; what it wrote to its standard output is no MCP: the worker's log has the first line, and its last words"
+                "; what it wrote to its standard output is no MCP: the log has the first line, and its last words"
             }
-            (false, false) => "; the worker's log has its last words",
+            (false, false) => "; the log has its last words",
             (false, true) => "",
         }
     }

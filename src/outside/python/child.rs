@@ -232,7 +232,11 @@ fn take(frame: ChildFrame, body: String, state: &ChildState, secrets: &Secrets) 
         }
         ChildFrame::Raised { by, id, is_broken_off } => {
             let words = shown_traceback(&body, is_broken_off, secrets);
-            tracing::warn!(run.id = state.run_of(Some(id)), function = by, "{words}");
+            let run = state.run_of(Some(id));
+            // A line each: what has several in it is shown on one, with marks, so that nobody can write lines of the log.
+            for line in words.lines().filter(|line| !line.trim().is_empty()) {
+                tracing::warn!(run.id = run, function = by, "{line}");
+            }
             return;
         }
         ChildFrame::Listed { id } => (id, ChildReply::Listed(body)),

@@ -30,12 +30,12 @@ async fn a_program_that_cannot_be_used_is_said() {
     for (script, how) in [
         (
             "echo No module named docs_0815 >&2; exit 3",
-            "ended with exit code 3 before it answered anything; the worker's log has its last words",
+            "ended with exit code 3 before it answered anything; the log has its last words",
         ),
         ("kill -9 $$", "was ended by signal 9 before it answered anything"),
         (
             "echo Usage: docs PORT; exit 2",
-            "ended with exit code 2 before it answered anything; what it wrote to its standard output is no MCP: the worker's log has the first line",
+            "ended with exit code 2 before it answered anything; what it wrote to its standard output is no MCP: the log has the first line",
         ),
     ] {
         assert_eq!(refusal(&words(&["sh", "-c", script])).await, ended(how));
@@ -48,7 +48,7 @@ async fn a_program_that_cannot_be_used_is_said() {
     };
     assert_eq!(
         refusal(&other).await,
-        "the MCP server docs cannot be used: it did not begin within 2s; what it wrote to its standard output is no MCP: the worker's log has the first line"
+        "the MCP server docs cannot be used: it did not begin within 2s; what it wrote to its standard output is no MCP: the log has the first line"
     );
 }
 
@@ -84,7 +84,7 @@ fn why_a_program_ends_at_once_is_in_the_log_with_its_last_words() {
     assert_eq!(
         told,
         "error: tools.docs: the MCP server docs cannot be used: its program ended with exit code 3 before it answered anything; \
-         the worker's log has its last words"
+         the log has its last words"
     );
 }
 
