@@ -109,7 +109,7 @@ enum CliCommand {
     Nats(nats::NatsCommand),
     /// Print the JSON Schema of a kind of file, for editors.
     Schema(schema::SchemaCommand),
-    /// List, call and import the tools that an OpenAPI specification gives to agents.
+    /// List what agents are offered, call a tool by hand, and import the operations of an OpenAPI specification.
     Tools(tools::ToolsCommand),
     /// Sign in to a server outside, for the tools of workflows.
     Login(login::LoginCommand),

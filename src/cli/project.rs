@@ -291,9 +291,24 @@ pub(super) fn worker_parts_for(
     mock: bool,
 ) -> Result<worker::WorkerParts, CliError> {
     let outside = outside(config, &broker, sealer.as_ref(), data_dir);
+    let workflows = without_mistaken(asked, |excluded| workflows(config, &broker, &outside, mock, excluded))?;
+    Ok(parts_of(config, broker, sealer, mock, workflows, outside))
+}
+
+/// The workflows of a project for what is done with one of them: those of files with a mistake are left out, which is printed, unless it is
+/// the one that is asked for.
+pub(super) fn workflows_for(asked: &str, config: &Config) -> Result<Vec<workflow::Workflow>, Problems> {
+    without_mistaken(Some(asked), |excluded| workflow::load_folder_without(&config.workflows, excluded))
+}
+
+/// `read` gives the workflows but those of the excluded files.
+fn without_mistaken(
+    asked: Option<&str>,
+    read: impl Fn(&BTreeSet<String>) -> Result<Vec<workflow::Workflow>, Problems>,
+) -> Result<Vec<workflow::Workflow>, Problems> {
     let (mut excluded, mut told) = (BTreeSet::new(), Vec::new());
     let workflows = loop {
-        let problems = match workflows(config, &broker, &outside, mock, &excluded) {
+        let problems = match read(&excluded) {
             Ok(workflows) => break workflows,
             Err(problems) => problems,
         };
@@ -301,19 +316,19 @@ pub(super) fn worker_parts_for(
         excluded.extend(problems.iter().map(|problem| problem.file.clone()));
         told.extend(problems);
         if excluded.len() == before {
-            return Err(Problems::new(told).expect("there is one").into());
+            return Err(Problems::new(told).expect("there is one"));
         }
     };
     let is_there = |asked: &str| workflows.iter().any(|workflow| workflow.name.as_str() == asked);
     if let Some(problems) = Problems::new(told) {
         if workflows.is_empty() || asked.is_some_and(|asked| !is_there(asked)) {
-            return Err(problems.into());
+            return Err(problems);
         }
         let files = excluded.into_iter().collect::<Vec<_>>().join(", ");
         eprintln!("{}\n", shown(&problems.to_string()));
         eprintln!("left out because of this: {files}");
     }
-    Ok(parts_of(config, broker, sealer, mock, workflows, outside))
+    Ok(workflows)
 }
 
 /// What the project's workflows reach outside. Without a key to seal them, tokens are stored nowhere.
@@ -348,9 +363,11 @@ fn workflows(
             workflow,
             |name| outside.programs.check(name).err(),
             |name| outside.programs.near(name),
+            |name| outside.programs.takes_code(name),
         )?;
         workflow::check_services(workflow, broker.services.is_some(), &nats_address(config))?;
     }
+    crate::project::check_toolsets(&workflows, config)?;
     Ok(workflows)
 }
 

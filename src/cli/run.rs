@@ -122,18 +122,21 @@ impl RunCommand {
             });
         }
         let config = project::load(common)?;
+        let same_config = common.config.as_ref().map(|file| format!(" -c {}", file.display())).unwrap_or_default();
         let has_project = || check_has_project(common.config.as_deref(), &config);
         if self.nats || common.nats_url.is_some() {
             has_project()?;
             let broker = project::connect(&config, "run").await?;
-            return self.start(&config, broker, None, " --nats".to_owned()).await;
+            return self.start(&config, broker, None, format!("{same_config} --nats")).await;
         }
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
         // Where a gateway is up in the data folder, nothing else is needed. To open the folder makes it.
         if embedded::running_address(&data_dir).is_none() {
             has_project()?;
         }
-        let again = self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
+        let same_folder =
+            self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
+        let again = format!("{same_config}{same_folder}");
         match embedded::open(&data_dir) {
             Ok(broker) => self.start(&config, broker, Some(&data_dir), again).await,
             Err(embedded::StoreOpenError::InUse { address: Some(url), .. }) => {
@@ -222,7 +225,10 @@ impl RunCommand {
             }
         };
         let mut console = Console::new(client, run, style, PreparedAnswers::parse(&self.answers), io::stdout());
-        let again = format!("fastagency run --run {run}{}", gateway.again);
+        let mut again = format!("fastagency run --run {run}{}", gateway.again);
+        if self.mock_llm && !gateway.serves.is_empty() {
+            again += " --mock-llm";
+        }
         let left = console.talk().await;
         // Where nothing can be shown, no question has come that an answer could be for.
         let is_shown = !matches!(left, Err(console::Error::Terminal(_)));
@@ -239,9 +245,19 @@ impl RunCommand {
                 eprintln!("left; how the run goes on is seen with: {again}");
                 Ok(ExitCode::from(4))
             }
-            Ok(ConsoleEnd::Unanswered { prompt, .. }) => {
+            Ok(ConsoleEnd::Unanswered { prompt, is_for_others, .. }) => {
                 let prompt = prompt.lines().next().unwrap_or_default();
-                eprintln!("run {run} waits for an answer to: {prompt}\ngo on with: {again} --answer …");
+                eprintln!("run {run} waits for an answer to: {prompt}");
+                if is_for_others {
+                    eprintln!(
+                        "start `fastagency all` or the tiers, so that they can answer; how it goes on is seen with: {again}"
+                    );
+                } else {
+                    if !io::stdin().is_terminal() && self.answers.is_empty() {
+                        eprintln!("(answers are not read from standard input where it is no terminal)");
+                    }
+                    eprintln!("go on with: {again} --answer …");
+                }
                 Ok(ExitCode::from(5))
             }
             Ok(ConsoleEnd::Unreadable { .. }) => {

@@ -56,6 +56,8 @@ pub enum ConsoleEnd {
         prompt: String,
         /// What the gateway said about the answer that was given, if one was.
         refused: Option<String>,
+        /// Whether it is for others than who is here.
+        is_for_others: bool,
     },
     /// At a question that this program cannot show: the gateway is of another version.
     Unreadable {
@@ -446,7 +448,8 @@ impl<'a, W: Write> Console<'a, W> {
     }
 
     fn unanswered(&mut self, question: &ClientMessage, refused: Option<String>) -> ConsoleEnd {
-        ConsoleEnd::Unanswered { prompt: plain(question.says.prompt().unwrap_or_default()), refused }
+        let prompt = plain(question.says.prompt().unwrap_or_default());
+        ConsoleEnd::Unanswered { prompt, refused, is_for_others: question.waits_for.is_some() }
     }
 
     fn finish(&mut self, ended: &Ended) -> io::Result<()> {

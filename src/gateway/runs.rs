@@ -533,7 +533,7 @@ fn check_digest(question: &MessageContent, answer: &Value) -> Result<()> {
         None => Err(ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_answer",
-            "an answer that allows a call has the digest of the question, which stands for what was shown",
+            "an answer that allows a call has the `digest` of the question, which is in the events of the run and stands for what was shown",
         )),
     }
 }

@@ -131,6 +131,11 @@ impl Programs {
         }
     }
 
+    /// Whether it reads the argument `code` instead of all as JSON.
+    pub fn takes_code(&self, name: &str) -> bool {
+        self.programs.get(name).is_some_and(|(program, _)| program.stdin == ProgramInput::Code)
+    }
+
     /// The name that was probably meant, in a sentence.
     pub fn near(&self, name: &str) -> Option<String> {
         did_you_mean(name, self.programs.keys().map(String::as_str))

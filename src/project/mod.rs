@@ -192,19 +192,35 @@ fn check_together(workflows: &[&Workflow], config: &Config, unread: &BTreeSet<St
         }
         if has(&["commands"]) {
             let refuses = |name: &str| programs.check(name).err();
-            add(workflow::check_programs(workflow, refuses, |name| programs.near(name)));
+            add(workflow::check_programs(
+                workflow,
+                refuses,
+                |name| programs.near(name),
+                |name| programs.takes_code(name),
+            ));
         }
         if has(&["auth"]) {
             add(check_answerers(workflow, &config.auth));
         }
     }
     if has(&["secrets", "mcp", "python"]) {
-        let files = PythonFiles::look_at(workflows, config);
-        for workflow in workflows {
-            together.add(check_tools(workflow, config, &files));
-        }
+        together.add(look_at_toolsets(workflows, config));
     }
     together
+}
+
+fn look_at_toolsets(workflows: &[&Workflow], config: &Config) -> ProjectFindings {
+    let files = PythonFiles::look_at(workflows, config);
+    let mut found = ProjectFindings::default();
+    for workflow in workflows {
+        found.add(check_tools(workflow, config, &files));
+    }
+    found
+}
+
+/// Says which tools cannot be taken from where workflows take them, as far as files and the configuration tell.
+pub fn check_toolsets(workflows: &[Workflow], config: &Config) -> Result<(), Problems> {
+    Problems::refuse(look_at_toolsets(&workflows.iter().collect::<Vec<_>>(), config).problems)
 }
 
 impl fmt::Display for ProjectSummary {

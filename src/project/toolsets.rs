@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use reqwest::Url;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::findings::ProjectFindings;
@@ -13,6 +15,7 @@ use super::tool_calls::check_tool_calls;
 use crate::config::{Config, McpAddress, McpCredential, McpReach};
 use crate::ids::Name;
 use crate::openapi::{DocumentSource, OpenApiDocument, OpenApiTool, ToolSelection, files_below, read_file};
+use crate::outside::addresses::AddressRules;
 use crate::outside::secrets::HOW_TO_SET;
 use crate::problem::{Problem, did_you_mean};
 use crate::protocol::toolset::ListedTool;
@@ -26,6 +29,7 @@ pub(super) fn check_tools(workflow: &Workflow, config: &Config, python: &PythonF
     let mut outlines = BTreeMap::new();
     for set in workflow.tools.sets().values() {
         found.problems.extend(check_security(set, config));
+        found.problems.extend(check_address(set, config));
         found.problems.extend(check_twins(workflow, set));
         found.warnings.extend(without_value(set, config));
         if let ToolsetSource::Python(source) = &set.source {
@@ -105,6 +109,18 @@ fn without_value(set: &ToolsetDeclaration, config: &Config) -> Vec<Problem> {
         Some(Problem { message, ..place.clone() }.with_hint(HOW_TO_SET))
     };
     named.into_iter().filter_map(warning).collect()
+}
+
+/// A set of an MCP server at an address that no request may go to.
+fn check_address(set: &ToolsetDeclaration, config: &Config) -> Option<Problem> {
+    let ToolsetSource::Mcp(tools) = &set.source else { return None };
+    let McpReach::Address(address) = &config.mcp.get(&tools.server)?.reach else { return None };
+    let url = Url::parse(address.url.expose_secret()).ok()?;
+    let host = url.host_str()?;
+    let why = AddressRules::new(&config.outgoing.allow_private).refuses_host(host)?;
+    let message = format!("the MCP server {:?} cannot be asked: {why}", tools.server.as_str());
+    let hint = format!("if workflows may ask it, in fastagency.yaml: outgoing: {{ allow_private: [{host:?}] }}");
+    Some(Problem { message, ..set.problem.clone() }.with_hint(hint))
 }
 
 /// The secrets of security schemes that there are not, each where it stands.

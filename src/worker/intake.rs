@@ -586,8 +586,8 @@ mod tests {
         let queue = QueueName::Workflow(definition(steps).name);
         let mut processes = 1;
         loop {
-            let delivery = worker.broker.queue.take(&queue, LEASE).await.unwrap().next().await.unwrap().unwrap();
-            if drive(&worker, run, TakenJob::of(&delivery)).await == DeliverySettlement::Done {
+            let mut delivery = worker.broker.queue.take(&queue, LEASE).await.unwrap().next().await.unwrap().unwrap();
+            if drive(&worker, run, TakenJob::of(&mut delivery)).await == DeliverySettlement::Done {
                 break;
             }
             // The process is gone, and has not settled its delivery.

@@ -38,6 +38,7 @@ pub(super) fn chat(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &Nam
     };
     let chat = TwoAgentChat { sender, user_input, ..chat? };
     not_with_itself(&fields, chat.sender.as_ref(), &chat.recipient);
+    doubt_executed(reader, &fields, &chat);
     Some(StepAction::Chat(Box::new(chat)))
 }
 
@@ -66,7 +67,9 @@ pub(super) fn chats(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &Na
         let Some(chat) = talk(reader, &fields, scope, without.unwrap_or_default()) else { continue };
         let sender = sender.flatten();
         not_with_itself(&fields, sender.as_ref(), &chat.recipient);
-        chats.push(TwoAgentChat { sender, ..chat });
+        let chat = TwoAgentChat { sender, ..chat };
+        doubt_executed(reader, &fields, &chat);
+        chats.push(chat);
     }
     Some(StepAction::Chats(chats))
 }
@@ -353,6 +356,30 @@ fn check_targets(reader: &StepReader<'_>, fields: &MapReader<'_>, group: &Handof
         if said.insert(message.clone()) {
             fields.field.review.add(fields.problem_at_key("agents", message));
         }
+    }
+}
+
+/// Doubts a chat of two in which one has tools that the other does not execute: each call of those fails, as in AG2.
+fn doubt_executed(reader: &StepReader<'_>, fields: &MapReader<'_>, chat: &TwoAgentChat) {
+    let Some(sender) = &chat.sender else { return };
+    for (caller, executor, key) in [(&chat.recipient, sender, "recipient"), (sender, &chat.recipient, "sender")] {
+        let agents = reader.agents();
+        let (Some(caller), Some(executor)) = (agents.get(caller), agents.get(executor)) else { continue };
+        let set_of =
+            |name: &Name| name.as_str().split_once('.').map_or_else(|| name.to_string(), |(set, _)| set.to_owned());
+        let is_executed = |tool: &&Name| {
+            let executes = executor.executes.iter();
+            executes.clone().any(|one| one == *tool || one.as_str() == set_of(tool) || set_of(one) == tool.as_str())
+        };
+        let missing: Vec<&str> = caller.tools.iter().filter(|tool| !is_executed(tool)).map(Name::as_str).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let tools = missing.join(", ");
+        let message =
+            format!("{} may call {tools}, and {} does not execute it: such a call fails", caller.name, executor.name);
+        let hint = format!("agents: {{ {}: {{ executes: [{tools}] }} }}", executor.name);
+        reader.note_doubt(fields.problem_at_key(key, message).with_hint(hint));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::reader::WorkflowCall;
+use super::reader::{ProgramUse, WorkflowCall};
 use super::reading::{self, WorkflowReading};
 use super::{SecretReceiver, Workflow, WorkflowDefinition, WorkflowTool};
 use crate::ids::Name;
@@ -142,14 +142,21 @@ pub fn check_hosts(workflow: &Workflow, refuses: impl Fn(&str) -> Option<String>
     Problems::refuse(refused.collect())
 }
 
-/// Says which tools run a program that is not there. `refuses` says why not, and `near` which one was probably meant.
+/// Says which tools run a program that is not there. `refuses` says why not, and `near` which one was probably meant. And which tools
+/// have no `code` for a program that reads one (`takes_code`).
 pub fn check_programs(
     workflow: &Workflow,
     refuses: impl Fn(&str) -> Option<String>,
     near: impl Fn(&str) -> Option<String>,
+    takes_code: impl Fn(&str) -> bool,
 ) -> Result<(), Problems> {
-    let refused = workflow.programs.iter().filter_map(|(name, problem)| {
-        let message = refuses(name.as_str())?;
+    let refused = workflow.programs.iter().filter_map(|ProgramUse { name, has_code, problem }| {
+        let Some(message) = refuses(name.as_str()) else {
+            let message = format!("the command {:?} reads code, and the tool has no argument `code`", name.as_str());
+            let hint = "params: { type: object, required: [code], properties: { code: { type: string } } }";
+            let is_missing = takes_code(name.as_str()) && !has_code;
+            return is_missing.then(|| Problem { message, ..problem.clone() }.with_hint(hint));
+        };
         let usual = || format!("in fastagency.yaml: commands: {{ {name}: {{ run: [program, argument] }} }}");
         let hint = near(name.as_str()).unwrap_or_else(usual);
         Some(Problem { message, ..problem.clone() }.with_hint(hint))

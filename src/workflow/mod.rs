@@ -93,8 +93,8 @@ pub struct Workflow {
     secrets: Vec<reader::SecretUse>,
     /// The servers that its requests ask, each with a problem at its place; the message is to be filled in.
     hosts: Vec<(String, crate::problem::Problem)>,
-    /// The programs that its tools name, each with a problem at its place; the message is to be filled in.
-    programs: Vec<(Name, crate::problem::Problem)>,
+    /// The programs that its tools name.
+    programs: Vec<reader::ProgramUse>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
     services: Vec<crate::problem::Problem>,
     /// The steps that call tools.

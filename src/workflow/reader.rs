@@ -67,6 +67,17 @@ pub struct SecretUse {
     pub problem: Problem,
 }
 
+/// A program that a tool names.
+#[derive(Debug, Clone)]
+pub struct ProgramUse {
+    /// Its name in `commands:`.
+    pub name: Name,
+    /// Whether the tool has an argument `code`.
+    pub has_code: bool,
+    /// A problem at its place; the message is to be filled in.
+    pub problem: Problem,
+}
+
 /// What steps name outside of their file.
 #[derive(Debug, Default)]
 pub struct OutsideReferences {
@@ -78,8 +89,8 @@ pub struct OutsideReferences {
     pub secrets: Vec<SecretUse>,
     /// The servers that requests ask, each with a problem at its place; the message is to be filled in.
     pub hosts: Vec<(String, Problem)>,
-    /// The programs, each with a problem at its place; the message is to be filled in.
-    pub programs: Vec<(Name, Problem)>,
+    /// The programs.
+    pub programs: Vec<ProgramUse>,
     /// A problem at the place of each tool that asks a service on NATS; the message is to be filled in.
     pub services: Vec<Problem>,
     /// The steps that call tools.
@@ -143,6 +154,11 @@ impl<'w> StepReader<'w> {
 
     pub(super) fn declared(&self) -> &WorkflowDeclarations {
         self.declared
+    }
+
+    /// Notes what is most likely not meant.
+    pub(super) fn note_doubt(&self, problem: Problem) {
+        self.met.borrow_mut().doubts.push(problem);
     }
 
     /// Notes that a model is named.

@@ -13,7 +13,7 @@ use super::names::DeclaredNames;
 use super::nats::nats_step;
 use super::params::{declared_params, no_params, params};
 use super::rate::rate;
-use super::reader::{OutsideReferences, StepReader, WorkflowCall};
+use super::reader::{OutsideReferences, ProgramUse, StepReader, WorkflowCall};
 use super::scope::{NameScope, WorkflowDeclarations};
 use super::shapes::TOOL;
 use super::steps::{self, retry};
@@ -218,7 +218,9 @@ impl ToolReader<'_> {
                     idempotent: fields.read("idempotent", FieldReader::bool).unwrap_or(false),
                     error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
                 };
-                self.met.programs.push((program, field.problem("")));
+                let has_code = step.inject.names().any(|name| name == "code")
+                    || params.as_ref().is_none_or(|params| params.json.pointer("/properties/code").is_some());
+                self.met.programs.push(ProgramUse { name: program, has_code, problem: field.problem("") });
                 let tool = unfinished(description, params)?;
                 let place = format!("the tool {}", tool.name);
                 let steps = steps_of(&place, StepAction::Program(Box::new(step)), fields.read("retry", retry))?;

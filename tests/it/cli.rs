@@ -174,6 +174,71 @@ fn a_workflow_runs_beside_one_with_a_mistake_and_the_mistake_is_told() {
     }
 }
 
+/// A tool whose function is in no file: `check` says so, and nothing starts with it.
+#[test]
+fn what_check_finds_wrong_with_tools_is_not_started() {
+    let folder = project();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("tools.py", "def book(): ...\n");
+    write(
+        "workflows/broken.yaml",
+        "version: 1\nname: broken\ntools: { t: { python: tools.py:bok } }\nsteps: [ { call: { tool: t } } ]\n",
+    );
+    let words = "tools.py has no function \"bok\"";
+    for arguments in [&["check"][..], &["all", "--mock-llm"], &["run", "broken"]] {
+        let said = fastagency(folder.path(), arguments);
+        assert!(said.code == 2 && said.err.contains(words), "{arguments:?}: {} {}{}", said.code, said.out, said.err);
+    }
+    let said = fastagency(folder.path(), &["run", "echo", "--answer", "hello"]);
+    assert_eq!(said.code, 0, "the others run beside it: {}{}", said.out, said.err);
+    assert!(said.err.contains(words) && said.err.contains("left out because of this"), "{}", said.err);
+}
+
+/// By hand a tool is called without the questions of a run: whoever types it is told.
+#[test]
+fn a_call_by_hand_says_what_a_run_would_do_otherwise() {
+    let folder = project();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("fastagency.yaml", "version: 1\ncommands: { cat: { run: [cat] } }\n");
+    let params = "params: { type: object, properties: { limit: { type: integer } } }";
+    let tool = format!("pay: {{ description: Pays, {params}, approve: always, command: cat }}");
+    write(
+        "workflows/w.yaml",
+        &format!("version: 1\nname: w\ntools: {{ {tool} }}\nsteps: [ {{ call: {{ tool: pay }} }} ]\n"),
+    );
+    write("workflows/bad.yaml", "version: 1\nname: bad\nstepps: []\n");
+    let said = fastagency(folder.path(), &["tools", "call", "w", "pay", "--args", "{\"lmit\": 3}", "--json"]);
+    assert_eq!((said.code, said.out.trim()), (0, "{\"result\":{}}"), "{}", said.err);
+    for words in ["a run asks for approval before it calls pay", "did you mean \"limit\"?", "workflows/bad.yaml:3:1"] {
+        assert!(said.err.contains(words), "{words}: {}", said.err);
+    }
+    let said = fastagency(folder.path(), &["tools", "list", "w"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let row = said.out.lines().find(|line| line.contains("pay")).expect("its steps call it");
+    assert!(row.split_whitespace().eq(["pay", "limit?", "(asks", "for", "approval)", "Pays"]), "{}", said.out);
+    let said = fastagency(folder.path(), &["tools", "list", "bad"]);
+    assert!(said.code == 2 && said.err.contains("workflows/bad.yaml:3:1"), "{}{}", said.out, said.err);
+}
+
+/// What is to be typed to go on goes on with the same model, configuration and data.
+#[test]
+fn a_run_that_waits_says_what_goes_on_with_it() {
+    let folder = project();
+    std::fs::rename(folder.path().join("fastagency.yaml"), folder.path().join("other.yaml")).ok();
+    std::fs::write(folder.path().join("other.yaml"), "version: 1\n").unwrap();
+    let arguments = ["run", "echo", "--mock-llm", "-c", "other.yaml", "--data-dir", "kept"];
+    let said = fastagency(folder.path(), &arguments);
+    assert_eq!(said.code, 5, "{}{}", said.out, said.err);
+    let hint =
+        said.err.lines().find_map(|line| line.strip_prefix("go on with: fastagency ")).expect("a command").to_owned();
+    for part in ["--mock-llm", "-c other.yaml", "--data-dir kept"] {
+        assert!(hint.contains(part), "{part}: {hint}");
+    }
+    let typed: Vec<&str> = hint.split_whitespace().map(|word| if word == "…" { "hello" } else { word }).collect();
+    let said = fastagency(folder.path(), &typed);
+    assert!(said.code == 0 && said.out.contains("hello"), "{hint}: {}{}", said.out, said.err);
+}
+
 #[test]
 fn a_workflow_that_is_not_there_is_told_with_those_that_are() {
     let folder = project();

@@ -10,7 +10,7 @@ use clap::Args;
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
-use super::find::{FoundTool, find};
+use super::find::{FoundTool, find, listed};
 use crate::bounds::{self, UnfitJson};
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{CommonArguments, project};
@@ -21,10 +21,11 @@ use crate::openapi::{DocumentSource, OpenApiDeclaration};
 use crate::outside::OutsideServices;
 use crate::outside::openapi::{OpenApiDocuments, OpenApiToolset};
 use crate::outside::toolset::{Toolset, ToolsetAnswer, ToolsetCall};
+use crate::problem::did_you_mean;
 use crate::project::check_has_project;
 use crate::schema;
 use crate::tokens::SharedTokenStore;
-use crate::workflow::{self, StepAction, Workflow, WorkflowTool};
+use crate::workflow::{ApprovalRule, StepAction, Workflow, WorkflowTool};
 
 /// How long a call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
@@ -132,9 +133,10 @@ impl CallArguments {
         reach: ProjectReach<'_>,
     ) -> Result<Result<ToolsetAnswer, String>, CliError> {
         let ProjectReach { config, services } = reach;
-        let workflows = workflow::load_folder(&config.workflows)?;
+        let workflows = project::workflows_for(workflow, config)?;
         let FoundTool { workflow, tool } = find(&workflows, workflow, tool, services).await?;
         let Some(action) = tool.single_action() else { return Err(CliError::Usage(needs_run(&workflow, &tool))) };
+        notes(&tool, &arguments).iter().for_each(|note| eprintln!("note: {}", outcome::shown(note)));
         let broker = match action {
             StepAction::Nats(_) => Some(project::connect(config, "tools").await?),
             _ => None,
@@ -242,6 +244,23 @@ impl CallArguments {
         }
         if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// What a person who calls a tool by hand may not expect.
+fn notes(tool: &WorkflowTool, arguments: &Map<String, Value>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if tool.approve.rule != ApprovalRule::Never {
+        notes.push(format!("a run asks for approval before it calls {}; this command does not", tool.name));
+    }
+    if let Some(known) = tool.known_arguments() {
+        for name in arguments.keys().filter(|name| !known.contains_key(*name)) {
+            let near = did_you_mean(name, known.keys().map(String::as_str));
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            let near = near.unwrap_or_else(|| listed("there is", &names));
+            notes.push(format!("there is no argument {name:?}, so it is left out: {near}"));
+        }
+    }
+    notes
 }
 
 /// What to do with a tool that only a run can call.

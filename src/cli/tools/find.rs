@@ -52,7 +52,10 @@ pub(super) async fn find(
 pub(super) fn workflow_named<'w>(workflows: &'w [Workflow], name: &str) -> Result<&'w Workflow, CliError> {
     workflows.iter().find(|workflow| workflow.name.as_str() == name).ok_or_else(|| {
         let names: Vec<&str> = workflows.iter().map(|workflow| workflow.name.as_str()).collect();
-        let near = did_you_mean(name, names.iter().copied()).unwrap_or_else(|| listed("there is", &names));
+        let near = match names.is_empty() {
+            true => "the project has none".to_owned(),
+            false => did_you_mean(name, names.iter().copied()).unwrap_or_else(|| listed("there is", &names)),
+        };
         CliError::Usage(format!("there is no workflow {name:?}: {near}"))
     })
 }
@@ -118,6 +121,11 @@ impl SetSearch {
                 listed("there is", &known)
             );
             return Err(CliError::Usage(words));
+        }
+        if let Some((set, _)) = wanted.split_once('.').filter(|(set, _)| workflow.tools.sets().contains_key(*set)) {
+            let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+            let near = listed("its tools are", &known);
+            return Err(CliError::Usage(format!("the set {set:?} has no tool {wanted:?}: {near}")));
         }
         self.known.extend(workflow.tools.values().map(|tool| tool.name.to_string()));
         let known: Vec<&str> = self.known.iter().map(String::as_str).collect();

@@ -14,7 +14,7 @@ use crate::config::ConfigSection;
 use crate::ids::Name;
 use crate::outside::OutsideServices;
 use crate::problem::did_you_mean;
-use crate::workflow::{self, Agent, AgentRequest, StepAction, Workflow};
+use crate::workflow::{Agent, AgentRequest, ApprovalRule, StepAction, Workflow};
 
 /// How much of a description the table shows, in characters.
 const LONGEST_DESCRIPTION: usize = 80;
@@ -28,19 +28,39 @@ pub(super) async fn list(
 ) -> Result<ExitCode, CliError> {
     let config = project::load(common)?;
     config.usable(ConfigSection::Worker)?;
-    let workflows = workflow::load_folder(&config.workflows)?;
+    let workflows = project::workflows_for(workflow, &config)?;
     let workflow = workflow_named(&workflows, workflow)?;
     let agents = agents_of(workflow, agent)?;
     let services = OutsideServices::new(&config);
-    let (workflow, failures) = with_sets(workflow, &agents, &services).await;
+    // What no agent is offered may still be what steps call.
+    let called: BTreeSet<Name> = match agents.is_empty() {
+        true => workflow.tool_calls().iter().map(|step| step.tool.clone()).collect(),
+        false => BTreeSet::new(),
+    };
+    let (workflow, failures) = with_sets(workflow, &agents, &called, &services).await;
     services.toolsets.close().await;
-    let offers: Vec<AgentOffer> = agents.iter().flat_map(|agent| AgentOffer::all_of(&workflow, agent)).collect();
+    let mut offers: Vec<AgentOffer> = agents.iter().flat_map(|agent| AgentOffer::all_of(&workflow, agent)).collect();
+    let called = chat::offered(&workflow.tools, &called.into_iter().collect::<Vec<_>>());
     if as_json {
-        println!(
-            "{}",
-            json!({ "agents": offers.iter().map(AgentOffer::json).collect::<Vec<_>>(), "errors": failures })
-        );
+        let agents: Vec<Value> = offers.iter().map(AgentOffer::json).collect();
+        let mut json = json!({ "agents": agents, "errors": failures });
+        if !called.is_empty() {
+            json["steps"] = json!(called);
+        }
+        println!("{json}");
     } else {
+        if agents.is_empty() {
+            eprintln!("no agent of the workflow {:?} is offered tools; its steps call these", workflow.name.as_str());
+            offers.push(AgentOffer {
+                agent: "steps".to_owned(),
+                place: None,
+                tools: called,
+                conditions: BTreeMap::new(),
+                approvals: BTreeSet::new(),
+            });
+        }
+        offers.iter_mut().for_each(|offer| offer.note_approvals(&workflow));
+
         let text: Vec<String> = offers.iter().map(AgentOffer::table).collect();
         println!("{}", outcome::shown(&text.join("\n")));
         failures.iter().for_each(|failure| eprintln!("error: {}", outcome::shown(failure)));
@@ -59,12 +79,7 @@ fn agents_of<'w>(workflow: &'w Workflow, named: Option<&str>) -> Result<Vec<&'w 
                     .any(|offer| offer.place.is_some() && !offer.tools.is_empty())
                 || steps_that_offer(workflow, agent).next().is_some()
         };
-        let with_tools: Vec<&Agent> = agents.filter(|agent| has_tools(agent)).collect();
-        if with_tools.is_empty() {
-            let words = format!("no agent of the workflow {:?} is offered tools", workflow.name.as_str());
-            return Err(CliError::Usage(words));
-        }
-        return Ok(with_tools);
+        return Ok(agents.filter(|agent| has_tools(agent)).collect());
     };
     workflow.agents.get(named).map(|agent| vec![agent.as_ref()]).ok_or_else(|| {
         let names: Vec<&str> = workflow.agents.keys().map(Name::as_str).collect();
@@ -74,10 +89,15 @@ fn agents_of<'w>(workflow: &'w Workflow, named: Option<&str>) -> Result<Vec<&'w 
 }
 
 /// The workflow with the tools that the sets of these agents have now, and why others could not be asked.
-async fn with_sets(workflow: &Workflow, agents: &[&Agent], services: &OutsideServices) -> (Workflow, Vec<String>) {
+async fn with_sets(
+    workflow: &Workflow,
+    agents: &[&Agent],
+    called: &BTreeSet<Name>,
+    services: &OutsideServices,
+) -> (Workflow, Vec<String>) {
     let (mut whole, mut failures) = (workflow.clone(), Vec::new());
     let of_steps = agents.iter().flat_map(|agent| steps_that_offer(workflow, agent)).flat_map(|(_, tools)| tools);
-    let names: Vec<&Name> = agents.iter().flat_map(|agent| &agent.tools).chain(of_steps).collect();
+    let names: Vec<&Name> = agents.iter().flat_map(|agent| &agent.tools).chain(of_steps).chain(called).collect();
     let set_of = |name: &&Name| name.as_str().split_once('.').map_or(name.as_str(), |(set, _)| set).to_owned();
     let used: BTreeSet<String> = names.iter().map(set_of).collect();
     for (set, declaration) in workflow.tools.sets().iter().filter(|(set, _)| used.contains(set.as_str())) {
@@ -126,13 +146,15 @@ enum OfferPlace {
 
 /// What an agent is offered.
 struct AgentOffer {
-    agent: Name,
+    agent: String,
     /// Where; none: wherever it is asked and nothing else is said.
     place: Option<OfferPlace>,
     /// In the shape of OpenAI's chat completions.
     tools: Vec<Value>,
     /// The names of the tools that are offered under a condition alone, each with the condition.
     conditions: BTreeMap<String, String>,
+    /// The names of the tools that a run asks a person about first.
+    approvals: BTreeSet<String>,
 }
 
 impl AgentOffer {
@@ -143,17 +165,19 @@ impl AgentOffer {
             let StepAction::Group(group) = &step.action else { continue };
             let members = chat::offered_in_group(workflow, group).into_iter();
             offers.extend(members.filter(|member| member.agent == agent.name).map(|member| Self {
-                agent: member.agent,
+                agent: member.agent.to_string(),
                 place: Some(OfferPlace::Group(step.place.clone())),
                 tools: member.tools,
                 conditions: member.conditions,
+                approvals: BTreeSet::new(),
             }));
         }
         let plain = |place, tools: &[Name]| Self {
-            agent: agent.name.clone(),
+            agent: agent.name.to_string(),
             place,
             tools: chat::offered(&workflow.tools, tools),
             conditions: BTreeMap::new(),
+            approvals: BTreeSet::new(),
         };
         if offers.is_empty() && !(agent.tools.is_empty() && steps_that_offer(workflow, agent).next().is_some()) {
             offers.push(plain(None, &agent.tools));
@@ -163,8 +187,18 @@ impl AgentOffer {
         offers
     }
 
+    /// Has the table say of which tools a person is asked first.
+    fn note_approvals(&mut self, workflow: &Workflow) {
+        let asks = |tool: &Value| {
+            let name = tool["function"]["name"].as_str()?;
+            let tool = workflow.tools.get(name).filter(|tool| tool.approve.rule != ApprovalRule::Never)?;
+            Some(tool.name.to_string())
+        };
+        self.approvals = self.tools.iter().filter_map(asks).collect();
+    }
+
     fn json(&self) -> Value {
-        let mut json = json!({ "agent": self.agent.as_str(), "tools": self.tools });
+        let mut json = json!({ "agent": self.agent, "tools": self.tools });
         match &self.place {
             None => {}
             Some(OfferPlace::Group(place)) => json["group"] = json!(place),
@@ -196,7 +230,8 @@ impl AgentOffer {
         for (called, takes, about) in &rows {
             let condition =
                 self.conditions.get(*called).map(|condition| format!("(if {condition}) ")).unwrap_or_default();
-            text += format!("  {called:<name$}  {takes:<arguments$}  {condition}{about}").trim_end();
+            let approval = if self.approvals.contains(*called) { "(asks for approval) " } else { "" };
+            text += format!("  {called:<name$}  {takes:<arguments$}  {condition}{approval}{about}").trim_end();
             text.push('\n');
         }
         text

@@ -545,8 +545,8 @@ impl Delivery for Taken {
         self.attempt
     }
 
-    fn created(&self) -> Option<&StoredRecord> {
-        self.created.as_ref()
+    fn take_created(&mut self) -> Option<StoredRecord> {
+        self.created.take()
     }
 
     async fn working(&self) -> Result<()> {
