@@ -76,7 +76,8 @@ impl Problem {
             let margin = " ".repeat(number.len());
             let length = shown.chars().count();
             // What is a secret is not shown: the place may lie behind what is.
-            let before = before.min(length.saturating_sub(1));
+            let last = if shown.ends_with('…') { length.saturating_sub(1) } else { length };
+            let before = before.min(last);
             let room = length.saturating_sub(before).max(1);
             let carets = "^".repeat(self.width.clamp(1, room));
             text += &format!("{margin} |\n{number} | {shown}\n");

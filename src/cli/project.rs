@@ -277,6 +277,11 @@ pub(super) fn worker_parts(
 ) -> Result<worker::WorkerParts, CliError> {
     let outside = outside(config, &broker, sealer.as_ref(), data_dir);
     let workflows = workflows(config, &broker, &outside, mock, &BTreeSet::new())?;
+    // Runs go on with the tools that they have had, and a file may be mended while this serves: so it is said, and not refused.
+    if let Err(problems) = crate::project::check_toolsets(&workflows, config) {
+        eprintln!("{}\n", shown(&problems.to_string()));
+        eprintln!("runs that need these tools fail until it is mended");
+    }
     Ok(parts_of(config, broker, sealer, mock, workflows, outside))
 }
 
@@ -367,7 +372,6 @@ fn workflows(
         )?;
         workflow::check_services(workflow, broker.services.is_some(), &nats_address(config))?;
     }
-    crate::project::check_toolsets(&workflows, config)?;
     Ok(workflows)
 }
 

@@ -21,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::project::check_has_project;
 use crate::protocol::api::WorkflowView;
 use crate::protocol::log::RunOutcome;
+use crate::yaml::secrets;
 use crate::{gateway, worker};
 
 /// What `--help` says at its end.
@@ -84,6 +85,12 @@ fn run_id(text: &str) -> Result<RunId, String> {
     RunId::parse(text).map_err(|error| error.to_string())
 }
 
+/// A path as it can be typed.
+fn typed(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.contains(char::is_whitespace) { format!("'{path}'") } else { path }
+}
+
 /// The gateway that is talked to, and what ends with the conversation.
 struct ConnectedGateway {
     client: GatewayClient,
@@ -122,20 +129,23 @@ impl RunCommand {
             });
         }
         let config = project::load(common)?;
-        let same_config = common.config.as_ref().map(|file| format!(" -c {}", file.display())).unwrap_or_default();
+        let same_config = common.config.as_ref().map(|file| format!(" -c {}", typed(file))).unwrap_or_default();
         let has_project = || check_has_project(common.config.as_deref(), &config);
         if self.nats || common.nats_url.is_some() {
             has_project()?;
+            let same_nats = match &common.nats_url {
+                Some(url) => format!(" --nats-url {}", secrets::without_logins(url)),
+                None => " --nats".to_owned(),
+            };
             let broker = project::connect(&config, "run").await?;
-            return self.start(&config, broker, None, format!("{same_config} --nats")).await;
+            return self.start(&config, broker, None, format!("{same_config}{same_nats}")).await;
         }
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
         // Where a gateway is up in the data folder, nothing else is needed. To open the folder makes it.
         if embedded::running_address(&data_dir).is_none() {
             has_project()?;
         }
-        let same_folder =
-            self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
+        let same_folder = self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", typed(dir))).unwrap_or_default();
         let again = format!("{same_config}{same_folder}");
         match embedded::open(&data_dir) {
             Ok(broker) => self.start(&config, broker, Some(&data_dir), again).await,
@@ -249,9 +259,11 @@ impl RunCommand {
                 let prompt = prompt.lines().next().unwrap_or_default();
                 eprintln!("run {run} waits for an answer to: {prompt}");
                 if is_for_others {
-                    eprintln!(
-                        "start `fastagency all` or the tiers, so that they can answer; how it goes on is seen with: {again}"
-                    );
+                    // Where nothing serves but this process, nobody else can answer.
+                    if !gateway.serves.is_empty() {
+                        eprintln!("start `fastagency all` or the tiers, so that they can answer");
+                    }
+                    eprintln!("how it goes on is seen with: {again}");
                 } else {
                     if !io::stdin().is_terminal() && self.answers.is_empty() {
                         eprintln!("(answers are not read from standard input where it is no terminal)");

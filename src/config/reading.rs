@@ -160,7 +160,7 @@ fn unset(fields: &MapReader<'_>) -> BTreeMap<ConfigSection, Vec<Problem>> {
             let problem = fields.field.review.problem(node.place, &path, message);
             let problem = problem.with_hint(match entry.key.as_str() {
                 // A secret has no default.
-                "secrets" => "set it where this runs",
+                "secrets" => "it has to be there where this runs",
                 _ => "set it, or give it a default: ${VAR:-default}",
             });
             // Where people log in is the page's matter as well, and its secret the page's alone.

@@ -204,16 +204,19 @@ fn named_secret(field: &FieldReader<'_>, folder: &Path) -> Option<SecretConfig> 
 /// Why a text below this field has no value.
 fn missing(field: &FieldReader<'_>) -> Option<String> {
     if let Some(scalar) = field.scalar() {
-        let empty = || match scalar.variables.as_slice() {
-            [] => None,
-            names if scalar.text.is_empty() => {
-                Some(format!("the environment variable {} is not set, or empty", names.join(", ")))
-            }
-            _ => None,
-        };
-        return scalar.missing.clone().or_else(empty);
+        return scalar.missing.clone();
     }
-    entries_of(field).iter().find_map(|(_, field)| missing(field))
+    entries_of(field).iter().find_map(|(entry, field)| {
+        // Other texts may be empty.
+        let is_needed = matches!(entry.key.as_str(), "value" | "password");
+        missing(field).or_else(|| empty(field).filter(|_| is_needed))
+    })
+}
+
+/// Why a text is empty whose variables say nothing.
+fn empty(field: &FieldReader<'_>) -> Option<String> {
+    let scalar = field.scalar().filter(|scalar| scalar.text.is_empty() && !scalar.variables.is_empty())?;
+    Some(format!("the environment variable {} is not set, or empty", scalar.variables.join(", ")))
 }
 
 /// The entries of a map; of anything else none.

@@ -102,9 +102,10 @@ fn example_in(description: &str) -> Option<&str> {
     words.into_iter().find(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
-/// A word without what stands around it in a sentence.
+/// A word without the brackets, quotes and marks that stand around it in a sentence.
 fn bare(word: &str) -> &str {
-    word.trim_matches(|c: char| !c.is_alphanumeric())
+    const AROUND: &str = "()[]{}<>\"'`“”‘’„,;:.!?";
+    word.trim_matches(|c: char| AROUND.contains(c))
 }
 
 /// The word that people said last which has letters, digits and marks where an example has them.

@@ -190,6 +190,9 @@ fn check_together(workflows: &[&Workflow], config: &Config, unread: &BTreeSet<St
         if has(&["outgoing"]) {
             add(workflow::check_hosts(workflow, |host: &str| rules.refuses_host(host)));
         }
+        if has(&["outgoing", "mcp"]) {
+            add(Problems::refuse(toolsets::check_addresses(workflow, config)));
+        }
         if has(&["commands"]) {
             let refuses = |name: &str| programs.check(name).err();
             add(workflow::check_programs(

@@ -2,6 +2,7 @@
 //! are not asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
 use reqwest::Url;
@@ -29,7 +30,6 @@ pub(super) fn check_tools(workflow: &Workflow, config: &Config, python: &PythonF
     let mut outlines = BTreeMap::new();
     for set in workflow.tools.sets().values() {
         found.problems.extend(check_security(set, config));
-        found.problems.extend(check_address(set, config));
         found.problems.extend(check_twins(workflow, set));
         found.warnings.extend(without_value(set, config));
         if let ToolsetSource::Python(source) = &set.source {
@@ -111,12 +111,21 @@ fn without_value(set: &ToolsetDeclaration, config: &Config) -> Vec<Problem> {
     named.into_iter().filter_map(warning).collect()
 }
 
-/// A set of an MCP server at an address that no request may go to.
+/// The sets of MCP servers at addresses that no request may go to. What names mean is known when they are asked, and not here; through a
+/// proxy it is the proxy's matter.
+pub(super) fn check_addresses(workflow: &Workflow, config: &Config) -> Vec<Problem> {
+    if config.outgoing.proxy.is_some() {
+        return Vec::new();
+    }
+    workflow.tools.sets().values().filter_map(|set| check_address(set, config)).collect()
+}
+
 fn check_address(set: &ToolsetDeclaration, config: &Config) -> Option<Problem> {
     let ToolsetSource::Mcp(tools) = &set.source else { return None };
     let McpReach::Address(address) = &config.mcp.get(&tools.server)?.reach else { return None };
     let url = Url::parse(address.url.expose_secret()).ok()?;
-    let host = url.host_str()?;
+    let host = url.host_str()?.trim_matches(['[', ']']);
+    host.parse::<IpAddr>().ok()?;
     let why = AddressRules::new(&config.outgoing.allow_private).refuses_host(host)?;
     let message = format!("the MCP server {:?} cannot be asked: {why}", tools.server.as_str());
     let hint = format!("if workflows may ask it, in fastagency.yaml: outgoing: {{ allow_private: [{host:?}] }}");

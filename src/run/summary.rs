@@ -115,8 +115,7 @@ fn shortened_to(text: &str, longest: usize) -> String {
     if line.chars().count() <= longest { line } else { line.chars().take(longest - 1).chain(['…']).collect() }
 }
 
-/// Whether the answer to a question may say what a run is about. Whether a tool may be called does not, or is called once more after its
-/// worker was lost.
+/// Whether the answer to a question may say what a run is about. To allow a call does not, nor to have a lost call made again.
 fn entitles(question: &MessageContent) -> bool {
     match question {
         MessageContent::Approval(_) => false,

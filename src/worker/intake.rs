@@ -106,7 +106,9 @@ fn lock(worker: &Worker) -> MutexGuard<'_, HashMap<RunId, Option<AnyDelivery>>> 
 
 /// Takes a newer delivery in the place of the one at hand. If it is another message, the one at hand is done: what it was
 /// for is done under the newer. If it is the same message come again, the one at hand settles nothing any more.
-fn replace(worker: &Worker, delivery: &mut AnyDelivery, newer: AnyDelivery) {
+fn replace(worker: &Worker, delivery: &mut AnyDelivery, mut newer: AnyDelivery) {
+    // The run was looked at: what it brings is no news.
+    newer.take_created();
     let (run, is_new) = (newer.job().run, newer.attempt() == 1);
     let older = std::mem::replace(delivery, newer);
     if is_new {
@@ -136,7 +138,6 @@ impl RunHolder<'_> {
         let settled = loop {
             let mut came = false;
             let settled = {
-                // What came with the first delivery is no news once the run was looked at.
                 let taken = TakenJob::of(&mut delivery);
                 let mut driving = Box::pin(drive(self.worker, self.run, taken));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
@@ -253,7 +254,8 @@ async fn drive_once(worker: &Worker, run: RunId, job: &mut TakenJob) -> Option<D
     };
     // How many workers have died of a run is counted by its claims: a second attempt has one before anything is done.
     let is_new = *is_first_attempt && matches!(reason, JobReason::Start);
-    let new = is_new.then(|| NewRun { created: created.take() });
+    let brought = created.take();
+    let new = is_new.then_some(NewRun { created: brought });
     let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, new, prepare)).await;
     if claimed.is_ok() {
         worker.unheld.forget(run);

@@ -38,7 +38,7 @@ pub(super) fn chat(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &Nam
     };
     let chat = TwoAgentChat { sender, user_input, ..chat? };
     not_with_itself(&fields, chat.sender.as_ref(), &chat.recipient);
-    doubt_executed(reader, &fields, &chat);
+    doubt_executed(reader, &fields, &chat, chat.sender.as_ref());
     Some(StepAction::Chat(Box::new(chat)))
 }
 
@@ -68,7 +68,9 @@ pub(super) fn chats(reader: &StepReader<'_>, field: &FieldReader<'_>, scope: &Na
         let sender = sender.flatten();
         not_with_itself(&fields, sender.as_ref(), &chat.recipient);
         let chat = TwoAgentChat { sender, ..chat };
-        doubt_executed(reader, &fields, &chat);
+        // Who is not named is who began the first chat.
+        let first = chats.first().and_then(|first| first.sender.as_ref());
+        doubt_executed(reader, &fields, &chat, chat.sender.as_ref().or(first));
         chats.push(chat);
     }
     Some(StepAction::Chats(chats))
@@ -360,11 +362,15 @@ fn check_targets(reader: &StepReader<'_>, fields: &MapReader<'_>, group: &Handof
 }
 
 /// Doubts a chat of two in which one has tools that the other does not execute: each call of those fails, as in AG2.
-fn doubt_executed(reader: &StepReader<'_>, fields: &MapReader<'_>, chat: &TwoAgentChat) {
-    let Some(sender) = &chat.sender else { return };
-    for (caller, executor, key) in [(&chat.recipient, sender, "recipient"), (sender, &chat.recipient, "sender")] {
+fn doubt_executed(reader: &StepReader<'_>, fields: &MapReader<'_>, chat: &TwoAgentChat, sender: Option<&Name>) {
+    let Some(sender) = sender.filter(|_| chat.max_turns != Some(1)) else { return };
+    for (caller, executor) in [(&chat.recipient, sender), (sender, &chat.recipient)] {
         let agents = reader.agents();
         let (Some(caller), Some(executor)) = (agents.get(caller), agents.get(executor)) else { continue };
+        if !caller.nested_chats.is_empty() {
+            // It may hold those instead of asking its model.
+            continue;
+        }
         let set_of =
             |name: &Name| name.as_str().split_once('.').map_or_else(|| name.to_string(), |(set, _)| set.to_owned());
         let is_executed = |tool: &&Name| {
@@ -379,7 +385,7 @@ fn doubt_executed(reader: &StepReader<'_>, fields: &MapReader<'_>, chat: &TwoAge
         let message =
             format!("{} may call {tools}, and {} does not execute it: such a call fails", caller.name, executor.name);
         let hint = format!("agents: {{ {}: {{ executes: [{tools}] }} }}", executor.name);
-        reader.note_doubt(fields.problem_at_key(key, message).with_hint(hint));
+        reader.note_doubt(fields.problem_at_key("recipient", message).with_hint(hint));
     }
 }
 

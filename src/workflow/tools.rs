@@ -27,6 +27,15 @@ use super::{
 use crate::ids::Name;
 use crate::yaml::{FieldReader, MapReader};
 
+/// Whether an object of this schema may have a property of this name.
+fn may_have(schema: &Value, name: &str) -> bool {
+    let is_open = |key: &&str| schema.get(key).is_some_and(|value| *value != Value::Bool(false));
+    schema.pointer(&format!("/properties/{name}")).is_some()
+        || ["additionalProperties", "patternProperties", "$ref", "allOf", "anyOf", "oneOf"]
+            .iter()
+            .any(|key| is_open(key))
+}
+
 /// The kinds of tools that a workflow has itself.
 const OWN_KINDS: [&str; 6] = ["do", "http", "agent", "workflow", "command", "nats"];
 /// Keys that only some kinds have, and which.
@@ -219,7 +228,7 @@ impl ToolReader<'_> {
                     error_message: fields.read("error_message", FieldReader::text).map(str::to_owned),
                 };
                 let has_code = step.inject.names().any(|name| name == "code")
-                    || params.as_ref().is_none_or(|params| params.json.pointer("/properties/code").is_some());
+                    || params.as_ref().is_none_or(|params| may_have(&params.json, "code"));
                 self.met.programs.push(ProgramUse { name: program, has_code, problem: field.problem("") });
                 let tool = unfinished(description, params)?;
                 let place = format!("the tool {}", tool.name);

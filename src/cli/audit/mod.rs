@@ -161,6 +161,11 @@ impl AuditCommand {
             Ok(broker) => self.of_broker(&config, broker, Some(&data_dir)),
             Err(embedded::StoreOpenError::InUse { address: Some(url), .. }) => {
                 eprintln!("{} is in use; reading through the gateway there, {url}", data_dir.display());
+                if matches!(self.what, AuditSubcommand::Show { prompts: false, .. }) {
+                    eprintln!(
+                        "(it tells what people see; what workers note for themselves is shown once that process has ended)"
+                    );
+                }
                 Ok(AuditSource::Gateway(project::client_beside(&url, &data_dir)?))
             }
             Err(error) => Err(error.into()),

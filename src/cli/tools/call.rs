@@ -253,7 +253,12 @@ fn notes(tool: &WorkflowTool, arguments: &Map<String, Value>) -> Vec<String> {
         notes.push(format!("a run asks for approval before it calls {}; this command does not", tool.name));
     }
     if let Some(known) = tool.known_arguments() {
+        let is_injected = |name: &str| tool.injected().is_some_and(|inject| inject.names().any(|given| given == name));
         for name in arguments.keys().filter(|name| !known.contains_key(*name)) {
+            if is_injected(name) {
+                notes.push(format!("the workflow gives {name:?} itself (`inject`), so it is left out"));
+                continue;
+            }
             let near = did_you_mean(name, known.keys().map(String::as_str));
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
             let near = near.unwrap_or_else(|| listed("there is", &names));

@@ -14,7 +14,7 @@ use crate::config::ConfigSection;
 use crate::ids::Name;
 use crate::outside::OutsideServices;
 use crate::problem::did_you_mean;
-use crate::workflow::{Agent, AgentRequest, ApprovalRule, StepAction, Workflow};
+use crate::workflow::{Agent, AgentRequest, ApprovalRule, NestedChat, StepAction, TwoAgentChat, Workflow};
 
 /// How much of a description the table shows, in characters.
 const LONGEST_DESCRIPTION: usize = 80;
@@ -37,6 +37,11 @@ pub(super) async fn list(
         true => workflow.tool_calls().iter().map(|step| step.tool.clone()).collect(),
         false => BTreeSet::new(),
     };
+    if agents.is_empty() && called.is_empty() {
+        let words =
+            format!("no agent of the workflow {:?} is offered tools, and its steps call none", workflow.name.as_str());
+        return Err(CliError::Usage(words));
+    }
     let (workflow, failures) = with_sets(workflow, &agents, &called, &services).await;
     services.toolsets.close().await;
     let mut offers: Vec<AgentOffer> = agents.iter().flat_map(|agent| AgentOffer::all_of(&workflow, agent)).collect();
@@ -136,6 +141,26 @@ fn steps_that_offer<'w>(workflow: &'w Workflow, agent: &Agent) -> impl Iterator<
     })
 }
 
+/// Whether an agent's model is asked in a step that is no group, and that offers it its own tools.
+fn speaks_outside_of_groups(workflow: &Workflow, name: &Name) -> bool {
+    let is_in = |chat: &TwoAgentChat| chat.recipient == *name || chat.sender.as_ref() == Some(name);
+    let is_nested = |chat: &NestedChat| chat.recipient == *name || chat.sender.as_ref() == Some(name);
+    let speaks = |action: &StepAction| match action {
+        StepAction::Agent(asked) => asked.agent == *name && asked.tools.is_none(),
+        StepAction::Chat(chat) => is_in(chat),
+        StepAction::Chats(chats) => chats.iter().any(is_in),
+        StepAction::GroupChat(chat) => chat.agents.contains(name) || chat.initiator == *name,
+        _ => false,
+    };
+    workflow.every_step().into_iter().any(|step| speaks(&step.action))
+        || workflow
+            .agents
+            .values()
+            .flat_map(|agent| &agent.nested_chats)
+            .flat_map(|nested| &nested.chats)
+            .any(is_nested)
+}
+
 /// Where an agent is offered what it is not offered elsewhere.
 enum OfferPlace {
     /// In a group, which adds the tools with which it hands over.
@@ -158,7 +183,7 @@ struct AgentOffer {
 }
 
 impl AgentOffer {
-    /// What it is offered in each group and in each step that offers others, and, unless it is in groups, elsewhere.
+    /// What it is offered in each group, elsewhere, and in each step that offers others.
     fn all_of(workflow: &Workflow, agent: &Agent) -> Vec<Self> {
         let mut offers = Vec::new();
         for step in workflow.every_step() {
@@ -179,7 +204,9 @@ impl AgentOffer {
             conditions: BTreeMap::new(),
             approvals: BTreeSet::new(),
         };
-        if offers.is_empty() && !(agent.tools.is_empty() && steps_that_offer(workflow, agent).next().is_some()) {
+        let is_plain = !agent.tools.is_empty() && speaks_outside_of_groups(workflow, &agent.name);
+        let is_nowhere_else = offers.is_empty() && steps_that_offer(workflow, agent).next().is_none();
+        if is_plain || is_nowhere_else {
             offers.push(plain(None, &agent.tools));
         }
         let steps = steps_that_offer(workflow, agent);

@@ -464,7 +464,10 @@ agents:
         - { target: expert, prompt: When it is hard. }
         - { target: terminate, prompt: When it is done., available: context.is_answered }
       after_work: terminate
-  expert: { system_message: Help., tools: [find] }
+  expert:
+    system_message: Help.
+    tools: [find]
+    handoffs: { llm: [ { target: triage, prompt: When it is easy. } ] }
 steps:
   - group: { initial_agent: triage, agents: [triage, expert], messages: hi, context_variables: { is_answered: true }, after_work: terminate }
   - when: \"true\"
@@ -487,22 +490,27 @@ steps:
         let mut of_it = all.filter(|one| one["agent"] == agent && one[place.0] == place.1);
         of_it.next().unwrap_or_else(|| panic!("{agent} {place:?} is not in {listed}")).clone()
     };
-    let (group, step) = (("group", "w.yaml:15"), ("step", "w.yaml:19"));
+    let (group, step) = (("group", "w.yaml:18"), ("step", "w.yaml:22"));
     let sent = model.requests_of_a_run(folder.path());
     assert_eq!(sent.len(), 3, "triage, and the expert twice: {sent:?}");
     assert_eq!(offer("triage", group)["tools"], sent[0]["tools"]);
     assert_eq!(offer("triage", group)["conditions"], json!({"transfer_to_terminate_2": "context.is_answered"}));
     assert_eq!(offer("expert", step)["tools"], sent[1]["tools"]);
-    assert_eq!(offer("expert", group)["tools"], sent[2]["tools"], "in the group it hands over to nobody");
-    assert_eq!(listed["agents"].as_array().unwrap().len(), 3, "{listed}");
+    assert_eq!(offer("expert", group)["tools"].as_array().unwrap().len(), 2);
+    let all = listed["agents"].as_array().unwrap();
+    let plain =
+        all.iter().find(|one| one["agent"] == "expert" && one.get("group").is_none() && one.get("step").is_none());
+    assert_eq!(plain.unwrap()["tools"], sent[2]["tools"], "outside of the group it hands over to nobody");
+    assert_eq!(all.len(), 4, "{listed}");
     let said = tokio::task::block_in_place(|| tools(folder.path(), &["list", "w"]));
     let words: Vec<String> =
         said.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for row in [
-        "triage in the group at w.yaml:15: 2 tools",
+        "triage in the group at w.yaml:18: 2 tools",
         "transfer_to_terminate_2 (if context.is_answered) When it is done.",
-        "expert in the group at w.yaml:15: 1 tool",
-        "expert in the step at w.yaml:19: 1 tool",
+        "expert in the group at w.yaml:18: 2 tools",
+        "expert: 1 tool",
+        "expert in the step at w.yaml:22: 1 tool",
     ] {
         assert!(words.iter().any(|line| line == row), "{row} is not in {}", said.out);
     }
