@@ -31,9 +31,7 @@ use crate::yaml::{FieldReader, MapReader};
 fn may_have(schema: &Value, name: &str) -> bool {
     let is_open = |key: &&str| schema.get(key).is_some_and(|value| *value != Value::Bool(false));
     schema.pointer(&format!("/properties/{name}")).is_some()
-        || ["additionalProperties", "patternProperties", "$ref", "allOf", "anyOf", "oneOf"]
-            .iter()
-            .any(|key| is_open(key))
+        || ["additionalProperties", "patternProperties", "$ref", "allOf", "anyOf", "oneOf"].iter().any(is_open)
 }
 
 /// The kinds of tools that a workflow has itself.
