@@ -6,6 +6,8 @@ import sys
 
 # What JSON Schema calls the types that models give most.
 SIMPLE_TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"}
+# With these a file makes names that nobody sees without running it.
+MAKE_NAMES = {"exec", "globals", "setattr", "vars"}
 # What AG2 puts in by itself, or takes as more than a value: a function with one of these is no tool.
 OF_AG2 = {"BaseContext", "ChatContext", "ContextVariables", "Depends", "Inject", "ReplyResult"}
 
@@ -58,8 +60,15 @@ def function_of(node):
     }
 
 
+def makes_names(node):
+    parts = ast.walk(node)
+    return any(isinstance(part, ast.NamedExpr) or getattr(part, "id", None) in MAKE_NAMES for part in parts)
+
+
 def look(statements, found):
     for node in statements:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found["is_open"] |= makes_names(node)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             found["functions"][node.name] = function_of(node)
         elif isinstance(node, ast.ClassDef):
@@ -72,10 +81,13 @@ def look(statements, found):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 found["names"] += names_of(target)
         else:
+            targets = [getattr(node, "target", None)] + [item.optional_vars for item in getattr(node, "items", [])]
+            for target in targets:
+                found["names"] += names_of(target) if target is not None else []
             for part in ("body", "orelse", "finalbody"):
                 look(getattr(node, part, []), found)
-            for handler in getattr(node, "handlers", []):
-                look(handler.body, found)
+            for inner in getattr(node, "handlers", []) + getattr(node, "cases", []):
+                look(inner.body, found)
 
 
 def looked_at(path):

@@ -84,6 +84,35 @@ fn tools_that_nobody_executes_code_that_no_argument_has_and_addresses_that_are_r
 }
 
 #[test]
+fn a_function_that_a_python_file_makes_when_it_runs_is_not_missed() {
+    let made = |source: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("workflows")).unwrap();
+        write("fastagency.yaml", "version: 1\n");
+        write("tools.py", source);
+        write(
+            "workflows/w.yaml",
+            "version: 1\nname: w\ntools:\n  t: { python: tools.py:book }\nsteps: [ { call: { tool: t } } ]\n",
+        );
+        checked(folder.path())
+    };
+    let missed = "tools.py has no function \"book\"";
+    assert!(made("def other(): ...\n").contains(missed));
+    for source in [
+        "for name in ['book']:\n    globals()[name] = print\n",
+        "with open('x') as book:\n    pass\n",
+        "for book in [print]:\n    pass\n",
+        "print(book := print)\n",
+        "match 1:\n    case 1:\n        def book(): ...\n",
+        "import sys\nsetattr(sys.modules[__name__], 'book', print)\n",
+    ] {
+        let said = made(source);
+        assert!(!said.contains(missed), "{source}: {said}");
+    }
+}
+
+#[test]
 fn a_secret_that_is_empty_is_named_with_its_variable() {
     let said = said(
         "secrets: { z: { value: \"${NO_SUCH_VARIABLE_0815:-}\", hosts: [api.example.com] } }\n",
