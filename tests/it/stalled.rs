@@ -39,10 +39,10 @@ impl Proxy {
     }
 
     /// Swallows from now on what comes for the subscription that new runs have come to.
-    fn stall(&self) {
-        let jobs = self.jobs.lock().unwrap().clone();
-        assert!(jobs.is_some(), "a new run has come");
-        *self.stalled.lock().unwrap() = jobs;
+    async fn stall(&self) {
+        // The first run may have been brought by a job of the queue, before the worker had this subscription.
+        let jobs = eventually("a new run has come", async || self.jobs.lock().unwrap().clone()).await;
+        *self.stalled.lock().unwrap() = Some(jobs);
     }
 
     async fn filter(self: Arc<Self>, server: OwnedReadHalf, mut client: OwnedWriteHalf) {
@@ -97,7 +97,7 @@ async fn a_consumer_that_falls_silent_is_pulled_from_anew_and_nothing_is_lost() 
     let first = deployment.answered().await;
     deployment.ended(&first).await;
 
-    proxy.stall();
+    proxy.stall().await;
     let gateways = deployment.gateways();
     let run = gateways.start("lesson", json!({}), "swallowed").await;
     let asked = question(&gateways, &run).await;
